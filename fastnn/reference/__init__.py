@@ -1,0 +1,52 @@
+"""The NumPy twin of every kernel: the same file names, functions and arguments as :mod:`fastnn.kernels`.
+
+It says what a kernel must compute, one formula a line, and imports nothing but NumPy, so the oracle shares no code
+with what it judges. Like the kernels it writes into ``out`` and checks nothing.
+"""
+
+from .activations import (
+    identity,
+    identity_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    tanh,
+    tanh_backward,
+)
+from .epoch import forward, train_epoch
+from .losses import cross_entropy, cross_entropy_backward, squared_error, squared_error_backward
+from .matmul import linear, linear_backward, matmul
+from .softmax import log_softmax, logsumexp, softmax
+from .updates import adam_update, momentum_update, nesterov_update, sgd_update
+
+__all__ = [
+    "adam_update",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "forward",
+    "identity",
+    "identity_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear",
+    "linear_backward",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "momentum_update",
+    "nesterov_update",
+    "relu",
+    "relu_backward",
+    "sgd_update",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "squared_error",
+    "squared_error_backward",
+    "tanh",
+    "tanh_backward",
+    "train_epoch",
+]
