@@ -1,0 +1,28 @@
+"""What the loaders check alike."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+
+def real_dtype(dtype: DTypeLike, *others: str) -> np.dtype:
+    """The dtype asked for, which must be float32, float64 or one of the others."""
+    names = ("float32", "float64", *others)
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in names:
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(names)}")
+    return found
+
+
+def existing_file(path: str | os.PathLike[str]) -> Path:
+    """The path of a file that is there."""
+    file = Path(path)
+    if not file.is_file():
+        what = "is a folder, not a file" if file.is_dir() else "does not exist"
+        raise FileNotFoundError(f"{file} {what}")
+    return file
