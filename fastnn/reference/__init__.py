@@ -1,7 +1,7 @@
 """The NumPy twin of every kernel: the same file names, functions and arguments as :mod:`fastnn.kernels`.
 
 It says what a kernel must compute, one formula a line, and imports nothing but NumPy, so the oracle shares no code
-with what it judges. Like the kernels it writes into ``out`` and checks nothing.
+with what it judges. Like the kernels it writes into ``out``, checks nothing, and passes inf and NaN on in silence.
 """
 
 from .activations import (

@@ -13,20 +13,23 @@ from . import activations, losses, updates
 from .matmul import linear, linear_backward
 
 ACTIVATIONS = [
-    (lambda x, slope, out: activations.identity(x, out), lambda dy, y, slope, out: activations.identity_backward(dy, y, out)),
-    (lambda x, slope, out: activations.relu(x, out), lambda dy, y, slope, out: activations.relu_backward(dy, y, out)),
+    (activations.identity, activations.identity_backward),
+    (activations.relu, activations.relu_backward),
     (activations.leaky_relu, activations.leaky_relu_backward),
-    (lambda x, slope, out: activations.tanh(x, out), lambda dy, y, slope, out: activations.tanh_backward(dy, y, out)),
-    (lambda x, slope, out: activations.sigmoid(x, out), lambda dy, y, slope, out: activations.sigmoid_backward(dy, y, out)),
+    (activations.tanh, activations.tanh_backward),
+    (activations.sigmoid, activations.sigmoid_backward),
 ]
+LEAKY_RELU = 2
 LOSSES = [losses.cross_entropy_backward, losses.squared_error_backward]
 
 
+@np.errstate(all="ignore")
 def forward(network, params, x, out):
     """out (m, outputs of the last op) = the network's output for x (m, inputs of the first op), any strides."""
     np.copyto(out, _activations(network, params, x.astype(params.dtype, copy=False))[-1])
 
 
+@np.errstate(all="ignore")
 def train_epoch(network, params, batches, objective, rule):
     """Train on every batch in turn: forward, loss, backward, update in place.
 
@@ -61,9 +64,9 @@ def train_epoch(network, params, batches, objective, rule):
         share = len(rows) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
         total, weights = total + share * loss, weights + share
         if not np.isfinite(loss):
-            return float(total / weights), number
+            return _mean(total, weights), number
         _update(params, _gradient(network, params, ys, d, objective.l2), rule, rule.step + number + 1)
-    return float(total / weights) if weights != 0 else 0.0, -1
+    return _mean(total, weights), -1
 
 
 def _activations(network, params, x):
@@ -77,7 +80,7 @@ def _activations(network, params, x):
             linear(x, *_views(op, params), y)
         else:
             np.copyto(y, x)
-        ACTIVATIONS[activation][0](y, slope, y)
+        ACTIVATIONS[activation][0](y, *_slope(activation, slope), y)
         ys.append(y)
     return ys
 
@@ -87,7 +90,7 @@ def _gradient(network, params, ys, d, l2):
     gradient = np.zeros_like(params)
     for op, slope, x, y in reversed(list(zip(network.ops, network.slopes, ys[:-1], ys[1:], strict=True))):
         kind, n_in, n_out, w_at, b_at, activation = op
-        ACTIVATIONS[activation][1](d, y, slope, d)
+        ACTIVATIONS[activation][1](d, y, *_slope(activation, slope), d)
         if kind == 0:
             w, _ = _views(op, params)
             dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty(n_out, params.dtype)
@@ -115,6 +118,15 @@ def _views(op, params):
     _, n_in, n_out, w_at, b_at, _ = op
     bias = params[b_at : b_at + n_out] if b_at >= 0 else np.zeros(n_out, params.dtype)
     return params[w_at : w_at + n_in * n_out].reshape(n_in, n_out), bias
+
+
+def _slope(activation, slope):
+    """The one argument that only the leaky ReLU has."""
+    return (slope,) if activation == LEAKY_RELU else ()
+
+
+def _mean(total, weights):
+    return float(total / weights) if weights != 0 else 0.0
 
 
 def _sum_of_squares(network, params):

@@ -1,24 +1,26 @@
 """Losses as weighted means over the batch, each with its gradient.
 
-With sample weights v the mean is Σ v_i loss_i / Σ v_i, without them v_i = 1. A batch whose weights are all zero has
-loss 0 and gradient 0.
+With sample weights v the mean is Σ v_i loss_i / Σ v_i, without them v_i = 1. A batch whose weights sum to 0, such as
+one without samples, has loss 0 and gradient 0.
 """
 
 import numpy as np
 
-from .softmax import logsumexp, softmax
+from .softmax import finite_max, softmax
 
 
+@np.errstate(all="ignore")
 def cross_entropy(scores, y, sample_weight):
-    """The mean of -s_y + log Σ e^s over scores (m, k).
+    """The mean of -s_y + log Σ e^s over scores (m, k), as log Σ e^(s - max) + (max - s_y).
 
     y holds integer labels (m,) or targets (m, k) whose rows sum to 1, for which -s_y becomes -Σ_j y_j s_j.
     """
-    lse = np.empty(len(scores), scores.dtype)
-    logsumexp(scores, lse)
-    return _weighted_mean(lse - _target_score(scores, y), sample_weight)
+    largest = finite_max(scores)
+    log_sum = np.log(np.exp(scores - largest).sum(axis=1))
+    return _weighted_mean(log_sum + (largest[:, 0] - _target_score(scores, y)), sample_weight)
 
 
+@np.errstate(all="ignore")
 def cross_entropy_backward(scores, y, sample_weight, out):
     """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
     softmax(scores, out)
@@ -30,11 +32,13 @@ def cross_entropy_backward(scores, y, sample_weight, out):
     return cross_entropy(scores, y, sample_weight)
 
 
+@np.errstate(all="ignore")
 def squared_error(pred, y, sample_weight):
     """The mean over samples of Σ_outputs (pred - y)², for pred and y (m, k)."""
     return _weighted_mean(np.square(pred - y).sum(axis=1), sample_weight)
 
 
+@np.errstate(all="ignore")
 def squared_error_backward(pred, y, sample_weight, out):
     """out (m, k) = 2 (pred - y) v_i / Σ v, and the loss is returned."""
     np.subtract(pred, y, out=out)
@@ -46,23 +50,23 @@ def _target_score(scores, y):
     """s_y (m,) for labels, Σ_j y_j s_j for targets; a target of 0 contributes 0 even where the score is -inf."""
     if y.ndim == 1:
         return scores[np.arange(len(y)), y]
-    with np.errstate(invalid="ignore"):
-        return np.where(y == 0, 0, y * scores).sum(axis=1)
+    return np.where(y == 0, 0, y * scores).sum(axis=1)
 
 
 def _shares(scores, sample_weight):
     """v_i / Σ v as a column (m, 1)."""
-    if sample_weight is None:
-        return scores.dtype.type(1 / len(scores))
-    total = sample_weight.sum(dtype=np.float64)
-    share = sample_weight / total if total != 0 else np.zeros_like(sample_weight)
+    v = _weights(len(scores), sample_weight)
+    total = v.sum()
+    share = v / total if total != 0 else v
     return share.astype(scores.dtype)[:, None]
 
 
 def _weighted_mean(losses, sample_weight):
     """Σ v_i loss_i / Σ v_i, summed in float64."""
-    losses = losses.astype(np.float64)
-    if sample_weight is None:
-        return float(losses.mean())
-    total = sample_weight.sum(dtype=np.float64)
-    return float((losses * sample_weight).sum() / total) if total != 0 else 0.0
+    v = _weights(len(losses), sample_weight)
+    total = v.sum()
+    return float((v * losses).sum() / total) if total != 0 else 0.0
+
+
+def _weights(m, sample_weight):
+    return np.ones(m) if sample_weight is None else sample_weight.astype(np.float64)

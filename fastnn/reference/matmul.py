@@ -3,17 +3,20 @@
 import numpy as np
 
 
+@np.errstate(all="ignore")
 def matmul(a, b, out):
     """out (m, n) = a (m, k) b (k, n); a and b may have any strides."""
     np.matmul(a, b, out=out)
 
 
+@np.errstate(all="ignore")
 def linear(x, w, b, out):
     """out (m, k) = x (m, d) w (d, k) + b (k,)."""
     np.matmul(x, w, out=out)
     out += b
 
 
+@np.errstate(all="ignore")
 def linear_backward(dy, x, w, l2, dx, dw, db):
     """dx (m, d) = dy wᵀ, dw (d, k) = xᵀ dy + 2 l2 w, db (k,) = Σ_rows dy, from dy (m, k)."""
     np.matmul(dy, w.T, out=dx)

@@ -3,17 +3,20 @@
 import numpy as np
 
 
+@np.errstate(all="ignore")
 def sgd_update(w, dw, lr):
     """w -= lr dw."""
     w -= w.dtype.type(lr) * dw
 
 
+@np.errstate(all="ignore")
 def momentum_update(w, dw, v, lr, momentum):
     """v = momentum v - lr dw, w += v."""
     _velocity(v, dw, lr, momentum)
     w += v
 
 
+@np.errstate(all="ignore")
 def nesterov_update(w, dw, v, lr, momentum):
     """v = momentum v - lr dw, w += momentum v - lr dw.
 
@@ -24,6 +27,7 @@ def nesterov_update(w, dw, v, lr, momentum):
     w += v.dtype.type(momentum) * v - w.dtype.type(lr) * dw
 
 
+@np.errstate(all="ignore")
 def adam_update(w, dw, m, v, lr, beta1, beta2, eps, t):
     """Adam's update number t (the first is 1).
 
