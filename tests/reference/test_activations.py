@@ -1,0 +1,112 @@
+import mpmath
+import numpy as np
+import pytest
+from scipy import special
+
+from fastnn import reference
+from tests.judge import eps
+
+POINTS = np.array([-700, -90, -20, -3, -1, -1e-3, -1e-20, 0, 1e-20, 1e-3, 0.5, 1, 3, 20, 90, 700])
+
+# name: (forward, backward, the derivative of the forward function)
+PAIRS = {
+    "identity": (reference.identity, reference.identity_backward),
+    "relu": (reference.relu, reference.relu_backward),
+    "leaky_relu": (
+        lambda x, out: reference.leaky_relu(x, 0.1, out),
+        lambda dy, y, out: reference.leaky_relu_backward(dy, y, 0.1, out),
+    ),
+    "tanh": (reference.tanh, reference.tanh_backward),
+    "sigmoid": (reference.sigmoid, reference.sigmoid_backward),
+}
+
+
+def evaluate(function, *arrays):
+    out = np.full_like(arrays[0], 7)
+    function(*arrays, out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("identity", [-2, 0, 3]),
+        ("relu", [0, 0, 3]),
+        ("leaky_relu", [-0.2, 0, 3]),
+        ("tanh", [-0.9640275800758169, 0, 0.9950547536867305]),
+        ("sigmoid", [0.11920292202211755, 0.5, 0.9525741268224334]),
+    ],
+)
+def test_values_by_hand(name, expected, dtype):
+    out = evaluate(PAIRS[name][0], np.array([-2, 0, 3], dtype))
+    assert out.dtype == dtype
+    np.testing.assert_allclose(out, expected, rtol=4 * eps(dtype))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_backward_against_central_differences(name):
+    forward, backward = PAIRS[name]
+    x, step = np.array([-3, -0.7, -0.1, 0.2, 0.9, 4.0]), 1e-6
+    dy = np.array([1, -2, 0.5, 3, -1, 2.0])
+    numeric = (evaluate(forward, x + step) - evaluate(forward, x - step)) / (2 * step)
+    np.testing.assert_allclose(evaluate(backward, dy, evaluate(forward, x)), dy * numeric, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_nan_in_nan_out(name, dtype):
+    forward, backward = PAIRS[name]
+    x = np.array([np.nan, 1, np.nan], dtype)
+    np.testing.assert_array_equal(np.isnan(evaluate(forward, x)), [True, False, True])
+    if name != "identity":
+        np.testing.assert_array_equal(np.isnan(evaluate(backward, np.ones_like(x), x)), [True, False, True])
+    assert np.isnan(evaluate(backward, np.array([np.nan], dtype), np.array([0.5], dtype)))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("identity", [-np.inf, np.inf]),
+        ("relu", [0, np.inf]),
+        ("leaky_relu", [-np.inf, np.inf]),
+        ("tanh", [-1, 1]),
+        ("sigmoid", [0, 1]),
+    ],
+)
+def test_infinities(name, expected, dtype):
+    np.testing.assert_array_equal(evaluate(PAIRS[name][0], np.array([-np.inf, np.inf], dtype)), expected)
+
+
+@pytest.mark.parametrize(("name", "exact"), [("tanh", mpmath.tanh), ("sigmoid", lambda x: 1 / (1 + mpmath.exp(-x)))])
+def test_tails_against_mpmath(name, exact, dtype):
+    x = POINTS.astype(dtype)
+    with mpmath.workprec(200 + 1200):
+        expected = np.array([float(exact(mpmath.mpf(float(v)))) for v in x])
+    out = evaluate(PAIRS[name][0], x)
+    tolerance = 4 * eps(dtype) * np.abs(expected) + 2 * float(np.finfo(dtype).smallest_subnormal)
+    assert np.all(np.abs(out - expected) <= tolerance)
+
+
+def test_sigmoid_against_scipy(rng, dtype):
+    x = (30 * rng.normal(size=1000)).astype(dtype)
+    np.testing.assert_allclose(evaluate(reference.sigmoid, x), special.expit(x), rtol=4 * eps(dtype))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_out_may_be_an_input(name, rng, dtype):
+    forward, backward = PAIRS[name]
+    x, dy = rng.normal(size=(2, 3, 7)).astype(dtype)[:, None]
+    y = evaluate(forward, x)
+    dx = evaluate(backward, dy, y)
+    in_place, gradient = x.copy(), dy.copy()
+    forward(in_place, in_place)
+    backward(gradient, y, gradient)
+    np.testing.assert_array_equal(in_place, y)
+    np.testing.assert_array_equal(gradient, dx)
+
+
+def test_a_steep_leaky_relu_overflows_in_silence(dtype):
+    out = np.empty(2, dtype)
+    reference.leaky_relu(np.array([-np.finfo(dtype).max, 1], dtype), 10.0, out)
+    np.testing.assert_array_equal(out, [-np.inf, 1])
+    reference.leaky_relu_backward(np.array([-np.finfo(dtype).max, 1], dtype), np.array([-1, 1], dtype), 10.0, out)
+    np.testing.assert_array_equal(out, [-np.inf, 1])
