@@ -1,0 +1,90 @@
+"""fastnn: train and run neural networks on the CPU, from NumPy arrays, at the speed of the hardware."""
+
+from . import datasets, initializers, schedules
+from .backend import get_num_threads, set_num_threads, use_backend
+from .errors import DivergenceError
+from .gradient_check import check_gradients
+from .history import History
+from .layers import Identity, Layer, LeakyReLU, Linear, ReLU, Sigmoid, Tanh
+from .losses import CrossEntropy, Loss, SquaredError
+from .model import Sequential, load
+from .ops import (
+    adam_update,
+    cross_entropy,
+    cross_entropy_backward,
+    identity,
+    identity_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    linear,
+    linear_backward,
+    log_softmax,
+    logsumexp,
+    matmul,
+    momentum_update,
+    nesterov_update,
+    relu,
+    relu_backward,
+    sgd_update,
+    sigmoid,
+    sigmoid_backward,
+    softmax,
+    squared_error,
+    squared_error_backward,
+    tanh,
+    tanh_backward,
+)
+from .optimizers import SGD, Adam, Optimizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "CrossEntropy",
+    "DivergenceError",
+    "History",
+    "Identity",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "Loss",
+    "Optimizer",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "SquaredError",
+    "Tanh",
+    "adam_update",
+    "check_gradients",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "datasets",
+    "get_num_threads",
+    "identity",
+    "identity_backward",
+    "initializers",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear",
+    "linear_backward",
+    "load",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "momentum_update",
+    "nesterov_update",
+    "relu",
+    "relu_backward",
+    "schedules",
+    "set_num_threads",
+    "sgd_update",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "squared_error",
+    "squared_error_backward",
+    "tanh",
+    "tanh_backward",
+    "use_backend",
+]

@@ -1,0 +1,77 @@
+"""Which twin runs: the compiled kernels ("numba") or their reference in pure NumPy ("numpy").
+
+Numba is imported at the first use of its backend, so importing fastnn stays as cheap as importing NumPy.
+"""
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from .validation import positive_int
+
+MODULES = {"numba": "fastnn.kernels", "numpy": "fastnn.reference"}
+
+_loaded: dict[str, Any] = {}
+_chosen: ContextVar[Any] = ContextVar("fastnn_backend", default=None)
+
+
+def active() -> Any:
+    """Return the module whose functions compute: :mod:`fastnn.kernels` or :mod:`fastnn.reference`."""
+    return _chosen.get() or _loaded.get("default") or _load_default()
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run everything inside the ``with`` block on the named backend.
+
+    The choice holds for the current thread (and for the current task of asyncio); a thread that is started inside the
+    block starts with the default, which is the environment variable ``FASTNN_BACKEND`` or else "numba".
+
+    Parameters
+    ----------
+    name : {"numba", "numpy"}
+        The compiled kernels, or their twins in pure NumPy.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+    """
+    token = _chosen.set(_load(name, "backend"))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def set_num_threads(n: int) -> None:
+    """Let the compiled kernels use ``n`` threads; the results are the same bits for every ``n``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is not an integer, or not between 1 and the number of threads of this machine.
+    """
+    importlib.import_module("fastnn.kernels.threads").set_num_threads(positive_int("n", n))
+
+
+def get_num_threads() -> int:
+    """Return the number of threads that the compiled kernels use."""
+    return int(importlib.import_module("fastnn.kernels.threads").get_num_threads())
+
+
+def _load_default() -> Any:
+    module = _load(os.environ.get("FASTNN_BACKEND", "numba"), "FASTNN_BACKEND")
+    _loaded["default"] = module
+    return module
+
+
+def _load(name: str, origin: str) -> Any:
+    if not isinstance(name, str) or name not in MODULES:
+        raise ValueError(f"{origin} is {name!r}, but the backends are {', '.join(map(repr, MODULES))}")
+    if name not in _loaded:
+        _loaded[name] = importlib.import_module(MODULES[name])
+    return _loaded[name]

@@ -1,0 +1,121 @@
+"""Losses as objects for ``fit``: cross-entropy, squared error, or a user's own with forward and backward methods."""
+
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import ops
+from .backend import active
+from .validation import Array, DType, class_targets, finite, layer_result, real_targets, same_length
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """What a loss is: a value and its gradient with respect to the model's outputs.
+
+    A loss of your own is any object with these methods. ``y`` holds the batch's rows of the array given to ``fit``.
+    ``sample_weight`` (m,) is passed as a third argument if and only if ``fit`` or ``evaluate`` was given one. The loss
+    of an epoch is the mean over its batches, weighted by their sizes (or by the sums of their weights).
+    """
+
+    def forward(self, pred: Array, y: Array, /) -> float:
+        """Return the loss of the outputs ``pred`` (m, k) against ``y``."""
+
+    def backward(self, pred: Array, y: Array, /) -> ArrayLike:
+        """Return the gradient (m, k) of the loss with respect to ``pred``."""
+
+
+class CrossEntropy:
+    """The mean of -s_y + log Σ e^s over scores s (m, k), for integer labels (m,) or targets (m, k).
+
+    See :func:`fastnn.cross_entropy`.
+    """
+
+    name: ClassVar[str] = "cross_entropy"
+    code: ClassVar[int] = 0
+
+    def forward(self, scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the loss."""
+        return ops.cross_entropy(scores, y, sample_weight)
+
+    def backward(self, scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
+        """Return the gradient (m, k) with respect to the scores."""
+        return ops.cross_entropy_backward(scores, y, sample_weight)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class SquaredError:
+    """The mean over samples of the sum over outputs of (pred - y)². See :func:`fastnn.squared_error`."""
+
+    name: ClassVar[str] = "squared_error"
+    code: ClassVar[int] = 1
+
+    def forward(self, pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the loss."""
+        return ops.squared_error(pred, y, sample_weight)
+
+    def backward(self, pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
+        """Return the gradient (m, k) with respect to ``pred``."""
+        return ops.squared_error_backward(pred, y, sample_weight)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+BY_NAME: dict[str, type[CrossEntropy] | type[SquaredError]] = {
+    "cross_entropy": CrossEntropy,
+    "squared_error": SquaredError,
+}
+
+
+def resolve(loss: Any) -> Loss:
+    """Return the loss of that name, or the object itself where it is a loss."""
+    names = ", ".join(map(repr, BY_NAME))
+    if isinstance(loss, str):
+        if loss not in BY_NAME:
+            raise ValueError(f"loss is {loss!r}, expected {names} or an object with forward and backward methods")
+        return BY_NAME[loss]()
+    if isinstance(loss, type) or not isinstance(loss, Loss):
+        raise TypeError(f"loss is {loss!r}, expected {names} or an object with forward and backward methods")
+    return loss
+
+
+def is_built_in(loss: Any) -> bool:
+    """Return whether ``loss`` has a code of its own; a user's subclass has not."""
+    return type(loss) in BY_NAME.values()
+
+
+def targets(loss: Loss, y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") -> Array:
+    """Return y in the form that ``loss`` takes for outputs (m, k); for a user's loss any array of m finite rows."""
+    if isinstance(loss, CrossEntropy):
+        return class_targets(y, m, k, dtype, name)
+    if isinstance(loss, SquaredError):
+        return real_targets(y, m, k, dtype, name)
+    array = np.asarray(y)
+    if array.ndim == 0:
+        raise ValueError(f"{name} has shape (), expected one row for each of {m} samples")
+    same_length(name, array, m)
+    finite(name, array, np.dtype(np.float64))
+    return array
+
+
+def value(loss: Any, pred: Array, y: Array, sample_weight: Array | None) -> float:
+    """Return the loss of checked arrays."""
+    if is_built_in(loss):
+        return float(getattr(active(), loss.name)(pred, y, sample_weight))
+    return float(loss.forward(pred, y) if sample_weight is None else loss.forward(pred, y, sample_weight))
+
+
+def value_and_gradient(loss: Any, pred: Array, y: Array, sample_weight: Array | None) -> tuple[float, Array]:
+    """Return the loss of checked arrays and its gradient (m, k)."""
+    if is_built_in(loss):
+        gradient = np.empty_like(pred)
+        return float(getattr(active(), loss.name + "_backward")(pred, y, sample_weight, gradient)), gradient
+    weights = () if sample_weight is None else (sample_weight,)
+    gradient = loss.backward(pred, y, *weights)
+    m, k = pred.shape
+    checked = layer_result(f"backward of the loss {type(loss).__name__}", gradient, m, k, pred.dtype)
+    return float(loss.forward(pred, y, *weights)), checked

@@ -1,0 +1,337 @@
+"""The model: layers one after the other, over one flat buffer of parameters."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import losses, serialization, training
+from .backend import active
+from .history import History
+from .layers import Activation, Linear
+from .losses import CrossEntropy, Loss, SquaredError
+from .optimizers import Optimizer
+from .stack import Stack, call_list
+from .validation import Array, DType, features, float_dtype, number, real_array, sample_weights
+
+
+class Sequential:
+    """A neural network: layers one after the other.
+
+    Parameters
+    ----------
+    *layers : Layer
+        Built-in layers, or objects of your own with ``forward`` and ``backward`` methods (see :class:`fastnn.Layer`).
+    dtype : {"float32", "float64"}
+        The dtype of all parameters and outputs.
+    seed : int or None
+        Where the initial weights and the order of the samples come from; None for another one each time.
+
+    Attributes
+    ----------
+    layers : tuple of layers
+    dtype : numpy.dtype
+    history : History
+        Of the last ``fit``, as far as it came.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, widths do not meet, a layer is used twice, or the dtype is another one.
+    TypeError
+        If something is not a layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn as fnn
+    >>> model = fnn.Sequential(fnn.Linear(2, 8), fnn.Tanh(), fnn.Linear(8, 2), seed=1)
+    >>> X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
+    >>> history = model.fit(X, y, optimizer=fnn.Adam(lr=0.1), epochs=100, verbose=0)
+    >>> model.predict(X)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(self, *layers: Any, dtype: Any = "float32", seed: int | None = 0) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._stack = Stack(layers, float_dtype(dtype), self._rng)
+        self._loss: Any = None
+        self.history = History()
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """The layers, first to last."""
+        return self._stack.layers
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of parameters and outputs."""
+        return self._stack.dtype
+
+    @property
+    def loss(self) -> Loss | None:
+        """The loss that the outputs are meant for, which decides what ``predict`` returns and ``evaluate`` measures.
+
+        ``fit`` sets it. Set it yourself, by name or as an object, after training step by step.
+        """
+        result: Loss | None = self._loss
+        return result
+
+    @loss.setter
+    def loss(self, loss: str | Loss) -> None:
+        self._loss = losses.resolve(loss)
+
+    def parameters(self) -> list[Array]:
+        """Return the parameters of all layers: for each linear layer its weight and its bias, as views."""
+        return [p for layer in self.layers for p in call_list(layer, "parameters")]
+
+    def forward(self, X: ArrayLike, training: bool = False) -> Array:
+        """Return the outputs of the last layer: scores before any softmax, or predictions.
+
+        Parameters
+        ----------
+        X : array_like (m, n_in)
+            Finite numbers. float32, float64 and uint8 in any memory layout are used without a copy.
+        training : bool
+            Whether the layers keep what :meth:`backward` needs.
+
+        Returns
+        -------
+        ndarray (m, n_out)
+
+        Raises
+        ------
+        ValueError
+            If X is empty, has another number of columns, or holds NaN or infinite values.
+        TypeError
+            If X does not hold real numbers.
+        """
+        x = self._features(X)
+        return self._stack.forward(x, training=True) if training else self._stack.outputs(x)
+
+    def backward(self, dy: ArrayLike, l2: float = 0.0) -> Array:
+        """Go back through all layers, so that each holds its gradients, and return the gradient of the input.
+
+        Parameters
+        ----------
+        dy : array_like (m, n_out)
+            The gradient of the loss with respect to the outputs of the last ``forward(X, training=True)``.
+        l2 : float
+            The factor λ >= 0 of the penalty λ Σ W² over the weights of linear layers, added to their gradients.
+
+        Returns
+        -------
+        ndarray (m, n_in)
+
+        Raises
+        ------
+        ValueError
+            If there was no such forward pass, ``dy`` has another shape than its result, or ``l2`` is negative.
+        TypeError
+            If ``dy`` does not hold real numbers.
+        """
+        shape = self._stack.trained_shape
+        if shape is None:
+            raise ValueError("there is nothing to go back through: call forward(X, training=True) before backward")
+        l2 = number("l2", l2, least=0)
+        array = real_array("dy", dy)
+        if array.shape != shape:
+            raise ValueError(f"dy has shape {array.shape}, but the outputs have shape {shape}: they must be equal")
+        return self._stack.backward(np.ascontiguousarray(array, self.dtype), l2)
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        loss: str | Loss = "cross_entropy",
+        optimizer: str | Optimizer = "sgd",
+        l2: float = 0.0,
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        sample_weight: ArrayLike | None = None,
+        verbose: int = 1,
+    ) -> History:
+        """Train the model: minimise mean(loss_i) + l2 Σ W² over batches of the samples.
+
+        Parameters
+        ----------
+        X : array_like (m, n_in)
+            Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied.
+        y : array_like (m,) or (m, n_out)
+            Integer labels or targets whose rows sum to 1 for cross-entropy; values for the squared error.
+        loss : {"cross_entropy", "squared_error"} or an object with forward and backward methods
+        optimizer : {"sgd", "adam"}, SGD or Adam
+            An object keeps its state, so fitting the same model again with it continues.
+        l2 : float
+            The factor λ >= 0 of the sum of all squared weights of linear layers; biases are not penalised.
+        epochs, batch_size : int
+            The last batch of an epoch may be smaller.
+        shuffle : bool
+            Whether each epoch takes the samples in another order.
+        validation_data : (X, y), optional
+            Evaluated after each epoch, without the penalty.
+        sample_weight : array_like (m,), optional
+            Finite weights >= 0, not all zero.
+        verbose : {0, 1}
+            1 prints a line an epoch.
+
+        Returns
+        -------
+        History
+            history["loss"] is the mean over the batches of an epoch, each at the weights it was computed with and
+            penalty included; "val_loss" and, after cross-entropy, "val_accuracy" are there with validation data.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described; the model is then unchanged.
+        DivergenceError
+            If a loss or a parameter is no longer finite; the model keeps the last finite weights.
+
+        Notes
+        -----
+        Ctrl-C ends the training after the current epoch, with ``history.interrupted`` true. A second Ctrl-C raises
+        KeyboardInterrupt, and any other exception of a layer or loss of your own passes through; the parameters are
+        then those of the end of the epoch before.
+        """
+        plan = training.prepare(
+            self._stack,
+            X,
+            y,
+            loss=loss,
+            optimizer=optimizer,
+            l2=l2,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            validation_data=validation_data,
+            sample_weight=sample_weight,
+            verbose=verbose,
+        )
+        self._loss, self.history = plan.loss, History()
+        training.run(self._stack, plan, self._rng, self.history)
+        return self.history
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Return labels (m,) int64 after training with cross-entropy, else outputs (m, n_out).
+
+        Raises
+        ------
+        ValueError
+            If the model does not know its loss yet, because it was neither fitted nor told (``model.loss = ...``), or
+            X is not as in :meth:`forward`.
+        TypeError
+            If X does not hold real numbers.
+        """
+        if self._loss is None:
+            raise ValueError(
+                "predict cannot know whether the outputs are class scores: fit the model first, set "
+                "model.loss = 'cross_entropy' or 'squared_error', or use forward"
+            )
+        outputs = self._stack.outputs(self._features(X))
+        return outputs.argmax(axis=1) if isinstance(self._loss, CrossEntropy) else outputs
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Return the probability (m, n_out) of each class: the softmax of the outputs.
+
+        Raises
+        ------
+        ValueError
+            If the model was trained with the squared error, or X is not as in :meth:`forward`.
+        TypeError
+            If X does not hold real numbers.
+        """
+        if isinstance(self._loss, SquaredError):
+            raise ValueError("the model was trained with the squared error: its outputs are values, not class scores")
+        scores = self._stack.outputs(self._features(X))
+        probabilities = np.empty_like(scores)
+        active().softmax(scores, probabilities)
+        return probabilities
+
+    def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+        """Return {"loss"} and, after cross-entropy, "accuracy": the share of samples whose label is predicted.
+
+        The loss is that of :attr:`loss` without the penalty. Where y holds targets (m, k) the label is the largest.
+
+        Parameters
+        ----------
+        X : array_like (m, n_in)
+        y : array_like (m,) or (m, n_out)
+        sample_weight : array_like (m,), optional
+            Finite weights >= 0, not all zero, for both means.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the model does not know its loss (see :meth:`predict`), or an argument is not as in :meth:`fit`.
+        """
+        if self._loss is None:
+            raise ValueError("evaluate needs a loss: fit the model first, or set model.loss = 'cross_entropy'")
+        x = self._features(X)
+        targets = losses.targets(self._loss, y, len(x), self._stack.output_width(x), self.dtype)
+        return training.evaluate(self._stack, self._loss, x, targets, sample_weights(sample_weight, len(x), self.dtype))
+
+    def summary(self) -> str:
+        """Return a table of the layers, their outputs and their numbers of parameters."""
+        rows = [("layer", "outputs", "parameters")]
+        for layer, width in zip(self.layers, self._stack.widths, strict=True):
+            n_parameters = sum(p.size for p in call_list(layer, "parameters"))
+            name = repr(layer) if isinstance(layer, (Linear, Activation)) else type(layer).__name__
+            rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
+        columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [f"{a:<{columns[0]}}  {b:>{columns[1]}}  {c:>{columns[2]}}" for a, b, c in rows]
+        total = sum(p.size for p in self.parameters())
+        size = sum(p.nbytes for p in self.parameters())
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "-" * len(lines[0])]) + (
+            f"\n{total:,} parameters, {self.dtype}, {size / 1024:,.1f} KiB"
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save layers, weights, dtype and loss as an .npz file without pickle; see :func:`fastnn.load`.
+
+        The file is written beside ``path`` and renamed, so an interrupted save leaves an earlier file whole. The state
+        of the optimizer and of the random generator is not saved.
+
+        Raises
+        ------
+        TypeError
+            If a layer is not built in: only its own code could build it again.
+        OSError
+            If the file cannot be written.
+        """
+        serialization.write(path, self._stack, self._loss)
+
+    def _features(self, X: ArrayLike) -> Array:
+        return features(X, self._stack.n_in, self._stack.dtype)
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))}, dtype='{self.dtype}')"
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """Load a model that :meth:`Sequential.save` wrote; it predicts the same bits.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    Sequential
+
+    Raises
+    ------
+    ValueError
+        If the file is cut off, is no saved model, has a newer format, does not fit together or holds pickled data.
+    OSError
+        If it cannot be read.
+    """
+    layers, dtype, loss = serialization.read(path)
+    model = Sequential(*layers, dtype=dtype)
+    if loss is not None:
+        model.loss = loss
+    return model

@@ -1,0 +1,49 @@
+"""The public functions: check, allocate, call the twin that the backend chose, return.
+
+They take floats of one precision: float32 stays float32 and everything else is computed in float64. Values that are not
+finite pass through: NaN in, NaN out.
+"""
+
+from .activations import (
+    identity,
+    identity_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    tanh,
+    tanh_backward,
+)
+from .losses import cross_entropy, cross_entropy_backward, squared_error, squared_error_backward
+from .matmul import linear, linear_backward, matmul
+from .softmax import log_softmax, logsumexp, softmax
+from .updates import adam_update, momentum_update, nesterov_update, sgd_update
+
+__all__ = [
+    "adam_update",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "identity",
+    "identity_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear",
+    "linear_backward",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "momentum_update",
+    "nesterov_update",
+    "relu",
+    "relu_backward",
+    "sgd_update",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "squared_error",
+    "squared_error_backward",
+    "tanh",
+    "tanh_backward",
+]

@@ -1,0 +1,115 @@
+"""Losses as means over the samples, weighted by Σ v_i loss_i / Σ v_i where weights v are given, and their gradients."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..backend import active
+from ..validation import Array, class_targets, contiguous, dimensions, float_arrays, real_targets, sample_weights
+
+
+def cross_entropy(scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    """Return the mean of -s_y + log Σ e^s.
+
+    It starts from scores, not from probabilities, so nothing is ever clipped.
+
+    Parameters
+    ----------
+    scores : array_like (m, k)
+        Before any softmax.
+    y : array_like (m,) or (m, k)
+        Integer labels 0..k-1, or targets >= 0 whose rows sum to 1, for which -s_y becomes -Σ_j y_j s_j.
+    sample_weight : array_like (m,), optional
+        Finite weights >= 0, not all zero.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, a shape does not fit, a label is out of range or fractional, the targets of a row do
+        not sum to 1, or a weight is negative.
+    TypeError
+        If an array does not hold real numbers, or the labels are booleans.
+    """
+    scores, y, sample_weight = _classification(scores, y, sample_weight)
+    return float(active().cross_entropy(scores, y, sample_weight))
+
+
+def cross_entropy_backward(scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
+    """Return the gradient (P - Y) / m of :func:`cross_entropy` with respect to the scores, P their softmax.
+
+    With weights v row i is (P - Y)_i v_i / Σ v. Parameters and errors are those of :func:`cross_entropy`.
+
+    Returns
+    -------
+    ndarray (m, k)
+    """
+    scores, y, sample_weight = _classification(scores, y, sample_weight)
+    out = np.empty(scores.shape, scores.dtype)
+    active().cross_entropy_backward(scores, y, sample_weight, out)
+    return out
+
+
+def squared_error(pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    """Return the mean over samples of the sum over outputs of (pred - y)².
+
+    Parameters
+    ----------
+    pred : array_like (m, k)
+    y : array_like (m, k), or (m,) where k is 1
+        Finite target values.
+    sample_weight : array_like (m,), optional
+        Finite weights >= 0, not all zero.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, a shape does not fit, a target is not finite, or a weight is negative.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    pred, y, sample_weight = _regression(pred, y, sample_weight)
+    return float(active().squared_error(pred, y, sample_weight))
+
+
+def squared_error_backward(pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
+    """Return the gradient 2 (pred - y) / m of :func:`squared_error` with respect to ``pred``.
+
+    With weights v row i is 2 (pred - y)_i v_i / Σ v. Parameters and errors are those of :func:`squared_error`.
+
+    Returns
+    -------
+    ndarray (m, k)
+    """
+    pred, y, sample_weight = _regression(pred, y, sample_weight)
+    out = np.empty(pred.shape, pred.dtype)
+    active().squared_error_backward(pred, y, sample_weight, out)
+    return out
+
+
+def _classification(
+    scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+) -> tuple[Array, Array, Array | None]:
+    scores = _outputs("scores", scores)
+    m, k = scores.shape
+    return scores, class_targets(y, m, k, scores.dtype), sample_weights(sample_weight, m, scores.dtype)
+
+
+def _regression(pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Array, Array | None]:
+    pred = _outputs("pred", pred)
+    m, k = pred.shape
+    return pred, real_targets(y, m, k, pred.dtype), sample_weights(sample_weight, m, pred.dtype)
+
+
+def _outputs(name: str, outputs: ArrayLike) -> Array:
+    (array,) = float_arrays((name, outputs))
+    dimensions(name, array, 2)
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: it has shape {array.shape}, expected at least one sample and one output")
+    return contiguous(array)

@@ -1,0 +1,133 @@
+"""Matrix products and the linear layer."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..backend import active
+from ..validation import Array, dimensions, float_arrays, number, same_length
+
+
+def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
+    """Return the matrix product of a and b.
+
+    Parameters
+    ----------
+    a : array_like (m, k)
+    b : array_like (k, n)
+        Strided, transposed and read-only views are used as they are, without a copy.
+    out : ndarray (m, n), optional
+        Where the result goes: writeable, of the result's dtype, and apart from ``a`` and ``b`` in memory.
+
+    Returns
+    -------
+    ndarray (m, n)
+        float32 if both are float32, else float64; ``out`` itself where it is given.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or ``out`` cannot take the result.
+    TypeError
+        If an array does not hold real numbers, or ``out`` has another dtype.
+    """
+    a, b = float_arrays(("a", a), ("b", b))
+    dimensions("a", a, 2)
+    dimensions("b", b, 2)
+    if a.shape[1] != b.shape[0]:
+        raise ValueError(f"a has shape {a.shape} and b has shape {b.shape}: the columns of a must be the rows of b")
+    shape = (a.shape[0], b.shape[1])
+    if out is None:
+        out = np.empty(shape, a.dtype)
+    else:
+        _check_out(out, shape, a, b)
+    direct = out.shape[1] <= 1 or out.strides[1] == out.itemsize
+    result = out if direct else np.empty(shape, a.dtype)
+    active().matmul(a, b, result)
+    if not direct:
+        out[...] = result
+    return out
+
+
+def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> Array:
+    """Return x w + b.
+
+    Parameters
+    ----------
+    x : array_like (m, d)
+    w : array_like (d, k)
+    b : array_like (k,)
+
+    Returns
+    -------
+    ndarray (m, k)
+        float32 if all three are float32, else float64.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    x, w, b = float_arrays(("x", x), ("w", w), ("b", b))
+    _check_product(x, w)
+    if b.shape != w.shape[1:]:
+        raise ValueError(f"b has shape {b.shape}, expected {w.shape[1:]}, one for each column of w")
+    out = np.empty((x.shape[0], w.shape[1]), x.dtype)
+    active().linear(x, w, b, out)
+    return out
+
+
+def linear_backward(dy: ArrayLike, x: ArrayLike, w: ArrayLike, l2: float = 0.0) -> tuple[Array, Array, Array]:
+    """Return the gradients of a linear layer: dx = dy wᵀ, dw = xᵀ dy + 2 l2 w and db = Σ dy over the rows.
+
+    Parameters
+    ----------
+    dy : array_like (m, k)
+        The gradient of the loss with respect to x w + b.
+    x : array_like (m, d)
+    w : array_like (d, k)
+    l2 : float
+        The factor λ >= 0 of the penalty λ Σ w².
+
+    Returns
+    -------
+    dx, dw, db : ndarray (m, d), (d, k), (k,)
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or ``l2`` is negative or not finite.
+    TypeError
+        If an array does not hold real numbers.
+    """
+    dy, x, w = float_arrays(("dy", dy), ("x", x), ("w", w))
+    _check_product(x, w)
+    dimensions("dy", dy, 2)
+    same_length("dy", dy, x.shape[0])
+    if dy.shape[1] != w.shape[1]:
+        raise ValueError(f"dy has {dy.shape[1]} columns, but w has {w.shape[1]}: they must be equal")
+    l2 = number("l2", l2, least=0)
+    dx, dw, db = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype), np.empty(w.shape[1], w.dtype)
+    active().linear_backward(dy, x, w, l2, dx, dw, db)
+    return dx, dw, db
+
+
+def _check_product(x: Array, w: Array) -> None:
+    dimensions("x", x, 2)
+    dimensions("w", w, 2)
+    if x.shape[1] != w.shape[0]:
+        raise ValueError(f"x has {x.shape[1]} columns, but w has {w.shape[0]} rows: they must be equal")
+
+
+def _check_out(out: Array, shape: tuple[int, int], a: Array, b: Array) -> None:
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out is a {type(out).__name__}, expected an ndarray")
+    if out.dtype != a.dtype:
+        raise TypeError(f"out holds {out.dtype} values, expected {a.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, expected {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only: pass an array that can be written")
+    if np.shares_memory(out, a) or np.shares_memory(out, b):
+        raise ValueError("out shares memory with a or b: pass another array, or leave it out")

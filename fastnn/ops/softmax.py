@@ -1,0 +1,121 @@
+"""Softmax, log-softmax and log-sum-exp along any axes, with the edge cases of scipy.special.
+
+Source: P. Blanchard, D. J. Higham and N. J. Higham, Accurately computing the log-sum-exp and softmax functions,
+IMA J. Numer. Anal. 41(4), 2021.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..backend import active
+from ..validation import Array, contiguous, float_arrays
+
+Axis = int | tuple[int, ...] | None
+
+
+def softmax(s: ArrayLike, axis: Axis = -1) -> Array:
+    """Return P = e^(s - max) / Σ e^(s - max), the maximum and the sum taken along ``axis``.
+
+    Parameters
+    ----------
+    s : array_like of any shape
+        Scores. A maximum of ±inf or a NaN among them gives NaN.
+    axis : int, tuple of ints or None
+        The axes to normalise over; None for all of them.
+
+    Returns
+    -------
+    ndarray of the shape of s
+        float32 for float32, else float64.
+
+    Raises
+    ------
+    ValueError
+        If an axis does not exist or is given twice, or if there are sums over no scores at all.
+    TypeError
+        If ``s`` does not hold real numbers.
+    """
+    return _normalise(active().softmax, s, axis)
+
+
+def log_softmax(s: ArrayLike, axis: Axis = -1) -> Array:
+    """Return log P = (s - max) - log Σ e^(s - max) along ``axis``.
+
+    It keeps its digits where the logarithm of :func:`softmax` would be -inf. Parameters, result and errors are those
+    of :func:`softmax`; a score of -inf next to finite ones gives -inf.
+    """
+    return _normalise(active().log_softmax, s, axis)
+
+
+def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
+    """Return log Σ e^s along ``axis``, computed as max + log Σ e^(s - max).
+
+    Parameters
+    ----------
+    s : array_like of any shape
+        Scores: -inf counts as nothing, +inf gives +inf, NaN gives NaN.
+    axis : int, tuple of ints or None
+        The axes to sum over; None for all of them. A sum over nothing is -inf.
+
+    Returns
+    -------
+    ndarray of the shape of s without ``axis``, or a NumPy scalar
+        float32 for float32, else float64.
+
+    Raises
+    ------
+    ValueError
+        If an axis does not exist or is given twice.
+    TypeError
+        If ``s`` does not hold real numbers.
+    """
+    rows, kept, _ = _as_rows(s, axis)
+    out = np.full(len(rows), -np.inf, rows.dtype)
+    if rows.size:
+        active().logsumexp(rows, out)
+    result: Array = out.reshape(kept)[()]
+    return result
+
+
+def _normalise(kernel: Callable[[Array, Array], None], s: ArrayLike, axis: Axis) -> Array:
+    rows, kept, axes = _as_rows(s, axis)
+    if rows.shape[1] == 0 and len(rows):
+        raise ValueError(f"s has shape {np.shape(s)}: there are no scores along axis {axis} to normalise")
+    out = np.empty(rows.shape, rows.dtype)
+    if rows.size:
+        kernel(rows, out)
+    shape = np.shape(s)
+    moved = out.reshape(kept + tuple(shape[a] for a in axes))
+    last = tuple(range(len(kept), len(shape)))
+    return moved if axes == last else np.moveaxis(moved, last, axes)
+
+
+def _as_rows(s: ArrayLike, axis: Axis) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
+    """Return s as rows (m, k) with ``axis`` along k, the shape of what is not summed over, and the axes in order."""
+    (array,) = float_arrays(("s", s))
+    if array.ndim == 0 and axis in (-1, 0):
+        axis = None
+    axes = _axes(axis, array.ndim)
+    kept = tuple(array.shape[a] for a in range(array.ndim) if a not in axes)
+    last = tuple(range(array.ndim - len(axes), array.ndim))
+    moved = array if axes == last else np.moveaxis(array, axes, last)
+    k = int(np.prod([array.shape[a] for a in axes], dtype=np.int64))
+    return contiguous(moved).reshape(int(np.prod(kept, dtype=np.int64)), k), kept, axes
+
+
+def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    axes = []
+    for a in given:
+        if isinstance(a, bool) or not isinstance(a, (int, np.integer)):
+            raise TypeError(f"axis is {axis!r}, expected an integer, a tuple of integers or None")
+        if not -ndim <= a < ndim:
+            raise ValueError(f"axis is {axis!r}, but s has {ndim} dimensions: expected {-ndim}..{ndim - 1}")
+        axes.append(int(a) % ndim)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"axis is {axis!r}, which names an axis twice")
+    return tuple(sorted(axes))

@@ -1,0 +1,105 @@
+"""In-place parameter updates from a gradient dw: ``w`` and the state beside it are changed, nothing is returned."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..backend import active
+from ..validation import Array, contiguous, number, positive_int, real_array, same_shape
+
+
+def sgd_update(w: Array, dw: ArrayLike, lr: float) -> None:
+    """Update w -= lr dw in place.
+
+    Parameters
+    ----------
+    w : ndarray of any shape
+        float32 or float64, writeable, of any memory layout.
+    dw : array_like of the shape of w
+    lr : float
+        The learning rate, > 0.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, ``w`` is read-only, or ``lr`` is not positive and finite.
+    TypeError
+        If ``w`` is not a float array, or ``dw`` does not hold real numbers.
+    """
+    _update("sgd_update", dw, {"w": w}, number("lr", lr, above=0))
+
+
+def momentum_update(w: Array, dw: ArrayLike, v: Array, lr: float, momentum: float) -> None:
+    """Update v = momentum v - lr dw and w += v in place.
+
+    ``v`` is an array like ``w``, zero before the first update, and 0 <= momentum < 1. Everything else is as in
+    :func:`sgd_update`.
+    """
+    _update("momentum_update", dw, {"w": w, "v": v}, number("lr", lr, above=0), _decay("momentum", momentum))
+
+
+def nesterov_update(w: Array, dw: ArrayLike, v: Array, lr: float, momentum: float) -> None:
+    """Update v = momentum v - lr dw and w += momentum v - lr dw in place.
+
+    Parameters and errors are those of :func:`momentum_update`.
+    Source: I. Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013, in the
+    form that keeps w at the looked-ahead point.
+    """
+    _update("nesterov_update", dw, {"w": w, "v": v}, number("lr", lr, above=0), _decay("momentum", momentum))
+
+
+def adam_update(
+    w: Array,
+    dw: ArrayLike,
+    m: Array,
+    v: Array,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    t: int = 1,
+) -> None:
+    """Make Adam's update number t in place.
+
+    m = β1 m + (1 - β1) dw, v = β2 v + (1 - β2) dw², w -= lr m̂ / (√v̂ + eps), where m̂ = m / (1 - β1^t) and
+    v̂ = v / (1 - β2^t). ``m`` and ``v`` are arrays like ``w``, zero before the first update, which is t = 1;
+    0 <= β < 1 and eps > 0. Everything else is as in :func:`sgd_update`.
+    Source: D. P. Kingma and J. Ba, Adam: a method for stochastic optimization, ICLR 2015.
+    """
+    rates = number("lr", lr, above=0), _decay("beta1", beta1), _decay("beta2", beta2), number("eps", eps, above=0)
+    _update("adam_update", dw, {"w": w, "m": m, "v": v}, *rates, positive_int("t", t))
+
+
+def _decay(name: str, value: float) -> float:
+    return number(name, value, least=0, below=1)
+
+
+def _update(name: str, dw: ArrayLike, targets: dict[str, Array], *settings: Any) -> None:
+    """Run the update ``name`` on the arrays ``targets`` (w first), through copies where they are not contiguous."""
+    w = targets["w"]
+    for target_name, target in targets.items():
+        _check_target(target_name, target, w)
+    gradient = real_array("dw", dw)
+    same_shape("dw", gradient, "w", w)
+    gradient = contiguous(gradient.astype(w.dtype, copy=any(np.may_share_memory(dw, t) for t in targets.values())))
+    arrays = list(targets.values())
+    for i, first in enumerate(arrays):
+        if any(np.may_share_memory(first, second) for second in arrays[i + 1 :]):
+            raise ValueError(f"{', '.join(targets)} share memory: each needs an array of its own")
+    flat = [contiguous(target) for target in arrays]
+    getattr(active(), name)(flat[0], gradient, *flat[1:], *settings)
+    for target, updated in zip(arrays, flat, strict=True):
+        if target is not updated:
+            target[...] = updated
+
+
+def _check_target(name: str, target: Array, w: Array) -> None:
+    if not isinstance(target, np.ndarray) or target.dtype not in (np.float32, np.float64):
+        came = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
+        raise TypeError(f"{name} is updated in place: expected a float32 or float64 ndarray, not {came}")
+    if target.dtype != w.dtype:
+        raise TypeError(f"{name} holds {target.dtype} values, but w holds {w.dtype}: they must be equal")
+    same_shape(name, target, "w", w)
+    if not target.flags.writeable:
+        raise ValueError(f"{name} is read-only: it is updated in place")

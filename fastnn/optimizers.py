@@ -1,0 +1,240 @@
+"""Optimizers: how a gradient moves the parameters. Their state belongs to the model that they last trained."""
+
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .backend import active
+from .lowering import Rule, aligned_zeros
+from .stack import Stack
+from .validation import Array, DType, flag, number
+
+if TYPE_CHECKING:
+    from .model import Sequential
+
+
+class Optimizer(ABC):
+    """What SGD and Adam share: the learning rate, the state, and the step.
+
+    The state (momenta, and the numbers of updates and epochs made) is kept from one ``fit`` or ``step`` to the next of
+    the same model; with another model it starts afresh.
+
+    Attributes
+    ----------
+    lr : float or callable
+        The learning rate, or a function of the epoch (from 0) that returns it.
+    epoch : int
+        The epochs made with the current model, counted by ``fit``; in a training loop of your own set it yourself if
+        ``lr`` is a function.
+    steps : int
+        The updates made to the current model.
+    """
+
+    n_slots: int
+    kind: int
+
+    def __init__(self, lr: float | Callable[[int], float]) -> None:
+        self.lr = lr if callable(lr) else number("lr", lr, above=0)
+        self.epoch = 0
+        self.steps = 0
+        self._owner: weakref.ref[Stack] | None = None
+        self._slots: Array = np.zeros((0, 0))
+        self._user_slots: list[Array] = []
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is not a finite number > 0; a function may return 0 as well.
+        """
+        if callable(self.lr):
+            return number(f"lr({epoch})", self.lr(epoch), least=0)
+        return number("lr", self.lr, above=0)
+
+    def step(self, model: "Sequential") -> None:
+        """Update the parameters of ``model`` in place from the gradients of the last ``model.backward``.
+
+        Raises
+        ------
+        ValueError
+            If there are no gradients yet, or the learning rate is not a finite number > 0.
+        """
+        stack = model._stack
+        if stack.gradient is None:
+            raise ValueError("the model has no gradients yet: call model.backward(dy) before optimizer.step(model)")
+        lr = self.rate(self.epoch if self.belongs_to(stack) else 0)
+        self.bind(stack)
+        self.update(stack, lr, self.steps + 1)
+        self.steps += 1
+
+    def belongs_to(self, stack: Stack) -> bool:
+        """Return whether the state is that of this model."""
+        return self._owner is not None and self._owner() is stack
+
+    @abstractmethod
+    def check(self, dtype: DType) -> None:
+        """Raise ValueError where a setting does not work in the dtype of a model."""
+
+    def bind(self, stack: Stack) -> None:
+        """Make the state belong to a model: keep it where it does already, else start afresh."""
+        self.check(stack.dtype)
+        user = stack.user_parameters()
+        if not self.belongs_to(stack):
+            self._owner = weakref.ref(stack)
+            self._slots = aligned_zeros((self.n_slots, stack.params.size), stack.dtype)
+            self._user_slots = []
+            self.steps = self.epoch = 0
+        if [slots.shape[1:] for slots in self._user_slots] != [p.shape for p in user]:
+            self._user_slots = [np.zeros((self.n_slots, *p.shape), p.dtype) for p in user]
+
+    def state(self) -> list[Array]:
+        """Return the arrays of the state."""
+        return [self._slots, *self._user_slots]
+
+    def rule(self, lr: float, step: int) -> Rule:
+        """Return what the compiled epoch needs to know; ``step`` updates were made before it."""
+        return Rule(self.kind, lr, *self._settings(), self._slots, step)
+
+    def update(self, stack: Stack, lr: float, t: int) -> None:
+        """Make update number ``t`` of the bound model after a backward pass, a user's layers included."""
+        user = list(zip(stack.user_parameters(), stack.user_gradients(), self._user_slots, strict=True))
+        self._apply(stack.params, stack.gradient, self._slots, lr, t)
+        for p, dp, slots in user:
+            w = np.asarray(p, order="C")
+            self._apply(w, dp, slots, lr, t)
+            if w is not p:
+                p[...] = w
+
+    @abstractmethod
+    def _settings(self) -> tuple[float, float, float]:
+        """Return momentum (Adam's beta1), beta2 and eps."""
+
+    @abstractmethod
+    def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
+        """Call the update kernel."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_owner": None}
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: w -= lr dw, with momentum if wanted.
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate > 0, or a function of the epoch (from 0) that returns it.
+    momentum : float
+        With 0 < momentum < 1: v = momentum v - lr dw, w += v.
+    nesterov : bool
+        Nesterov's form of it: w += momentum v - lr dw (Sutskever et al., ICML 2013).
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range, or ``nesterov`` comes without momentum.
+    TypeError
+        If a setting is not a number, or ``nesterov`` is not a bool.
+    """
+
+    def __init__(
+        self, lr: float | Callable[[int], float] = 0.01, momentum: float = 0.0, nesterov: bool = False
+    ) -> None:
+        super().__init__(lr)
+        self.momentum = number("momentum", momentum, least=0, below=1)
+        self.nesterov = flag("nesterov", nesterov)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov=True needs a momentum > 0, such as momentum=0.9")
+        self.kind = 2 if self.nesterov else int(self.momentum > 0)
+        self.n_slots = int(self.momentum > 0)
+
+    def check(self, dtype: DType) -> None:
+        """Accept every dtype."""
+
+    def _settings(self) -> tuple[float, float, float]:
+        return self.momentum, 0.0, 0.0
+
+    def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
+        if self.kind == 0:
+            active().sgd_update(w, dw, lr)
+        elif self.kind == 1:
+            active().momentum_update(w, dw, slots[0], lr, self.momentum)
+        else:
+            active().nesterov_update(w, dw, slots[0], lr, self.momentum)
+
+    def __repr__(self) -> str:
+        return f"SGD(lr={self.lr!r}, momentum={self.momentum:g}, nesterov={self.nesterov})"
+
+
+class Adam(Optimizer):
+    """Adam: steps scaled by running means of the gradient and of its square.
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate > 0, or a function of the epoch (from 0) that returns it.
+    beta1, beta2 : float
+        The decay of the two means, 0 <= beta < 1.
+    eps : float
+        Added to the root of the second mean, > 0.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range; at the first use, if ``eps`` vanishes in the model's dtype.
+    TypeError
+        If a setting is not a number.
+
+    Notes
+    -----
+    Source: D. P. Kingma and J. Ba, Adam: a method for stochastic optimization, ICLR 2015.
+    """
+
+    kind = 3
+    n_slots = 2
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(lr)
+        self.beta1 = number("beta1", beta1, least=0, below=1)
+        self.beta2 = number("beta2", beta2, least=0, below=1)
+        self.eps = number("eps", eps, above=0)
+
+    def check(self, dtype: DType) -> None:
+        """Raise ValueError where eps vanishes in ``dtype``, so that zero gradients would be divided by zero."""
+        if dtype.type(self.eps * np.sqrt(1 - self.beta2)) == 0:
+            raise ValueError(f"eps is {self.eps:g}, which vanishes in {dtype}: expected at least 1e-30")
+
+    def _settings(self) -> tuple[float, float, float]:
+        return self.beta1, self.beta2, self.eps
+
+    def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
+        active().adam_update(w, dw, slots[0], slots[1], lr, self.beta1, self.beta2, self.eps, t)
+
+    def __repr__(self) -> str:
+        return f"Adam(lr={self.lr!r}, beta1={self.beta1:g}, beta2={self.beta2:g}, eps={self.eps:g})"
+
+
+BY_NAME: dict[str, Callable[[], Optimizer]] = {"sgd": SGD, "adam": Adam}
+
+
+def resolve(optimizer: Any) -> Optimizer:
+    """Return a new optimizer of that name, or the object itself where it is one."""
+    names = ", ".join(map(repr, BY_NAME))
+    if isinstance(optimizer, str):
+        if optimizer not in BY_NAME:
+            raise ValueError(f"optimizer is {optimizer!r}, expected {names} or an object such as SGD(lr=0.1)")
+        return BY_NAME[optimizer]()
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer is {optimizer!r}, expected {names} or an object such as SGD(lr=0.1)")
+    return optimizer

@@ -1,0 +1,110 @@
+"""Models as .npz files: a header in JSON, and the arrays of each linear layer. No pickle."""
+
+import json
+import os
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+
+from . import layers, losses
+from .stack import Stack, check_layers
+from .validation import float_dtype
+
+FORMAT = 1
+_ACTIVATIONS = {c.__name__: c for c in (layers.Identity, layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.Sigmoid)}
+_CLASSES: dict[str, type] = {"Linear": layers.Linear, **_ACTIVATIONS}
+_KIND = "fastnn model"
+
+
+def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
+    """Save a model; see :meth:`fastnn.Sequential.save`."""
+    header = {
+        "kind": _KIND,
+        "format": FORMAT,
+        "dtype": stack.dtype.name,
+        "loss": loss.name if losses.is_built_in(loss) else None,
+        "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
+    }
+    arrays = {"header": np.array(json.dumps(header))}
+    for i in stack.spans:
+        arrays[f"{i}.weight"] = stack.layers[i].weight
+        if stack.layers[i].has_bias:
+            arrays[f"{i}.bias"] = stack.layers[i].bias
+    target = os.path.realpath(path)
+    temporary = f"{target}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
+
+
+def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, str | None]:
+    """Return the layers, the dtype and the name of the loss in a saved file."""
+    header, arrays = _contents(path)
+    if not isinstance(header, dict) or header.get("kind") != _KIND or not isinstance(header.get("format"), int):
+        raise ValueError(f"{path} is not a saved fastnn model: its header is that of something else")
+    if header["format"] > FORMAT:
+        raise ValueError(
+            f"{path} has format {header['format']}, but this version of fastnn reads up to {FORMAT}: update fastnn"
+        )
+    try:
+        built = [_build(i, entry, arrays) for i, entry in enumerate(header["layers"])]
+        check_layers(built)
+        if header["loss"] is not None:
+            losses.resolve(header["loss"])
+        return built, float_dtype(header["dtype"]).name, header["loss"]
+    except KeyError as error:
+        raise ValueError(f"{path} is not a valid model: {error} is missing") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a valid model: {error}") from None
+
+
+def _contents(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                raise ValueError(f"{path} is not a saved fastnn model: it is no .npz file")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ValueError(f"{path} is damaged or was cut off: {error}") from None
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(f"{path} holds pickled data, which could run code and is never loaded") from None
+        raise
+    try:
+        return json.loads(str(arrays.pop("header"))), arrays
+    except (KeyError, json.JSONDecodeError):
+        raise ValueError(f"{path} is not a saved fastnn model: it has no header") from None
+
+
+def _describe(i: int, layer: Any) -> dict[str, Any]:
+    if type(layer) not in _CLASSES.values():
+        raise TypeError(f"layer {i}, {layer!r}, is not built in: save knows {', '.join(_CLASSES)}")
+    entry: dict[str, Any] = {"class": type(layer).__name__}
+    if isinstance(layer, layers.Linear):
+        entry |= {"n_in": layer.n_in, "n_out": layer.n_out, "bias": layer.has_bias}
+    if isinstance(layer, layers.LeakyReLU):
+        entry["slope"] = layer.slope
+    return entry
+
+
+def _build(i: int, entry: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    name = entry["class"]
+    if name == "Linear":
+        weight, bias = arrays[f"{i}.weight"], arrays[f"{i}.bias"] if entry["bias"] else False
+        return layers.Linear(entry["n_in"], entry["n_out"], init=weight, bias=bias)
+    if name == "LeakyReLU":
+        return layers.LeakyReLU(entry["slope"])
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"layer {i} has the class {name!r}, which this version of fastnn does not know")
+    return _ACTIVATIONS[name]()

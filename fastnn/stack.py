@@ -1,0 +1,181 @@
+"""The machinery of a model: layers over one flat buffer of parameters, run compiled or layer by layer.
+
+Everything here takes arguments that were checked before.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .backend import active
+from .layers import Activation, Layer, Linear
+from .lowering import aligned_zeros, input_width, layout, lower, views
+from .validation import FLOAT32, FLOAT64, Array, DType, layer_result, positive_int
+
+_BLOCK_ELEMENTS = 1 << 19
+
+
+class Stack:
+    """Layers one after the other.
+
+    Attributes
+    ----------
+    layers : tuple of layers
+    widths : the outputs of each layer, None where it is not known
+    n_in : the inputs of the first layer, or None
+    network : the layers as data, or None where they must run one by one
+    params, gradient : the flat buffers; gradient is None before the first backward pass
+    block : how many rows go through at once, so that memory stays bounded
+    """
+
+    def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
+        self.widths = check_layers(layers)
+        self.layers = layers
+        self.dtype = dtype
+        self.n_in = input_width(layers)
+        self.spans, size = layout(layers)
+        self.network = lower(layers, self.spans, self.n_in)
+        self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
+        self.trained_shape: tuple[int, ...] | None = None
+        initial = {i: layers[i].initialise(rng) for i in self.spans}
+        self.bind(aligned_zeros(size, dtype))
+        for i, (weight, bias) in initial.items():
+            layers[i].weight = weight
+            if bias is not None:
+                layers[i].bias = bias
+
+    def bind(self, params: Array) -> None:
+        """Make ``params`` the parameters: every linear layer gets views into it."""
+        self.params = params
+        self.dtype = params.dtype
+        self.gradient: Array | None = None
+        for i, span in self.spans.items():
+            self.layers[i].bind(*views(self.layers[i], span, params))
+
+    def outputs(self, x: Array) -> Array:
+        """Return the outputs (m, n_out) for x (m, n_in)."""
+        width = self.widths[-1]
+        if self.network is not None and len(x) <= self.block:
+            out = np.empty((len(x), width or 0), self.dtype)
+            active().forward(self.network, self.params, x, out)
+            return out
+        starts = range(0, len(x), self.block)
+        if self.network is None:
+            return np.concatenate([self.forward(x[i : i + self.block], training=False) for i in starts])
+        out = np.empty((len(x), width or 0), self.dtype)
+        for i in starts:
+            active().forward(self.network, self.params, x[i : i + self.block], out[i : i + self.block])
+        return out
+
+    def output_width(self, x: Array) -> int:
+        """Return the number of outputs a sample, found with the first row of x where no layer says it."""
+        width = self.widths[-1]
+        return width if width is not None else self.outputs(x[:1]).shape[1]
+
+    def forward(self, x: Array, training: bool) -> Array:
+        """Return the outputs, layer by layer."""
+        x = x.astype(self.dtype, copy=False)
+        for layer, width in zip(self.layers, self.widths, strict=True):
+            x = layer_result(f"forward of {layer!r}", layer.forward(x, training), len(x), width, self.dtype)
+        if training:
+            self.trained_shape = x.shape
+        return x
+
+    def backward(self, dy: Array, l2: float) -> Array:
+        """Return dx from dy, the gradients of the loss, and leave the gradients of the parameters in the layers."""
+        if self.gradient is None:
+            self.gradient = aligned_zeros(self.params.size, self.dtype)
+            for i, span in self.spans.items():
+                self.layers[i].bind_gradient(*views(self.layers[i], span, self.gradient))
+        for layer, width in zip(reversed(self.layers), [*reversed(self.widths[:-1]), self.n_in], strict=True):
+            dx = layer.backward(dy, l2) if isinstance(layer, Linear) else layer.backward(dy)
+            dy = layer_result(f"backward of {layer!r}", dx, len(dy), width, self.dtype)
+        return dy
+
+    def user_parameters(self) -> list[Array]:
+        """Return the parameters of the layers that are not built in.
+
+        Raises
+        ------
+        TypeError
+            If one of them is not a writeable float32 or float64 array, which training could not change.
+        """
+        found = []
+        for layer in self.user_layers():
+            for p in call_list(layer, "parameters"):
+                if not isinstance(p, np.ndarray) or p.dtype not in (FLOAT32, FLOAT64) or not p.flags.writeable:
+                    raise TypeError(f"parameters of {layer!r} must be writeable float32 or float64 arrays, not {p!r}")
+                found.append(p)
+        return found
+
+    def user_gradients(self) -> list[Array]:
+        """Return the gradients of :meth:`user_parameters`, in the dtype of each.
+
+        Raises
+        ------
+        ValueError
+            If a layer does not give one of the right shape for each of its parameters.
+        """
+        found = []
+        for layer in self.user_layers():
+            parameters, gradients = call_list(layer, "parameters"), call_list(layer, "gradients")
+            if [np.shape(g) for g in gradients] != [p.shape for p in parameters]:
+                raise ValueError(
+                    f"gradients of {layer!r} have shapes {[np.shape(g) for g in gradients]}, but its parameters have "
+                    f"{[p.shape for p in parameters]}: they must be equal after backward"
+                )
+            found += [np.asarray(g, p.dtype, order="C") for g, p in zip(gradients, parameters, strict=True)]
+        return found
+
+    def sum_of_squares(self) -> float:
+        """Return Σ W² over the weights of linear layers."""
+        return sum(float(np.square(self.layers[i].weight, dtype=np.float64).sum()) for i in self.spans)
+
+    def user_layers(self) -> list[Any]:
+        """Return the layers that are not built in."""
+        return [layer for layer in self.layers if not isinstance(layer, (Linear, Activation))]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "gradient": None, "trained_shape": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        params = aligned_zeros(self.params.size, self.dtype)
+        params[:] = self.params
+        self.bind(params)
+
+
+def call_list(layer: Any, method: str) -> list[Any]:
+    """Return what an optional method of a layer returns, as a list."""
+    return list(getattr(layer, method)()) if hasattr(layer, method) else []
+
+
+def check_layers(layers: Sequence[Any]) -> list[int | None]:
+    """Return the outputs of each layer, None where unknown, after checking that the layers fit together."""
+    if not layers:
+        raise ValueError("a Sequential needs at least one layer, such as Linear(64, 10)")
+    widths: list[int | None] = []
+    width = input_width(layers)
+    for i, layer in enumerate(layers):
+        if isinstance(layer, (list, tuple)):
+            raise TypeError("layers are passed one by one, not as a list: Sequential(*layers)")
+        if isinstance(layer, type):
+            raise TypeError(f"layer {i} is the class {layer.__name__}, expected an object: {layer.__name__}(...)")
+        if not all(callable(getattr(layer, method, None)) for method in ("forward", "backward")):
+            raise TypeError(f"layer {i} is {layer!r}, expected a layer: an object with forward and backward methods")
+        if any(layer is other for other in layers[:i]):
+            raise ValueError(f"layer {i} is an object that comes earlier too: make a new {layer!r} for each place")
+        if isinstance(layer, Linear) and layer.is_bound:
+            raise ValueError(f"layer {i}, {layer!r}, belongs to another model already: make a new one")
+        n_in, n_out = (_declared(layer, i, name) for name in ("n_in", "n_out"))
+        if n_in is not None and width is not None and n_in != width:
+            raise ValueError(f"layer {i}, {layer!r}, has {n_in} inputs, but layer {i - 1} has {width} outputs")
+        width = n_out if n_out is not None or not isinstance(layer, Activation) else width
+        widths.append(width)
+    return widths
+
+
+def _declared(layer: Layer, i: int, name: str) -> int | None:
+    value = getattr(layer, name, None)
+    return None if value is None else positive_int(f"{name} of layer {i}", value)
