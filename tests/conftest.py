@@ -4,8 +4,12 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tests.cases import DTYPES
+
+settings.register_profile("fastnn", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("fastnn")
 
 
 @pytest.fixture

@@ -55,3 +55,20 @@ def ulps(result, exact):
         exponent = np.frexp(np.where(np.isfinite(exact), exact, 0))[1]
         spacing = np.ldexp(wide(1), np.maximum(exponent, info.minexp + 1) - info.nmant - 1)
         return np.where(same, 0.0, np.abs(value - exact) / spacing).astype(np.float64)
+
+
+def written(write, shape, dtype, gap=0):
+    """What write(out) leaves in out, which starts as NaN, off the vector width, its rows gap elements apart.
+
+    Nothing around out and between its rows may change.
+    """
+    mark, margin = 12345.0, 67
+    rows, columns = int(np.prod(shape[:-1])), shape[-1]
+    frame = np.full(rows * (columns + gap) + 2 * margin, mark, dtype)
+    out = frame[margin:-margin].reshape(*shape[:-1], columns + gap)[..., :columns]
+    out[...] = np.nan
+    write(out)
+    result = out.copy()
+    out[...] = mark
+    assert np.all(frame == mark), f"written outside out at {np.flatnonzero(frame != mark) - margin}"
+    return result

@@ -1,8 +1,9 @@
 """Networks, batches and rules built from the table of cases, and a network evaluated without fastnn."""
 
 import numpy as np
-from fastnn.lowering import Batches, Network, Objective, Rule
 from scipy import special
+
+from fastnn.lowering import Batches, Network, Objective, Rule
 
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "tanh", "sigmoid")
 RULES = {"sgd": 0, "momentum": 1, "nesterov": 2, "adam": 3}
@@ -49,9 +50,9 @@ def objective(loss, l2=0.0):
 
 
 def rule(name, params, lr=0.1, step=0):
-    """The rule of that name with slots of zeros."""
+    """The rule of that name with slots of zeros; eps is large, so that no gradient of almost 0 makes a full step."""
     momentum, slots = (0.0, 0.9)[name != "sgd"], np.zeros((SLOTS[name], len(params)), params.dtype)
-    return Rule(RULES[name], lr, momentum, 0.999, 1e-8, slots, step)
+    return Rule(RULES[name], lr, momentum, 0.999, 1e-3, slots, step)
 
 
 def problem(case, samples, targets, rng, dtype):

@@ -2,11 +2,11 @@ import warnings
 
 import numpy as np
 import pytest
-from fastnn.lowering import Rule
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fastnn import reference
+from fastnn.lowering import Rule
 from tests.cases import NETWORKS
 from tests.judge import eps
 from tests.networks import batches, build, evaluate, objective, penalised_loss, problem, rule

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from fastnn import kernels, reference
+from tests.cases import LENGTHS
+from tests.judge import eps, written
+
+# name: the arguments between the arrays and out
+FUNCTIONS = {"identity": (), "relu": (), "leaky_relu": (0.1,), "tanh": (), "sigmoid": ()}
+SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 1e-38, 90.0, -90.0, 3e38, -3e38]
+
+
+def forward(module, name, x):
+    return written(lambda out: getattr(module, name)(x, *FUNCTIONS[name], out), x.shape, x.dtype)
+
+
+def backward(module, name, dy, y):
+    return written(lambda out: getattr(module, name + "_backward")(dy, y, *FUNCTIONS[name], out), y.shape, y.dtype)
+
+
+def exactly(module_function, name, *arrays):
+    """The reference in long double, rounded."""
+    with np.errstate(over="ignore"):
+        return module_function(reference, name, *(a.astype(np.longdouble) for a in arrays)).astype(arrays[0].dtype)
+
+
+def special_values(length, dtype):
+    return np.resize(SPECIAL, length).astype(dtype)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_forward_at_every_length(name, rng, dtype):
+    for length in LENGTHS:
+        for x in [(10 * rng.normal(size=length)).astype(dtype), special_values(length, dtype)]:
+            tiny = float(np.finfo(dtype).smallest_subnormal)
+            expected = exactly(forward, name, x)
+            np.testing.assert_allclose(forward(kernels, name, x), expected, rtol=4 * eps(dtype), atol=2 * tiny)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_backward_at_every_length(name, rng, dtype):
+    for length in LENGTHS:
+        for values in [rng.uniform(-1, 1, length).astype(dtype), special_values(length, dtype)]:
+            y = forward(reference, name, values)
+            dy = rng.normal(size=length).astype(dtype)
+            for gradient in [dy, np.roll(special_values(length, dtype), 5)]:
+                expected = backward(reference, name, gradient, y)
+                # 1 - y² and 1 - y cancel near 1.
+                np.testing.assert_allclose(
+                    backward(kernels, name, gradient, y), expected, rtol=8 * eps(dtype), atol=4 * eps(dtype)
+                )
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("shape", [(3, 7), (2, 3, 5), (4, 0), (1, 100, 3)], ids=str)
+def test_any_shape(name, shape, rng, dtype):
+    x = rng.normal(size=shape).astype(dtype)
+    np.testing.assert_allclose(forward(kernels, name, x), exactly(forward, name, x), rtol=4 * eps(dtype))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_zero_dimensional_array(name, dtype):
+    x, out = np.array(0.5, dtype), np.array(np.nan, dtype)
+    getattr(kernels, name)(x, *FUNCTIONS[name], out)
+    np.testing.assert_allclose(out, exactly(forward, name, x.reshape(1))[0], rtol=4 * eps(dtype))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nan_keeps_its_place(name, dtype):
+    for length in (1, 5, 16, 37):
+        for place in range(length):
+            x = np.linspace(-2, 2, length).astype(dtype)
+            x[place] = np.nan
+            np.testing.assert_array_equal(np.isnan(forward(kernels, name, x)), np.arange(length) == place)
+            if name != "identity":
+                gradient = backward(kernels, name, np.ones_like(x), x)
+                np.testing.assert_array_equal(np.isnan(gradient), np.arange(length) == place)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_out_may_be_an_input(name, rng, dtype):
+    x, dy = rng.normal(size=(2, 53)).astype(dtype)
+    y = forward(kernels, name, x)
+    in_place, gradient = x.copy(), dy.copy()
+    getattr(kernels, name)(in_place, *FUNCTIONS[name], in_place)
+    getattr(kernels, name + "_backward")(gradient, y, *FUNCTIONS[name], gradient)
+    np.testing.assert_array_equal(in_place, y)
+    np.testing.assert_array_equal(gradient, backward(kernels, name, dy, y))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_read_only_inputs(name, rng, dtype):
+    x = rng.normal(size=(2, 20)).astype(dtype)
+    x.flags.writeable = False
+    np.testing.assert_allclose(forward(kernels, name, x[0]), exactly(forward, name, x[0]), rtol=4 * eps(dtype))
+    backward(kernels, name, x[0], x[1])

@@ -1,0 +1,76 @@
+"""Work is split over output tiles, never over a sum, so any number of threads gives the same bits."""
+
+import os
+
+import numpy as np
+import pytest
+
+from fastnn import kernels
+from fastnn.kernels import threads
+from tests.networks import batches, build, objective, problem, rule
+
+pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core")
+
+
+@pytest.fixture
+def on_threads():
+    """Call a function on 1 and on 2 threads and return both results."""
+    before = threads.get_num_threads()
+
+    def call(function):
+        results = []
+        for n in (1, 2):
+            threads.set_num_threads(n)
+            assert threads.get_num_threads() == n
+            results.append(function())
+        return results
+
+    yield call
+    threads.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (64, 784, 128), (257, 300, 129), (600, 700, 500)], ids=str)
+def test_matmul(shape, on_threads, rng, dtype):
+    m, k, n = shape
+    a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+
+    def call():
+        out = np.empty((m, n), dtype)
+        kernels.matmul(a, b, out)
+        return out
+
+    np.testing.assert_array_equal(*on_threads(call))
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adam"])
+@pytest.mark.parametrize("case", [(20, [32, "relu", 2]), (300, [513, "relu", 130, "tanh", 10])], ids=str)
+def test_epoch_and_forward(case, name, on_threads, rng, dtype):
+    network, params = build(case, rng, dtype)
+    x, y = problem(case, 300, "labels", rng, dtype)
+
+    def call():
+        trained, state = params.copy(), rule(name, params, 0.01)
+        loss = kernels.train_epoch(network, trained, batches(x, y, 128), objective("cross_entropy", 1e-3), state)
+        out = np.empty((len(x), case[1][-1]), dtype)
+        kernels.forward(network, trained, x, out)
+        return loss, trained, state.slots, out
+
+    one, two = on_threads(call)
+    assert one[0] == two[0]
+    for first, second in zip(one[1:], two[1:], strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("shape", [(64, 10), (1000, 100), (8, 32000)], ids=str)
+def test_softmax_and_cross_entropy(shape, on_threads, rng, dtype):
+    s, y = rng.normal(size=shape).astype(dtype), rng.integers(0, shape[1], shape[0])
+
+    def call():
+        p, gradient = np.empty_like(s), np.empty_like(s)
+        kernels.softmax(s, p)
+        return kernels.cross_entropy_backward(s, y, None, gradient), p, gradient
+
+    one, two = on_threads(call)
+    assert one[0] == two[0]
+    np.testing.assert_array_equal(one[1], two[1])
+    np.testing.assert_array_equal(one[2], two[2])
