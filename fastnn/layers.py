@@ -61,7 +61,7 @@ class _BuiltIn(Layer):
 
 
 class Linear(_BuiltIn):
-    """The linear layer x W + b.
+    """The linear layer x W + b. A subclass that overrides ``backward`` takes ``l2`` as well.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ def value(loss: Any, pred: Array, y: Array, sample_weight: Array | None) -> floa
     """Return the loss of checked arrays."""
     if is_built_in(loss):
         return float(getattr(active(), loss.name)(pred, y, sample_weight))
-    return float(loss.forward(pred, y) if sample_weight is None else loss.forward(pred, y, sample_weight))
+    return _user_value(loss, pred, y, () if sample_weight is None else (sample_weight,))
 
 
 def value_and_gradient(loss: Any, pred: Array, y: Array, sample_weight: Array | None) -> tuple[float, Array]:
@@ -118,4 +118,11 @@ def value_and_gradient(loss: Any, pred: Array, y: Array, sample_weight: Array | 
     gradient = loss.backward(pred, y, *weights)
     m, k = pred.shape
     checked = layer_result(f"backward of the loss {type(loss).__name__}", gradient, m, k, pred.dtype)
-    return float(loss.forward(pred, y, *weights)), checked
+    return _user_value(loss, pred, y, weights), checked
+
+
+def _user_value(loss: Any, pred: Array, y: Array, weights: tuple[Array, ...]) -> float:
+    result = loss.forward(pred, y, *weights)
+    if np.ndim(result) != 0 or not np.isrealobj(result):
+        raise TypeError(f"forward of the loss {type(loss).__name__} returned {result!r}, expected a number")
+    return float(result)

@@ -59,6 +59,11 @@ class Span(NamedTuple):
     bias: int
 
 
+def is_built_in(layer: Any) -> bool:
+    """Return whether ``layer`` has an op code; a user's subclass has not."""
+    return type(layer) is Linear or type(layer) in _CODES
+
+
 def layout(layers: Sequence[Any]) -> tuple[dict[int, Span], int]:
     """Return the span of each linear layer by its place, and the size of the flat buffer.
 
@@ -85,7 +90,7 @@ def lower(layers: Sequence[Any], spans: dict[int, Span], n_in: int | None) -> Ne
             width = layer.n_out
         elif type(layer) in _CODES and width is not None:
             if i == 0 or type(layers[i - 1]) is not Linear:
-                rows.append([1, width, width, 0, -1, _CODES[Identity]])
+                rows.append([1, width, width, -1, -1, _CODES[Identity]])
                 slopes.append(0.0)
             rows[-1][5] = _CODES[type(layer)]
             slopes[-1] = layer.slope if isinstance(layer, LeakyReLU) else 0.0

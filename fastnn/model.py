@@ -13,7 +13,7 @@ from .layers import Activation, Linear
 from .losses import CrossEntropy, Loss, SquaredError
 from .optimizers import Optimizer
 from .stack import Stack, call_list
-from .validation import Array, DType, features, float_dtype, number, real_array, sample_weights
+from .validation import Array, DType, features, float_dtype, generator, number, real_array, sample_weights
 
 
 class Sequential:
@@ -54,7 +54,7 @@ class Sequential:
     """
 
     def __init__(self, *layers: Any, dtype: Any = "float32", seed: int | None = 0) -> None:
-        self._rng = np.random.default_rng(seed)
+        self._rng = generator(seed)
         self._stack = Stack(layers, float_dtype(dtype), self._rng)
         self._loss: Any = None
         self.history = History()
@@ -248,7 +248,7 @@ class Sequential:
         if isinstance(self._loss, SquaredError):
             raise ValueError("the model was trained with the squared error: its outputs are values, not class scores")
         scores = self._stack.outputs(self._features(X))
-        probabilities = np.empty_like(scores)
+        probabilities = np.empty(scores.shape, scores.dtype)
         active().softmax(scores, probabilities)
         return probabilities
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .backend import active
 from .layers import Activation, Layer, Linear
-from .lowering import aligned_zeros, input_width, layout, lower, views
+from .lowering import aligned_zeros, input_width, is_built_in, layout, lower, views
 from .validation import FLOAT32, FLOAT64, Array, DType, layer_result, positive_int
 
 _BLOCK_ELEMENTS = 1 << 19
@@ -55,17 +55,15 @@ class Stack:
 
     def outputs(self, x: Array) -> Array:
         """Return the outputs (m, n_out) for x (m, n_in)."""
-        width = self.widths[-1]
-        if self.network is not None and len(x) <= self.block:
-            out = np.empty((len(x), width or 0), self.dtype)
-            active().forward(self.network, self.params, x, out)
-            return out
-        starts = range(0, len(x), self.block)
+        m, rows = len(x), self.block
         if self.network is None:
-            return np.concatenate([self.forward(x[i : i + self.block], training=False) for i in starts])
-        out = np.empty((len(x), width or 0), self.dtype)
-        for i in starts:
-            active().forward(self.network, self.params, x[i : i + self.block], out[i : i + self.block])
+            return np.concatenate([self.forward(x[i : i + rows], training=False) for i in range(0, m, rows)])
+        out = np.empty((m, self.widths[-1] or 0), self.dtype)
+        if m <= rows:
+            active().forward(self.network, self.params, x, out)
+        else:
+            for i in range(0, m, rows):
+                active().forward(self.network, self.params, x[i : i + rows], out[i : i + rows])
         return out
 
     def output_width(self, x: Array) -> int:
@@ -106,7 +104,8 @@ class Stack:
             for p in call_list(layer, "parameters"):
                 if not isinstance(p, np.ndarray) or p.dtype not in (FLOAT32, FLOAT64) or not p.flags.writeable:
                     raise TypeError(f"parameters of {layer!r} must be writeable float32 or float64 arrays, not {p!r}")
-                found.append(p)
+                if not self._owns(p):
+                    found.append(p)
         return found
 
     def user_gradients(self) -> list[Array]:
@@ -125,7 +124,8 @@ class Stack:
                     f"gradients of {layer!r} have shapes {[np.shape(g) for g in gradients]}, but its parameters have "
                     f"{[p.shape for p in parameters]}: they must be equal after backward"
                 )
-            found += [np.asarray(g, p.dtype, order="C") for g, p in zip(gradients, parameters, strict=True)]
+            pairs = zip(gradients, parameters, strict=True)
+            found += [np.asarray(g, p.dtype, order="C") for g, p in pairs if not self._owns(p)]
         return found
 
     def sum_of_squares(self) -> float:
@@ -134,7 +134,10 @@ class Stack:
 
     def user_layers(self) -> list[Any]:
         """Return the layers that are not built in."""
-        return [layer for layer in self.layers if not isinstance(layer, (Linear, Activation))]
+        return [layer for layer in self.layers if not is_built_in(layer)]
+
+    def _owns(self, parameter: Array) -> bool:
+        return self.params.size > 0 and np.may_share_memory(parameter, self.params)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "gradient": None, "trained_shape": None}

@@ -66,6 +66,15 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def generator(seed: Any) -> np.random.Generator:
+    """Return the generator of a seed: an integer >= 0, or None for another one each time."""
+    if seed is not None and (isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer))):
+        raise TypeError(f"seed is {seed!r}, expected an integer >= 0 or None")
+    if seed is not None and seed < 0:
+        raise ValueError(f"seed is {seed}, expected an integer >= 0 or None")
+    return np.random.default_rng(seed)
+
+
 def float_dtype(dtype: Any) -> DType:
     """Return the dtype of a model: float32 or float64."""
     try:
@@ -117,9 +126,7 @@ def finite(name: str, array: Array, dtype: DType) -> None:
     if array.dtype.kind != "f":
         return
     largest = LARGEST[dtype]
-    # On one row this takes half the time of any other reduction. Squares cannot cancel, so a small sum proves every
-    # value small, and a large one only leads to the exact check.
-    if array.size <= _SMALL and np.vdot(array, array) <= _SAFE_SUM_OF_SQUARES:
+    if _is_small(array):
         return
     table = array if array.ndim else array[None]
     rows = max(1, _CHUNK * len(table) // max(array.size, 1))
@@ -132,8 +139,19 @@ def finite(name: str, array: Array, dtype: DType) -> None:
             raise ValueError(f"{name} holds NaN or infinite values: remove or replace them first")
 
 
+def _is_small(array: Array) -> bool:
+    """Return whether ``array`` is a short one, not empty, whose values are surely finite in any dtype.
+
+    On one row this takes half the time of any other reduction. Squares cannot cancel, so a small sum proves every value
+    small; a large one proves nothing.
+    """
+    return 0 < array.size <= _SMALL and bool(np.vdot(array, array) <= _SAFE_SUM_OF_SQUARES)
+
+
 def features(x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X") -> Array:
     """Return X (m, n_in) for the kernels: float32, float64 or uint8 in any memory layout are passed on as they are."""
+    if type(x) is np.ndarray and x.dtype is dtype and x.ndim == 2 and x.shape[1] == n_in and _is_small(x):
+        return x
     if type(x) is not np.ndarray or (x.dtype is not dtype and x.dtype not in (FLOAT32, FLOAT64, UINT8)):
         x = real_array(name, x)
         if x.dtype not in (FLOAT32, FLOAT64, UINT8):
