@@ -1,0 +1,106 @@
+"""The two backends are twins, and imports point one way."""
+
+import ast
+import graphlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastnn
+from fastnn import kernels, reference
+
+PACKAGE = Path(fastnn.__file__).parent
+# A module may import from its own line and from those below it.
+LAYERS = ["__init__", "model", "layers losses optimizers", "ops", "backend", "kernels reference"]
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts)
+
+
+def imports(path):
+    """The full names of the modules that a file imports when it runs; those for type checkers alone do not count."""
+    found = []
+    package = path.relative_to(PACKAGE.parent).parent.parts
+    nodes = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        nodes += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found += [".".join([*base, name]) for name in names]
+    return found
+
+
+def parameters(function):
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+
+def test_both_twins_export_the_same_names():
+    assert sorted(kernels.__all__) == sorted(reference.__all__)
+    assert list(reference.__all__) == sorted(reference.__all__)
+
+
+@pytest.mark.parametrize("name", reference.__all__)
+def test_signatures_agree(name):
+    assert parameters(getattr(kernels, name)) == parameters(getattr(reference, name))
+
+
+@pytest.mark.parametrize("name", reference.__all__)
+def test_both_twins_live_in_files_of_the_same_name(name):
+    files = [Path(inspect.getsourcefile(inspect.unwrap(getattr(twin, name)))) for twin in (kernels, reference)]
+    assert [file.parent for file in files] == [PACKAGE / "kernels", PACKAGE / "reference"]
+    assert files[0].name == files[1].name
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "reference").glob("*.py")), ids=lambda path: path.name)
+def test_the_reference_imports_numpy_and_itself_alone(path):
+    assert [name for name in imports(path) if name != "numpy" and not name.startswith("fastnn.reference")] == []
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "kernels").glob("*.py")), ids=lambda path: path.name)
+def test_kernels_import_no_other_part_of_fastnn(path):
+    assert [name for name in imports(path) if name.startswith("fastnn") and not name.startswith("fastnn.kernels")] == []
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if "kernels" not in path.parts], ids=module_name)
+def test_numba_is_imported_by_the_kernels_alone(path):
+    assert [name for name in imports(path) if name.split(".")[0] in ("numba", "llvmlite")] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_imports_point_down_the_layers(path):
+    depth = {name: i for i, line in enumerate(LAYERS) for name in line.split()}
+    own = depth.get(path.relative_to(PACKAGE).with_suffix("").parts[0], len(LAYERS))
+    if own == len(LAYERS):
+        return
+    upwards = [
+        name for name in imports(path) if name.startswith("fastnn.") and depth.get(name.split(".")[1], own) < own
+    ]
+    assert upwards == []
+
+
+def test_imports_run_in_no_circle():
+    modules = {module_name(path).removesuffix(".__init__"): path for path in SOURCES}
+    graph = {name: {target for target in imports(path) if target in modules} - {name} for name, path in modules.items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_importing_fastnn_imports_numpy_alone():
+    """In a fresh interpreter: the one that runs the tests has loaded the others."""
+    heavy = {"numba", "llvmlite", "scipy", "sklearn", "matplotlib"}
+    code = f"import sys, fastnn; print(sorted({heavy} & set(sys.modules)))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=True
+    )
+    assert result.stdout.strip() == "[]"
