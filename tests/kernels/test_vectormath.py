@@ -4,10 +4,12 @@ import mpmath
 import numpy as np
 import pytest
 
+from fastnn import kernels
 from fastnn.kernels import vectormath
 from tests.cases import LENGTHS
 from tests.judge import ulps, written
 
+FUNCTIONS = {"exp": vectormath.exp, "log": vectormath.log, "tanh": kernels.tanh, "sigmoid": kernels.sigmoid}
 LIMITS = {"exp": 1, "log": 1, "tanh": 4, "sigmoid": 4}
 EXACT = {
     "exp": mpmath.exp,
@@ -24,7 +26,7 @@ EXP_EDGES = {
 
 
 def evaluate(name, x):
-    return written(lambda out: getattr(vectormath, name)(x, out), x.shape, x.dtype)
+    return written(lambda out: FUNCTIONS[name](x, out), x.shape, x.dtype)
 
 
 def neighbours(values, dtype, count=20):
@@ -142,7 +144,7 @@ def test_every_length_and_place(name, rng, dtype):
 def test_in_place(name, rng, dtype):
     x = rng.uniform(0.1, 3, 53).astype(dtype)
     expected = evaluate(name, x)
-    getattr(vectormath, name)(x, x)
+    FUNCTIONS[name](x, x)
     np.testing.assert_array_equal(x, expected)
 
 
