@@ -1,0 +1,48 @@
+"""Every compiled function, and the only folder that imports numba; :mod:`fastnn.reference` is its twin."""
+
+from .activations import (
+    identity,
+    identity_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    tanh,
+    tanh_backward,
+)
+from .epoch import forward, train_epoch
+from .losses import cross_entropy, cross_entropy_backward, squared_error, squared_error_backward
+from .matmul import linear, linear_backward, matmul
+from .softmax import log_softmax, logsumexp, softmax
+from .updates import adam_update, momentum_update, nesterov_update, sgd_update
+
+__all__ = [
+    "adam_update",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "forward",
+    "identity",
+    "identity_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear",
+    "linear_backward",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "momentum_update",
+    "nesterov_update",
+    "relu",
+    "relu_backward",
+    "sgd_update",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "squared_error",
+    "squared_error_backward",
+    "tanh",
+    "tanh_backward",
+    "train_epoch",
+]

@@ -1,0 +1,80 @@
+"""A barrier between the threads that run one kernel: atomics, a short spin, then yielding the CPU."""
+
+import os
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ._cpu import target
+from ._jit import inline
+from ._vector import I64
+
+# Turns of spinning before a thread yields: about the time of a step of a small network.
+_SPINS = 2000
+
+
+@inline
+def barrier(sync, size):
+    """Wait until all of ``size`` threads are here. ``sync`` (2, 8) int64 holds arrivals and the generation, zeros at first."""
+    if size > 1:
+        generation = _read(sync, 8)
+        if _add(sync, 0) == size - 1:
+            _write(sync, 0, 0)
+            _write(sync, 8, generation + 1)
+        else:
+            spins = 0
+            while _read(sync, 8) == generation:
+                spins += 1
+                _pause(spins > _SPINS)
+
+
+def _place(context: Any, builder: Any, array: Any, value: Any, i: Any) -> Any:
+    return builder.gep(context.make_array(array)(context, builder, value).data, [i])
+
+
+@intrinsic
+def _read(typing: Any, array: Any, i: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(_place(context, builder, array, *args), "acquire", 8)
+
+    return types.int64(array, types.intp), emit
+
+
+@intrinsic
+def _write(typing: Any, array: Any, i: Any, x: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store_atomic(args[2], _place(context, builder, array, *args[:2]), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), emit
+
+
+@intrinsic
+def _add(typing: Any, array: Any, i: Any) -> Any:
+    """Add 1 and give the value before."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", _place(context, builder, array, *args), I64(1), "acq_rel")
+
+    return types.int64(array, types.intp), emit
+
+
+@intrinsic
+def _pause(typing: Any, long: Any) -> Any:
+    """Tell the CPU that this thread spins, or give the CPU away where ``long``."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def call(name: str, result: Any) -> None:
+            kind = ir.FunctionType(result, [])
+            builder.call(builder.module.globals.get(name) or ir.Function(builder.module, kind, name), [])
+
+        if target()[0].startswith(("x86_64", "amd64")):
+            call("llvm.x86.sse2.pause", ir.VoidType())
+        if os.name == "posix":
+            with builder.if_then(args[0], likely=False):
+                call("sched_yield", ir.IntType(32))
+        return context.get_dummy_value()
+
+    return types.void(types.boolean), emit

@@ -1,0 +1,152 @@
+"""Constants, polynomials and exponent arithmetic of vectors, for exp, log and their kin."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ._cpu import ISA
+from ._vector import I32, call_ir, fma_ir
+
+# Mantissa bits, exponent bias, and 1.5 * 2^mantissa, which added to a small float leaves its nearest integer in the
+# low bits.
+_FORMAT = {types.float32: (23, 127, 1.5 * 2**23), types.float64: (52, 1023, 1.5 * 2**52)}
+
+CONSTANTS = {
+    # exp rounds to 0 below the first and is infinite above the second.
+    "exp_least": (-104.0, -746.0),
+    "exp_most": (89.0, 710.0),
+    # ln 2 in two parts: the first has so few bits that its product with an exponent is exact.
+    "ln2_high": (0.693145751953125, 0.6931471804855391),
+    "ln2_low": (1.4286068203094173e-06, 7.440617110012397e-11),
+    "log2_e": (1.4426950408889634, 1.4426950408889634),
+    "round": (1.5 * 2**23, 1.5 * 2**52),
+    "smallest_normal": (2.0**-126, 2.0**-1022),
+    "mantissa_scale": (2.0**24, 2.0**53),
+    "mantissa_bits": (24.0, 53.0),
+    "infinity": (float("inf"), float("inf")),
+    "nan": (float("nan"), float("nan")),
+    "one": (1.0, 1.0),
+    # tanh rounds to 1 when twice its argument is beyond this.
+    "tanh_most": (20.0, 40.0),
+}
+
+# Minimax (Chebyshev) fits, lowest power first: e^r = 1 + r + r² q(r) for |r| <= ln(2)/2, and
+# log((1 + s)/(1 - s)) = 2 s + s³ R(s²) for |s| <= (√2 - 1)/(√2 + 1).
+POLYNOMIALS = {
+    "exp": (
+        (
+            *(0.500000001353873, 0.16666666681704215, 0.04166646419740569, 0.008333310844647862),
+            *(0.0013933730715792083, 0.00019891080463998843),
+        ),
+        (
+            *(0.5, 0.1666666666666667, 0.04166666666666667, 0.008333333333326084, 0.0013888888888883711),
+            *(0.0001984126987500228, 2.480158732567746e-05, 2.755725517000089e-06, 2.755727347871858e-07),
+            *(2.5105312729622103e-08, 2.09147553258932e-09),
+        ),
+    ),
+    "log": (
+        (0.6666666655404201, 0.4000012221181065, 0.28550778633191964, 0.23331614471843498),
+        (
+            *(0.666666666666667, 0.3999999999989889, 0.28571428626253836, 0.22222211089379496),
+            *(0.1818289243253687, 0.15331611722055008, 0.14617807153417325),
+        ),
+    ),
+}
+
+
+def _place(dtype: Any) -> int:
+    """Where a table keeps the entry of this dtype."""
+    return 0 if dtype == types.float32 else 1
+
+
+def _filled(kind: Any, value: float) -> Any:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+@intrinsic(prefer_literal=True)
+def constant(typing: Any, x: Any, name: Any) -> Any:
+    """The named constant in every lane of a vector like x."""
+    value = CONSTANTS[name.literal_value][_place(x.dtype)]
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _filled(args[0].type, value)
+
+    return x(x, name), emit
+
+
+@intrinsic(prefer_literal=True)
+def polynomial(typing: Any, x: Any, name: Any) -> Any:
+    """The named polynomial of x, by Horner's rule."""
+    coefficients = POLYNOMIALS[name.literal_value][_place(x.dtype)]
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = _filled(args[0].type, coefficients[-1])
+        for coefficient in coefficients[-2::-1]:
+            value = fma_ir(builder, x.dtype, value, args[0], _filled(args[0].type, coefficient))
+        return value
+
+    return x(x, name), emit
+
+
+@intrinsic
+def scale(typing: Any, x: Any, n: Any) -> Any:
+    """X 2^n, rounded once, for integral n, x near 1, and a result that may run from 0 to infinity.
+
+    2^n alone may not be representable, so it is applied as two factors; AVX-512 has an instruction for the whole.
+    """
+    bits, bias, magic = _FORMAT[x.dtype]
+    whole = ir.VectorType(ir.IntType(x.dtype.bitwidth), x.lanes)
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value, power = args
+        if ISA.name == "avx512":
+            kind = {32: "ps", 64: "pd"}[x.dtype.bitwidth]
+            every = ir.IntType(x.lanes)(2**x.lanes - 1)
+            current_rounding = I32(4)
+            name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
+            return call_ir(builder, name, value.type, [value, power, value, every, current_rounding])
+        rounded = _filled(value.type, magic)
+        k = builder.sub(builder.bitcast(builder.fadd(power, rounded), whole), builder.bitcast(rounded, whole))
+        half = builder.ashr(k, _filled(whole, 1))
+        for part in (half, builder.sub(k, half)):
+            biased = builder.shl(builder.add(part, _filled(whole, bias)), _filled(whole, bits))
+            value = builder.fmul(value, builder.bitcast(biased, value.type))
+        return value
+
+    return x(x, x), emit
+
+
+@intrinsic
+def exponent(typing: Any, x: Any) -> Any:
+    """The n, as a float, for which x = m 2^n with m in [√½, √2), for normal positive x."""
+    magic = _FORMAT[x.dtype][2]
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        k, _ = _split(builder, x, args[0])
+        rounded = _filled(args[0].type, magic)
+        shifted = builder.bitcast(builder.add(k, builder.bitcast(rounded, k.type)), args[0].type)
+        return builder.fsub(shifted, rounded)
+
+    return x(x), emit
+
+
+@intrinsic
+def mantissa(typing: Any, x: Any) -> Any:
+    """The m in [√½, √2) for which x = m 2^n, for normal positive x."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _split(builder, x, args[0])[1]
+
+    return x(x), emit
+
+
+def _split(builder: Any, x: Any, value: Any) -> tuple[Any, Any]:
+    """Exponent and mantissa: subtracting the bits of √½ makes the exponent field count from [√½, √2)."""
+    bits = _FORMAT[x.dtype][0]
+    whole = ir.VectorType(ir.IntType(x.dtype.bitwidth), x.lanes)
+    root = _filled(whole, (0x3F3504F3, 0x3FE6A09E667F3BCD)[_place(x.dtype)])
+    offset = builder.sub(builder.bitcast(value, whole), root)
+    fraction = builder.and_(offset, _filled(whole, 2**bits - 1))
+    return builder.ashr(offset, _filled(whole, bits)), builder.bitcast(builder.add(fraction, root), value.type)

@@ -1,0 +1,215 @@
+"""Losses as weighted means over the batch, each with its gradient, in one pass over the rows.
+
+A batch whose weights sum to 0 has loss 0 and gradient 0.
+"""
+
+import numpy as np
+
+from ._jit import inline, kernel
+from ._vector import (
+    data,
+    get,
+    lanes,
+    load,
+    load_part,
+    one_hot,
+    put,
+    reduce_add,
+    select,
+    shift,
+    splat,
+    store,
+    store_part,
+)
+from .softmax import divide, row_exp, row_exp_sum, row_max, settle
+from .vectormath import apply, vexp_nonpositive, vlog
+
+# The codes of a network-as-data.
+CROSS_ENTROPY, SQUARED_ERROR = range(2)
+
+
+@inline
+def label_row(s, n, label, share, out):
+    """out = (softmax(s) - one_hot(label)) share; returns Σ e^(s - shift) and shift - s_label."""
+    largest = row_max(s, n)
+    width = lanes(s)
+    if n <= width:
+        e = vexp_nonpositive(load_part(s, 0, n, -np.inf) - largest)
+        total = reduce_add(e)
+        p = divide(e, splat(s, total), 1.0 / splat(s, total))
+        store_part(out, 0, n, (p - one_hot(s, label)) * share)
+    else:
+        total = row_exp(s, largest, out, n)
+        inverse = 1.0 / splat(s, total)
+        hot = get(out, label)
+        for i in range(0, n, width):
+            count = min(width, n - i)
+            if count == width:
+                store(out, i, divide(load(out, i), splat(s, total), inverse) * share)
+            else:
+                e = load_part(out, i, count, 0.0)
+                store_part(out, i, count, divide(e, splat(s, total), inverse) * share)
+        put(out, label, (hot / total - 1.0) * share)
+    top, total = settle(s, n, largest, total)
+    return total, top - get(s, label)
+
+
+@inline
+def target_row(s, n, y, share, out):
+    """out = (softmax(s) - y) share; returns Σ e^(s - shift) and shift - Σ y s."""
+    largest = row_max(s, n)
+    width = lanes(s)
+    total = row_exp(s, largest, out, n)
+    inverse = 1.0 / splat(s, total)
+    for i in range(0, n, width):
+        count = min(width, n - i)
+        p = divide(load_part(out, i, count, 0.0), splat(s, total), inverse)
+        store_part(out, i, count, (p - load_part(y, i, count, 0.0)) * share)
+    top, total = settle(s, n, largest, total)
+    return total, top - target_score(s, n, y)
+
+
+@inline
+def target_score(s, n, y):
+    """Σ y s, where a target of 0 contributes 0 even for a score of -inf."""
+    width = lanes(s)
+    score = splat(s, 0.0)
+    for i in range(0, n, width):
+        count = min(width, n - i)
+        target = load_part(y, i, count, 0.0)
+        score = score + select(target == 0.0, 0.0, target * load_part(s, i, count, 0.0))
+    return reduce_add(score)
+
+
+@inline
+def squared_row(pred, n, y, share, out):
+    """out = 2 (pred - y) share; returns Σ (pred - y)²."""
+    width = lanes(pred)
+    total = splat(pred, 0.0)
+    for i in range(0, n, width):
+        count = min(width, n - i)
+        difference = load_part(pred, i, count, 0.0) - load_part(y, i, count, 0.0)
+        total = total + difference * difference
+        store_part(out, i, count, difference * (share * 2))
+    return reduce_add(total)
+
+
+@inline
+def finish_cross_entropy(sums, differences, losses, m):
+    """losses[i] = log sums[i] + differences[i]; sums is overwritten."""
+    apply(vlog, sums, sums, m)
+    for i in range(m):
+        put(losses, i, get(sums, i) + get(differences, i))
+
+
+@inline
+def total_weight(weights, m):
+    """Σ v, or m without weights."""
+    if weights.size == 0:
+        return float(m)
+    total = 0.0
+    for i in range(m):
+        total += weights[i]
+    return total
+
+
+@inline
+def share_of(weights, i, total):
+    """v_i / Σ v, 0 where that is undefined."""
+    if total == 0.0:
+        return 0.0
+    return (weights[i] if weights.size != 0 else 1.0) / total
+
+
+@kernel
+def _cross_entropy(scores, labels, targets, weights, room):
+    m, n = scores.shape
+    sums, rests = data(room), shift(data(room), m)
+    for i in range(m):
+        row = shift(data(scores), i * n)
+        largest = row_max(row, n)
+        top, total = settle(row, n, largest, row_exp_sum(row, largest, n))
+        score = get(row, labels[i]) if labels.size != 0 else target_score(row, n, shift(data(targets), i * n))
+        put(sums, i, total)
+        put(rests, i, top - score)
+    finish_cross_entropy(sums, rests, sums, m)
+    return weighted_mean(sums, weights, m)
+
+
+@kernel
+def _cross_entropy_backward(scores, labels, targets, weights, out, room):
+    m, n = scores.shape
+    sums, rests = data(room), shift(data(room), m)
+    weight = total_weight(weights, m)
+    for i in range(m):
+        row, d = shift(data(scores), i * n), shift(data(out), i * n)
+        share = share_of(weights, i, weight)
+        if labels.size != 0:
+            total, rest = label_row(row, n, labels[i], share, d)
+        else:
+            total, rest = target_row(row, n, shift(data(targets), i * n), share, d)
+        put(sums, i, total)
+        put(rests, i, rest)
+    finish_cross_entropy(sums, rests, sums, m)
+    return weighted_mean(sums, weights, m)
+
+
+@kernel
+def _squared_error_backward(pred, y, weights, out, room):
+    m, n = pred.shape
+    losses = data(room)
+    weight = total_weight(weights, m)
+    for i in range(m):
+        row, target, d = shift(data(pred), i * n), shift(data(y), i * n), shift(data(out), i * n)
+        put(losses, i, squared_row(row, n, target, share_of(weights, i, weight), d))
+    return weighted_mean(losses, weights, m)
+
+
+@inline
+def weighted_mean(losses, weights, m):
+    """Σ v_i loss_i / Σ v_i in float64."""
+    weight = total_weight(weights, m)
+    if weight == 0.0:
+        return 0.0
+    total = 0.0
+    for i in range(m):
+        total += float(get(losses, i)) * (weights[i] if weights.size != 0 else 1.0)
+    return total / weight
+
+
+_NO_LABELS = np.empty(0, np.int64)
+_NOTHING = {np.dtype(kind): (np.empty(0, kind), np.empty((0, 0), kind)) for kind in (np.float32, np.float64)}
+
+
+def _optional(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """Labels, targets and weights, the missing ones as empty arrays of one type."""
+    none, no_rows = _NOTHING[scores.dtype]
+    weights = none if sample_weight is None else sample_weight
+    return (y, no_rows, weights) if y.ndim == 1 else (_NO_LABELS, y, weights)
+
+
+def cross_entropy(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
+    """The mean of -s_y + log Σ e^s over scores (m, k); y holds labels (m,) or targets (m, k)."""
+    room = np.empty(2 * len(scores), scores.dtype)
+    return float(_cross_entropy(scores, *_optional(scores, y, sample_weight), room))
+
+
+def cross_entropy_backward(
+    scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray
+) -> float:
+    """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
+    room = np.empty(2 * len(scores), scores.dtype)
+    return float(_cross_entropy_backward(scores, *_optional(scores, y, sample_weight), out, room))
+
+
+def squared_error(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
+    """The mean over samples of Σ_outputs (pred - y)², for pred and y (m, k)."""
+    return squared_error_backward(pred, y, sample_weight, np.empty_like(pred))
+
+
+def squared_error_backward(
+    pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray
+) -> float:
+    """out (m, k) = 2 (pred - y) v_i / Σ v, and the loss is returned."""
+    weights = _NOTHING[pred.dtype][0] if sample_weight is None else sample_weight
+    return float(_squared_error_backward(pred, y, weights, out, np.empty(len(pred), pred.dtype)))

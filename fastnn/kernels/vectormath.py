@@ -1,0 +1,94 @@
+"""exp, log, tanh and the logistic function of a vector, branch-free; Numba has no vectorised ones of its own.
+
+exp and log reduce the argument by powers of two and finish with a polynomial (J.-M. Muller, Elementary Functions,
+3rd edition, 2016, chapter 11). exp and log stay within 1 ulp, tanh and sigmoid within 4.
+"""
+
+from ._bits import constant, exponent, mantissa, polynomial, scale
+from ._jit import inline, kernel
+from ._vector import absolute, copysign, data, fma, lanes, load, load_part, select, store, store_part
+
+
+@inline
+def vexp(x):
+    """e^x: x = n ln 2 + r, e^x = 2^n e^r."""
+    x = select(x > constant(x, "exp_most"), constant(x, "exp_most"), x)
+    return vexp_nonpositive(x)
+
+
+@inline
+def vexp_nonpositive(x):
+    """e^x for x that is known to be no more than a little above 0: no test for overflow.
+
+    Below the range the result is put to 0, not computed: a CPU takes a hundred cycles for a result that underflows.
+    """
+    vanishes = x < constant(x, "exp_least")
+    x = select(vanishes, 0.0, x)
+    n = fma(x, constant(x, "log2_e"), constant(x, "round")) - constant(x, "round")
+    return select(vanishes, 0.0, scale(_expm1_reduced(x, n) + 1.0, n))
+
+
+@inline
+def _expm1_reduced(x, n):
+    """e^r - 1 for r = x - n ln 2."""
+    r = fma(n, constant(x, "ln2_low") * -1.0, fma(n, constant(x, "ln2_high") * -1.0, x))
+    return fma(r * r, polynomial(r, "exp"), r)
+
+
+@inline
+def vlog(x):
+    """log x: x = 2^n m, s = (m - 1)/(m + 1), log x = n ln 2 + log((1 + s)/(1 - s))."""
+    tiny = x < constant(x, "smallest_normal")
+    normal = select(tiny, x * constant(x, "mantissa_scale"), x)
+    n = exponent(normal) - select(tiny, constant(x, "mantissa_bits"), 0.0)
+    f = mantissa(normal) - 1.0
+    s = f / (f + 2.0)
+    z = s * s
+    half = f * f * 0.5
+    tail = fma(s, fma(z, polynomial(z, "log"), half), n * constant(x, "ln2_low"))
+    result = fma(n, constant(x, "ln2_high"), f - (half - tail))
+    result = select(x < constant(x, "infinity"), result, x)
+    result = select(x > 0.0, result, constant(x, "nan"))
+    return select(x == 0.0, constant(x, "infinity") * -1.0, result)
+
+
+@inline
+def vtanh(x):
+    """Tanh x = t/(t + 2) with t = e^2|x| - 1, which keeps its digits near 0."""
+    y = absolute(x) * 2.0
+    y = select(y > constant(x, "tanh_most"), constant(x, "tanh_most"), y)
+    n = fma(y, constant(x, "log2_e"), constant(x, "round")) - constant(x, "round")
+    power = scale(constant(x, "one"), n)
+    t = fma(power, _expm1_reduced(y, n), power - 1.0)
+    return copysign(t / (t + 2.0), x)
+
+
+@inline
+def vsigmoid(x):
+    """1/(1 + e^-x), as e^x/(1 + e^x) for negative x, so that e is never raised to a positive power."""
+    e = vexp_nonpositive(absolute(x) * -1.0)
+    return select(x < 0.0, e, 1.0) / (e + 1.0)
+
+
+@inline
+def apply(function, x, out, n, *parameters):
+    """out[i] = function(x[i], *parameters) for i < n."""
+    width = lanes(x)
+    i = 0
+    while i + width <= n:
+        store(out, i, function(load(x, i), *parameters))
+        i += width
+    if i < n:
+        store_part(out, i, n - i, function(load_part(x, i, n - i, 0.0), *parameters))
+
+
+@kernel
+def exp(x, out):
+    """out (n,) = e^x."""
+    apply(vexp, data(x), data(out), x.size)
+
+
+@kernel
+def log(x, out):
+    """out (n,) = log x."""
+    apply(vlog, data(x), data(out), x.size)
