@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from . import ops
 from .backend import active
-from .validation import Array, DType, class_targets, finite, layer_result, real_targets, same_length
+from .validation import Array, DType, any_array, class_targets, computed, finite, real_targets, same_length
 
 
 @runtime_checkable
@@ -94,7 +94,7 @@ def targets(loss: Loss, y: ArrayLike, m: int, k: int, dtype: DType, name: str = 
         return class_targets(y, m, k, dtype, name)
     if isinstance(loss, SquaredError):
         return real_targets(y, m, k, dtype, name)
-    array = np.asarray(y)
+    array = any_array(name, y)
     if array.ndim == 0:
         raise ValueError(f"{name} has shape (), expected one row for each of {m} samples")
     same_length(name, array, m)
@@ -117,12 +117,11 @@ def value_and_gradient(loss: Any, pred: Array, y: Array, sample_weight: Array | 
     weights = () if sample_weight is None else (sample_weight,)
     gradient = loss.backward(pred, y, *weights)
     m, k = pred.shape
-    checked = layer_result(f"backward of the loss {type(loss).__name__}", gradient, m, k, pred.dtype)
-    return _user_value(loss, pred, y, weights), checked
+    return _user_value(loss, pred, y, weights), computed("backward", loss, gradient, m, k, pred.dtype)
 
 
 def _user_value(loss: Any, pred: Array, y: Array, weights: tuple[Array, ...]) -> float:
     result = loss.forward(pred, y, *weights)
-    if np.ndim(result) != 0 or not np.isrealobj(result):
-        raise TypeError(f"forward of the loss {type(loss).__name__} returned {result!r}, expected a number")
+    if np.ndim(result) != 0 or np.asarray(result).dtype.kind not in "fiub":
+        raise TypeError(f"forward of {type(loss).__name__} returned {result!r}, expected a number")
     return float(result)

@@ -11,7 +11,7 @@ import numpy as np
 from .backend import active
 from .layers import Activation, Layer, Linear
 from .lowering import aligned_zeros, input_width, is_built_in, layout, lower, views
-from .validation import FLOAT32, FLOAT64, Array, DType, layer_result, positive_int
+from .validation import FLOAT32, FLOAT64, Array, DType, computed, positive_int
 
 _BLOCK_ELEMENTS = 1 << 19
 
@@ -75,7 +75,7 @@ class Stack:
         """Return the outputs, layer by layer."""
         x = x.astype(self.dtype, copy=False)
         for layer, width in zip(self.layers, self.widths, strict=True):
-            x = layer_result(f"forward of {layer!r}", layer.forward(x, training), len(x), width, self.dtype)
+            x = computed("forward", layer, layer.forward(x, training), len(x), width, self.dtype)
         if training:
             self.trained_shape = x.shape
         return x
@@ -88,7 +88,7 @@ class Stack:
                 self.layers[i].bind_gradient(*views(self.layers[i], span, self.gradient))
         for layer, width in zip(reversed(self.layers), [*reversed(self.widths[:-1]), self.n_in], strict=True):
             dx = layer.backward(dy, l2) if isinstance(layer, Linear) else layer.backward(dy)
-            dy = layer_result(f"backward of {layer!r}", dx, len(dy), width, self.dtype)
+            dy = computed("backward", layer, dx, len(dy), width, self.dtype)
         return dy
 
     def user_parameters(self) -> list[Array]:

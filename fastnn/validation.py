@@ -78,20 +78,25 @@ def generator(seed: Any) -> np.random.Generator:
 def float_dtype(dtype: Any) -> DType:
     """Return the dtype of a model: float32 or float64."""
     try:
-        result = np.dtype(dtype)
+        name = None if dtype is None else np.dtype(dtype).name
     except TypeError:
-        result = None
-    if dtype is None or result not in (FLOAT32, FLOAT64):
+        name = None
+    if name not in ("float32", "float64"):
         raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'")
-    return FLOAT32 if result == FLOAT32 else FLOAT64
+    return FLOAT32 if name == "float32" else FLOAT64
+
+
+def any_array(name: str, value: ArrayLike) -> Array:
+    """Return ``value`` as an array of anything, without a copy where it is one."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} is ragged: its rows differ in length") from None
 
 
 def real_array(name: str, value: ArrayLike) -> Array:
     """Return ``value`` as an array of real numbers of any dtype and shape, without a copy where it is one."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{name} is ragged: its rows differ in length") from None
+    array = any_array(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} holds {array.dtype} values, expected real numbers: use {name}.astype(float)")
     return array
@@ -145,7 +150,7 @@ def _is_small(array: Array) -> bool:
     On one row this takes half the time of any other reduction. Squares cannot cancel, so a small sum proves every value
     small; a large one proves nothing.
     """
-    return 0 < array.size <= _SMALL and bool(np.vdot(array, array) <= _SAFE_SUM_OF_SQUARES)
+    return 0 < array.size <= _SMALL and float(np.vdot(array, array)) <= _SAFE_SUM_OF_SQUARES
 
 
 def features(x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X") -> Array:
@@ -240,8 +245,9 @@ def _distributions(array: Array, dtype: DType, name: str) -> Array:
     return targets
 
 
-def layer_result(name: str, result: Any, m: int, width: int | None, dtype: DType) -> Array:
-    """Return what a layer or a loss computed as a contiguous (m, width) array of ``dtype``."""
+def computed(method: str, owner: Any, result: Any, m: int, width: int | None, dtype: DType) -> Array:
+    """Return what a method of a layer or a loss computed as a contiguous (m, width) array of ``dtype``."""
+    name = f"{method} of {type(owner).__name__}"
     array = real_array(name, result)
     if array.ndim != 2 or len(array) != m or (width is not None and array.shape[1] != width):
         expected = f"({m}, {'outputs' if width is None else width})"

@@ -1,0 +1,240 @@
+"""Everything that fit and evaluate refuse, and that a refusal changes nothing; divergence; Ctrl-C."""
+
+import copy
+import pickle
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from tests.test_losses import BAD_LABELS, BAD_VALUES, BAD_WEIGHTS
+from tests.user_code import AbsoluteError, UserCrossEntropy, UserReLU
+
+X = np.arange(8.0).reshape(4, 2)
+Y = np.array([0, 2, 1, 0])
+
+BAD_SETTINGS = [
+    ({"loss": "hinge"}, ValueError, "loss is 'hinge', expected 'cross_entropy', 'squared_error' or an object"),
+    (
+        {"loss": fnn.CrossEntropy},
+        TypeError,
+        "loss is <class .*, expected 'cross_entropy', 'squared_error' or an object",
+    ),
+    ({"optimizer": "rmsprop"}, ValueError, "optimizer is 'rmsprop', expected 'sgd', 'adam' or an object such as"),
+    ({"optimizer": None}, TypeError, "optimizer is None, expected 'sgd', 'adam' or an object such as"),
+    ({"optimizer": fnn.SGD(lr=lambda e: -0.1 * e)}, ValueError, r"lr\(1\) is -0.1, expected a finite number >= 0"),
+    ({"optimizer": fnn.SGD(lr=lambda e: np.nan)}, ValueError, r"lr\(0\) is nan, expected a finite number >= 0"),
+    ({"optimizer": fnn.Adam(eps=1e-60)}, ValueError, "eps is 1e-60, which vanishes in float32"),
+    ({"l2": -1e-4}, ValueError, "l2 is -0.0001, expected a finite number >= 0"),
+    ({"l2": np.inf}, ValueError, "l2 is inf, expected a finite number >= 0"),
+    ({"l2": None}, TypeError, "l2 is None, expected a finite number >= 0"),
+    ({"epochs": 0}, ValueError, "epochs is 0, expected a positive integer"),
+    ({"epochs": 2.5}, TypeError, "epochs is 2.5, expected a positive integer"),
+    ({"batch_size": 0}, ValueError, "batch_size is 0, expected a positive integer"),
+    ({"batch_size": -32}, ValueError, "batch_size is -32, expected a positive integer"),
+    ({"batch_size": "32"}, TypeError, "batch_size is '32', expected a positive integer"),
+    ({"shuffle": "yes"}, TypeError, "shuffle is 'yes', expected True or False"),
+    ({"verbose": 7}, ValueError, "verbose is 7, expected 0 or 1"),
+    ({"validation_data": X}, TypeError, r"validation_data is not a pair, expected \(X, y\)"),
+    ({"validation_data": (X, Y, Y)}, TypeError, r"validation_data is not a pair, expected \(X, y\)"),
+    ({"validation_data": (X[:, :1], Y)}, ValueError, "X of validation_data has 1 columns, but the model has 2 inputs"),
+    ({"validation_data": (X * np.nan, Y)}, ValueError, "X of validation_data holds NaN or infinite values"),
+    ({"validation_data": (X, Y[1:])}, ValueError, "y of validation_data has 3 rows, but there are 4 samples"),
+    ({"validation_data": (X, Y + 1)}, ValueError, "y of validation_data holds label 3, but the model has 3 outputs"),
+]
+
+
+def network(*, layer=None, dtype="float32"):
+    return fnn.Sequential(fnn.Linear(2, 5), layer or fnn.ReLU(), fnn.Linear(5, 3), dtype=dtype)
+
+
+def state(model):
+    return pickle.dumps((model._stack.params, model.loss, dict(model.history), model._rng.bit_generator.state))
+
+
+@pytest.mark.usefixtures("backend")
+class TestRefused:
+    @pytest.mark.parametrize(("settings", "error", "message"), BAD_SETTINGS)
+    def test_settings(self, settings, error, message):
+        self.refuse(X, Y, settings, error, message)
+
+    @pytest.mark.parametrize(("y", "error", "message"), BAD_LABELS)
+    def test_labels(self, y, error, message):
+        self.refuse(X, y, {}, error, message)
+
+    @pytest.mark.parametrize(("y", "error", "message"), BAD_VALUES)
+    def test_values(self, y, error, message):
+        self.refuse(X, y, {"loss": "squared_error"}, error, message)
+
+    @pytest.mark.parametrize(("v", "error", "message"), BAD_WEIGHTS)
+    def test_weights(self, v, error, message):
+        self.refuse(X, Y, {"sample_weight": v}, error, message)
+
+    @pytest.mark.parametrize(
+        ("y", "error", "message"),
+        [
+            (1.0, ValueError, r"y has shape \(\), expected one row for each of 4 samples"),
+            ([1.0], ValueError, "y has 1 rows, but there are 4 samples"),
+            ([1.0, np.nan, 0, 0], ValueError, "y holds NaN or infinite values"),
+            ([[1.0], [1.0, 2.0], 0, 0], ValueError, "y is ragged"),
+        ],
+    )
+    def test_y_of_a_users_loss(self, y, error, message):
+        self.refuse(X, y, {"loss": AbsoluteError()}, error, message)
+
+    def refuse(self, X, y, settings, error, message):
+        model = network()
+        before = state(model)
+        with pytest.raises(error, match=message):
+            model.fit(X, y, **{"epochs": 3, "verbose": 0, **settings})
+        assert state(model) == before
+
+    def test_evaluate(self):
+        model = network()
+        model.loss = "cross_entropy"
+        for y, error, message in BAD_LABELS:
+            with pytest.raises(error, match=message):
+                model.evaluate(X, y)
+        for v, error, message in BAD_WEIGHTS:
+            with pytest.raises(error, match=message):
+                model.evaluate(X, Y, sample_weight=v)
+
+    def test_a_refused_fit_leaves_the_optimizer_to_its_model(self):
+        first, optimizer = network(), fnn.SGD(lr=0.1, momentum=0.9)
+        first.fit(X, Y, optimizer=optimizer, epochs=2, verbose=0)
+        with pytest.raises(ValueError, match="y holds label 3"):
+            network().fit(X, Y + 1, optimizer=optimizer, verbose=0)
+        assert (optimizer.epoch, optimizer.steps) == (2, 2)
+        assert optimizer.belongs_to(first._stack)
+
+    def test_loss_of_a_model(self):
+        model = network()
+        with pytest.raises(ValueError, match="loss is 'hinge', expected"):
+            model.loss = "hinge"
+        assert model.loss is None
+
+
+@pytest.mark.usefixtures("backend")
+class TestDivergence:
+    """Samples grow from batch to batch, so the place where training leaves the finite numbers is known."""
+
+    LOSSES = ("built in", "own")
+
+    @staticmethod
+    def fit(model, X, y, which, **settings):
+        loss = UserSquares() if which == "own" else "squared_error"
+        model.fit(X, y, loss=loss, **{"shuffle": False, "verbose": 0, **settings})
+
+    @pytest.mark.parametrize("which", LOSSES)
+    def test_the_batch_whose_update_overflows(self, which):
+        # w = 1 - 0.1 * 2 * (1 - 0) * 1 = 0.8; then the gradient 2 * 0.8e30 * 1e30 overflows
+        model = fnn.Sequential(fnn.Linear(1, 1, init=[[1]], bias=False))
+        with pytest.raises(fnn.DivergenceError) as caught:
+            self.fit(model, [[1], [1e30], [1], [1]], [0, 0, 0, 0], which, optimizer=fnn.SGD(0.1), batch_size=1)
+        assert (caught.value.epoch, caught.value.batch) == (0, 1)
+        assert model.layers[0].weight.item() == pytest.approx(0.8)
+        assert model.history == {}
+
+    @pytest.mark.parametrize("which", LOSSES)
+    def test_an_epoch_later(self, which):
+        optimizer = fnn.SGD(lr=lambda epoch: 1e-3 if epoch < 2 else 3e38, momentum=0.5)
+        model = fnn.Sequential(fnn.Linear(1, 1, init=[[1]], bias=False))
+        X, y = np.arange(1.0, 7)[:, None], np.zeros(6)
+        expected = copy.deepcopy(model)
+        self.fit(expected, X, y, which, optimizer=fnn.SGD(1e-3, 0.5), batch_size=2, epochs=2)
+        with pytest.raises(fnn.DivergenceError, match="diverged in epoch 2 at batch 0 .* use a smaller lr") as caught:
+            self.fit(model, X, y, which, optimizer=optimizer, batch_size=2, epochs=9)
+        assert (caught.value.epoch, caught.value.batch) == (2, 0)
+        assert model.layers[0].weight == expected.layers[0].weight
+        assert len(model.history["loss"]) == optimizer.epoch == 2
+        assert optimizer.steps == 6
+        optimizer.lr = 1e-3
+        self.fit(model, X, y, which, optimizer=optimizer, batch_size=2)
+        assert np.isfinite(model.history["loss"]).all()
+
+    def test_network_with_too_large_a_step(self, rng):
+        X, y = rng.normal(size=(64, 2)), rng.integers(3, size=64)
+        for layer in (fnn.ReLU(), UserReLU()):
+            model = network(layer=layer)
+            with pytest.raises(fnn.DivergenceError):
+                model.fit(X, y, optimizer=fnn.SGD(lr=1e30), batch_size=8, epochs=50, verbose=0)
+            assert all(np.isfinite(p).all() for p in model.parameters())
+
+    def test_error_survives_pickling(self):
+        error = pickle.loads(pickle.dumps(fnn.DivergenceError(3, 17)))
+        assert (error.epoch, error.batch) == (3, 17)
+        assert str(error).startswith("training diverged in epoch 3 at batch 17 (both counted from 0)")
+
+
+class UserSquares:
+    """The squared error of one output, as a user writes it."""
+
+    def forward(self, pred, y):
+        return np.square(pred[:, 0] - y, dtype=float).mean()
+
+    def backward(self, pred, y):
+        with np.errstate(over="ignore"):
+            return 2 * (pred - y[:, None]) / len(y)
+
+
+class Press(UserCrossEntropy):
+    """A loss during which Ctrl-C is pressed, at the given calls."""
+
+    def __init__(self, *calls):
+        self.calls, self.at = 0, calls
+
+    def forward(self, scores, y):
+        self.calls += 1
+        for _ in range(self.at.count(self.calls)):
+            signal.raise_signal(signal.SIGINT)
+        return super().forward(scores, y)
+
+
+@pytest.mark.usefixtures("backend")
+class TestInterrupt:
+    def test_once_ends_after_the_epoch(self, capsys):
+        model, expected = network(dtype="float64"), network(dtype="float64")
+        before = signal.getsignal(signal.SIGINT)
+        history = model.fit(X, Y, loss=Press(3), batch_size=2, epochs=10)
+        assert history.interrupted
+        assert len(history["loss"]) == 2
+        assert capsys.readouterr().out.splitlines()[-1] == "interrupted: stopped after epoch 2 of 10"
+        assert signal.getsignal(signal.SIGINT) is before
+        expected.fit(X, Y, batch_size=2, epochs=2, verbose=0)
+        np.testing.assert_allclose(model.parameters()[0], expected.parameters()[0], rtol=1e-12)
+        assert not model.fit(X, Y, epochs=1, verbose=0).interrupted
+
+    def test_twice_ends_at_once(self):
+        model, expected = network(dtype="float64"), network(dtype="float64")
+        before = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, Y, loss=Press(3, 3), batch_size=2, epochs=10, verbose=0)
+        assert signal.getsignal(signal.SIGINT) is before
+        assert len(model.history["loss"]) == 1
+        expected.fit(X, Y, batch_size=2, epochs=1, verbose=0)
+        np.testing.assert_allclose(model.parameters()[0], expected.parameters()[0], rtol=1e-12)
+
+    def test_built_in_network_stops_too(self, monkeypatch):
+        model = network()
+        monkeypatch.setattr("fastnn.training.progress_line", lambda *args: signal.raise_signal(signal.SIGINT) or "")
+        assert model.fit(X, Y, epochs=10).interrupted
+        assert len(model.history["loss"]) == 1
+
+    def test_other_threads_leave_signals_alone(self):
+        histories = []
+        with fnn.use_backend("numpy"):
+            network()
+        thread = threading.Thread(target=lambda: histories.append(network().fit(X, Y, epochs=2, verbose=0)))
+        thread.start()
+        thread.join()
+        assert len(histories[0]["loss"]) == 2
+
+    def test_an_ignored_signal_stays_ignored(self):
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            assert not network().fit(X, Y, loss=Press(1, 1), epochs=2, verbose=0).interrupted
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGINT, before)

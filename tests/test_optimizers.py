@@ -1,0 +1,158 @@
+"""Optimizers and schedules: their updates by hand, whose state they hold, and what they refuse."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import optimizers, schedules
+from tests.user_code import UserLinear
+
+X, Y = [[1.0]], [[0.0]]
+
+
+def parabola(w=1.0):
+    """The model ŷ = w x, whose squared error at (1, 0) is w² with the gradient 2 w."""
+    return fnn.Sequential(fnn.Linear(1, 1, init=[[w]], bias=False), dtype="float64")
+
+
+def step(model, optimizer):
+    pred = model.forward(X, training=True)
+    model.backward(fnn.squared_error_backward(pred, Y))
+    optimizer.step(model)
+    return model.parameters()[0].item()
+
+
+# w after three steps from 1 on w², worked by hand. The velocities are -0.2, -0.26, -0.238 for momentum and
+# -0.2, -0.24, -0.208 for Nesterov; Adam without memory moves by lr along the sign of the gradient.
+BY_HAND = [
+    (fnn.SGD(lr=0.1), [0.8, 0.64, 0.512]),
+    (fnn.SGD(lr=0.1, momentum=0.5), [0.8, 0.54, 0.302]),
+    (fnn.SGD(lr=0.1, momentum=0.5, nesterov=True), [0.7, 0.44, 0.248]),
+    (fnn.Adam(lr=0.1, beta1=0.0, beta2=0.0, eps=1e-12), [0.9, 0.8, 0.7]),
+]
+
+
+@pytest.mark.usefixtures("backend")
+class TestSteps:
+    @pytest.mark.parametrize(("optimizer", "expected"), BY_HAND, ids=lambda v: repr(v)[:40])
+    def test_by_hand(self, optimizer, expected):
+        optimizer, model = copy.deepcopy(optimizer), parabola()
+        np.testing.assert_allclose([step(model, optimizer) for _ in expected], expected, rtol=1e-9)
+        assert optimizer.steps == 3
+
+    def test_adam_with_its_moments(self):
+        model, optimizer = parabola(), fnn.Adam(lr=0.1)
+        w, m, v = 1.0, 0.0, 0.0
+        for t in range(1, 5):
+            g = 2 * w
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            w -= 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
+            assert step(model, optimizer) == pytest.approx(w, rel=1e-12)
+
+    def test_state_belongs_to_one_model(self):
+        optimizer = fnn.SGD(lr=0.1, momentum=0.5)
+        first = parabola()
+        step(first, optimizer)
+        assert step(parabola(), optimizer) == pytest.approx(0.8)
+        assert optimizer.steps == 1
+        assert step(first, optimizer) == pytest.approx(0.8 - 0.16)
+
+    def test_state_does_not_keep_a_model_alive_or_follow_copies(self):
+        optimizer, model = fnn.SGD(lr=0.1, momentum=0.5), parabola()
+        step(model, optimizer)
+        for twin in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+            assert twin.lr == 0.1
+            assert step(parabola(), twin) == pytest.approx(0.8)
+
+    def test_learning_rate_of_the_epoch(self):
+        optimizer, model = fnn.SGD(lr=lambda epoch: 0.1 / (epoch + 1)), parabola()
+        assert step(model, optimizer) == pytest.approx(0.8)
+        optimizer.epoch = 1
+        assert step(model, optimizer) == pytest.approx(0.72)
+
+    def test_a_users_layer_moves_like_a_built_in_one(self):
+        for optimizer, expected in BY_HAND:
+            layer = UserLinear(np.asfortranarray(np.ones((1, 1))), np.zeros(1))
+            model = fnn.Sequential(layer, dtype="float64")
+            optimizer = copy.deepcopy(optimizer)
+            layer.bias[0] = 0
+            values = []
+            for _ in expected:
+                values.append(step(model, optimizer))
+                layer.bias[0] = 0
+            np.testing.assert_allclose(values, expected, rtol=1e-9)
+
+    def test_no_gradients_yet(self):
+        with pytest.raises(ValueError, match=r"no gradients yet: call model.backward\(dy\) before optimizer.step"):
+            fnn.SGD().step(parabola())
+
+    def test_bad_learning_rate_changes_nothing(self):
+        model, optimizer = parabola(), fnn.SGD(lr=lambda epoch: -1)
+        with pytest.raises(ValueError, match=r"lr\(0\) is -1, expected a finite number >= 0"):
+            step(model, optimizer)
+        assert model.parameters()[0] == 1
+        assert optimizer.steps == 0
+
+    def test_eps_that_vanishes(self):
+        model = fnn.Sequential(fnn.Linear(1, 1))
+        with pytest.raises(ValueError, match=r"eps is 1e-60, which vanishes in float32: expected at least 1e-30"):
+            step(model, fnn.Adam(eps=1e-60))
+        step(parabola(), fnn.Adam(eps=1e-60))
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: fnn.SGD(lr=0), ValueError, "lr is 0, expected a finite number > 0"),
+        (lambda: fnn.SGD(lr=-0.1), ValueError, "lr is -0.1, expected a finite number > 0"),
+        (lambda: fnn.Adam(lr=np.inf), ValueError, "lr is inf, expected a finite number > 0"),
+        (lambda: fnn.SGD(lr="fast"), TypeError, "lr is 'fast', expected a finite number > 0"),
+        (lambda: fnn.SGD(lr=None), TypeError, "lr is None, expected a finite number > 0"),
+        (lambda: fnn.SGD(momentum=1.0), ValueError, "momentum is 1, expected a finite number >= 0 < 1"),
+        (lambda: fnn.SGD(momentum=-0.1), ValueError, "momentum is -0.1, expected a finite number >= 0 < 1"),
+        (lambda: fnn.SGD(nesterov=True), ValueError, "nesterov=True needs a momentum > 0"),
+        (lambda: fnn.SGD(momentum=0.9, nesterov=1), TypeError, "nesterov is 1, expected True or False"),
+        (lambda: fnn.Adam(beta1=1.0), ValueError, "beta1 is 1, expected a finite number >= 0 < 1"),
+        (lambda: fnn.Adam(beta2=-1), ValueError, "beta2 is -1, expected a finite number >= 0 < 1"),
+        (lambda: fnn.Adam(eps=0), ValueError, "eps is 0, expected a finite number > 0"),
+        (lambda: fnn.SGD(lr=lambda epoch: None).rate(3), TypeError, r"lr\(3\) is None, expected a finite number >= 0"),
+        (lambda: optimizers.resolve("rmsprop"), ValueError, "optimizer is 'rmsprop', expected 'sgd', 'adam' or an obj"),
+        (lambda: optimizers.resolve(fnn.SGD), TypeError, "optimizer is <class .*, expected 'sgd', 'adam' or an object"),
+        (lambda: schedules.step_decay(0), ValueError, "lr is 0, expected a finite number > 0"),
+        (lambda: schedules.step_decay(1, factor=-1), ValueError, "factor is -1, expected a finite number > 0"),
+        (lambda: schedules.step_decay(1, every=0), ValueError, "every is 0, expected a positive integer"),
+        (lambda: schedules.cosine_decay(1, 0), ValueError, "epochs is 0, expected a positive integer"),
+        (lambda: schedules.cosine_decay(1, 5, final=-1), ValueError, "final is -1, expected a finite number >= 0"),
+        (lambda: schedules.linear_warmup(-1, 5), ValueError, "schedule is -1, expected a finite number > 0"),
+    ],
+)
+def test_refused(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (schedules.step_decay(0.8, 0.5, every=2), [0.8, 0.8, 0.4, 0.4, 0.2]),
+        (schedules.exponential_decay(1.0, 0.1), [1, 0.1, 0.01, 0.001, 0.0001]),
+        (
+            schedules.cosine_decay(1.0, 4, final=0.2),
+            [1, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5), 0.2],
+        ),
+        (schedules.linear_warmup(0.4, 4), [0.1, 0.2, 0.3, 0.4, 0.4]),
+        (schedules.linear_warmup(schedules.exponential_decay(1.0, 0.5), 2), [0.5, 0.5, 0.25, 0.125, 0.0625]),
+    ],
+)
+def test_schedules(schedule, expected):
+    assert [schedule(epoch) for epoch in range(5)] == pytest.approx(expected)
+    assert fnn.SGD(lr=schedule).rate(1) == pytest.approx(expected[1])
+
+
+def test_repr():
+    assert repr(fnn.SGD(0.1, 0.9, True)) == "SGD(lr=0.1, momentum=0.9, nesterov=True)"
+    assert repr(fnn.Adam()) == "Adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08)"
