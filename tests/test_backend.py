@@ -77,7 +77,7 @@ def test_a_thread_has_a_choice_of_its_own():
     ("n", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError), ("2", TypeError)]
 )
 def test_number_of_threads_is_checked(n, error):
-    with pytest.raises(error, match="n is .*, expected a positive integer"):
+    with pytest.raises(error, match=r"n is .*, expected a positive integer"):
         fnn.set_num_threads(n)
 
 

@@ -1,4 +1,4 @@
-"""fit: the same weights as by hand, as step by step, as layer by layer and on either twin; histories, orders, output."""
+"""fit: the same weights as by hand, step by step, layer by layer and on either twin; histories, orders, output."""
 
 import re
 
@@ -330,7 +330,7 @@ class TestOwnLayersAndLosses:
         for weight in (np.ones((6, 3), int), [[1.0]]):
             layer = UserLinear(np.ones((6, 3)), np.zeros(3))
             layer.weight = weight
-            with pytest.raises(TypeError, match="parameters of .* must be writeable float32 or float64 arrays"):
+            with pytest.raises(TypeError, match=r"parameters of .* must be writeable float32 or float64 arrays"):
                 fnn.Sequential(layer).fit(*data, verbose=0)
 
     def test_gradients_that_do_not_fit(self, data):

@@ -112,11 +112,10 @@ def test_every_flipped_byte_is_found_or_harmless(path, rng):
         path.write_bytes(damaged)
         try:
             loaded = fnn.load(path)
-        except ValueError as error:
-            assert "model.npz" in str(error)
-        else:
-            for ours, theirs in zip(model.parameters(), loaded.parameters(), strict=True):
-                np.testing.assert_array_equal(ours, theirs)
+        except ValueError:
+            continue
+        for ours, theirs in zip(model.parameters(), loaded.parameters(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_pickled_data(path):
