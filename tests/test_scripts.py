@@ -1,0 +1,189 @@
+"""The scripts as a user runs them: in a process of their own."""
+
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+
+pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("--hidden", "8", "--epochs", "3")
+
+
+def run(script, *arguments, cwd, path=()):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT)))}
+    command = [sys.executable, ROOT / "scripts" / script, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8")
+
+
+def succeed(*arguments, cwd):
+    done = run(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def png_size(path):
+    header = path.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">2I", header[16:])
+
+
+def held_out(x, y, seed):
+    rows = np.random.default_rng(seed).permutation(len(x))[: len(x) // 5]
+    return x[rows], y[rows]
+
+
+def toy(n=60):
+    """Two classes that the sign of the first feature tells apart."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(n, 3)).round(3)
+    return x, (x[:, 0] > 0).astype(np.int64)
+
+
+def write_idx(folder):
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 3), np.uint8)
+    for stem, array in {"images-idx3": images, "labels-idx1": (images[:, 1, 1] > 127).astype(np.uint8)}.items():
+        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+        for part in ("train", "t10k"):
+            (folder / f"{part}-{stem}-ubyte").write_bytes(header + array.tobytes())
+    return folder
+
+
+class TestTrain:
+    @pytest.mark.parametrize("backend", ["numba", "numpy"])
+    def test_digits(self, tmp_path, backend):
+        out = succeed("train.py", *SMALL, "--backend", backend, "--seed", 3, cwd=tmp_path)
+        assert "1438 samples to train on, 359 held out, 64 features, 10 classes" in out
+        assert (
+            len(re.findall(r"^epoch \d/3  loss [\d.]+  val_loss [\d.]+  val_accuracy [\d.]+ .* samples/s$", out, re.M))
+            == 3
+        )
+        assert png_size(tmp_path / "out" / "learning_curve.png") >= (1000, 500)
+        assert "loaded again it predicts the same to the last bit" in out
+
+        model = fnn.load(tmp_path / "out" / "model.npz")
+        x, y = held_out(*fnn.datasets.load_digits(), seed=3)
+        accuracy = np.mean(model.predict(x) == y)
+        assert f"accuracy {accuracy:.2%}" in out
+        assert accuracy > 0.5
+
+        other = "numpy" if backend == "numba" else "numba"
+        assert float(re.search(rf"on the {other} backend: .* differ by at most (\S+)$", out, re.M)[1]) < 1e-3
+        assert re.search(rf"^{backend} [\d.]+ s, {other} [\d.]+ s, {other} / {backend} = [\d.]+$", out, re.M)
+
+    def test_settings_reach_the_model(self, tmp_path):
+        out = tmp_path / "elsewhere" / "deep"
+        arguments = ("--hidden", "7,5", "--dtype", "float64", "--optimizer", "adam", "--lr", "0.01", "--l2", "0")
+        succeed("train.py", *arguments, "--epochs", 1, "--batch-size", 100, "--out", out, cwd=tmp_path)
+        model = fnn.load(out / "model.npz")
+        assert model.dtype == np.float64
+        assert [w.shape for w in model.parameters()] == [(64, 7), (7,), (7, 5), (5,), (5, 10), (10,)]
+
+    def test_no_hidden_layer(self, tmp_path):
+        succeed("train.py", "--hidden", "", "--epochs", 1, "--backend", "numpy", cwd=tmp_path)
+        assert [w.shape for w in fnn.load(tmp_path / "out" / "model.npz").parameters()] == [(64, 10), (10,)]
+
+    def test_idx_folder_brings_its_own_test_images(self, tmp_path):
+        out = succeed("train.py", "--data", write_idx(tmp_path / "idx"), *SMALL, cwd=tmp_path)
+        assert "40 samples to train on, 40 held out, 9 features, 2 classes" in out
+
+    @pytest.mark.parametrize("suffix", ["csv", "npz"])
+    def test_tables(self, tmp_path, suffix):
+        x, y = toy()
+        data = tmp_path / f"toy.{suffix}"
+        if suffix == "csv":
+            np.savetxt(data, np.column_stack([x, y]), fmt="%g", delimiter=",", header="a,b,c,label", comments="")
+        else:
+            np.savez(data, X=x, y=y)
+        out = succeed("train.py", "--data", data, "--hidden", 8, "--epochs", 60, "--optimizer", "sgd", cwd=tmp_path)
+        assert "48 samples to train on, 12 held out, 3 features, 2 classes" in out
+        accuracy = np.mean(fnn.load(tmp_path / "out" / "model.npz").predict(x) == y)
+        assert accuracy > 0.9
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--epochs", "0"), r"argument --epochs: '0' is not a whole number >= 1"),
+            (("--batch-size", "2.5"), r"argument --batch-size: '2.5' is not a whole number >= 1"),
+            (("--hidden", "30,-1"), r"argument --hidden: '-1' is not a whole number >= 1"),
+            (("--lr", "0"), r"argument --lr: '0' is not a number > 0"),
+            (("--lr", "inf"), r"argument --lr: 'inf' is not a number > 0"),
+            (("--l2", "-1"), r"argument --l2: '-1' is not a number >= 0"),
+            (("--seed", "-1"), r"argument --seed: '-1' is not a whole number >= 0"),
+            (("--optimizer", "rprop"), r"argument --optimizer: invalid choice: 'rprop'"),
+            (("--data", "nowhere.csv"), r"nowhere\.csv does not exist"),
+            (("--data", "nowhere"), r"nowhere is missing"),
+            (("--data", "some.txt"), r"some\.txt is no IDX folder, \.csv or \.npz file"),
+            (("--data", "."), r"holds none of train-images-idx3-ubyte, "),
+            (("--data", "ragged.csv"), r"ragged\.csv, line 2: 1 fields, expected 3"),
+            (("--data", "few.csv"), r"2 samples are too few to hold a fifth out"),
+            (("--data", "flat.npz"), r"X has shape \(6,\), expected one row of features a sample"),
+            (("--data", "real.npz"), r"labels have dtype float64 and shape \(5,\), expected whole numbers 0, 1, 2"),
+            (("--data", "negative.npz"), r"labels reach from -1 to 0, expected 0 to the number of classes - 1"),
+            (("--data", "huge.npz"), r"labels reach from 0 to 99, expected 0 to the number of classes - 1"),
+            (("--data", "nan.npz"), r"X .*NaN"),
+            (("--lr", "1e30", "--backend", "numpy"), r"diverged in epoch 0 at batch \d+"),
+            (("--out", "some.txt"), r"File exists"),
+        ],
+    )
+    def test_errors_are_one_line(self, tmp_path, arguments, message):
+        (tmp_path / "some.txt").write_text("text")
+        (tmp_path / "ragged.csv").write_text("1,2,0\n3\n")
+        (tmp_path / "few.csv").write_text("1,2,0\n3,4,1\n")
+        x = np.arange(12.0).reshape(6, 2)
+        broken = {
+            "flat": (x[:, 0], np.zeros(6, int)),
+            "real": (x, np.full(6, 0.5)),
+            "negative": (x, np.array([0, 0, 0, 0, 0, -1])),
+            "huge": (x, np.array([0, 0, 0, 0, 0, 99])),
+            "nan": (x * np.nan, np.zeros(6, int)),
+        }
+        for name, (features, labels) in broken.items():
+            np.savez(tmp_path / f"{name}.npz", X=features, y=labels)
+        expect_one_line("train.py", arguments, message, tmp_path)
+
+
+def expect_one_line(script, arguments, message, cwd, path=()):
+    done = run(script, *arguments, cwd=cwd, path=path)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(rf"{re.escape(script)}: error: .*{message}.*\n", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "overfitting.py"])
+def test_without_matplotlib(tmp_path, script):
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('not installed')")
+    expect_one_line(script, (), r"needs matplotlib: pip install fastnn\[plots\]", tmp_path, path=[tmp_path])
+
+
+class TestOverfitting:
+    def test_the_penalty_shrinks_the_weights(self, tmp_path):
+        arguments = ("--samples", 40, "--hidden", 32, "--epochs", 60, "--l2", "0.1,0,0.01", "--backend", "numpy")
+        out = succeed("overfitting.py", *arguments, cwd=tmp_path)
+        assert "64-32-10 on 40 digits, 20% of them with a random label, 60 epochs" in out
+        rows = [line.split() for line in out.splitlines() if "%" in line and "digits" not in line]
+        l2, train, test, _, size = ([float(cell.rstrip("%")) for cell in column] for column in zip(*rows, strict=True))
+        assert l2 == [0, 0.01, 0.1]
+        assert size[0] > size[1] > size[2]
+        assert train[0] < train[1] < train[2]
+        assert test[0] > train[0]
+        assert png_size(tmp_path / "out" / "overfitting.png") >= (1500, 500)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--samples", "1797"), r"--samples is 1797, but there are 1797 digits and some must be held out"),
+            (("--wrong", "1.5"), r"argument --wrong: '1\.5' is not a number from 0 to 1"),
+            (("--l2", "0,x"), r"argument --l2: 'x' is not a number >= 0"),
+        ],
+    )
+    def test_errors_are_one_line(self, tmp_path, arguments, message):
+        expect_one_line("overfitting.py", arguments, message, tmp_path)
