@@ -4,6 +4,7 @@ A network of built-in layers under a built-in loss trains in one compiled call a
 are a function of the order of the samples, the learning rate and the updates made before.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from .losses import CrossEntropy
 from .lowering import Batches, Objective
 from .optimizers import Optimizer
 from .stack import Stack
-from .validation import Array, features, flag, number, positive_int, sample_weights
+from .validation import Array, features, flag, is_surely_finite, number, positive_int, sample_weights
 
 Epoch = Callable[[Array, float, int], tuple[float, int]]
 
@@ -113,7 +114,7 @@ def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) ->
                 raise
             if failed >= 0 or not state.is_finite():
                 state.restore()
-                raise DivergenceError(epoch, _diverge(train, state, plan, order, lr))
+                raise DivergenceError(epoch, _replay(train, state, plan, order, lr))
             seconds = time.perf_counter() - started
             optimizer.steps += -(-samples // plan.batch_size)
             optimizer.epoch += 1
@@ -181,17 +182,19 @@ def _layerwise_epoch(stack: Stack, plan: Plan) -> Epoch:
     return train
 
 
-def _diverge(train: Epoch, state: "_State", plan: Plan, order: Array, lr: float) -> int:
-    """Train again batch by batch, up to the first that leaves the finite numbers, and return which it is."""
-    starts = range(0, len(order), plan.batch_size)
-    for start in starts:
+def _replay(train: Epoch, state: "_State", plan: Plan, order: Array, lr: float) -> int:
+    """Train again batch by batch, up to the first that leaves the finite numbers, and return which it is.
+
+    A user's layer may draw random numbers and come through this time: then that is the last batch.
+    """
+    for start in range(0, len(order), plan.batch_size):
         state.keep()
         _, failed = train(order[start : start + plan.batch_size], lr, plan.optimizer.steps)
         if failed >= 0 or not state.is_finite():
             state.restore()
             return start // plan.batch_size
         plan.optimizer.steps += 1
-    return len(starts) - 1
+    return start // plan.batch_size
 
 
 class _State:
@@ -210,4 +213,6 @@ class _State:
             np.copyto(array, kept)
 
     def is_finite(self) -> bool:
-        return all(np.isfinite(a.min()) and np.isfinite(a.max()) for a in self._arrays if a.size)
+        return all(
+            is_surely_finite(a) or (math.isfinite(a.min()) and math.isfinite(a.max())) for a in self._arrays if a.size
+        )

@@ -1,6 +1,7 @@
 """fit: the same weights as by hand, step by step, layer by layer and on either twin; histories, orders, output."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -242,6 +243,26 @@ class TestOwnLayersAndLosses:
         with pytest.raises(ValueError, match="y holds label 3, but the model has 3 outputs"):
             model.fit(X, y + 1, verbose=0)
 
+    def test_layers_know_whether_they_train(self, data):
+        class Recorder(Pairs):
+            def forward(self, x, training=False):
+                seen.append((training, len(x)))
+                return super().forward(x)
+
+        seen = []
+        model = fnn.Sequential(fnn.Linear(6, 6), Recorder())
+        model.fit(*data, batch_size=25, epochs=1, validation_data=data, verbose=0)
+        assert seen == [(False, 1), (True, 25), (True, 25), (False, 50)]
+
+    def test_parameters_of_any_layout(self, data):
+        models = []
+        for order in "CF":
+            layer = UserLinear(np.array(np.arange(18.0).reshape(6, 3) / 20, order=order), np.zeros(6)[::2])
+            models.append(fnn.Sequential(layer, dtype="float64"))
+            models[-1].fit(*data, optimizer="adam", epochs=2, verbose=0)
+        assert_same_weights(*models)
+        assert not np.allclose(models[0].parameters()[0], np.arange(18.0).reshape(6, 3) / 20)
+
     def test_a_loss_of_its_own(self, rng):
         X = rng.normal(size=(60, 2))
         y = X @ [3.0, -1.0]
@@ -358,6 +379,26 @@ class TestOwnLayersAndLosses:
             failing.fit(*data, optimizer="adam", batch_size=25, epochs=5, verbose=0)
         assert len(failing.history["loss"]) == 2
         assert_same_weights(failing, expected, rtol=0)
+
+
+@pytest.mark.usefixtures("backend")
+class TestMemory:
+    @pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "fortran", "strided"])
+    def test_x_is_never_copied(self, kind, rng):
+        X = np.zeros((8000, 1000), np.uint8 if kind == "uint8" else np.float64 if kind == "float64" else np.float32)
+        X = {"fortran": X.T.copy().T, "strided": np.repeat(X[:4000], 2, axis=0)[::2]}.get(kind, X)
+        y = rng.integers(3, size=len(X))
+        model = fnn.Sequential(fnn.Linear(1000, 4), fnn.ReLU(), fnn.Linear(4, 3))
+        model.fit(X[:40], y[:40], epochs=1, verbose=0)
+        model.predict(X[:40])
+        tracemalloc.start()
+        try:
+            model.fit(X, y, epochs=1, validation_data=(X, y), verbose=0)
+            model.predict(X)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < X.nbytes / 2
 
 
 class TestOutput:

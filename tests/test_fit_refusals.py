@@ -162,6 +162,20 @@ class TestDivergence:
                 model.fit(X, y, optimizer=fnn.SGD(lr=1e30), batch_size=8, epochs=50, verbose=0)
             assert all(np.isfinite(p).all() for p in model.parameters())
 
+    def test_a_loss_that_fails_once(self):
+        class Once(UserSquares):
+            calls = 0
+
+            def forward(self, pred, y):
+                self.calls += 1
+                return np.nan if self.calls == 2 else super().forward(pred, y)
+
+        model = fnn.Sequential(fnn.Linear(1, 1, init=[[1]], bias=False), dtype="float64")
+        with pytest.raises(fnn.DivergenceError) as caught:
+            model.fit(np.ones((6, 1)), np.zeros(6), loss=Once(), optimizer=fnn.SGD(0.1), batch_size=2, verbose=0)
+        assert caught.value.batch == 2
+        assert model.layers[0].weight.item() == pytest.approx(0.8**3)
+
     def test_error_survives_pickling(self):
         error = pickle.loads(pickle.dumps(fnn.DivergenceError(3, 17)))
         assert (error.epoch, error.batch) == (3, 17)
