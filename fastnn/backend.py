@@ -53,7 +53,7 @@ def set_num_threads(n: int) -> None:
     Raises
     ------
     TypeError, ValueError
-        If ``n`` is not an integer, or not between 1 and the number of threads of this machine.
+        If ``n`` is not a positive integer.
     """
     importlib.import_module("fastnn.kernels.threads").set_num_threads(positive_int("n", n))
 

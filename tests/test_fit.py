@@ -385,8 +385,9 @@ class TestOwnLayersAndLosses:
 class TestMemory:
     @pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "fortran", "strided"])
     def test_x_is_never_copied(self, kind, rng):
-        X = np.zeros((8000, 1000), np.uint8 if kind == "uint8" else np.float64 if kind == "float64" else np.float32)
-        X = {"fortran": X.T.copy().T, "strided": np.repeat(X[:4000], 2, axis=0)[::2]}.get(kind, X)
+        dtype = np.dtype(kind if kind[-1].isdigit() else "float32")
+        X = np.zeros((8000 // dtype.itemsize, 1000), dtype, order="F" if kind == "fortran" else "C")
+        X = np.repeat(X, 2, axis=0)[::2] if kind == "strided" else X
         y = rng.integers(3, size=len(X))
         model = fnn.Sequential(fnn.Linear(1000, 4), fnn.ReLU(), fnn.Linear(4, 3))
         model.fit(X[:40], y[:40], epochs=1, verbose=0)
