@@ -31,6 +31,11 @@ def one(array: np.ndarray) -> Any:
     return _ONE[array.dtype]
 
 
+def whole_strides(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy where its strides are no whole elements, as in a field of packed records."""
+    return array if all(stride % array.itemsize == 0 for stride in array.strides) else np.ascontiguousarray(array)
+
+
 def strides(array: np.ndarray) -> tuple[int, ...]:
     """The strides in elements."""
     return tuple(stride // array.itemsize for stride in array.strides)

@@ -8,7 +8,7 @@ place, from either layout, or copied to rows that are not a power of two apart.
 import numpy as np
 from numba import types
 
-from ._address import address, strides
+from ._address import address, strides, whole_strides
 from ._jit import inline, kernel, shared
 from ._tile import BIAS, COMBINE, GATE, LANES_32, ROWS, STORE, TILE, VECTORS, tile, transpose_block
 from ._vector import data, get, itemsize, lanes, load, load_part, pointer, put, shift, splat, store, store_part
@@ -257,13 +257,14 @@ def linear_backward(
     else:
         np.copyto(dw, w)
         _strided(COMBINE, x.T, dy, dw, dw, 1.0, 2.0 * l2)
-    dy = dy if dy.strides[1] == dy.itemsize else np.ascontiguousarray(dy)
+    dy = whole_strides(dy) if dy.strides[1] == dy.itemsize else np.ascontiguousarray(dy)
     _column_sums(address(dy), strides(dy)[0], *dy.shape, db)
 
 
 def _strided(
     mode: int, a: np.ndarray, b: np.ndarray, out: np.ndarray, v: np.ndarray, alpha: float, beta: float
 ) -> None:
+    a, b = whole_strides(a), whole_strides(b)
     m, k = a.shape
     n = b.shape[1]
     places = (address(a), m, k, *strides(a), address(b), *strides(b), address(out), strides(out)[0], n, address(v))
