@@ -60,6 +60,13 @@ def _shifted(values):
     return view
 
 
+def _field(values):
+    """A column of packed records: strides that are no multiple of the element, and addresses off its alignment."""
+    records = np.zeros(len(values), [("key", np.uint8), ("values", values.dtype, values.shape[1:])])
+    records["values"] = values
+    return records["values"]
+
+
 def _memmap(values, folder):
     if values.size == 0:
         return values
@@ -80,6 +87,7 @@ LAYOUTS = {
     "backwards rows": lambda values, folder: _embedded(values, slice(None, None, -2), slice(1, None)),
     "read-only": lambda values, folder: _read_only(values),
     "off the vector width": lambda values, folder: _shifted(values),
+    "field of packed records": lambda values, folder: _field(values),
     "memmap": _memmap,
 }
 
@@ -121,4 +129,7 @@ NETWORKS = {
     "activation alone": (4, ["tanh"]),
     "past the vector width": (65, [49, ("leaky_relu", 0.01), 100, "identity", 17]),
     "wide": (130, [257, "relu", 10]),
+    "more weights than a block of gradients": (300, [257, "relu", 3]),
+    "more outputs than a block of gradients": (15, [4800, "tanh", 2]),
+    "past the cache blocks": (1060, [20, ("leaky_relu", 0.1), 1030, "relu", 3]),
 }

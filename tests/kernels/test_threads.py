@@ -1,5 +1,11 @@
 """Work is split over output tiles, never over a sum, so any number of threads gives the same bits."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -74,3 +80,46 @@ def test_softmax_and_cross_entropy(shape, on_threads, rng, dtype):
         assert result[0] == one[0]
         np.testing.assert_array_equal(result[1], one[1])
         np.testing.assert_array_equal(result[2], one[2])
+
+
+def test_several_python_threads_at_once(rng, dtype):
+    """Who finds no idle helper works alone, and nobody works in the scratch memory of another."""
+    case = (300, [513, "relu", 10])
+    network, params = build(case, rng, dtype)
+    x, y = problem(case, 600, "labels", rng, dtype)
+    data, goal = batches(x, y, 200), objective("cross_entropy", 1e-3)
+
+    def call(_=None):
+        trained, out = params.copy(), np.empty((600, 10), dtype)
+        kernels.train_epoch(network, trained, data, goal, rule("sgd", params, 0.01))
+        kernels.forward(network, trained, x, out)
+        return out
+
+    expected = call()
+    with ThreadPoolExecutor(4) as pool:
+        for out in pool.map(call, range(12)):
+            np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_computes_too():
+    """In a process of its own, since a test run should not fork."""
+    code = """
+import os, sys, warnings
+import numpy as np
+from fastnn import kernels
+from fastnn.kernels import threads
+
+warnings.simplefilter("ignore", DeprecationWarning)
+threads.set_num_threads(2)
+a = np.random.default_rng(0).normal(size=(600, 600))
+expected, out = np.empty_like(a), np.empty_like(a)
+kernels.matmul(a, a, expected)
+child = os.fork()
+kernels.matmul(a, a, out)
+same = np.array_equal(out, expected)
+if child == 0:
+    os._exit(0 if same else 1)
+sys.exit(not same or os.waitpid(child, 0)[1])
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, cwd=Path(__file__).parents[2]).returncode == 0
