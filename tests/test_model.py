@@ -1,14 +1,17 @@
 """Sequential: shapes, seeds, views, forward and backward, predictions, copies."""
 
 import copy
+import doctest
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from scipy import special
 
 import fastnn as fnn
+import fastnn.model
 from tests.user_code import Pairs, UserLinear, UserReLU
 
 W1 = [[1.0, -1.0], [2.0, 0.5]]
@@ -299,3 +302,37 @@ def test_bad_x_is_refused_everywhere(method, X, error, message):
 def test_large_finite_x_is_taken(backend):
     assert np.isfinite(by_hand().forward([[1e30, -1e30]])).all()
     assert np.isfinite(by_hand("float64").forward([[1e200, -1e200]])).all()
+
+
+def test_threads_share_a_model(backend, rng):
+    model = fnn.Sequential(fnn.Linear(8, 16), fnn.Tanh(), fnn.Linear(16, 3))
+    parts = [rng.normal(size=(50, 8)) for _ in range(8)]
+    expected = [model.predict_proba(X) for X in parts]
+
+    def work(X):
+        with fnn.use_backend(backend):
+            return [model.predict_proba(X) for _ in range(20)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for results, p in zip(pool.map(work, parts), expected, strict=True):
+            for result in results:
+                np.testing.assert_array_equal(result, p)
+
+
+def test_threads_train_models_of_their_own(backend, rng):
+    X, y = rng.normal(size=(60, 8)), rng.integers(3, size=60)
+
+    def work(seed):
+        with fnn.use_backend(backend):
+            model = fnn.Sequential(fnn.Linear(8, 16), fnn.ReLU(), fnn.Linear(16, 3), seed=seed)
+            return model.fit(X, y, epochs=5, verbose=0)["loss"]
+
+    expected = [work(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == expected
+
+
+def test_the_example_in_the_docstring(backend):
+    results = doctest.testmod(fastnn.model)
+    assert results.attempted == 6
+    assert results.failed == 0
