@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, dimensions, float_arrays, number, same_length
+from ..validation import Array, DType, dimensions, float_arrays, number, same_length
 
 
 def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
@@ -16,7 +16,7 @@ def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
     b : array_like (k, n)
         Strided, transposed and read-only views are used as they are, without a copy.
     out : ndarray (m, n), optional
-        Where the result goes: writeable, of the result's dtype, and apart from ``a`` and ``b`` in memory.
+        Where the result goes: writeable and of the result's dtype. It may overlap ``a`` and ``b``.
 
     Returns
     -------
@@ -39,8 +39,9 @@ def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
     if out is None:
         out = np.empty(shape, a.dtype)
     else:
-        _check_out(out, shape, a, b)
-    direct = out.shape[1] <= 1 or out.strides[1] == out.itemsize
+        _check_out(out, shape, a.dtype)
+    has_rows = out.shape[1] <= 1 or out.strides[1] == out.itemsize
+    direct = has_rows and not (np.may_share_memory(out, a) or np.may_share_memory(out, b))
     result = out if direct else np.empty(shape, a.dtype)
     active().matmul(a, b, result)
     if not direct:
@@ -120,14 +121,12 @@ def _check_product(x: Array, w: Array) -> None:
         raise ValueError(f"x has {x.shape[1]} columns, but w has {w.shape[0]} rows: they must be equal")
 
 
-def _check_out(out: Array, shape: tuple[int, int], a: Array, b: Array) -> None:
+def _check_out(out: Array, shape: tuple[int, int], dtype: DType) -> None:
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out is a {type(out).__name__}, expected an ndarray")
-    if out.dtype != a.dtype:
-        raise TypeError(f"out holds {out.dtype} values, expected {a.dtype}")
+    if out.dtype != dtype:
+        raise TypeError(f"out holds {out.dtype} values, expected {dtype}")
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}, expected {shape}")
     if not out.flags.writeable:
         raise ValueError("out is read-only: pass an array that can be written")
-    if np.shares_memory(out, a) or np.shares_memory(out, b):
-        raise ValueError("out shares memory with a or b: pass another array, or leave it out")
