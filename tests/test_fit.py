@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from tests.user_code import AbsoluteError, Pairs, UserCrossEntropy, UserLinear, UserReLU
+from tests.training import assert_same_weights, labelled, network, weights
+from tests.user_code import UserCrossEntropy, UserLinear, UserReLU
 
 OPTIMIZERS = {
     "sgd": lambda: fnn.SGD(lr=0.1),
@@ -20,21 +21,7 @@ OPTIMIZERS = {
 
 @pytest.fixture
 def data(rng):
-    X = rng.normal(size=(50, 6))
-    return X, (X[:, 0] * X[:, 1] > 0).astype(int) + (X[:, 2] > 1)
-
-
-def network(**settings):
-    layers = fnn.Linear(6, 9), fnn.ReLU(), fnn.Linear(9, 5, bias=False), fnn.Tanh(), fnn.Linear(5, 3)
-    return fnn.Sequential(*layers, **{"dtype": "float64", **settings})
-
-
-def weights(model):
-    return np.concatenate([p.ravel() for p in model.parameters()])
-
-
-def assert_same_weights(first, second, rtol=1e-9):
-    np.testing.assert_allclose(weights(first), weights(second), rtol=rtol, atol=rtol)
+    return labelled(rng)
 
 
 @pytest.mark.usefixtures("backend")
@@ -230,155 +217,6 @@ class TestInput:
             model.fit(*data, optimizer=optimizer, epochs=1, verbose=0)
         assert_same_weights(models[0], models[1], rtol=0)
         assert_same_weights(models[2], models[3], rtol=0)
-
-
-@pytest.mark.usefixtures("backend")
-class TestOwnLayersAndLosses:
-    def test_a_layer_of_unknown_width(self, data):
-        model = fnn.Sequential(fnn.Linear(6, 8), Pairs(), fnn.Linear(4, 6), fnn.Tanh(), Pairs())
-        X, y = data
-        history = model.fit(X, y, optimizer=fnn.Adam(lr=0.05), epochs=40, validation_data=data, verbose=0)
-        assert history["loss"][-1] < history["loss"][0] / 2
-        assert model.evaluate(X, y)["accuracy"] == history["val_accuracy"][-1] == np.mean(model.predict(X) == y)
-        with pytest.raises(ValueError, match="y holds label 3, but the model has 3 outputs"):
-            model.fit(X, y + 1, verbose=0)
-
-    def test_layers_know_whether_they_train(self, data):
-        class Recorder(Pairs):
-            def forward(self, x, training=False):
-                seen.append((training, len(x)))
-                return super().forward(x)
-
-        seen = []
-        model = fnn.Sequential(fnn.Linear(6, 6), Recorder())
-        model.fit(*data, batch_size=25, epochs=1, validation_data=data, verbose=0)
-        assert seen == [(False, 1), (True, 25), (True, 25), (False, 50)]
-
-    def test_parameters_of_any_layout(self, data):
-        models = []
-        for order in "CF":
-            layer = UserLinear(np.array(np.arange(18.0).reshape(6, 3) / 20, order=order), np.zeros(6)[::2])
-            models.append(fnn.Sequential(layer, dtype="float64"))
-            models[-1].fit(*data, optimizer="adam", epochs=2, verbose=0)
-        assert_same_weights(*models)
-        assert not np.allclose(models[0].parameters()[0], np.arange(18.0).reshape(6, 3) / 20)
-
-    def test_a_loss_of_its_own(self, rng):
-        X = rng.normal(size=(60, 2))
-        y = X @ [3.0, -1.0]
-        model = fnn.Sequential(fnn.Linear(2, 1), dtype="float64")
-        schedule = fnn.schedules.exponential_decay(0.1, 0.95)
-        history = model.fit(X, y, loss=AbsoluteError(), optimizer=fnn.SGD(lr=schedule), epochs=80, verbose=0)
-        assert list(history) == ["loss"]
-        np.testing.assert_allclose(model.layers[0].weight.ravel(), [3, -1], atol=0.02)
-        np.testing.assert_array_equal(model.predict(X), model.forward(X))
-        assert list(model.evaluate(X, y)) == ["loss"]
-
-    def test_a_loss_may_take_any_y(self):
-        class Names(AbsoluteError):
-            def forward(self, pred, y):
-                return super().forward(pred, (y == "yes") * 1.0)
-
-            def backward(self, pred, y):
-                return super().backward(pred, (y == "yes") * 1.0)
-
-        model = fnn.Sequential(fnn.Linear(1, 1))
-        model.fit([[0], [1]], ["no", "yes"], loss=Names(), epochs=1, verbose=0)
-
-    def test_subclasses_run_their_own_code(self, data):
-        class Doubled(fnn.Linear):
-            def forward(self, x, training=False):
-                return 2 * super().forward(x, training)
-
-            def backward(self, dy, l2=0.0):
-                return super().backward(2 * dy, l2)
-
-        class Scaled(fnn.CrossEntropy):
-            def backward(self, scores, y, sample_weight=None):
-                return 0 * super().backward(scores, y, sample_weight)
-
-        model = fnn.Sequential(Doubled(6, 3), dtype="float64")
-        W, b = model.parameters()
-        np.testing.assert_allclose(model.forward(data[0]), 2 * (data[0] @ W + b), rtol=1e-12)
-        assert fnn.check_gradients(model, *data) < 1e-8
-        before = weights(model)
-        model.fit(*data, loss=Scaled(), epochs=1, verbose=0)
-        np.testing.assert_array_equal(weights(model), before)
-        assert set(model.evaluate(*data)) == {"loss", "accuracy"}
-
-    @pytest.mark.parametrize(
-        ("method", "result", "error", "message"),
-        [
-            (
-                "forward",
-                np.zeros((2, 3)),
-                ValueError,
-                r"forward of Pairs returned shape \(2, 3\), expected \(1, outputs\)",
-            ),
-            ("forward", None, TypeError, "forward of Pairs holds object values, expected real numbers"),
-            (
-                "backward",
-                np.zeros((50, 2)),
-                ValueError,
-                r"backward of Pairs returned shape \(50, 2\), expected \(50, 6\)",
-            ),
-        ],
-    )
-    def test_a_layer_that_returns_nonsense(self, method, result, error, message, data):
-        layer = Pairs()
-        setattr(layer, method, lambda *args: result)
-        model = fnn.Sequential(fnn.Linear(6, 6), layer)
-        before = weights(model)
-        with pytest.raises(error, match=message):
-            model.fit(*data, batch_size=50, epochs=1, verbose=0)
-        np.testing.assert_array_equal(weights(model), before)
-
-    @pytest.mark.parametrize(
-        ("method", "result", "error", "message"),
-        [
-            ("forward", np.zeros(2), TypeError, r"forward of AbsoluteError returned .*, expected a number"),
-            ("forward", "low", TypeError, "forward of AbsoluteError returned 'low', expected a number"),
-            ("backward", np.zeros((2, 2)), ValueError, r"backward of AbsoluteError returned shape \(2, 2\), exp"),
-        ],
-    )
-    def test_a_loss_that_returns_nonsense(self, method, result, error, message):
-        loss = AbsoluteError()
-        setattr(loss, method, lambda *args: result)
-        with pytest.raises(error, match=message):
-            fnn.Sequential(fnn.Linear(1, 1)).fit([[1], [2]], [1.0, 2.0], loss=loss, epochs=1, verbose=0)
-
-    def test_parameters_that_cannot_be_trained(self, data):
-        for weight in (np.ones((6, 3), int), [[1.0]]):
-            layer = UserLinear(np.ones((6, 3)), np.zeros(3))
-            layer.weight = weight
-            with pytest.raises(TypeError, match=r"parameters of .* must be writeable float32 or float64 arrays"):
-                fnn.Sequential(layer).fit(*data, verbose=0)
-
-    def test_gradients_that_do_not_fit(self, data):
-        layer = UserLinear(np.ones((6, 3)), np.zeros(3))
-        layer.gradients = lambda: [layer.weight_grad]
-        with pytest.raises(ValueError, match=r"gradients of .* have shapes \[\(6, 3\)\], but its parameters have"):
-            fnn.Sequential(layer).fit(*data, verbose=0)
-
-    def test_an_exception_leaves_the_weights_of_the_last_epoch(self, data):
-        class Failing(Pairs):
-            calls = 0
-
-            def backward(self, dy):
-                self.calls += 1
-                if self.calls == 6:
-                    raise RuntimeError("as a user's code may")
-                return super().backward(dy)
-
-        def model(layer):
-            return fnn.Sequential(UserLinear(np.ones((6, 6)), np.zeros(6)), fnn.Linear(6, 6), layer, dtype="float64")
-
-        failing, expected = model(Failing()), model(Pairs())
-        expected.fit(*data, optimizer="adam", batch_size=25, epochs=2, verbose=0)
-        with pytest.raises(RuntimeError, match="as a user's code may"):
-            failing.fit(*data, optimizer="adam", batch_size=25, epochs=5, verbose=0)
-        assert len(failing.history["loss"]) == 2
-        assert_same_weights(failing, expected, rtol=0)
 
 
 @pytest.mark.usefixtures("backend")
