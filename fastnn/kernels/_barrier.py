@@ -17,7 +17,7 @@ _SPINS = 2000
 
 @inline
 def barrier(sync, size):
-    """Wait until all of ``size`` threads are here. ``sync`` (2, 8) int64 holds arrivals and the generation, zeros at first."""
+    """Wait until all of ``size`` threads are here; ``sync`` holds the arrivals and, a line on, the generation."""
     if size > 1:
         generation = _read(sync, 8)
         if _add(sync, 0) == size - 1:

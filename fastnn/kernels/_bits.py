@@ -92,7 +92,7 @@ def polynomial(typing: Any, x: Any, name: Any) -> Any:
 
 @intrinsic
 def scale(typing: Any, x: Any, n: Any) -> Any:
-    """X 2^n, rounded once, for integral n, x near 1, and a result that may run from 0 to infinity.
+    """x 2^n, rounded once, for integral n, x near 1, and a result that may run from 0 to infinity.
 
     2^n alone may not be representable, so it is applied as two factors; AVX-512 has an instruction for the whole.
     """

@@ -22,8 +22,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
-from numba.core.ccallback import CFunc
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 from numba.misc.appdirs import AppDirs
 
@@ -69,7 +69,7 @@ _FINGERPRINT = fingerprint()
 _FOLDERS = _cache_folders()
 
 
-class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
+class _Locator(_CacheLocator):
     """Points Numba's cache at the folder of the fingerprint."""
 
     def __init__(self) -> None:
@@ -89,11 +89,11 @@ class _Locator(_CacheLocator):  # type: ignore[misc]  # numba is untyped
         return "1"
 
 
-class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
+class _CacheImpl(CompileResultCacheImpl):
     _locator_classes = (_Locator,)
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     """Reads from every folder, writes to the first that can be written, and does without where none can."""
 
     _impl_class = _CacheImpl
@@ -154,7 +154,7 @@ class Shared:
         """A compiled function (address, dtype, arguments...) that calls the code at an address."""
         of_dtype = self._signature
 
-        @intrinsic  # type: ignore[misc]
+        @intrinsic
         def call(typing: Any, address: Any, like: Any, arguments: Any) -> Any:
             signature = of_dtype(like.dtype)
 

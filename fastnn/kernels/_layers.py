@@ -126,7 +126,7 @@ def backward_op(engine, net, i, rows, d, d_row, y, dx, x_row, room):
     n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
     activation, slope = net.ops[i - 1, ACTIVATION], net.slopes[i - 1]
     if net.ops[i, KIND] == LINEAR:
-        mode = GATE if activation == RELU or activation == LEAKY_RELU else STORE
+        mode = GATE if activation in (RELU, LEAKY_RELU) else STORE
         weight = shift(data(net.params), net.ops[i, WEIGHT])
         product(
             engine.product, d,

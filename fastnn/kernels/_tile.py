@@ -221,9 +221,7 @@ def transpose_block(typing: Any, a: Any, a_stride: Any, rows: Any, cols: Any, ou
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         source, source_stride, rows, cols, target, target_stride = args
-        full = builder.and_(
-            builder.icmp_signed("==", rows, I64(width)), builder.icmp_signed("==", cols, I64(width))
-        )
+        full = builder.and_(builder.icmp_signed("==", rows, I64(width)), builder.icmp_signed("==", cols, I64(width)))
         mask = part_mask_ir(builder, cols, width)
         empty = ir.Constant(mask.type, [0] * width)
         with builder.if_else(full) as (then, otherwise):

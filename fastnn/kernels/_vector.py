@@ -21,7 +21,7 @@ from ._jit import FASTMATH
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
 
-class Vector(types.Type):  # type: ignore[misc]  # numba is untyped
+class Vector(types.Type):
     """``lanes`` values of ``dtype``, or of bool for the result of a comparison."""
 
     def __init__(self, dtype: Any, lanes: int) -> None:
@@ -30,7 +30,7 @@ class Vector(types.Type):  # type: ignore[misc]  # numba is untyped
 
 
 @register_default(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
         super().__init__(manager, vector, llvm_vector(vector.dtype, vector.lanes))
 
@@ -107,14 +107,14 @@ def fma_ir(builder: Any, dtype: Any, a: Any, b: Any, c: Any) -> Any:
     return call_ir(builder, f"llvm.fmuladd.{suffix(dtype, a.type.count)}", a.type, [a, b, c])
 
 
-# --- operators ---------------------------------------------------------------------------------------------------------
+# Operators
 
 
 def _operator(op: Callable[[Any, Any], Any], emit: Callable[[Any, Any, Any], Any], compares: bool = False) -> None:
     """Give vectors the operator ``op``, mixed with scalars too, by the LLVM instruction that ``emit`` builds."""
 
     @infer_global(op)
-    class _Typing(AbstractTemplate):  # type: ignore[misc]
+    class _Typing(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             vectors = [arg for arg in args if isinstance(arg, Vector)]
             if len(args) != 2 or not vectors:
@@ -145,7 +145,7 @@ _operator(operator.eq, lambda builder, a, b: builder.fcmp_ordered("==", a, b), c
 _operator(operator.ne, lambda builder, a, b: builder.fcmp_unordered("!=", a, b), compares=True)
 
 
-# --- pointers ------------------------------------------------------------------------------------------------------------
+# Pointers
 
 
 @intrinsic
@@ -193,7 +193,7 @@ def put(typing: Any, p: Any, i: Any, x: Any) -> Any:
     return types.void(p, types.intp, p.dtype), emit
 
 
-# --- loads, stores, arithmetic -----------------------------------------------------------------------------------------
+# Loads, stores, arithmetic
 
 
 @intrinsic
@@ -253,6 +253,19 @@ def store_part(typing: Any, p: Any, i: Any, n: Any, x: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(p, types.intp, types.intp, vector_of(p.dtype)), emit
+
+
+@intrinsic
+def prefetch(typing: Any, p: Any, i: Any) -> Any:
+    """Ask for the cache line of p[i], which need not exist."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
+        read, keep_in_l2, of_data = I32(0), I32(2), I32(1)
+        call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), [place, read, keep_in_l2, of_data])
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp), emit
 
 
 @intrinsic

@@ -21,7 +21,7 @@ def vrelu(x):
 
 @inline
 def vleaky_relu(x, slope):
-    """X where x > 0, else slope x."""
+    """x where x > 0, else slope x."""
     return select(x > 0.0, x, x * slope)
 
 
@@ -88,50 +88,50 @@ def _backward(activation: int, slope: float, dy: np.ndarray, y: np.ndarray, out:
 
 
 def identity(x: np.ndarray, out: np.ndarray) -> None:
-    """Y = x."""
+    """y = x."""
     _forward(IDENTITY, 0.0, x, out)
 
 
 def identity_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    """Dx = dy."""
+    """dx = dy."""
     _backward(IDENTITY, 0.0, dy, y, out)
 
 
 def relu(x: np.ndarray, out: np.ndarray) -> None:
-    """Y = max(x, 0)."""
+    """y = max(x, 0)."""
     _forward(RELU, 0.0, x, out)
 
 
 def relu_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    """Dx = dy where y > 0, else 0."""
+    """dx = dy where y > 0, else 0."""
     _backward(RELU, 0.0, dy, y, out)
 
 
 def leaky_relu(x: np.ndarray, slope: float, out: np.ndarray) -> None:
-    """Y = x where x > 0, else slope x."""
+    """y = x where x > 0, else slope x."""
     _forward(LEAKY_RELU, slope, x, out)
 
 
 def leaky_relu_backward(dy: np.ndarray, y: np.ndarray, slope: float, out: np.ndarray) -> None:
-    """Dx = dy where y > 0, else slope dy."""
+    """dx = dy where y > 0, else slope dy."""
     _backward(LEAKY_RELU, slope, dy, y, out)
 
 
 def tanh(x: np.ndarray, out: np.ndarray) -> None:
-    """Y = tanh x."""
+    """y = tanh x."""
     _forward(TANH, 0.0, x, out)
 
 
 def tanh_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    """Dx = dy (1 - y²)."""
+    """dx = dy (1 - y²)."""
     _backward(TANH, 0.0, dy, y, out)
 
 
 def sigmoid(x: np.ndarray, out: np.ndarray) -> None:
-    """Y = 1 / (1 + e^-x)."""
+    """y = 1 / (1 + e^-x)."""
     _forward(SIGMOID, 0.0, x, out)
 
 
 def sigmoid_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    """Dx = dy y (1 - y)."""
+    """dx = dy y (1 - y)."""
     _backward(SIGMOID, 0.0, dy, y, out)

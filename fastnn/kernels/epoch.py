@@ -302,7 +302,9 @@ def train_epoch(network: Any, params: np.ndarray, batches: Any, objective: Any, 
         weights=none if batches.sample_weight is None else batches.sample_weight,
     )
     slots = rule.slots if len(rule.slots) else params.reshape(1, -1)
-    step = Step(rule.kind, float(rule.lr), float(rule.momentum), float(rule.beta2), float(rule.eps), float(objective.l2))
+    step = Step(
+        rule.kind, float(rule.lr), float(rule.momentum), float(rule.beta2), float(rule.eps), float(objective.l2)
+    )
     fixed = (
         Engine(*engine(dtype)), Net(ops, network.slopes, params), slots, _describe(batches.x, dtype), target,
         Order(batches.order, int(batch)), int(objective.loss), step, int(rule.step), space,

@@ -207,9 +207,7 @@ def squared_error(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | N
     return squared_error_backward(pred, y, sample_weight, np.empty_like(pred))
 
 
-def squared_error_backward(
-    pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray
-) -> float:
+def squared_error_backward(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray) -> float:
     """out (m, k) = 2 (pred - y) v_i / Σ v, and the loss is returned."""
     weights = _NOTHING[pred.dtype][0] if sample_weight is None else sample_weight
     return float(_squared_error_backward(pred, y, weights, out, np.empty(len(pred), pred.dtype)))

@@ -11,20 +11,36 @@ from numba import types
 from ._address import address, strides, whole_strides
 from ._jit import inline, kernel, shared
 from ._tile import BIAS, COMBINE, GATE, LANES_32, ROWS, STORE, TILE, VECTORS, tile, transpose_block
-from ._vector import data, get, itemsize, lanes, load, load_part, pointer, put, shift, splat, store, store_part
+from ._vector import (
+    data,
+    get,
+    itemsize,
+    lanes,
+    load,
+    load_part,
+    pointer,
+    prefetch,
+    put,
+    shift,
+    splat,
+    store,
+    store_part,
+)
 from .activations import LEAKY_RELU, RELU, activate, gate
 from .threads import GRAIN, part, run, scratch
 
-# Blocks of the inner dimension and of A's rows: one block of A and one panel of B share the L2 cache.
-INNER = 1024
-BLOCK = 256
+# Blocks of the inner dimension and of A's rows: a block of A of float32 takes half of an L2 cache of 2 MiB.
+INNER = 512
+BLOCK = 512
 # Elements between the ends of copied rows, so that they do not collide either.
 SPARE = 16
 # From this many bytes apart, rows of B collide in the L1 cache, and a panel is packed if enough row tiles share it.
 FAR = 1500
 FEW_ROWS = 2 * ROWS
 # A multiple of this many bytes between rows of A makes them collide.
-COLLIDE = 2048
+COLLIDE = 4096
+# A cache line of float32.
+LINE = 16
 PANEL = INNER * VECTORS * LANES_32
 ROOM = PANEL + (BLOCK + SPARE) * (INNER + SPARE)
 
@@ -87,9 +103,14 @@ def _block(tiles, mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, 
         if packed:
             pack_panel(k, cols, panel, b_row, b_col, room, width)
             panel, panel_row = room, width
+        share = (k + count - 1) // count if packed and b_col == 1 and j + width < n else 0
         i = 0
         for t in range(count):
             rows = (m - i + count - t - 1) // (count - t)
+            # Meanwhile the next panel travels to the cache: its rows lie too far apart for the CPU to guess them.
+            for p in range(t * share, min(k, (t + 1) * share)):
+                for line in range(0, width, LINE):
+                    prefetch(b, p * b_row + j + width + line)
             tile(tiles, a, (
                 rows, by_row, k, shift(a, i * a_row), a_stride, panel, panel_row, shift(c, i * c_row + j), c_row, cols,
                 mode, shift(v, i * v_row + j), v_row, alpha, beta,
@@ -217,11 +238,13 @@ def _matmul(engine, a, b, out, room, rank, size):
 
 
 @kernel
-def _multiply_strided(engine, mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, room, rank, size):
+def _multiply_strided(
+    engine, mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, room, rank, size
+):
     like = room[0]
     _multiply(
-        engine, mode, pointer(a, like), (m, k), (a_row, a_col), pointer(b, like), (b_row, b_col), pointer(c, like), c_row, n,
-        pointer(v, like), alpha, beta, rank, size, data(room),
+        engine, mode, pointer(a, like), (m, k), (a_row, a_col), pointer(b, like), (b_row, b_col), pointer(c, like),
+        c_row, n, pointer(v, like), alpha, beta, rank, size, data(room),
     )  # fmt: skip
 
 
@@ -269,6 +292,8 @@ def _strided(
     n = b.shape[1]
     places = (address(a), m, k, *strides(a), address(b), *strides(b), address(out), strides(out)[0], n, address(v))
     run(
-        lambda rank, size: _multiply_strided(engine(out.dtype), mode, *places, alpha, beta, scratch(out.dtype, ROOM), rank, size),
+        lambda rank, size: _multiply_strided(
+            engine(out.dtype), mode, *places, alpha, beta, scratch(out.dtype, ROOM), rank, size
+        ),
         m * k * n,
     )

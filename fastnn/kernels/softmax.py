@@ -136,7 +136,7 @@ def divide_row(e, total, n):
 
 @inline
 def divide(e, total, inverse):
-    """E / total, correctly rounded but for rare cases: q = e inverse, then q + (e - q total) inverse."""
+    """e / total, correctly rounded but for rare cases: q = e inverse, then q + (e - q total) inverse."""
     q = e * inverse
     return fma(fma(q, total * -1.0, e), inverse, q)
 
@@ -206,7 +206,7 @@ def _logsumexp(s, out, room):
 
 
 def log_softmax(s: np.ndarray, out: np.ndarray) -> None:
-    """Log P (m, k) = (s - max) - log Σ e^(s - max)."""
+    """log P (m, k) = (s - max) - log Σ e^(s - max)."""
     _log_softmax(s, out, np.empty(2 * _ROWS, s.dtype))
 
 

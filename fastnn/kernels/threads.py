@@ -88,7 +88,7 @@ def run(task: Callable[[int, int], None], work: int) -> None:
         task(0, 1)
         return
     size = extra + 1
-    running = [helpers.start(lambda rank=rank: task(rank, size)) for rank in range(1, size)]  # type: ignore[misc]
+    running = [helpers.start(lambda rank=rank: task(rank, size)) for rank in range(1, size)]
     task(0, size)
     for future in running:
         future.result()

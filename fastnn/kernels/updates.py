@@ -72,17 +72,17 @@ def _flat(*arrays: np.ndarray) -> list[np.ndarray]:
 
 
 def sgd_update(w: np.ndarray, dw: np.ndarray, lr: float) -> None:
-    """W -= lr dw."""
+    """w -= lr dw."""
     _update(SGD, *_flat(w, dw, w, w), lr, 0.0, 0.0, 0.0, 1)
 
 
 def momentum_update(w: np.ndarray, dw: np.ndarray, v: np.ndarray, lr: float, momentum: float) -> None:
-    """V = momentum v - lr dw, w += v."""
+    """v = momentum v - lr dw, w += v."""
     _update(MOMENTUM, *_flat(w, dw, v, w), lr, momentum, 0.0, 0.0, 1)
 
 
 def nesterov_update(w: np.ndarray, dw: np.ndarray, v: np.ndarray, lr: float, momentum: float) -> None:
-    """V = momentum v - lr dw, w += momentum v - lr dw."""
+    """v = momentum v - lr dw, w += momentum v - lr dw."""
     _update(NESTEROV, *_flat(w, dw, v, w), lr, momentum, 0.0, 0.0, 1)
 
 

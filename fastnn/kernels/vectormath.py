@@ -54,7 +54,7 @@ def vlog(x):
 
 @inline
 def vtanh(x):
-    """Tanh x = t/(t + 2) with t = e^2|x| - 1, which keeps its digits near 0."""
+    """tanh x = t/(t + 2) with t = e^2|x| - 1, which keeps its digits near 0."""
     y = absolute(x) * 2.0
     y = select(y > constant(x, "tanh_most"), constant(x, "tanh_most"), y)
     n = fma(y, constant(x, "log2_e"), constant(x, "round")) - constant(x, "round")
