@@ -1,0 +1,63 @@
+"""What the README shows is what happens."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+NUMBER = re.compile(r"\d+\.\d+")
+
+
+def blocks(name):
+    """The code blocks between the markers of that name."""
+    section = re.search(rf"<!-- {name}:begin -->\n(.*)<!-- {name}:end -->", README, re.S)[1]
+    return re.findall(r"```\w+\n(.*?)```", section, re.S)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_example_prints_what_it_says(here, capsys):
+    code, expected = blocks("example")
+    exec(code, {})
+    found = capsys.readouterr().out
+    # Another CPU may round one sample to the other side; the text around the figures stays.
+    assert NUMBER.sub("#", found) == NUMBER.sub("#", expected)
+    figures = [[float(figure) for figure in NUMBER.findall(text)] for text in (found, expected)]
+    np.testing.assert_allclose(*figures, atol=1)
+
+
+def test_a_layer_of_your_own(capsys):
+    (code,) = blocks("layer")
+    exec(code, {})
+    error, accuracy = (float(line.split()[-1]) for line in capsys.readouterr().out.splitlines())
+    assert error < 1e-6
+    assert accuracy > 0.9
+
+
+def test_errors_look_like_this(here):
+    x, y = fnn.datasets.load_digits()
+    model = fnn.Sequential(fnn.Linear(64, 10))
+    Path("table.csv").write_text("1,2\n3,4\n5,four\n")
+    (code,) = blocks("errors")
+    pairs = re.findall(r"^(\w.*)\n# ValueError: (.*)$", code, re.M)
+    assert len(pairs) == 4
+    for statement, message in pairs:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            exec(statement, {"fnn": fnn, "model": model, "X": x, "y": y})
+
+
+def test_every_formula_has_its_function():
+    rows = re.findall(r"^\| .* \| `(\w+)\.py` \| (.*) \|$", README, re.M)
+    assert len(rows) == 18
+    for file, functions in rows:
+        module = __import__(f"fastnn.reference.{file}", fromlist=[file])
+        for function in re.findall(r"`(\w+)`", functions):
+            assert getattr(module, function).__module__ == module.__name__
