@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import fastnn as fnn
-from fastnn import reference
+from fastnn import kernels, reference
 from fastnn.backend import active
 
 
@@ -39,11 +39,15 @@ def test_unknown_name_in_the_environment():
 
 
 def test_use_backend_nests_and_restores():
-    with fnn.use_backend("numpy"):
-        assert active() is reference
+    before = active()
+    with fnn.use_backend("numba"):
+        with fnn.use_backend("numpy"):
+            assert active() is reference
+        assert active() is kernels
         with pytest.raises(RuntimeError, match="inside"), fnn.use_backend("numpy"):
             raise RuntimeError("inside")
-        assert active() is reference
+        assert active() is kernels
+    assert active() is before
 
 
 @pytest.mark.parametrize("name", ["cuda", "", None, 3])

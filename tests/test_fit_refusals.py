@@ -138,6 +138,14 @@ class TestDivergence:
         assert model.history == {}
 
     @pytest.mark.parametrize("which", LOSSES)
+    def test_the_very_last_update(self, which):
+        model = fnn.Sequential(fnn.Linear(1, 1, init=[[1]], bias=False))
+        with pytest.raises(fnn.DivergenceError) as caught:
+            self.fit(model, [[1], [1e30]], [0, 0], which, optimizer=fnn.SGD(0.1), batch_size=1, epochs=1)
+        assert (caught.value.epoch, caught.value.batch) == (0, 1)
+        assert model.layers[0].weight.item() == pytest.approx(0.8)
+
+    @pytest.mark.parametrize("which", LOSSES)
     def test_an_epoch_later(self, which):
         optimizer = fnn.SGD(lr=lambda epoch: 1e-3 if epoch < 2 else 3e38, momentum=0.5)
         model = fnn.Sequential(fnn.Linear(1, 1, init=[[1]], bias=False))
@@ -206,7 +214,15 @@ class Press(UserCrossEntropy):
         return super().forward(scores, y)
 
 
-@pytest.mark.usefixtures("backend")
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal: a process started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("backend", "interruptible")
 class TestInterrupt:
     def test_once_ends_after_the_epoch(self, capsys):
         model, expected = network(dtype="float64"), network(dtype="float64")

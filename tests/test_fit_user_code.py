@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from tests.training import assert_same_weights, labelled, weights
-from tests.user_code import AbsoluteError, Pairs, UserLinear
+from tests.training import assert_same_weights, labelled, network, weights
+from tests.user_code import AbsoluteError, Pairs, UserCrossEntropy, UserLinear
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -57,6 +57,15 @@ def test_a_loss_of_its_own(rng):
     np.testing.assert_allclose(model.layers[0].weight.ravel(), [3, -1], atol=0.02)
     np.testing.assert_array_equal(model.predict(X), model.forward(X))
     assert list(model.evaluate(X, y)) == ["loss"]
+
+
+def test_a_loss_is_given_the_weights(data):
+    X, y = data
+    model = network()
+    v = np.linspace(0, 2, len(y))
+    model.loss = UserCrossEntropy()
+    expected = fnn.cross_entropy(model.forward(X), y, v)
+    assert model.evaluate(X, y, sample_weight=v) == {"loss": pytest.approx(expected)}
 
 
 def test_a_loss_may_take_any_y():

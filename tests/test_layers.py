@@ -114,6 +114,9 @@ class TestAlone:
         fnn.Sequential(layer, dtype=dtype)
         assert layer.weight_grad is None
         assert layer.gradients() == []
+        layer.forward(np.array([[5, 5]], dtype))
+        with pytest.raises(ValueError, match="has no input to go back to"):
+            layer.backward(np.array([[1, 0]], dtype))
         np.testing.assert_array_equal(layer.forward(np.array([[1, 1]], dtype), training=True), [[4, 6]])
         np.testing.assert_array_equal(layer.backward(np.array([[1, 0]], dtype), l2=0.5), [[1, 3]])
         np.testing.assert_array_equal(layer.weight_grad, [[2, 2], [4, 4]])

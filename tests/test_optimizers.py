@@ -61,6 +61,13 @@ class TestSteps:
         assert optimizer.steps == 1
         assert step(first, optimizer) == pytest.approx(0.8 - 0.16)
 
+    def test_another_model_starts_at_the_first_epoch(self):
+        optimizer = fnn.SGD(lr=lambda epoch: 0.1 / (epoch + 1))
+        step(parabola(), optimizer)
+        optimizer.epoch = 3
+        assert step(parabola(), optimizer) == pytest.approx(0.8)
+        assert optimizer.epoch == 0
+
     def test_state_does_not_keep_a_model_alive_or_follow_copies(self):
         optimizer, model = fnn.SGD(lr=0.1, momentum=0.5), parabola()
         step(model, optimizer)
@@ -151,6 +158,10 @@ def test_refused(build, error, message):
 def test_schedules(schedule, expected):
     assert [schedule(epoch) for epoch in range(5)] == pytest.approx(expected)
     assert fnn.SGD(lr=schedule).rate(1) == pytest.approx(expected[1])
+
+
+def test_cosine_stays_at_its_end():
+    assert schedules.cosine_decay(1.0, 4, final=0.2)(7) == pytest.approx(0.2)
 
 
 def test_repr():
