@@ -88,6 +88,15 @@ class TestIdx:
         (x, _), _ = load_idx(write_idx(tmp_path, gzipped=True), "uint8")
         np.testing.assert_array_equal(x, IMAGES.reshape(3, 8))
 
+    def test_images_that_compress_well(self, tmp_path):
+        blank = {
+            "train_images": idx_bytes(np.zeros((50, 99, 99), np.uint8)),
+            "train_labels": idx_bytes(LABELS[[1] * 50]),
+        }
+        (x, _), _ = load_idx(write_idx(tmp_path, gzipped=True, **blank))
+        assert x.shape == (50, 99 * 99)
+        assert not x.any()
+
     def test_no_images(self, tmp_path):
         none = {"t10k_images": idx_bytes(IMAGES[:0]), "t10k_labels": idx_bytes(LABELS[:0])}
         _, (x, y) = load_idx(write_idx(tmp_path, **none))
@@ -178,6 +187,11 @@ class TestCsv:
         np.testing.assert_array_equal(x, [[1], [3]])
         np.testing.assert_array_equal(y, [2, 4])
 
+    def test_byte_order_mark_before_a_number_and_quotes(self, tmp_path):
+        x, y = load_csv(write(tmp_path / "a.csv", '\ufeff1,"2"\n"3",4\n'))
+        np.testing.assert_array_equal(x, [[1], [3]])
+        np.testing.assert_array_equal(y, [2, 4])
+
     def test_gzipped(self, tmp_path):
         path = tmp_path / "a.csv.gz"
         path.write_bytes(gzip.compress(b"a,b\n1,2\n"))
@@ -204,7 +218,7 @@ class TestCsv:
             ("1,2\nnan,4\n", "line 2, column 1: 'nan' is no finite number"),
             ("1,2\n3,-inf\n", "line 2, column 2: '-inf' is no finite number"),
             ("1,2\n3,1_0\n", "line 2, column 2: '1_0' is no finite number"),
-            ("1,2\n3,#4\n", "line 2, column 2: '#4' is no finite number"),
+            ("1,2\n3,4#5\n", "line 2, column 2: '4#5' is no finite number"),
             ("1,label\n3,4\n", "line 1, column 2: 'label' is no finite number; if it names the columns, pass header"),
             ("1,1e300\n", "holds a number too large for float32: pass dtype='float64'"),
             ("1,0x10\n", "line 1, column 2: '0x10' is no finite number"),
@@ -233,7 +247,7 @@ class TestCsv:
         with pytest.raises(ValueError, match=message):
             load_csv(write(tmp_path / "a.csv", "a,b\n1,2\n"), **arguments)
 
-    @pytest.mark.parametrize("content", [b"\xff\xfe1,2\n", b"1,2\n" * 9999 + b"\xff,2\n"])
+    @pytest.mark.parametrize("content", [b"\xff\xfe1,2\n", b"1,2\n" * 9999 + b"\xff,2\n", b"1," + b"9" * 200_000])
     def test_rejects_what_is_no_text(self, tmp_path, content):
         (tmp_path / "a.csv").write_bytes(content)
         with pytest.raises(ValueError, match="is no readable text"):

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..validation import DType
 
-def real_dtype(dtype: DTypeLike, *others: str) -> np.dtype:
+
+def real_dtype(dtype: DTypeLike, *others: str) -> DType:
     """The dtype asked for, which must be float32, float64 or one of the others."""
     names = ("float32", "float64", *others)
     try:

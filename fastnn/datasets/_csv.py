@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from ..validation import Array, DType
 from ._checks import existing_file, real_dtype
 
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
@@ -27,7 +28,7 @@ def load_csv(
     delimiter: str = ",",
     header: bool | None = None,
     dtype: DTypeLike = "float32",
-) -> tuple[NDArray, NDArray]:
+) -> tuple[Array, Array]:
     """Load a table of numbers in which one column is the label.
 
     Parameters
@@ -74,7 +75,7 @@ def load_csv(
     return np.delete(table, column, axis=1), _labels(table[:, column])
 
 
-def _parse(file: Path, delimiter: str, skip: int, width: int, dtype: np.dtype) -> NDArray:
+def _parse(file: Path, delimiter: str, skip: int, width: int, dtype: DType) -> Array:
     """The rows after the first `skip` lines, by NumPy's reader; what it rejects is then looked for line by line."""
     try:
         with warnings.catch_warnings():
@@ -150,6 +151,6 @@ def _label_column(file: Path, label: int | str, names: list[str], has_header: bo
     return label
 
 
-def _labels(column: NDArray) -> NDArray:
+def _labels(column: Array) -> Array:
     whole = np.array_equal(column, np.trunc(column)) and np.abs(column).max() < LARGEST_LABEL
     return column.astype(np.int64) if whole else column.copy()

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..validation import Array
 from ._checks import real_dtype
 
 FILE = Path(__file__).with_name("digits.npz")
 
 
-def load_digits(dtype: DTypeLike = "float32") -> tuple[NDArray, NDArray[np.int64]]:
+def load_digits(dtype: DTypeLike = "float32") -> tuple[Array, NDArray[np.int64]]:
     """Load 1797 handwritten digits of 8 x 8 pixels.
 
     Parameters

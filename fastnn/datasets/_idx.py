@@ -1,22 +1,24 @@
 """The IDX format of MNIST and its relatives: a big-endian header (magic number, sizes), then bytes."""
 
 import gzip
+import io
 import math
 import os
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..validation import Array, DType
 from ._checks import real_dtype
 
 UNSIGNED_BYTE = 0x08
 CHUNK = 1 << 20
 DEFLATE_LIMIT = 1032  # deflate never packs more than 1032 bytes into one
 
-Arrays = tuple[NDArray, NDArray[np.int64]]
+File = gzip.GzipFile | io.BufferedReader
+Arrays = tuple[Array, NDArray[np.int64]]
 
 
 def load_idx(folder: str | os.PathLike[str], dtype: DTypeLike = "float32") -> tuple[Arrays, Arrays]:
@@ -65,7 +67,7 @@ def _find(folder: str | os.PathLike[str], stem: str, ndim: int) -> Path:
     raise FileNotFoundError(f"{Path(folder)} holds none of {', '.join(names)}")
 
 
-def _load_pair(images: Path, labels: Path, dtype: np.dtype) -> Arrays:
+def _load_pair(images: Path, labels: Path, dtype: DType) -> Arrays:
     x = _read(images, 3, dtype)
     y = _read(labels, 1, np.dtype(np.uint8)).astype(np.int64)
     if len(x) != len(y):
@@ -73,7 +75,7 @@ def _load_pair(images: Path, labels: Path, dtype: np.dtype) -> Arrays:
     return x.reshape(len(x), math.prod(x.shape[1:])), y
 
 
-def _read(path: Path, ndim: int, dtype: np.dtype) -> NDArray:
+def _read(path: Path, ndim: int, dtype: DType) -> Array:
     """The array of one file, floats scaled to [0, 1]."""
     with path.open("rb") as raw:
         gzipped = raw.read(2) == b"\x1f\x8b"
@@ -87,7 +89,7 @@ def _read(path: Path, ndim: int, dtype: np.dtype) -> NDArray:
             raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
 
 
-def _read_header(path: Path, file: BinaryIO, ndim: int) -> list[int]:
+def _read_header(path: Path, file: File, ndim: int) -> list[int]:
     header = file.read(4 + 4 * ndim)
     expected = bytes([0, 0, UNSIGNED_BYTE, ndim])
     if header[:4] != expected:
@@ -100,7 +102,7 @@ def _read_header(path: Path, file: BinaryIO, ndim: int) -> list[int]:
     return [int(size) for size in np.frombuffer(header, ">u4", offset=4)]
 
 
-def _read_body(path: Path, file: BinaryIO, shape: list[int], dtype: np.dtype, limit: int) -> NDArray:
+def _read_body(path: Path, file: File, shape: list[int], dtype: DType, limit: int) -> Array:
     size = math.prod(shape)
     if size > limit:
         raise ValueError(f"{path} is truncated: its header promises {size} bytes, more than the file can hold")

@@ -5,12 +5,12 @@ import zipfile
 import zlib
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..validation import Array
 from ._checks import existing_file
 
 
-def load_npz(path: str | os.PathLike[str], x: str = "X", y: str = "y") -> tuple[NDArray, NDArray]:
+def load_npz(path: str | os.PathLike[str], x: str = "X", y: str = "y") -> tuple[Array, Array]:
     """Load X and y from a file written by ``numpy.savez`` or ``numpy.savez_compressed``.
 
     Parameters
@@ -48,7 +48,7 @@ def load_npz(path: str | os.PathLike[str], x: str = "X", y: str = "y") -> tuple[
     return features, targets
 
 
-def _member(arrays: np.lib.npyio.NpzFile, name: str, file: os.PathLike[str]) -> NDArray:
+def _member(arrays: np.lib.npyio.NpzFile, name: str, file: os.PathLike[str]) -> Array:
     try:
         array = arrays[name]
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
