@@ -61,11 +61,12 @@ def train(
     widths: list[int], args: argparse.Namespace, split: common.Split, verbose: int
 ) -> tuple[fnn.Sequential, float]:
     """A trained model, and the seconds its training took."""
-    x, y, *validation = split
+    x, y, x_test, y_test = split
     default_lr, optimizer = OPTIMIZERS[args.optimizer]
     settings = {"l2": args.l2, "batch_size": args.batch_size}
     # The first call of a process loads or compiles the kernels, which is not what is to be timed.
-    common.build(widths, args.dtype, args.seed).fit(x[:1], y[:1], epochs=1, verbose=0, **settings)
+    first = x[:1], y[:1]
+    common.build(widths, args.dtype, args.seed).fit(*first, epochs=1, validation_data=first, verbose=0, **settings)
     model = common.build(widths, args.dtype, args.seed)
     start = time.perf_counter()
     model.fit(
@@ -73,7 +74,7 @@ def train(
         y,
         optimizer=optimizer(args.lr or default_lr),
         epochs=args.epochs,
-        validation_data=tuple(validation),
+        validation_data=(x_test, y_test),
         verbose=verbose,
         **settings,
     )
