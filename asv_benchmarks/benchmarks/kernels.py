@@ -62,7 +62,7 @@ class Linear(OnBackend):
         rng = self.use(backend)
         m, d, k = shape
         self.x, self.w, self.b, self.dy = (
-            rng.normal(size=100_000).astype(dtype) for size in ((m, d), (d, k), (k,), (m, k))
+            rng.normal(size=size).astype(dtype) for size in ((m, d), (d, k), (k,), (m, k))
         )
         assert_agrees(self.time_linear(), on_reference(fnn.linear, self.x, self.w, self.b), dtype)
         expected = on_reference(self.time_linear_backward)
