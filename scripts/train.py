@@ -92,7 +92,7 @@ def draw(plt: ModuleType, model: fnn.Sequential, path: Path) -> None:
     left.legend()
     accuracy = 100 * np.array(history["val_accuracy"])
     right.plot(epochs, accuracy, color=common.ORANGE)
-    right.set(title=f"Accuracy on held-out samples, %: {accuracy[-1]:.2f} at the end", xlabel="epoch")
+    right.set(title=f"Held-out accuracy, %: {accuracy[-1]:.2f} at the end", xlabel="epoch")
     figure.savefig(path)
     print(f"learning curve: {path}")
 
