@@ -1,6 +1,7 @@
 """fastnn: train and run neural networks on the CPU, from NumPy arrays, at the speed of the hardware."""
 
 from . import datasets, initializers, schedules
+from ._warmup import warmup
 from .backend import get_num_threads, set_num_threads, use_backend
 from .errors import DivergenceError
 from .gradient_check import check_gradients
@@ -87,4 +88,5 @@ __all__ = [
     "tanh",
     "tanh_backward",
     "use_backend",
+    "warmup",
 ]

@@ -102,6 +102,14 @@ def real_array(name: str, value: ArrayLike) -> Array:
     return array
 
 
+def are_plain(a: Any, b: Any) -> bool:
+    """Whether both are plain arrays of one float dtype, which need no conversion: the quick way past the door."""
+    if type(a) is not np.ndarray or type(b) is not np.ndarray:
+        return False
+    dtype = a.dtype
+    return dtype is b.dtype and (dtype is FLOAT32 or dtype is FLOAT64)
+
+
 def float_arrays(*named: tuple[str, ArrayLike]) -> list[Array]:
     """Return the named values as arrays of one dtype: float32 where NumPy's promotion stays within it, else float64."""
     arrays = [real_array(name, value) for name, value in named]

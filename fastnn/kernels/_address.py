@@ -1,17 +1,13 @@
-"""How Python hands compiled code an array of any layout: its address, its strides in elements, and a scalar.
+"""How Python hands compiled code an array of any layout: its address and its strides in elements.
 
 Numba compiles a function anew for every memory layout and for read-only arrays. Small functions take that; the large
 ones (products, the epoch) are handed addresses, which have one type only.
 """
 
-from typing import Any
-
 import numpy as np
 
 from ._jit import kernel
 from ._vector import data, integer
-
-_ONE = {np.dtype(np.float32): np.float32(1), np.dtype(np.float64): np.float64(1)}
 
 
 @kernel
@@ -24,11 +20,6 @@ def address(array: np.ndarray) -> int:
     if array.flags.c_contiguous:
         return int(_first_element(array))
     return int(array.__array_interface__["data"][0])
-
-
-def one(array: np.ndarray) -> Any:
-    """A scalar that tells compiled code the dtype behind an address."""
-    return _ONE[array.dtype]
 
 
 def whole_strides(array: np.ndarray) -> np.ndarray:

@@ -26,13 +26,6 @@ GRADIENT_BLOCK = 65536
 SQUARES = 2048
 
 
-class Engine(NamedTuple):
-    """Addresses of the shared compiled functions."""
-
-    product: int
-    tiles: int
-
-
 class Net(NamedTuple):
     """A network-as-data and its parameters."""
 
@@ -58,7 +51,7 @@ def gather_row(x, sample, width, out):
     """Out (width,) = the sample, converted to the dtype of out."""
     at = x.address + sample * x.row
     if x.kind == SAME:
-        source, step = pointer(at, get(out, 0)), lanes(out)
+        source, step = pointer(at, out), lanes(out)
         j = 0
         while j + step <= width:
             store(out, j, load(source, j))
@@ -87,18 +80,15 @@ def slope_of(activation, slope):
 
 
 @inline
-def linear_op(engine, net, i, rows, x, x_row, y, y_row, zeros, room):
+def linear_op(net, i, rows, x, x_row, y, y_row, zeros, room):
     """Y (rows, outputs) = f(x w + b) for the linear op i."""
     n_in, n_out, bias_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT]
     activation = net.ops[i, ACTIVATION]
     params = data(net.params)
     bias = shift(params, bias_at) if bias_at >= 0 else zeros
     product(
-        engine.product, x,
-        (
-            engine.tiles, BIAS, rows, n_out, n_in, x, x_row, 1, shift(params, net.ops[i, WEIGHT]), n_out, 1, y, y_row,
-            bias, 0, slope_of(activation, net.slopes[i]), 0.0, room,
-        ),
+        BIAS, rows, n_out, n_in, x, x_row, 1, shift(params, net.ops[i, WEIGHT]), n_out, 1, y, y_row,
+        bias, 0, slope_of(activation, net.slopes[i]), 0.0, room,
     )  # fmt: skip
     if activation > LEAKY_RELU:
         for r in range(rows):
@@ -106,10 +96,10 @@ def linear_op(engine, net, i, rows, x, x_row, y, y_row, zeros, room):
 
 
 @inline
-def forward_op(engine, net, i, rows, x, x_row, y, y_row, zeros, room):
+def forward_op(net, i, rows, x, x_row, y, y_row, zeros, room):
     """Y (rows, outputs) = op i of x (rows, inputs)."""
     if net.ops[i, KIND] == LINEAR:
-        linear_op(engine, net, i, rows, x, x_row, y, y_row, zeros, room)
+        linear_op(net, i, rows, x, x_row, y, y_row, zeros, room)
     else:
         for r in range(rows):
             activate(
@@ -118,7 +108,7 @@ def forward_op(engine, net, i, rows, x, x_row, y, y_row, zeros, room):
 
 
 @inline
-def backward_op(engine, net, i, rows, d, d_row, y, dx, x_row, room):
+def backward_op(net, i, rows, d, d_row, y, dx, x_row, room):
     """Dx = the gradient at the input of op i, times the derivative of the activation that made that input.
 
     d (rows, outputs) is the gradient before op i's own activation; y and dx (rows, inputs) share the row distance.
@@ -129,11 +119,8 @@ def backward_op(engine, net, i, rows, d, d_row, y, dx, x_row, room):
         mode = GATE if activation in (RELU, LEAKY_RELU) else STORE
         weight = shift(data(net.params), net.ops[i, WEIGHT])
         product(
-            engine.product, d,
-            (
-                engine.tiles, mode, rows, n_in, n_out, d, d_row, 1, weight, 1, n_out, dx, x_row, y, x_row,
-                slope_of(activation, slope), 0.0, room,
-            ),
+            mode, rows, n_in, n_out, d, d_row, 1, weight, 1, n_out, dx, x_row, y, x_row,
+            slope_of(activation, slope), 0.0, room,
         )  # fmt: skip
         if activation > LEAKY_RELU:
             for r in range(rows):
@@ -156,7 +143,7 @@ class Step(NamedTuple):
 
 
 @inline
-def update_op(engine, net, slots, step, i, m, x, x_row, d, d_row, block, room, rank, size):
+def update_op(net, slots, step, i, m, x, x_row, d, d_row, block, room, rank, size):
     """Update this thread's share of the weights and biases of the linear op i.
 
     x (m, inputs) is the op's input and d (m, outputs) the gradient before its activation. SGD is the epilogue of the
@@ -169,7 +156,7 @@ def update_op(engine, net, slots, step, i, m, x, x_row, d, d_row, block, room, r
         if end > start:
             weight = shift(data(net.params), at + start * n_out)
             _weight_gradient(
-                engine, COMBINE, shift(x, start), end - start, n_out, m, x_row, d, d_row, weight, -step.lr,
+                COMBINE, shift(x, start), end - start, n_out, m, x_row, d, d_row, weight, -step.lr,
                 1.0 - step.lr * penalty, room,
             )  # fmt: skip
     else:
@@ -177,7 +164,7 @@ def update_op(engine, net, slots, step, i, m, x, x_row, d, d_row, block, room, r
         for first in range(start, end, height):
             rows = min(height, end - first)
             _weight_gradient(
-                engine, STORE, shift(x, first), rows, n_out, m, x_row, d, d_row, block, 1.0, 0.0, room
+                STORE, shift(x, first), rows, n_out, m, x_row, d, d_row, block, 1.0, 0.0, room
             )  # fmt: skip
             _apply_rule(net, slots, step, at + first * n_out, block, penalty, rows * n_out)
     if bias_at >= 0 and i % size == rank:
@@ -189,14 +176,9 @@ def update_op(engine, net, slots, step, i, m, x, x_row, d, d_row, block, room, r
 
 
 @inline
-def _weight_gradient(engine, mode, x, rows, n_out, m, x_row, d, d_row, out, alpha, beta, room):
+def _weight_gradient(mode, x, rows, n_out, m, x_row, d, d_row, out, alpha, beta, room):
     """Out (rows, n_out) = xᵀ d over the batch, or combined with what it holds."""
-    product(
-        engine.product, x,
-        (
-            engine.tiles, mode, rows, n_out, m, x, 1, x_row, d, d_row, 1, out, n_out, out, 0, alpha, beta, room,
-        ),
-    )  # fmt: skip
+    product(mode, rows, n_out, m, x, 1, x_row, d, d_row, 1, out, n_out, out, 0, alpha, beta, room)
 
 
 @inline

@@ -19,8 +19,20 @@ from numba import types
 from numba.extending import intrinsic
 
 from ._cpu import ISA
-from ._jit import shared
-from ._vector import I32, I64, fma_ir, lanes_of, llvm_scalar, llvm_vector, load_ir, part_mask_ir, splat_ir, store_ir
+from ._jit import inline, shared
+from ._vector import (
+    I32,
+    I64,
+    call_ir,
+    fma_ir,
+    lanes_of,
+    llvm_scalar,
+    llvm_vector,
+    load_ir,
+    part_mask_ir,
+    splat_ir,
+    store_ir,
+)
 
 STORE, BIAS, GATE, COMBINE = range(4)
 
@@ -29,80 +41,114 @@ LANES_32 = max(1, ISA.bits // 32)
 # Rows whose addresses share one base register: x86 adds 0, 1 or 2 strides in an address for free.
 _GROUP = 3
 _I8P = ir.IntType(8).as_pointer()
+# How far ahead of its use a packed A (in bytes) and B (in rows) is asked for.
+_AHEAD_A, _AHEAD_B = 512, 8
+
+
+# What all tiles of a panel have in common lies in memory, one 8-byte field each: a tile is called with few enough
+# arguments for registers. Copied from stack to stack they would wait for the stores of the tile before.
+FIELDS = 16
+DEPTH, A_STRIDE, B, B_STRIDE, C_STRIDE, COLS, MODE, V_STRIDE, ALPHA, BETA = range(10)
+
+
+def _signature(dtype: Any) -> Any:
+    p = types.CPointer(dtype)
+    return types.void(types.intp, p, p, p, types.CPointer(types.intp))
 
 
 @intrinsic
-def _tile(typing, rows, by_row, k, a, a_stride, b, b_stride, c, c_stride, cols, mode, v, v_stride, alpha, beta):
-    """C (rows, cols) = epilogue of A (rows, k) B (k, cols).
+def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
+    """C (rows, cols) = epilogue of A (rows, k) B (k, cols), for the fields of ``panel``.
 
-    A is contiguous along k with rows a_stride apart where by_row is 1, and contiguous along its rows with steps of k
-    a_stride apart where it is 0. B and C have contiguous rows. rows <= ROWS, cols <= VECTORS * lanes.
+    ``shape`` comes from ``tile_shape``. A is contiguous along k with rows a_stride apart, or contiguous along its rows
+    with steps of k a_stride apart. B and C have contiguous rows.
     """
     dtype = a.dtype
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        rows, by_row, *rest = args
-        cols = rest[7]
-        vectors_1 = builder.sdiv(builder.sub(cols, I64(1)), I64(lanes_of(dtype)))
-        tall = builder.add(builder.mul(by_row, I64(ROWS)), builder.sub(rows, I64(1)))
+        shape, *rest = args
         end = builder.append_basic_block("end")
-        choice = builder.switch(builder.add(builder.mul(tall, I64(VECTORS)), vectors_1), end)
+        choice = builder.switch(shape, end)
         number = 0
-        for straight in (False, True):
+        for by_row in (False, True):
             for height in range(1, ROWS + 1):
                 for width in range(1, VECTORS + 1):
-                    block = builder.append_basic_block()
-                    choice.add_case(I64(number), block)
-                    number += 1
-                    with builder.goto_block(block):
-                        _call(builder, _Emitter(dtype, height, width, straight), rest, cols)
-                        builder.branch(end)
+                    for whole in (False, True):
+                        block = builder.append_basic_block()
+                        choice.add_case(I64(number), block)
+                        number += 1
+                        with builder.goto_block(block):
+                            emitter = _Emitter(dtype, height, width, by_row, masked=ISA.cheap_masks or not whole)
+                            builder.call(emitter.function(builder.module), rest)
+                            builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     return _signature(dtype), emit
 
 
-def _call(builder: Any, emitter: "_Emitter", args: list[Any], cols: Any) -> None:
-    """Call the tile; where masks are dear there is a second one for a row whose last vector is whole."""
-    if ISA.cheap_masks:
-        builder.call(emitter.function(builder.module, masked=True), args)
-        return
-    whole = builder.icmp_signed("==", cols, I64(emitter.width * lanes_of(emitter.dtype)))
-    with builder.if_else(whole) as (then, otherwise):
-        with then:
-            builder.call(emitter.function(builder.module, masked=False), args)
-        with otherwise:
-            builder.call(emitter.function(builder.module, masked=True), args)
+@inline
+def tile_shape(rows, by_row, cols, lanes):
+    """The number of the function for a tile: its layout of A, rows, vectors, and whether the last vector is whole."""
+    vectors = (cols + lanes - 1) // lanes
+    whole = 1 if cols == vectors * lanes else 0
+    return (((by_row * ROWS) + rows - 1) * VECTORS + vectors - 1) * 2 + whole
+
+
+@shared(_signature)
+def TILE(shape, a, c, v, panel):
+    """Dispatch to the function of this tile shape."""
+    _tile(shape, a, c, v, panel)
+
+
+tile = TILE.caller()
 
 
 class _Emitter:
     """Builds the LLVM function of one tile shape."""
 
-    def __init__(self, dtype: Any, height: int, width: int, by_row: bool) -> None:
-        self.dtype, self.height, self.width, self.by_row = dtype, height, width, by_row
+    def __init__(self, dtype: Any, height: int, width: int, by_row: bool, masked: bool) -> None:
+        self.dtype, self.height, self.width, self.by_row, self.masked = dtype, height, width, by_row, masked
         self.lanes, self.size = lanes_of(dtype), dtype.bitwidth // 8
         self.scalar, self.vector = llvm_scalar(dtype), llvm_vector(dtype, lanes_of(dtype))
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
         self.cells = [(i, v) for i in range(height) for v in range(width)]
 
-    def function(self, module: Any, masked: bool) -> Any:
-        """The function (k, a, a_stride, b, b_stride, c, c_stride, cols, mode, v, v_stride, alpha, beta)."""
-        name = f"tile_{self.dtype}_{self.height}x{self.width}_{'row' if self.by_row else 'column'}_{int(masked)}"
+    def function(self, module: Any) -> Any:
+        """The function (a, c, v, panel)."""
+        layout = "row" if self.by_row else "column"
+        name = f"tile_{self.dtype}_{self.height}x{self.width}_{layout}_{'masked' if self.masked else 'whole'}"
         if name in module.globals:
             return module.globals[name]
         p = self.scalar.as_pointer()
-        kinds = [I64, p, I64, p, I64, p, I64, I64, I64, p, I64, self.scalar, self.scalar]
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [p, p, p, I64.as_pointer()]), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        k, a, a_stride, b, b_stride, c, c_stride, cols, *epilogue = function.args
+        a, c, v, panel = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+        def field(number: int, kind: Any = I64) -> Any:
+            return builder.load(builder.bitcast(builder.gep(panel, [I64(number)]), kind.as_pointer()))
+
         whole = self.lanes * (self.width - 1)
-        self.mask = part_mask_ir(builder, builder.sub(cols, I64(whole)), self.lanes) if masked else None
-        sums = self._inner_loop(builder, k, a, a_stride, b, b_stride)
-        self._epilogue(builder, sums, c, c_stride, *epilogue)
+        last = builder.sub(field(COLS), I64(whole))
+        self.mask = part_mask_ir(builder, last, self.lanes) if self.masked else None
+        c_stride = field(C_STRIDE)
+        self._prefetch(builder, c, c_stride)
+        sums = self._inner_loop(builder, field(DEPTH), a, field(A_STRIDE), field(B, p), field(B_STRIDE))
+        self._epilogue(builder, sums, c, c_stride, v, field)
         return function
+
+    def _ask_for(self, builder: Any, place: Any, level: int) -> None:
+        """Prefetch a cache line for reading; level 3 keeps it closest, 2 in the L2 cache."""
+        args = [builder.bitcast(place, _I8P), I32(0), I32(level), I32(1)]
+        call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), args)
+
+    def _prefetch(self, builder: Any, c: Any, c_stride: Any) -> None:
+        """Ask for the lines of C, to be written when the sums are ready."""
+        for i, v in self.cells:
+            place = builder.add(builder.mul(c_stride, I64(i)), I64(v * self.lanes))
+            self._ask_for(builder, builder.gep(c, [place]), level=2)
 
     def _vector_mask(self, v: int) -> Any:
         return self.mask if v == self.width - 1 else None
@@ -130,6 +176,11 @@ class _Emitter:
         left, b_row = carried(I64, k), carried(b.type, b)
         heads = [carried(_I8P, base) for base in bases]
         sums = [carried(self.vector, self.zero) for _ in self.cells]
+        if not self.by_row:
+            self._ask_for(builder, builder.gep(heads[0], [I64(_AHEAD_A)]), level=3)
+        soon = builder.gep(b_row, [builder.mul(b_stride, I64(_AHEAD_B))])
+        for v in range(self.width):
+            self._ask_for(builder, builder.gep(soon, [I64(v * self.lanes)]), level=3)
         row = [self._load(builder, b_row, v) for v in range(self.width)]
         elements = [self._element(builder, heads, bytes_apart, i) for i in range(self.height)]
         grown = [
@@ -163,9 +214,9 @@ class _Emitter:
             place = builder.gep(heads[0], [I64(i * self.size)])
         return splat_ir(builder, builder.load(builder.bitcast(place, self.scalar.as_pointer())), self.lanes)
 
-    def _epilogue(
-        self, builder: Any, sums: list[Any], c: Any, c_stride: Any, mode: Any, v: Any, v_stride: Any, *factors: Any
-    ) -> None:
+    def _epilogue(self, builder: Any, sums: list[Any], c: Any, c_stride: Any, v: Any, field: Any) -> None:
+        mode, v_stride = field(MODE), field(V_STRIDE)
+        factors = [field(ALPHA, self.scalar), field(BETA, self.scalar)]
         alpha, beta = (splat_ir(builder, factor, self.lanes) for factor in factors)
         sloped = builder.fcmp_unordered("!=", factors[0], self.scalar(0.0))
         blocks = [builder.function.append_basic_block(name) for name in ("store", "bias", "gate", "combine")]
@@ -197,20 +248,6 @@ class _Emitter:
         """Value, or where ``negative`` holds alpha times it; an alpha of 0 gives 0 even for infinity."""
         scaled = builder.select(sloped, builder.fmul(value, alpha), self.zero)
         return builder.select(negative, scaled, value)
-
-
-def _signature(dtype: Any) -> Any:
-    n, p = types.intp, types.CPointer(dtype)
-    return types.void(n, n, n, p, n, p, n, p, n, n, n, p, n, dtype, dtype)
-
-
-@shared(_signature)
-def TILE(rows, by_row, k, a, a_stride, b, b_stride, c, c_stride, cols, mode, v, v_stride, alpha, beta):
-    """Dispatch to the function of this tile shape."""
-    _tile(rows, by_row, k, a, a_stride, b, b_stride, c, c_stride, cols, mode, v, v_stride, alpha, beta)
-
-
-tile = TILE.caller()
 
 
 @intrinsic

@@ -149,12 +149,15 @@ _operator(operator.ne, lambda builder, a, b: builder.fcmp_unordered("!=", a, b),
 
 
 @intrinsic
-def pointer(typing: Any, address: Any, like: Any) -> Any:
-    """The pointer to elements of the type of ``like`` at an integer address."""
-    result = types.CPointer(like)
-    return result(types.intp, like), lambda context, builder, sig, args: builder.inttoptr(
-        args[0], context.get_value_type(result)
-    )
+def pointer(typing: Any, place: Any, like: Any) -> Any:
+    """The pointer to where an address or a pointer points, with elements like those of ``like``, or ``like`` itself."""
+    result = like if isinstance(like, types.CPointer) else types.CPointer(like)
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        cast = builder.bitcast if isinstance(place, types.CPointer) else builder.inttoptr
+        return cast(args[0], context.get_value_type(result))
+
+    return result(place if isinstance(place, types.CPointer) else types.intp, like), emit
 
 
 @intrinsic

@@ -29,7 +29,6 @@ from ._layers import (
     STRIDE,
     UINT8,
     VALUES,
-    Engine,
     Input,
     Net,
     Step,
@@ -43,8 +42,8 @@ from ._tile import ROWS
 from ._vector import data, get, itemsize, pointer, put, shift
 from .activations import IDENTITY, gate
 from .losses import CROSS_ENTROPY, finish_cross_entropy, label_row, share_of, squared_row, target_row
-from .matmul import COLLIDE, PANEL, ROOM, SPARE, engine
-from .threads import get_num_threads, part, run, scratch
+from .matmul import COLLIDE, LINE, ROOM, prepare_rooms, room
+from .threads import get_num_threads, part, run
 from .updates import corrected
 
 # Rows that one forward pass takes at a time, so that its memory does not grow with the data.
@@ -82,9 +81,9 @@ class Space(NamedTuple):
 
 
 @kernel
-def _train(engine, net, slots, x, target, order, loss, step, t, space, rank, size):
+def _train(net, slots, x, target, order, loss, step, t, space, rank, size):
     room = shift(data(space.rooms), rank * space.rooms.shape[1])
-    block = shift(room, PANEL)
+    block = shift(room, ROOM)
     losses = shift(data(space.nodes), space.losses_at)
     total = seen = 0.0
     n = len(order.rows)
@@ -94,9 +93,7 @@ def _train(engine, net, slots, x, target, order, loss, step, t, space, rank, siz
         weight = _batch_weight(target.weights, order.rows, start, m)
         first, end = part(m, ROWS, rank, size)
         if end > first:
-            _rows_to_gradients(
-                engine, net, x, target, order.rows, start + first, first, end - first, loss, weight, space, room
-            )
+            _rows_to_gradients(net, x, target, order.rows, start + first, first, end - first, loss, weight, space, room)
         chunks = square_sums(net, space.squares, rank, size) if step.l2 != 0.0 else 0
         barrier(space.sync, size)
 
@@ -113,7 +110,7 @@ def _train(engine, net, slots, x, target, order, loss, step, t, space, rank, siz
             if net.ops[i, KIND] == LINEAR:
                 values, gradient = _node(space, i, VALUES, 0), _node(space, i + 1, GRADIENT, 0)
                 update_op(
-                    engine, net, slots, now, i, m, values, space.plan[i, STRIDE], gradient, space.plan[i + 1, STRIDE],
+                    net, slots, now, i, m, values, space.plan[i, STRIDE], gradient, space.plan[i + 1, STRIDE],
                     block, room, rank, size,
                 )  # fmt: skip
         barrier(space.sync, size)
@@ -127,7 +124,7 @@ def _node(space, i, what, row):
 
 
 @inline
-def _rows_to_gradients(engine, net, x, target, order, sample, row, rows, loss, weight, space, room):
+def _rows_to_gradients(net, x, target, order, sample, row, rows, loss, weight, space, room):
     """Some rows of a batch, forward, through the loss, and back to the gradient before every activation."""
     ops, plan, last = net.ops, space.plan, len(net.ops)
     zeros = shift(data(space.nodes), space.zeros_at)
@@ -138,7 +135,7 @@ def _rows_to_gradients(engine, net, x, target, order, sample, row, rows, loss, w
         if ops[i, KIND] == LINEAR:
             first_linear = min(first_linear, i)
         forward_op(
-            engine, net, i, rows, _node(space, i, VALUES, row), plan[i, STRIDE], _node(space, i + 1, VALUES, row),
+            net, i, rows, _node(space, i, VALUES, row), plan[i, STRIDE], _node(space, i + 1, VALUES, row),
             plan[i + 1, STRIDE], zeros, room,
         )  # fmt: skip
 
@@ -153,7 +150,7 @@ def _rows_to_gradients(engine, net, x, target, order, sample, row, rows, loss, w
 
     for i in range(last - 1, first_linear, -1):
         backward_op(
-            engine, net, i, rows, _node(space, i + 1, GRADIENT, row), plan[i + 1, STRIDE], _node(space, i, VALUES, row),
+            net, i, rows, _node(space, i + 1, GRADIENT, row), plan[i + 1, STRIDE], _node(space, i, VALUES, row),
             _node(space, i, GRADIENT, row), plan[i, STRIDE], room,
         )  # fmt: skip
 
@@ -202,7 +199,7 @@ def _batch_loss(losses, weights, order, start, m, weight):
 
 
 @kernel
-def _forward(engine, ops, slopes, params, address, row, col, kind, out, strides, room, rank, size):
+def _forward(ops, slopes, params, address, row, col, kind, out, strides, room, rank, size):
     """out = the network's output; every thread takes its own rows, CHUNK at a time.
 
     Nodes alternate between two buffers behind the product's room; the first product reads x in place if it can.
@@ -219,7 +216,7 @@ def _forward(engine, ops, slopes, params, address, row, col, kind, out, strides,
         rows = min(CHUNK, end - start)
         source, source_row = ends[1], strides[0]
         if kind == SAME and ops[0, KIND] == LINEAR:
-            source, source_row = pointer(address + start * row, params[0]), row // itemsize(source)
+            source, source_row = pointer(address + start * row, data(params)), row // itemsize(source)
         else:
             for r in range(rows):
                 gather_row(x, start + r, n_in, shift(source, r * source_row))
@@ -227,7 +224,7 @@ def _forward(engine, ops, slopes, params, address, row, col, kind, out, strides,
             target, target_row = ends[i % 2], strides[i + 1]
             if i == n_ops - 1:
                 target, target_row = shift(data(out), start * out.shape[1]), out.shape[1]
-            forward_op(engine, net, i, rows, source, source_row, target, target_row, zeros, data(room))
+            forward_op(net, i, rows, source, source_row, target, target_row, zeros, data(room))
             source, source_row = target, target_row
 
 
@@ -247,14 +244,14 @@ def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, in
     widest = max(widths)
     block = max(GRADIENT_BLOCK, ROWS * widest)
     places = {"zeros_at": at, "losses_at": at + widest, "rests_at": at + widest + batch}
-    return plan, {**places, "size": at + widest + 2 * batch, "chunks": chunks, "room": PANEL + block}
+    return plan, {**places, "size": at + widest + 2 * batch, "chunks": chunks, "room": ROOM + block}
 
 
 def _stride(width: int, size: int) -> int:
     """The distance of rows of this width: whole cache lines, and no distance at which rows collide."""
     line = max(1, 64 // size)
     apart = -(-width // line) * line
-    return apart + SPARE if apart * size % COLLIDE == 0 else apart
+    return apart + LINE if apart * size % COLLIDE == 0 else apart
 
 
 def _describe(x: np.ndarray, dtype: np.dtype) -> Input:
@@ -290,7 +287,7 @@ def train_epoch(network: Any, params: np.ndarray, batches: Any, objective: Any, 
         zeros_at=places["zeros_at"],
         losses_at=places["losses_at"],
         rests_at=places["rests_at"],
-        rooms=np.empty((threads, places["room"]), dtype),
+        rooms=prepare_rooms(threads, places["room"], dtype),
         squares=np.empty(places["chunks"]),
         sync=np.zeros(16, np.int64),
     )
@@ -306,7 +303,7 @@ def train_epoch(network: Any, params: np.ndarray, batches: Any, objective: Any, 
         rule.kind, float(rule.lr), float(rule.momentum), float(rule.beta2), float(rule.eps), float(objective.l2)
     )
     fixed = (
-        Engine(*engine(dtype)), Net(ops, network.slopes, params), slots, _describe(batches.x, dtype), target,
+        Net(ops, network.slopes, params), slots, _describe(batches.x, dtype), target,
         Order(batches.order, int(batch)), int(objective.loss), step, int(rule.step), space,
     )  # fmt: skip
     results: list[tuple[float, int]] = [(0.0, -1)] * threads
@@ -322,25 +319,24 @@ def train_epoch(network: Any, params: np.ndarray, batches: Any, objective: Any, 
 
 @functools.lru_cache(maxsize=64)
 def _strides(shape: bytes, size: int) -> tuple[np.ndarray, int]:
-    """Row distances of the nodes with the widest behind them, and the room that one thread needs."""
+    """Row distances of the nodes with the widest behind them, and what one thread needs beyond a product's room."""
     ops = np.frombuffer(shape, np.int64).reshape(-1, 6)
     strides = [_stride(int(width), size) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
     widest = max(strides)
-    return np.array([*strides, widest]), ROOM + widest * (2 * CHUNK + 1)
+    return np.array([*strides, widest]), widest * (2 * CHUNK + 1)
 
 
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
     """out (m, outputs of the last op) = the network's output for x (m, inputs of the first op), any strides."""
     ops, dtype = network.ops, params.dtype
     strides, size = _strides(ops.tobytes(), dtype.itemsize)
-    place = Engine(*engine(dtype))
     source = _describe(x, dtype)
     if len(x) < ROWS:
-        _forward(place, ops, network.slopes, params, *source, out, strides, scratch(dtype, size), 0, 1)
+        _forward(ops, network.slopes, params, *source, out, strides, room(dtype, size), 0, 1)
         return
     run(
         lambda rank, size_: _forward(
-            place, ops, network.slopes, params, *source, out, strides, scratch(dtype, size), rank, size_
+            ops, network.slopes, params, *source, out, strides, room(dtype, size), rank, size_
         ),
         len(x) * _work(ops) // 3,
     )

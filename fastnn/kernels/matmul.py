@@ -5,15 +5,41 @@ share cache sets, or when B is transposed, and then serves every row tile; the r
 place, from either layout, or copied to rows that are not a power of two apart.
 """
 
+import threading
+
 import numpy as np
 from numba import types
 
 from ._address import address, strides, whole_strides
 from ._jit import inline, kernel, shared
-from ._tile import BIAS, COMBINE, GATE, LANES_32, ROWS, STORE, TILE, VECTORS, tile, transpose_block
+from ._tile import (
+    A_STRIDE,
+    ALPHA,
+    B_STRIDE,
+    BETA,
+    BIAS,
+    C_STRIDE,
+    COLS,
+    COMBINE,
+    DEPTH,
+    FIELDS,
+    GATE,
+    LANES_32,
+    MODE,
+    ROWS,
+    STORE,
+    TILE,
+    V_STRIDE,
+    VECTORS,
+    B,
+    tile,
+    tile_shape,
+    transpose_block,
+)
 from ._vector import (
     data,
     get,
+    integer,
     itemsize,
     lanes,
     load,
@@ -27,37 +53,44 @@ from ._vector import (
     store_part,
 )
 from .activations import LEAKY_RELU, RELU, activate, gate
-from .threads import GRAIN, part, run, scratch
+from .threads import GRAIN, part, run
 
-# Blocks of the inner dimension and of A's rows: a block of A of float32 takes half of an L2 cache of 2 MiB.
-INNER = 512
+# Bytes of a block of the inner dimension, and A's rows of a block: the block takes half of an L2 cache of 2 MiB.
+INNER_BYTES = 2048
 BLOCK = 512
-# Elements between the ends of copied rows, so that they do not collide either.
-SPARE = 16
-# From this many bytes apart, rows of B collide in the L1 cache, and a panel is packed if enough row tiles share it.
+# A is packed where this many panels of B share it and it outgrows the L1 cache, and where a multiple of COLLIDE bytes
+# lies between its rows, which then fall into one cache set.
+SHARED_PANELS = 9
+L1_BYTES = 32768
+COLLIDE = 4096
+# A panel of B is packed where its rows lie this many bytes apart and enough row tiles share it.
 FAR = 1500
 FEW_ROWS = 2 * ROWS
-# A multiple of this many bytes between rows of A makes them collide.
-COLLIDE = 4096
-# A cache line of float32.
+# Elements of a cache line of float32.
 LINE = 16
-PANEL = INNER * VECTORS * LANES_32
-ROOM = PANEL + (BLOCK + SPARE) * (INNER + SPARE)
+
+INNER = INNER_BYTES // 4
+# The room of a product: the fields of a panel, two packed panels of B, a packed block of A.
+HEAD = 2 * FIELDS
+PRODUCT_AT, TILES_AT = FIELDS - 2, FIELDS - 1
+PANEL = HEAD + 2 * INNER * VECTORS * LANES_32
+ROOM = PANEL + BLOCK * INNER + LINE
 
 
 def _signature(dtype):
     n, p = types.intp, types.CPointer(dtype)
-    return types.void(n, n, n, n, n, p, n, n, p, n, n, p, n, p, n, dtype, dtype, p)
+    return types.void(n, n, n, n, p, n, n, p, n, n, p, n, p, n, dtype, dtype, p)
 
 
 @shared(_signature)
-def PRODUCT(tiles, mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
+def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
     """C (m, n) = epilogue of A (m, k) B (k, n), see ``tile``; strides in elements, rows of C contiguous.
 
-    ``room`` holds PANEL elements, or ROOM where A may need copying. Over several blocks of the inner dimension C
+    ``room`` comes from ``room`` or ``prepare_rooms``. Over several blocks of the inner dimension C
     carries the sum, each block scaled as it comes, and the other epilogues follow the last.
     """
-    depth = min(k, INNER)
+    deepest = INNER_BYTES // itemsize(a)
+    depth = min(k, deepest)
     split = k > depth
     block_mode, block_beta = mode, beta
     block_alpha = alpha
@@ -67,12 +100,12 @@ def PRODUCT(tiles, mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v,
     while True:
         for i in range(0, m, BLOCK):
             _block(
-                tiles, block_mode, min(BLOCK, m - i), n, depth, shift(a, i * a_row + p * a_col), a_row, a_col,
+                block_mode, min(BLOCK, m - i), n, depth, shift(a, i * a_row + p * a_col), a_row, a_col,
                 shift(b, p * b_row), b_row, b_col, shift(c, i * c_row), c_row, shift(v, i * v_row), v_row,
                 block_alpha, block_beta, room,
             )  # fmt: skip
         p += depth
-        depth = min(k - p, INNER)
+        depth = min(k - p, deepest)
         if depth <= 0:
             break
         block_mode, block_beta = COMBINE, 1.0
@@ -84,58 +117,134 @@ def PRODUCT(tiles, mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v,
             gate(LEAKY_RELU if alpha != 0.0 else RELU, alpha, row, shift(v, i * v_row), row, n)
 
 
-product = PRODUCT.caller()
+_product = PRODUCT.caller()
 
 
 @inline
-def _block(tiles, mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
+def product(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
+    """See ``PRODUCT``, whose address the room holds."""
+    _product(
+        get(pointer(room, 0), PRODUCT_AT), a,
+        (mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room),
+    )  # fmt: skip
+
+
+@inline
+def _block(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
     """The product of one block of A."""
     width = VECTORS * lanes(a)
-    if _wants_copy(m, n, k, a_row, a_col, itemsize(a), width):
-        a, a_row, a_col = _copy_block(m, k, a, a_row, a_col, shift(room, PANEL))
-    by_row = 1 if a_col == 1 else 0
-    a_stride = a_row if by_row == 1 else a_col
-    packed = b_col != 1 or (b_row * itemsize(b) >= FAR and m >= FEW_ROWS)
     count = (m + ROWS - 1) // ROWS
+    packed_a = _wants_packing(m, n, k, a_row, a_col, itemsize(a), width)
+    packed_b = b_col != 1 or (b_row * itemsize(b) >= FAR and m >= FEW_ROWS)
+    by_row, a_stride, a_step = (1, a_row, a_row) if a_col == 1 else (0, a_col, a_row)
+    if packed_a:
+        a = _pack_block(m, k, count, a, a_row, a_col, shift(room, PANEL))
+        by_row, a_step = 0, k
+    panel, packed, spare = pointer(room, 0), shift(room, HEAD), shift(room, HEAD + INNER * width)
+    put(panel, DEPTH, k)
+    put(panel, C_STRIDE, c_row)
+    put(panel, MODE, mode)
+    put(panel, V_STRIDE, v_row)
+    put(pointer(shift(panel, ALPHA), a), 0, alpha)
+    put(pointer(shift(panel, BETA), a), 0, beta)
+    put(panel, A_STRIDE, a_stride)
+    put(panel, B_STRIDE, width if packed_b else b_row)
+    if packed_b:
+        pack_panel(k, min(width, n), b, b_row, b_col, packed, width)
+    # While one panel is used, the next is packed, a few rows a tile, each asked for one tile ahead: all its rows at
+    # once would fall into a few sets of the L2 cache where they lie a power of two apart.
+    share = ((k + count - 1) // count + lanes(a) - 1) // lanes(a) * lanes(a)
     for j in range(0, n, width):
-        cols = min(width, n - j)
-        panel, panel_row = shift(b, j * b_col), b_row
-        if packed:
-            pack_panel(k, cols, panel, b_row, b_col, room, width)
-            panel, panel_row = room, width
-        share = (k + count - 1) // count if packed and b_col == 1 and j + width < n else 0
-        i = 0
+        cols, further = min(width, n - j), min(width, n - j - width)
+        put(panel, B, integer(packed if packed_b else shift(b, j)))
+        put(panel, COLS, cols)
+        following = shift(b, (j + width) * b_col)
+        done, i = 0, 0
         for t in range(count):
-            rows = (m - i + count - t - 1) // (count - t)
-            # Meanwhile the next panel travels to the cache: its rows lie too far apart for the CPU to guess them.
-            for p in range(t * share, min(k, (t + 1) * share)):
-                for line in range(0, width, LINE):
-                    prefetch(b, p * b_row + j + width + line)
-            tile(tiles, a, (
-                rows, by_row, k, shift(a, i * a_row), a_stride, panel, panel_row, shift(c, i * c_row + j), c_row, cols,
-                mode, shift(v, i * v_row + j), v_row, alpha, beta,
-            ))  # fmt: skip
+            rows = tile_rows(m - i, count - t)
+            if packed_a:
+                put(panel, A_STRIDE, rows)
+            if packed_b and further > 0:
+                if t > 0:
+                    more = min(share, k - done)
+                    pack_panel(
+                        more, further, shift(following, done * b_row), b_row, b_col, shift(spare, done * width), width
+                    )
+                    done += more
+                ask_for_panel(done, min(k, done + share), further, following, b_row, b_col)
+            shape = tile_shape(rows, by_row, cols, lanes(a))
+            tile(
+                get(panel, TILES_AT),
+                a,
+                (shape, shift(a, i * a_step), shift(c, i * c_row + j), shift(v, i * v_row + j), panel),
+            )
             i += rows
+        if packed_b and further > 0:
+            pack_panel(
+                k - done, further, shift(following, done * b_row), b_row, b_col, shift(spare, done * width), width
+            )
+            packed, spare = spare, packed
 
 
 @inline
-def _wants_copy(m, n, k, a_row, a_col, size, width):
-    """Whether A has no unit stride, or rows that collide and are read often enough to pay for a copy."""
+def ask_for_panel(start, end, cols, b, b_row, b_col):
+    """Prefetch rows of a panel whose rows are contiguous; the CPU itself sees the others coming."""
+    if b_col == 1:
+        for p in range(start, end):
+            for j in range(0, cols, lanes(b)):
+                prefetch(b, p * b_row + j)
+
+
+@inline
+def tile_rows(left, tiles):
+    """The rows of the next tile, where ``left`` rows are shared evenly among ``tiles``."""
+    return (left + tiles - 1) // tiles
+
+
+@inline
+def _wants_packing(m, n, k, a_row, a_col, size, width):
+    """Whether packing A pays, or A has no unit stride and cannot be read in place."""
     if a_col == 1:
-        return m > 4 and n > 2 * width and (a_row * size) % COLLIDE == 0
-    if a_row == 1:
-        return k > 4 and n > 2 * width and (a_col * size) % COLLIDE == 0
-    return True
+        apart, rows = a_row * size, m
+    elif a_row == 1:
+        apart, rows = a_col * size, k
+    else:
+        return True
+    if n >= SHARED_PANELS * width and m * k * size > L1_BYTES:
+        return True
+    return n > 2 * width and rows > 4 and apart % COLLIDE == 0
 
 
 @inline
-def _copy_block(m, k, a, a_row, a_col, out):
-    """A copy of A that keeps its orientation and whose rows do not collide; returns it with its strides."""
-    if a_row == 1 and a_col != 1:
-        pack_panel(k, m, a, a_col, 1, out, m + SPARE)
-        return out, 1, m + SPARE
-    pack_panel(m, k, a, a_row, a_col, out, k + SPARE)
-    return out, k + SPARE, 1
+def _pack_block(m, k, count, a, a_row, a_col, out):
+    """Pack the row tiles of A one after the other, the rows of a tile side by side: out[i k + p rows + r].
+
+    Whole vectors are stored: what one writes too much, the next, or the next tile, puts right.
+    """
+    step = lanes(a)
+    i = 0
+    for t in range(count):
+        rows = tile_rows(m - i, count - t)
+        source, target = shift(a, i * a_row), shift(out, i * k)
+        if a_col == 1:
+            for p in range(0, k, step):
+                r = (rows - 1) // step * step
+                while r >= 0:
+                    transpose_block(
+                        shift(source, r * a_row + p), a_row, min(step, rows - r), min(step, k - p),
+                        shift(target, p * rows + r), rows,
+                    )  # fmt: skip
+                    r -= step
+        elif a_row == 1:
+            for p in range(k):
+                for r in range(0, rows, step):
+                    store(target, p * rows + r, load_part(source, p * a_col + r, min(step, rows - r), 0.0))
+        else:
+            for p in range(k):
+                for r in range(rows):
+                    put(target, p * rows + r, get(source, r * a_row + p * a_col))
+        i += rows
+    return out
 
 
 @inline
@@ -205,7 +314,7 @@ def column_sums(m, n, x, x_row, out, alpha, beta):
 
 
 @inline
-def _multiply(engine, mode, a, a_shape, a_strides, b, b_strides, c, c_row, n, v, alpha, beta, rank, size, room):
+def _multiply(mode, a, a_shape, a_strides, b, b_strides, c, c_row, n, v, alpha, beta, rank, size, room):
     """The rows or the columns of a product that belong to one thread."""
     m, k = a_shape
     a_row, a_col = a_strides
@@ -217,40 +326,58 @@ def _multiply(engine, mode, a, a_shape, a_strides, b, b_strides, c, c_row, n, v,
         j, end = part(n, VECTORS * lanes(a), rank, size)
         b, c, v, n = shift(b, j * b_col), shift(c, j), shift(v, j), end - j
     if m > 0 and n > 0:
-        multiply, tiles = engine
-        product(
-            multiply, a,
-            (tiles, mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, 0, alpha, beta, room),
-        )  # fmt: skip
+        product(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, 0, alpha, beta, room)
 
 
-def engine(dtype: np.dtype) -> tuple[int, int]:
-    """The addresses of the product and of its tiles, which compiled callers of ``product`` pass on."""
-    return PRODUCT.address(dtype), TILE.address(dtype)
+_local = threading.local()
+
+
+def room(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
+    """The calling thread's room for products, with as many elements beyond it, kept from call to call."""
+    try:
+        kept: np.ndarray = _local.rooms[dtype]
+    except (AttributeError, KeyError):
+        kept = np.empty(0, dtype)
+    if kept.size < ROOM + beyond:
+        kept = prepare_rooms(1, ROOM + beyond, dtype)[0]
+        _local.__dict__.setdefault("rooms", {})[dtype] = kept
+    return kept
+
+
+def prepare_rooms(count: int, size: int, dtype: np.dtype) -> np.ndarray:
+    """Rooms (count, size) that know where the compiled product and its tiles are."""
+    rooms = np.empty((count, size + size % 2), dtype)
+    rooms.view(np.int64)[:, PRODUCT_AT : TILES_AT + 1] = PRODUCT.address(dtype), TILE.address(dtype)
+    return rooms
 
 
 @kernel
-def _matmul(engine, a, b, out, room, rank, size):
+def _matmul(a, b, out, room, rank, size):
     m, k = a.shape
     n = b.shape[1]
     c = data(out)
-    _multiply(engine, STORE, data(a), (m, k), (k, 1), data(b), (n, 1), c, n, n, c, 1.0, 0.0, rank, size, data(room))
+    _multiply(STORE, data(a), (m, k), (k, 1), data(b), (n, 1), c, n, n, c, 1.0, 0.0, rank, size, data(room))
 
 
 @kernel
-def _multiply_strided(
-    engine, mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, room, rank, size
-):
-    like = room[0]
+def _small_matmul(a, b, out, room):
+    m, k = a.shape
+    n, c = b.shape[1], data(out)
+    product(STORE, m, n, k, data(a), k, 1, data(b), n, 1, c, n, c, 0, 1.0, 0.0, data(room))
+
+
+@kernel
+def _multiply_strided(mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, room, rank, size):
+    like = data(room)
     _multiply(
-        engine, mode, pointer(a, like), (m, k), (a_row, a_col), pointer(b, like), (b_row, b_col), pointer(c, like),
-        c_row, n, pointer(v, like), alpha, beta, rank, size, data(room),
+        mode, pointer(a, like), (m, k), (a_row, a_col), pointer(b, like), (b_row, b_col), pointer(c, like), c_row, n,
+        pointer(v, like), alpha, beta, rank, size, like,
     )  # fmt: skip
 
 
 @kernel
 def _column_sums(x, x_row, m, n, out):
-    column_sums(m, n, pointer(x, out[0]), x_row, data(out), 1.0, 0.0)
+    column_sums(m, n, pointer(x, data(out)), x_row, data(out), 1.0, 0.0)
 
 
 def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
@@ -258,9 +385,9 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     if a.flags.carray and b.flags.carray and out.flags.carray:
         work = a.shape[0] * a.shape[1] * b.shape[1]
         if work < GRAIN:
-            _matmul(engine(out.dtype), a, b, out, scratch(out.dtype, ROOM), 0, 1)
+            _small_matmul(a, b, out, room(out.dtype))
         else:
-            run(lambda rank, size: _matmul(engine(out.dtype), a, b, out, scratch(out.dtype, ROOM), rank, size), work)
+            run(lambda rank, size: _matmul(a, b, out, room(out.dtype), rank, size), work)
     else:
         _strided(STORE, a, b, out, out, 1.0, 0.0)
 
@@ -292,8 +419,6 @@ def _strided(
     n = b.shape[1]
     places = (address(a), m, k, *strides(a), address(b), *strides(b), address(out), strides(out)[0], n, address(v))
     run(
-        lambda rank, size: _multiply_strided(
-            engine(out.dtype), mode, *places, alpha, beta, scratch(out.dtype, ROOM), rank, size
-        ),
+        lambda rank, size: _multiply_strided(mode, *places, alpha, beta, room(out.dtype), rank, size),
         m * k * n,
     )

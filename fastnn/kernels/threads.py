@@ -12,8 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
 from ._jit import inline
 
 # Multiply-adds that take a thread about as long as waking a helper.
@@ -51,7 +49,6 @@ class _Helpers:
         return self.pool.submit(work)
 
 
-_local = threading.local()
 _threads = 1
 _helpers = _Helpers(0)
 
@@ -99,14 +96,3 @@ def part(n, unit, rank, size):
     """The share [start, end) of n items, in multiples of ``unit``, that belongs to one of ``size`` threads."""
     units = (n + unit - 1) // unit
     return min(n, units * rank // size * unit), min(n, units * (rank + 1) // size * unit)
-
-
-def scratch(dtype: Any, size: int) -> np.ndarray:
-    """A buffer of the calling thread, kept from call to call."""
-    kept: dict[Any, np.ndarray] | None = getattr(_local, "buffers", None)
-    if kept is None:
-        kept = _local.buffers = {}
-    buffer = kept.get(dtype)
-    if buffer is None or buffer.size < size:
-        buffer = kept[dtype] = np.empty(size, dtype)
-    return buffer

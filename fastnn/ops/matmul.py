@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, DType, dimensions, float_arrays, number, same_length
+from ..validation import Array, DType, are_plain, dimensions, float_arrays, number, same_length
 
 
 def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
@@ -30,16 +30,20 @@ def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
     TypeError
         If an array does not hold real numbers, or ``out`` has another dtype.
     """
-    a, b = float_arrays(("a", a), ("b", b))
-    dimensions("a", a, 2)
-    dimensions("b", b, 2)
-    if a.shape[1] != b.shape[0]:
+    if not are_plain(a, b):
+        a, b = float_arrays(("a", a), ("b", b))
+    if a.ndim != 2 or b.ndim != 2:
+        dimensions("a", a, 2)
+        dimensions("b", b, 2)
+    (m, k), (rows, n) = a.shape, b.shape
+    if k != rows:
         raise ValueError(f"a has shape {a.shape} and b has shape {b.shape}: the columns of a must be the rows of b")
-    shape = (a.shape[0], b.shape[1])
+    shape = (m, n)
     if out is None:
         out = np.empty(shape, a.dtype)
-    else:
-        _check_out(out, shape, a.dtype)
+        active().matmul(a, b, out)
+        return out
+    _check_out(out, shape, a.dtype)
     has_rows = out.shape[1] <= 1 or out.strides[1] == out.itemsize
     direct = has_rows and not (np.may_share_memory(out, a) or np.may_share_memory(out, b))
     result = out if direct else np.empty(shape, a.dtype)

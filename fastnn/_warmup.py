@@ -1,0 +1,64 @@
+"""Compile, or load, everything that a first call would otherwise wait for."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from .backend import use_backend
+from .layers import Linear, ReLU
+from .model import Sequential
+from .ops import (
+    adam_update,
+    cross_entropy,
+    cross_entropy_backward,
+    linear,
+    linear_backward,
+    log_softmax,
+    logsumexp,
+    matmul,
+    relu,
+    relu_backward,
+    softmax,
+    squared_error_backward,
+)
+from .validation import float_dtype
+
+
+def warmup(dtypes: Iterable[str] = ("float32", "float64")) -> None:
+    """Compile every kernel into the cache on disk, or load it from there.
+
+    The first run on a machine takes about ten seconds for each dtype, a later one a fraction of a second. New
+    architectures, losses, optimizers and activations compile nothing more.
+
+    Parameters
+    ----------
+    dtypes : iterable of {"float32", "float64"}
+        The precisions to prepare.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype is not one of the two.
+    """
+    kinds = [float_dtype(dtype) for dtype in dtypes]
+    with use_backend("numba"):
+        for kind in kinds:
+            _touch_everything(kind)
+
+
+def _touch_everything(kind: np.dtype) -> None:
+    x, w, b = np.ones((3, 4), kind), np.ones((4, 2), kind), np.ones(2, kind)
+    y = np.array([0, 1, 0])
+    model = Sequential(Linear(4, 3), ReLU(), Linear(3, 2), dtype=kind.name, seed=0)
+    model.fit(x, y, epochs=1, batch_size=2, verbose=0)
+    model.predict_proba(x)
+    scores = linear(x, w, b)
+    matmul(x, w)
+    linear_backward(scores, x, w)
+    relu_backward(scores, relu(scores))
+    for function in (softmax, log_softmax, logsumexp):
+        function(scores)
+    cross_entropy(scores, y)
+    cross_entropy_backward(scores, y)
+    squared_error_backward(scores, np.zeros_like(scores))
+    adam_update(b, b.copy(), np.zeros_like(b), np.zeros_like(b), 0.0, 0.9, 0.999, 1e-8, 1)

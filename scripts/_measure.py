@@ -1,0 +1,76 @@
+"""What the benchmark scripts share: one pinned core, interleaved timing, tables in Markdown, and their place in README.
+
+Import this module before NumPy: it pins the process, and BLAS libraries count the cores as they load.
+"""
+
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pin(cores: int = 1) -> None:
+    """Keep this process, and the libraries that it loads later, on the first cores that it may use."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTNN_NUM_THREADS"):
+        os.environ[name] = str(cores)
+
+
+def best_times(*tasks: Callable[[], object], seconds: float = 0.5, rounds: int = 7) -> list[float]:
+    """The best time of a call of each task, taken in turns so that all meet the same neighbours."""
+    repeats = []
+    for task in tasks:
+        task()
+        start = time.perf_counter()
+        task()
+        once = max(time.perf_counter() - start, 1e-7)
+        repeats.append(max(1, int(seconds / (rounds * len(tasks)) / once)))
+    best = [float("inf")] * len(tasks)
+    for _ in range(rounds):
+        for i, (task, repeat) in enumerate(zip(tasks, repeats, strict=True)):
+            chunk = max(1, repeat // 8)
+            for _ in range(max(1, repeat // chunk)):
+                start = time.perf_counter()
+                for _ in range(chunk):
+                    task()
+                best[i] = min(best[i], (time.perf_counter() - start) / chunk)
+    return best
+
+
+def machine() -> str:
+    """The CPU and the versions that a table was measured with."""
+    import numba
+    import numpy as np
+
+    return f"{cpu_name()}, Python {platform.python_version()}, NumPy {np.__version__}, Numba {numba.__version__}"
+
+
+def cpu_name() -> str:
+    """The CPU's own name where the system tells it."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its first column to the left and the others to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def put_in_readme(name: str, text: str) -> None:
+    """Replace what stands between the README's markers of this name."""
+    readme = ROOT / "README.md"
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, found, rest = readme.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"README.md has no {begin} ... {end}")
+    readme.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", encoding="utf-8")
