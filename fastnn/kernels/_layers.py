@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ._jit import inline
+from ._product import column_sums, product
 from ._tile import BIAS, COMBINE, GATE, ROWS, STORE
 from ._vector import data, fma, get, lanes, load, load_part, pointer, put, reduce_add, shift, splat, store, store_part
 from .activations import LEAKY_RELU, RELU, activate, gate
-from .matmul import column_sums, product
 from .threads import part
 from .updates import SGD, update
 

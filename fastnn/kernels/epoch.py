@@ -38,11 +38,11 @@ from ._layers import (
     square_sums,
     update_op,
 )
+from ._product import COLLIDE, LINE, ROOM, prepare_rooms, room
 from ._tile import ROWS
 from ._vector import data, get, itemsize, pointer, put, shift
 from .activations import IDENTITY, gate
 from .losses import CROSS_ENTROPY, finish_cross_entropy, label_row, share_of, squared_row, target_row
-from .matmul import COLLIDE, LINE, ROOM, prepare_rooms, room
 from .threads import get_num_threads, part, run
 from .updates import corrected
 

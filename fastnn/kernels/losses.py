@@ -21,7 +21,7 @@ from ._vector import (
     store,
     store_part,
 )
-from .softmax import divide, row_exp, row_exp_sum, row_max, settle
+from .softmax import divide, row_exp, row_max, row_max_and_sum, settle
 from .vectormath import apply, vexp_nonpositive, vlog
 
 # The codes of a network-as-data.
@@ -127,8 +127,7 @@ def _cross_entropy(scores, labels, targets, weights, room):
     sums, rests = data(room), shift(data(room), m)
     for i in range(m):
         row = shift(data(scores), i * n)
-        largest = row_max(row, n)
-        top, total = settle(row, n, largest, row_exp_sum(row, largest, n))
+        top, total = settle(row, n, *row_max_and_sum(row, n))
         score = get(row, labels[i]) if labels.size != 0 else target_score(row, n, shift(data(targets), i * n))
         put(sums, i, total)
         put(rests, i, top - score)

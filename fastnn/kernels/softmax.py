@@ -29,7 +29,9 @@ from ._vector import (
 )
 from .vectormath import apply, vexp_nonpositive, vlog
 
-# Rows whose logarithms are taken together.
+# Elements of a row that are read for their maximum and, while in the L1 cache, for their exponentials.
+_SPAN = 2048
+# The most rows whose logarithms are taken together.
 _ROWS = 256
 
 
@@ -104,6 +106,20 @@ def row_exp_sum(s, largest, n):
 
 
 @inline
+def row_max_and_sum(s, n):
+    """The maximum of s[0] ... s[n - 1] and Σ e^(s - max), in one pass: a new maximum scales the sum so far."""
+    largest, total = -np.inf, 0.0
+    for start in range(0, n, _SPAN):
+        span, count = shift(s, start), min(_SPAN, n - start)
+        top = row_max(span, count)
+        if top > largest:
+            total = total * math.exp(largest - top) if total != 0.0 else 0.0
+            largest = top
+        total += row_exp_sum(span, largest, count)
+    return largest, total
+
+
+@inline
 def settle(s, n, largest, total):
     """The shift and the sum of exponentials of a row, right also where its maximum is infinite.
 
@@ -163,12 +179,17 @@ def softmax(s, out):
 
 
 @inline
+def _rows_at_once(n):
+    """As many rows as stay in the L1 cache until their logarithms are known."""
+    return max(1, min(_ROWS, _SPAN // max(n, 1)))
+
+
+@inline
 def _shifts_and_sums(s, start, rows, n, tops, sums):
     """The settled shift and sum of each of some rows."""
     for i in range(rows):
         row = shift(s, (start + i) * n)
-        largest = row_max(row, n)
-        top, total = settle(row, n, largest, row_exp_sum(row, largest, n))
+        top, total = settle(row, n, *row_max_and_sum(row, n))
         put(tops, i, top)
         put(sums, i, total)
 
@@ -178,8 +199,9 @@ def _log_softmax(s, out, room):
     m, n = s.shape
     tops, sums = data(room), shift(data(room), _ROWS)
     width = lanes(tops)
-    for start in range(0, m, _ROWS):
-        rows = min(_ROWS, m - start)
+    at_once = _rows_at_once(n)
+    for start in range(0, m, at_once):
+        rows = min(at_once, m - start)
         _shifts_and_sums(data(s), start, rows, n, tops, sums)
         apply(vlog, sums, sums, rows)
         for i in range(rows):
@@ -197,8 +219,9 @@ def _log_softmax(s, out, room):
 def _logsumexp(s, out, room):
     m, n = s.shape
     tops, sums = data(room), shift(data(room), _ROWS)
-    for start in range(0, m, _ROWS):
-        rows = min(_ROWS, m - start)
+    at_once = _rows_at_once(n)
+    for start in range(0, m, at_once):
+        rows = min(at_once, m - start)
         _shifts_and_sums(data(s), start, rows, n, tops, sums)
         apply(vlog, sums, sums, rows)
         for i in range(rows):

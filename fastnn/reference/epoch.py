@@ -93,7 +93,8 @@ def _gradient(network, params, ys, d, l2):
         ACTIVATIONS[activation][1](d, y, *_slope(activation, slope), d)
         if kind == 0:
             w, _ = _views(op, params)
-            dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty(n_out, params.dtype)
+            dx = np.empty_like(x) if x is not ys[0] else None
+            dw, db = np.empty_like(w), np.empty(n_out, params.dtype)
             linear_backward(d, x, w, l2, dx, dw, db)
             gradient[w_at : w_at + n_in * n_out] = dw.ravel()
             if b_at >= 0:

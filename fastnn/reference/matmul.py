@@ -18,8 +18,9 @@ def linear(x, w, b, out):
 
 @np.errstate(all="ignore")
 def linear_backward(dy, x, w, l2, dx, dw, db):
-    """dx (m, d) = dy wᵀ, dw (d, k) = xᵀ dy + 2 l2 w, db (k,) = Σ_rows dy, from dy (m, k)."""
-    np.matmul(dy, w.T, out=dx)
+    """dx (m, d) = dy wᵀ unless dx is None, dw (d, k) = xᵀ dy + 2 l2 w, db (k,) = Σ_rows dy, from dy (m, k)."""
+    if dx is not None:
+        np.matmul(dy, w.T, out=dx)
     np.matmul(x.T, dy, out=dw)
     if l2 != 0.0:
         dw += w.dtype.type(2.0 * l2) * w
