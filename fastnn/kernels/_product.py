@@ -52,9 +52,10 @@ from ._vector import (
 )
 from .activations import LEAKY_RELU, RELU, activate, gate
 
-# Bytes of a block of the inner dimension, and A's rows of a block: the block takes half of an L2 cache of 2 MiB.
+# The most bytes of a block of A, well within an L2 cache of 2 MiB, and of a row of it. Blocks of the inner dimension must not
+# depend on the number of rows, or a thread's share of them would change the order of the sums.
+BLOCK_BYTES = 800_000
 INNER_BYTES = 2048
-BLOCK = 512
 # A is packed where this many panels of B share it and it outgrows the L1 cache, and where a multiple of COLLIDE bytes
 # lies between its rows, which then fall into one cache set.
 SHARED_PANELS = 9
@@ -66,12 +67,12 @@ FEW_ROWS = 2 * ROWS
 # Elements of a cache line of float32.
 LINE = 16
 
-INNER = INNER_BYTES // 4
 # The room of a product: the fields of a panel, two packed panels of B, a packed block of A.
 HEAD = 2 * FIELDS
 PRODUCT_AT, TILES_AT = FIELDS - 2, FIELDS - 1
+INNER = INNER_BYTES // 4
 PANEL = HEAD + 2 * INNER * VECTORS * LANES_32
-ROOM = PANEL + BLOCK * INNER + LINE
+ROOM = PANEL + BLOCK_BYTES // 4 + LINE
 
 
 def _signature(dtype):
@@ -86,8 +87,9 @@ def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
     ``room`` comes from ``room`` or ``prepare_rooms``. Over several blocks of the inner dimension C
     carries the sum, each block scaled as it comes, and the other epilogues follow the last.
     """
-    deepest = INNER_BYTES // itemsize(a)
-    depth = min(k, deepest)
+    blocks = max(1, (k * itemsize(a) + INNER_BYTES - 1) // INNER_BYTES)
+    depth = (k + blocks - 1) // blocks
+    height = BLOCK_BYTES // (max(1, depth) * itemsize(a)) // ROWS * ROWS
     split = k > depth
     block_mode, block_beta = mode, beta
     block_alpha = alpha
@@ -95,14 +97,14 @@ def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
         block_mode, block_alpha, block_beta = STORE, 1.0, 1.0
     p = 0
     while True:
-        for i in range(0, m, BLOCK):
+        for i in range(0, m, height):
             _block(
-                block_mode, min(BLOCK, m - i), n, depth, shift(a, i * a_row + p * a_col), a_row, a_col,
+                block_mode, min(height, m - i), n, depth, shift(a, i * a_row + p * a_col), a_row, a_col,
                 shift(b, p * b_row), b_row, b_col, shift(c, i * c_row), c_row, shift(v, i * v_row), v_row,
                 block_alpha, block_beta, room,
             )  # fmt: skip
         p += depth
-        depth = min(k - p, deepest)
+        depth = min(depth, k - p)
         if depth <= 0:
             break
         block_mode, block_beta = COMBINE, 1.0

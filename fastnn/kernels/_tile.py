@@ -41,8 +41,8 @@ LANES_32 = max(1, ISA.bits // 32)
 # Rows whose addresses share one base register: x86 adds 0, 1 or 2 strides in an address for free.
 _GROUP = 3
 _I8P = ir.IntType(8).as_pointer()
-# How far ahead of its use a packed A (in bytes) and B (in rows) is asked for.
-_AHEAD_A, _AHEAD_B = 512, 8
+# How many steps of the inner dimension ahead of their use elements of A and B are asked for.
+_AHEAD = 8
 
 
 # What all tiles of a panel have in common lies in memory, one 8-byte field each: a tile is called with few enough
@@ -177,8 +177,8 @@ class _Emitter:
         heads = [carried(_I8P, base) for base in bases]
         sums = [carried(self.vector, self.zero) for _ in self.cells]
         if not self.by_row:
-            self._ask_for(builder, builder.gep(heads[0], [I64(_AHEAD_A)]), level=3)
-        soon = builder.gep(b_row, [builder.mul(b_stride, I64(_AHEAD_B))])
+            self._ask_for(builder, builder.gep(heads[0], [builder.mul(bytes_apart, I64(_AHEAD))]), level=3)
+        soon = builder.gep(b_row, [builder.mul(b_stride, I64(_AHEAD))])
         for v in range(self.width):
             self._ask_for(builder, builder.gep(soon, [I64(v * self.lanes)]), level=3)
         row = [self._load(builder, b_row, v) for v in range(self.width)]
