@@ -52,8 +52,8 @@ from ._vector import (
 )
 from .activations import LEAKY_RELU, RELU, activate, gate
 
-# The most bytes of a block of A, well within an L2 cache of 2 MiB, and of a row of it. Blocks of the inner dimension must not
-# depend on the number of rows, or a thread's share of them would change the order of the sums.
+# The most bytes of a block of A, well within an L2 cache of 2 MiB, and of a row of it. Blocks of the inner dimension
+# must not depend on the number of rows, or a thread's share of them would change the order of the sums.
 BLOCK_BYTES = 800_000
 INNER_BYTES = 2048
 # A is packed where this many panels of B share it and it outgrows the L1 cache, and where a multiple of COLLIDE bytes

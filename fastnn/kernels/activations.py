@@ -28,7 +28,7 @@ def vleaky_relu(x, slope):
 @inline
 def activate(activation, slope, x, out, n):
     """out[i] = f(x[i]) for i < n."""
-    if activation == RELU:
+    if activation == RELU or (activation == LEAKY_RELU and slope == 0.0):
         apply(vrelu, x, out, n)
     elif activation == LEAKY_RELU:
         apply(vleaky_relu, x, out, n, slope)
@@ -50,6 +50,8 @@ def gate(activation, slope, dy, y, out, n):
     """out[i] = dy[i] f'(x[i]) for i < n, where y = f(x)."""
     width = lanes(y)
     zero = splat(y, 0.0)
+    if activation == LEAKY_RELU and slope == 0.0:
+        activation = RELU
     for i in range(0, n, width):
         count = min(width, n - i)
         full = count == width

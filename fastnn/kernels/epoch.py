@@ -48,8 +48,9 @@ from .updates import corrected
 
 # Rows that one forward pass takes at a time, so that its memory does not grow with the data.
 CHUNK = 256
-# Multiply-adds of a step below which the barriers cost more than a second thread saves.
-STEP_GRAIN = 400_000
+# Multiply-adds of a step below which a second thread costs more than it saves: besides two barriers, each core fetches
+# what the other has written, half of the weights and of the batch.
+STEP_GRAIN = 30_000_000
 
 
 class Target(NamedTuple):

@@ -28,13 +28,17 @@ def relu_backward(dy, y, out):
 
 @np.errstate(all="ignore")
 def leaky_relu(x, slope, out):
-    """y = x where x > 0, else slope x, for slope >= 0."""
+    """y = x where x > 0, else slope x, for slope >= 0; a slope of 0 is the ReLU, at -inf too."""
+    if slope == 0:
+        return relu(x, out)
     np.copyto(out, np.where(x > 0, x, x.dtype.type(slope) * x))
 
 
 @np.errstate(all="ignore")
 def leaky_relu_backward(dy, y, slope, out):
     """dx = dy where y > 0, else slope dy."""
+    if slope == 0:
+        return relu_backward(dy, y, out)
     dx = np.where(y > 0, dy, y.dtype.type(slope) * dy)
     np.copyto(out, np.where(np.isnan(y), y, dx))
 

@@ -94,3 +94,13 @@ def test_read_only_inputs(name, rng, dtype):
     x.flags.writeable = False
     np.testing.assert_allclose(forward(kernels, name, x[0]), exactly(forward, name, x[0]), rtol=4 * eps(dtype))
     backward(kernels, name, x[0], x[1])
+
+
+@pytest.mark.parametrize("twin", [kernels, reference], ids=["kernels", "reference"])
+def test_a_slope_of_zero_is_the_relu_even_where_something_is_infinite(twin, dtype):
+    x = np.array([-np.inf, -2, 0, 3, np.inf, np.nan], dtype)
+    y, dx = np.empty_like(x), np.empty_like(x)
+    twin.leaky_relu(x, 0.0, y)
+    np.testing.assert_array_equal(y, np.array([0, 0, 0, 3, np.inf, np.nan], dtype))
+    twin.leaky_relu_backward(np.full_like(x, np.inf), y, 0.0, dx)
+    np.testing.assert_array_equal(dx, np.array([0, 0, 0, np.inf, np.inf, np.nan], dtype))

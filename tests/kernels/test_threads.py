@@ -1,5 +1,6 @@
 """Work is split over output tiles, never over a sum, so any number of threads gives the same bits."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from tests.networks import batches, build, objective, problem, rule
 
 
 @pytest.fixture
-def on_threads():
-    """Call a function on 1, 2 and 3 threads and return the results."""
+def on_threads(monkeypatch):
+    """Call a function on 1, 2 and 3 threads, however small its work, and return the results."""
     before = threads.get_num_threads()
+    monkeypatch.setattr(threads, "GRAIN", 1)
+    monkeypatch.setattr(importlib.import_module("fastnn.kernels.epoch"), "STEP_GRAIN", 0)
 
     def call(function):
         results = []
