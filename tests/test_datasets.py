@@ -1,6 +1,7 @@
 """The loaders, on files that the tests write themselves byte by byte."""
 
 import gzip
+import re
 import struct
 import zipfile
 
@@ -177,6 +178,35 @@ class TestCsv:
         assert y.dtype == np.float64
         np.testing.assert_array_equal(y, [0.5, 3])
 
+    @pytest.mark.parametrize("label", [0, 1, 2])
+    def test_large_whole_labels_are_exact(self, tmp_path, label):
+        rows = [[0.5, 0.25], [1.5, 2.5]]
+        labels = [2**24 + 1, 2**53 - 1]
+        table = [[*row[:label], whole, *row[label:]] for row, whole in zip(rows, labels, strict=True)]
+        x, y = load_csv(write(tmp_path / "a.csv", "".join(",".join(map(str, row)) + "\n" for row in table)), label)
+        np.testing.assert_array_equal(x, np.array(rows, np.float32))
+        assert x.dtype == np.float32
+        assert x.flags.c_contiguous
+        np.testing.assert_array_equal(y, labels)
+        assert y.dtype == np.int64
+
+    def test_real_labels_come_in_the_dtype(self, tmp_path):
+        _, y = load_csv(write(tmp_path / "a.csv", "1,0.1\n"))
+        assert y.dtype == np.float32
+        np.testing.assert_array_equal(y, np.array([0.1], np.float32))
+
+    @pytest.mark.parametrize("label", [1.5, None, True, np.True_, [0]])
+    def test_label_is_a_position_or_a_name(self, tmp_path, label):
+        message = rf"label is {re.escape(repr(label))}, expected the position of a column, a whole number, or its name"
+        with pytest.raises(TypeError, match=message):
+            load_csv(write(tmp_path / "a.csv", "1,2\n"), label)
+
+    def test_label_of_numpy(self, tmp_path):
+        np.testing.assert_array_equal(load_csv(write(tmp_path / "a.csv", "1,2\n"), np.int64(0))[1], [1])
+
+    def test_commented_header(self, tmp_path):
+        np.testing.assert_array_equal(load_csv(write(tmp_path / "a.csv", "# a,b\n1,2\n"))[0], [[1]])
+
     def test_huge_labels_stay_real(self, tmp_path):
         np.testing.assert_array_equal(load_csv(write(tmp_path / "a.csv", "1,1e30\n"), dtype="float64")[1], [1e30])
 
@@ -211,16 +241,28 @@ class TestCsv:
             ("a,b\n1,2\n3\n", "line 3: 1 fields, expected 2"),
             ("1,2\n\n1,2,3\n", "line 3: 3 fields, expected 2"),
             ("a,b,c\n1,2\n3,4\n", "line 2: 2 fields, expected 3"),
-            ("1,2\n\n\n3,four\n", "line 4, column 2: 'four' is no finite number$"),
+            ("1,2\n\n\nfour,3\n", "line 4, column 1: 'four' is no finite number$"),
+            (
+                "1,2\n3,four\n",
+                r"line 2, column 2: 'four' .*; text as labels .* np\.unique\(labels, return_inverse=True",
+            ),
+            ("1;2\n3;4\n", "line 2, column 1: '3;4' is no finite number; pass delimiter=';'"),
+            ("a;b\n3;4\n", "line 2, column 1: '3;4' is no finite number; pass delimiter=';'"),
+            ("1,5;2,5\n", "line 1, column 2: '5;2' is no finite number; pass delimiter=';'"),
+            ("# mine\n1,2\n", r"a\.csv, line 1 starts with '#': comments are not read, remove the line"),
+            ("# a, b\nx,y,z\n1,2,3\n", r"a\.csv, line 1 starts with '#': comments are not read"),
+            ("a,b\n1,2\n# mine\n", "line 3: 1 fields, expected 2 as in the first line; comments are not read"),
+            ("1,2\n# 3,4\n", "line 2, column 1: '# 3' is no finite number; comments are not read"),
             ("1,2\n3,\n", "line 2, column 2: '' is no finite number"),
             ("1,2\n,\n", "line 2, column 1: '' is no finite number"),
             ("1,2\n   \n", "line 2: 1 fields, expected 2"),
             ("1,2\nnan,4\n", "line 2, column 1: 'nan' is no finite number"),
-            ("1,2\n3,-inf\n", "line 2, column 2: '-inf' is no finite number"),
+            ("1,2\n3,-inf\n", "line 2, column 2: '-inf' is no finite number$"),
             ("1,2\n3,1_0\n", "line 2, column 2: '1_0' is no finite number"),
             ("1,2\n3,4#5\n", "line 2, column 2: '4#5' is no finite number"),
             ("1,label\n3,4\n", "line 1, column 2: 'label' is no finite number; if it names the columns, pass header"),
             ("1,1e300\n", "holds a number too large for float32: pass dtype='float64'"),
+            ("1e300,1\n", "holds a number too large for float32: pass dtype='float64'"),
             ("1,0x10\n", "line 1, column 2: '0x10' is no finite number"),
             ("", "holds no rows of numbers"),
             ("a,b\n", "holds no rows of numbers"),

@@ -45,7 +45,7 @@ def test_a_layer_of_your_own(capsys):
 def test_errors_look_like_this(here):
     x, y = fnn.datasets.load_digits()
     model = fnn.Sequential(fnn.Linear(64, 10))
-    Path("table.csv").write_text("1,2\n3,4\n5,four\n")
+    Path("table.csv").write_text("1,2\n3,4\nfour,6\n")
     (code,) = blocks("errors")
     pairs = re.findall(r"^(\w.*)\n# ValueError: (.*)$", code, re.M)
     assert len(pairs) == 4
