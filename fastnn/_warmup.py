@@ -19,6 +19,7 @@ from .ops import (
     relu,
     relu_backward,
     softmax,
+    squared_error,
     squared_error_backward,
 )
 from .validation import float_dtype
@@ -54,11 +55,14 @@ def _touch_everything(kind: np.dtype) -> None:
     model.predict_proba(x)
     scores = linear(x, w, b)
     matmul(x, w)
+    matmul(x.T, x)
+    matmul(np.ones((200, 200), kind), np.ones((200, 200), kind))
     linear_backward(scores, x, w)
     relu_backward(scores, relu(scores))
     for function in (softmax, log_softmax, logsumexp):
         function(scores)
     cross_entropy(scores, y)
     cross_entropy_backward(scores, y)
+    squared_error(scores, np.zeros_like(scores))
     squared_error_backward(scores, np.zeros_like(scores))
-    adam_update(b, b.copy(), np.zeros_like(b), np.zeros_like(b), 0.0, 0.9, 0.999, 1e-8, 1)
+    adam_update(b, b.copy(), np.zeros_like(b), np.zeros_like(b), 1.0, 0.9, 0.999, 1e-8, 1)

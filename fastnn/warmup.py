@@ -1,4 +1,4 @@
-"""``python -m fastnn.warmup`` compiles the kernels for this CPU and keeps them for every later process."""
+"""``python -m fastnn.warmup [float32] [float64]`` compiles the kernels for this CPU and keeps them for later processes."""
 
 import argparse
 import time
@@ -7,12 +7,15 @@ from ._warmup import warmup
 
 
 def main() -> None:
-    """Prime the cache for the dtypes that are named."""
+    """Prime the cache for the dtypes that are named, or for both."""
     parser = argparse.ArgumentParser(prog="python -m fastnn.warmup", description=__doc__)
-    parser.add_argument("dtypes", nargs="*", choices=("float32", "float64"), default=("float32", "float64"))
+    parser.add_argument("dtype", nargs="*", help="float32 or float64 [both]")
+    dtypes = parser.parse_args().dtype or ["float32", "float64"]
     start = time.perf_counter()
-    dtypes = parser.parse_args().dtypes
-    warmup(dtypes)
+    try:
+        warmup(dtypes)
+    except ValueError as error:
+        parser.error(str(error))
     print(f"kernels ready for {' and '.join(dtypes)} after {time.perf_counter() - start:.1f} s")
 
 

@@ -4,6 +4,8 @@ Numba compiles a function anew for every memory layout and for read-only arrays.
 ones (products, the epoch) are handed addresses, which have one type only.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ._jit import kernel
@@ -20,6 +22,22 @@ def address(array: np.ndarray) -> int:
     if array.flags.c_contiguous:
         return int(_first_element(array))
     return int(array.__array_interface__["data"][0])
+
+
+class _Alias:
+    """Memory under another description; keeps the array that owns it."""
+
+    def __init__(self, array: np.ndarray, interface: dict[str, Any]) -> None:
+        self._owner, self.__array_interface__ = array, interface
+
+
+def as_writeable(array: np.ndarray) -> np.ndarray:
+    """The same memory as an array that is not read-only, for kernels that only read it: one type less to compile."""
+    if array.flags.writeable:
+        return array
+    interface = dict(array.__array_interface__)
+    interface["data"] = (interface["data"][0], False)
+    return np.asarray(_Alias(array, interface))
 
 
 def whole_strides(array: np.ndarray) -> np.ndarray:

@@ -13,11 +13,15 @@ from ._vector import I64
 
 # Turns of spinning before a thread yields: about the time of a step of a small network.
 _SPINS = 2000
+ABORTED = 1
 
 
 @inline
 def barrier(sync, size):
-    """Wait until all of ``size`` threads are here; ``sync`` holds the arrivals and, a line on, the generation."""
+    """Wait until all of ``size`` threads are here, and return whether they came.
+
+    ``sync`` holds the arrivals, whether a thread will never come, and, a cache line on, the generation.
+    """
     if size > 1:
         generation = _read(sync, 8)
         if _add(sync, 0) == size - 1:
@@ -26,8 +30,11 @@ def barrier(sync, size):
         else:
             spins = 0
             while _read(sync, 8) == generation:
+                if _read(sync, ABORTED) != 0:
+                    return False
                 spins += 1
                 _pause(spins > _SPINS)
+    return True
 
 
 def _place(context: Any, builder: Any, array: Any, value: Any, i: Any) -> Any:

@@ -62,7 +62,7 @@ SHARED_PANELS = 9
 L1_BYTES = 32768
 COLLIDE = 4096
 # A panel of B is packed where its rows lie this many bytes apart and enough row tiles share it.
-FAR = 1500
+FAR = 4096
 FEW_ROWS = 2 * ROWS
 # Elements of a cache line of float32.
 LINE = 16

@@ -5,6 +5,7 @@ Comparisons are written so that NaN falls through to the branch that keeps it.
 
 import numpy as np
 
+from ._address import as_writeable
 from ._jit import inline, kernel
 from ._vector import data, lanes, load, load_part, select, splat, store, store_part
 from .vectormath import apply, vsigmoid, vtanh
@@ -82,11 +83,11 @@ def _gate(activation, slope, dy, y, out):
 
 
 def _forward(activation: int, slope: float, x: np.ndarray, out: np.ndarray) -> None:
-    _activate(activation, slope, x.reshape(-1), out.reshape(-1))
+    _activate(activation, slope, as_writeable(x.reshape(-1)), out.reshape(-1))
 
 
 def _backward(activation: int, slope: float, dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    _gate(activation, slope, dy.reshape(-1), y.reshape(-1), out.reshape(-1))
+    _gate(activation, slope, as_writeable(dy.reshape(-1)), as_writeable(y.reshape(-1)), out.reshape(-1))
 
 
 def identity(x: np.ndarray, out: np.ndarray) -> None:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._address import address
-from ._barrier import barrier
+from ._address import address, as_writeable
+from ._barrier import ABORTED, barrier
 from ._jit import inline, kernel
 from ._layers import (
     ACTIVATION,
@@ -96,7 +96,8 @@ def _train(net, slots, x, target, order, loss, step, t, space, rank, size):
         if end > first:
             _rows_to_gradients(net, x, target, order.rows, start + first, first, end - first, loss, weight, space, room)
         chunks = square_sums(net, space.squares, rank, size) if step.l2 != 0.0 else 0
-        barrier(space.sync, size)
+        if not barrier(space.sync, size):
+            break
 
         value = _batch_loss(losses, target.weights, order.rows, start, m, weight)
         for c in range(chunks):
@@ -114,7 +115,8 @@ def _train(net, slots, x, target, order, loss, step, t, space, rank, size):
                     net, slots, now, i, m, values, space.plan[i, STRIDE], gradient, space.plan[i + 1, STRIDE],
                     block, room, rank, size,
                 )  # fmt: skip
-        barrier(space.sync, size)
+        if not barrier(space.sync, size):
+            break
     return total / seen if seen != 0.0 else 0.0, -1
 
 
@@ -279,7 +281,8 @@ def train_epoch(network: Any, params: np.ndarray, batches: Any, objective: Any, 
     dtype, ops = params.dtype, network.ops
     batch = min(batches.batch_size, len(batches.order))
     plan, places = _plan(ops.tobytes(), batch, dtype.itemsize)
-    threads = get_num_threads()
+    work = _work(ops)
+    threads = get_num_threads() if work * batch >= STEP_GRAIN else 1
     nodes = np.empty(places["size"], dtype)
     nodes[places["zeros_at"] : places["losses_at"]] = 0
     space = Space(
@@ -295,9 +298,9 @@ def train_epoch(network: Any, params: np.ndarray, batches: Any, objective: Any, 
     none = np.empty(0, dtype)
     labels = batches.y.ndim == 1
     target = Target(
-        labels=batches.y if labels else _NO_LABELS,
-        targets=none if labels else batches.y.reshape(-1),
-        weights=none if batches.sample_weight is None else batches.sample_weight,
+        labels=as_writeable(batches.y) if labels else _NO_LABELS,
+        targets=none if labels else as_writeable(batches.y.reshape(-1)),
+        weights=none if batches.sample_weight is None else as_writeable(batches.sample_weight),
     )
     slots = rule.slots if len(rule.slots) else params.reshape(1, -1)
     step = Step(
@@ -312,8 +315,7 @@ def train_epoch(network: Any, params: np.ndarray, batches: Any, objective: Any, 
     def task(rank: int, size: int) -> None:
         results[rank] = _train(*fixed, rank, size)
 
-    work = _work(ops)
-    run(task, work * len(batches.order) if work * batch >= STEP_GRAIN else 0)
+    run(task, work * len(batches.order), threads, lambda: space.sync.put(ABORTED, 1))
     loss, failed = results[0]
     return float(loss), int(failed)
 

@@ -5,6 +5,7 @@ A batch whose weights sum to 0 has loss 0 and gradient 0.
 
 import numpy as np
 
+from ._address import as_writeable
 from ._jit import inline, kernel
 from ._vector import (
     data,
@@ -154,6 +155,21 @@ def _cross_entropy_backward(scores, labels, targets, weights, out, room):
 
 
 @kernel
+def _squared_error(pred, y, weights, room):
+    m, n = pred.shape
+    losses, width = data(room), lanes(data(pred))
+    for i in range(m):
+        row, target = shift(data(pred), i * n), shift(data(y), i * n)
+        total = splat(row, 0.0)
+        for j in range(0, n, width):
+            count = min(width, n - j)
+            difference = load_part(row, j, count, 0.0) - load_part(target, j, count, 0.0)
+            total = total + difference * difference
+        put(losses, i, reduce_add(total))
+    return weighted_mean(losses, weights, m)
+
+
+@kernel
 def _squared_error_backward(pred, y, weights, out, room):
     m, n = pred.shape
     losses = data(room)
@@ -183,14 +199,15 @@ _NOTHING = {np.dtype(kind): (np.empty(0, kind), np.empty((0, 0), kind)) for kind
 def _optional(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[np.ndarray, ...]:
     """Labels, targets and weights, the missing ones as empty arrays of one type."""
     none, no_rows = _NOTHING[scores.dtype]
-    weights = none if sample_weight is None else sample_weight
+    weights = none if sample_weight is None else as_writeable(sample_weight)
+    y = as_writeable(y)
     return (y, no_rows, weights) if y.ndim == 1 else (_NO_LABELS, y, weights)
 
 
 def cross_entropy(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
     """The mean of -s_y + log Σ e^s over scores (m, k); y holds labels (m,) or targets (m, k)."""
     room = np.empty(2 * len(scores), scores.dtype)
-    return float(_cross_entropy(scores, *_optional(scores, y, sample_weight), room))
+    return float(_cross_entropy(as_writeable(scores), *_optional(scores, y, sample_weight), room))
 
 
 def cross_entropy_backward(
@@ -198,15 +215,17 @@ def cross_entropy_backward(
 ) -> float:
     """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
     room = np.empty(2 * len(scores), scores.dtype)
-    return float(_cross_entropy_backward(scores, *_optional(scores, y, sample_weight), out, room))
+    return float(_cross_entropy_backward(as_writeable(scores), *_optional(scores, y, sample_weight), out, room))
 
 
 def squared_error(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
     """The mean over samples of Σ_outputs (pred - y)², for pred and y (m, k)."""
-    return squared_error_backward(pred, y, sample_weight, np.empty_like(pred))
+    weights = _NOTHING[pred.dtype][0] if sample_weight is None else as_writeable(sample_weight)
+    return float(_squared_error(as_writeable(pred), as_writeable(y), weights, np.empty(len(pred), pred.dtype)))
 
 
 def squared_error_backward(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray) -> float:
     """out (m, k) = 2 (pred - y) v_i / Σ v, and the loss is returned."""
-    weights = _NOTHING[pred.dtype][0] if sample_weight is None else sample_weight
-    return float(_squared_error_backward(pred, y, weights, out, np.empty(len(pred), pred.dtype)))
+    weights = _NOTHING[pred.dtype][0] if sample_weight is None else as_writeable(sample_weight)
+    room = np.empty(len(pred), pred.dtype)
+    return float(_squared_error_backward(as_writeable(pred), as_writeable(y), weights, out, room))

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from ._address import as_writeable
 from ._jit import inline, kernel
 from ._vector import (
     data,
@@ -108,6 +109,9 @@ def row_exp_sum(s, largest, n):
 @inline
 def row_max_and_sum(s, n):
     """The maximum of s[0] ... s[n - 1] and Σ e^(s - max), in one pass: a new maximum scales the sum so far."""
+    if n <= _SPAN:
+        largest = row_max(s, n)
+        return largest, row_exp_sum(s, largest, n)
     largest, total = -np.inf, 0.0
     for start in range(0, n, _SPAN):
         span, count = shift(s, start), min(_SPAN, n - start)
@@ -171,7 +175,7 @@ def softmax_row(s, out, n):
 
 
 @kernel
-def softmax(s, out):
+def _softmax(s, out):
     """P (m, k) = e^(s - max) / Σ e^(s - max)."""
     m, n = s.shape
     for i in range(m):
@@ -228,11 +232,16 @@ def _logsumexp(s, out, room):
             out[start + i] = get(tops, i) + get(sums, i)
 
 
+def softmax(s: np.ndarray, out: np.ndarray) -> None:
+    """P (m, k) = e^(s - max) / Σ e^(s - max)."""
+    _softmax(as_writeable(s), out)
+
+
 def log_softmax(s: np.ndarray, out: np.ndarray) -> None:
     """log P (m, k) = (s - max) - log Σ e^(s - max)."""
-    _log_softmax(s, out, np.empty(2 * _ROWS, s.dtype))
+    _log_softmax(as_writeable(s), out, np.empty(2 * _ROWS, s.dtype))
 
 
 def logsumexp(s: np.ndarray, out: np.ndarray) -> None:
     """out (m,) = max + log Σ e^(s - max), -inf for a row without columns."""
-    _logsumexp(s, out, np.empty(2 * _ROWS, s.dtype))
+    _logsumexp(as_writeable(s), out, np.empty(2 * _ROWS, s.dtype))

@@ -1,16 +1,15 @@
 """Threads: one compiled function run by every thread on its own share of the work.
 
 No threading layer of Numba takes part: a kernel that can be shared takes ``rank`` and ``size``, the calling thread
-runs rank 0, and a small pool of Python threads, which need no GIL inside a kernel, runs the others. Work is split over
+runs rank 0, and a team of Python threads, which need no GIL inside a kernel, runs the others. Work is split over
 outputs, never over a sum, so every number of threads gives the same bits. When several Python threads call at once,
-whoever finds no idle helper works alone. A forked child starts with a pool of its own.
+whoever finds no idle helper works alone. A forked child starts with a team of its own.
 """
 
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from queue import SimpleQueue
 
 from ._jit import inline
 
@@ -18,77 +17,134 @@ from ._jit import inline
 GRAIN = 4_000_000
 
 
-def available_cpus() -> int:
-    """The CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class _Job:
+    """A call for a helper, and how it ended."""
 
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call, self.done, self.error = call, threading.Event(), None
 
-class _Helpers:
-    """A pool of threads, and how many of them are idle."""
-
-    def __init__(self, count: int) -> None:
-        self.idle = threading.Semaphore(count)
-        self.pool = ThreadPoolExecutor(max(1, count), thread_name_prefix="fastnn")
-
-    def reserve(self, wanted: int) -> int:
-        """Take up to ``wanted`` idle helpers."""
-        taken = 0
-        while taken < wanted and self.idle.acquire(blocking=False):
-            taken += 1
-        return taken
-
-    def start(self, task: Callable[[], None]) -> Any:
-        """Run a task on a reserved helper and give the helper back when it ends."""
-
-        def work() -> None:
+    def finish(self) -> BaseException | None:
+        """Wait until the helper is through, whatever happens to this thread, and return what interrupted the wait."""
+        interruption = None
+        while not self.done.is_set():
             try:
-                task()
-            finally:
-                self.idle.release()
+                self.done.wait()
+            except BaseException as error:
+                interruption = error
+        return self.error or interruption
 
-        return self.pool.submit(work)
+
+class _Helper:
+    """A thread that runs one job after the other."""
+
+    def __init__(self, idle: list["_Helper"]) -> None:
+        self._idle, self._jobs = idle, SimpleQueue()
+        threading.Thread(target=self._work, name="fastnn", daemon=True).start()
+
+    def start(self, job: _Job | None) -> None:
+        """Run a job, or end the thread for None."""
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job.call()
+            except BaseException as error:
+                job.error = error
+            self._idle.append(self)
+            job.done.set()
 
 
-_threads = 1
-_helpers = _Helpers(0)
+class _Team:
+    """The helpers of this process; those that wait for work are in ``idle``."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.idle = size, []
+        self._to_start = list(range(size - 1))
+
+    def helper(self) -> _Helper | None:
+        """Take an idle helper, or start one that is still due; None if there is neither."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            pass
+        try:
+            self._to_start.pop()
+            return _Helper(self.idle)
+        except (IndexError, RuntimeError):
+            return None
+
+    def dismiss(self) -> None:
+        """End the threads that wait."""
+        while self.idle:
+            self.idle.pop().start(None)
+
+
+def _initial_threads() -> int:
+    """FASTNN_NUM_THREADS, or the CPUs that this process may run on."""
+    text = os.environ.get("FASTNN_NUM_THREADS", "").strip()
+    if not text:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError(f"FASTNN_NUM_THREADS is {text!r}, expected a whole number >= 1")
+    return int(text)
+
+
+_team = _Team(_initial_threads())
 
 
 def set_num_threads(n: int) -> None:
     """Use at most n threads; work too small to gain runs on one all the same."""
-    global _threads, _helpers
-    if n != _threads:
-        _threads, _helpers = n, _Helpers(n - 1)
+    global _team
+    before, _team = _team, _Team(n)
+    before.dismiss()
 
 
 def get_num_threads() -> int:
     """The most threads that a kernel uses."""
-    return _threads
+    return _team.size
 
 
 def _start_afresh() -> None:
-    global _helpers
-    _helpers = _Helpers(_threads - 1)
+    global _team
+    _team = _Team(_team.size)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_afresh)
 
-set_num_threads(available_cpus())
 
+def run(
+    task: Callable[[int, int], None], work: int, most: int | None = None, abort: Callable[[], None] | None = None
+) -> None:
+    """Call task(rank, size) on as many threads as ``work``, in multiply-adds, is worth, and ``most`` at most.
 
-def run(task: Callable[[int, int], None], work: int) -> None:
-    """Call task(rank, size) on as many threads as ``work``, in multiply-adds, is worth."""
-    wanted = 0 if _threads == 1 else min(_threads, work // GRAIN) - 1
-    helpers = _helpers
-    extra = helpers.reserve(wanted) if wanted > 0 else 0
-    if extra == 0:
+    ``abort`` releases helpers that wait for this thread, should an exception keep it from its part.
+    """
+    team = _team
+    wanted = min(team.size, most or team.size, work // GRAIN)
+    helpers: list[_Helper] = []
+    while len(helpers) + 1 < wanted and (helper := team.helper()) is not None:
+        helpers.append(helper)
+    size = len(helpers) + 1
+    if size == 1:
         task(0, 1)
         return
-    size = extra + 1
-    running = [helpers.start(lambda rank=rank: task(rank, size)) for rank in range(1, size)]
-    task(0, size)
-    for future in running:
-        future.result()
+    jobs: list[_Job] = []
+    try:
+        for rank, helper in enumerate(helpers, 1):
+            job = _Job(lambda rank=rank: task(rank, size))
+            jobs.append(job)
+            helper.start(job)
+        task(0, size)
+    except BaseException:
+        if abort is not None:
+            abort()
+        raise
+    finally:
+        errors = [error for job in jobs if (error := job.finish()) is not None]
+    if errors:
+        raise errors[0]
 
 
 @inline

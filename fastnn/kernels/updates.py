@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ._address import as_writeable
 from ._jit import inline, kernel
 from ._vector import data, fma, lanes, load, load_part, sqrt, store, store_part
 
@@ -68,7 +69,7 @@ def _update(kind, w, dw, first, second, lr, momentum, beta2, eps, t):
 
 
 def _flat(*arrays: np.ndarray) -> list[np.ndarray]:
-    return [array.reshape(-1) for array in arrays]
+    return [as_writeable(array.reshape(-1)) for array in arrays]
 
 
 def sgd_update(w: np.ndarray, dw: np.ndarray, lr: float) -> None:

@@ -4,9 +4,11 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -126,3 +128,111 @@ if child == 0:
 sys.exit(not same or os.waitpid(child, 0)[1])
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=120, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_the_number_may_change_while_others_compute(rng):
+    """The rooms and the team of one call belong together."""
+    before = threads.get_num_threads()
+    case = (64, [512, "relu", 10])
+    network, params = build(case, rng, np.float32)
+    x, y = problem(case, 1800, "labels", rng, np.float32)
+
+    def train(_):
+        trained = params.copy()
+        kernels.train_epoch(network, trained, batches(x, y, 600), objective("cross_entropy"), rule("sgd", params, 0.01))
+        return trained
+
+    expected = train(None)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            running = pool.map(train, range(60))
+            for n in [1, 4] * 200:
+                threads.set_num_threads(n)
+            for trained in running:
+                np.testing.assert_array_equal(trained, expected)
+    finally:
+        threads.set_num_threads(before)
+
+
+def test_an_exception_releases_the_helpers(monkeypatch):
+    """What keeps the calling thread from its part ends the wait of the others, and the helpers are idle again."""
+    before = threads.get_num_threads()
+    threads.set_num_threads(3)
+    released = threading.Event()
+
+    def task(rank, size):
+        if rank == 0:
+            raise KeyboardInterrupt
+        assert released.wait(60)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            threads.run(task, 10**12, abort=released.set)
+        sizes = []
+        threads.run(lambda rank, size: sizes.append(size), 10**12)
+        assert sizes == [3, 3, 3]
+    finally:
+        threads.set_num_threads(before)
+
+
+def test_a_helpers_exception_is_raised():
+    before = threads.get_num_threads()
+    threads.set_num_threads(2)
+
+    def task(rank, size):
+        if rank == 1:
+            raise MemoryError("no room")
+
+    try:
+        with pytest.raises(MemoryError, match="no room"):
+            threads.run(task, 10**12)
+    finally:
+        threads.set_num_threads(before)
+
+
+def test_an_aborted_epoch_ends():
+    """A thread that waits at the barrier leaves when told that the other will never come."""
+    barrier = importlib.import_module("fastnn.kernels._barrier")
+
+    @numba.njit(nogil=True)
+    def wait(sync):
+        return barrier.barrier(sync, 2)
+
+    sync = np.zeros(16, np.int64)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait, sync)
+        sync[barrier.ABORTED] = 1
+        assert waiting.result(120) is False
+
+
+@pytest.mark.parametrize(("text", "status", "message"), [("3", 0, "3"), ("0", 1, "expected a whole number >= 1")])
+def test_environment(text, status, message):
+    code = "from fastnn.kernels import threads; print(threads.get_num_threads())"
+    env = os.environ | {"FASTNN_NUM_THREADS": text}
+    args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run([sys.executable, "-c", code], env=env, **args)
+    assert done.returncode == status
+    assert message in done.stdout + done.stderr
+
+
+def test_a_thread_outlives_the_main_thread():
+    """Helpers can be had after the interpreter has begun to wait for its threads."""
+    code = """
+import threading, time
+import numpy as np
+from fastnn import kernels
+from fastnn.kernels import threads
+
+threads.set_num_threads(2)
+kernels.matmul(np.ones((4, 4)), np.ones((4, 4)), np.empty((4, 4)))
+
+def work():
+    time.sleep(0.5)
+    out = np.empty((600, 600))
+    kernels.matmul(np.ones((600, 600)), np.ones((600, 600)), out)
+    print(out.min() == out.max() == 600)
+
+threading.Thread(target=work).start()
+"""
+    args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
+    assert subprocess.run([sys.executable, "-c", code], **args).stdout == "True\n"
