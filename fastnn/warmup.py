@@ -1,4 +1,4 @@
-"""``python -m fastnn.warmup [float32] [float64]`` compiles the kernels for this CPU and keeps them for later processes."""
+"""``python -m fastnn.warmup [float32] [float64]`` compiles the kernels for this CPU, once and for all."""
 
 import argparse
 import time

@@ -8,11 +8,11 @@ import fastnn as fnn
 
 
 @pytest.fixture
-def program(monkeypatch):
-    """The module behind ``python -m fastnn.warmup``, whose name in the package is the function's."""
-    module = importlib.import_module("fastnn.warmup")
-    monkeypatch.setattr(fnn, "warmup", fnn._warmup.warmup)
-    return module
+def program():
+    """The module behind ``python -m fastnn.warmup``; its import must not hide the function of that name for long."""
+    function = fnn.warmup
+    yield importlib.import_module("fastnn.warmup")
+    fnn.warmup = function
 
 
 def signatures():
