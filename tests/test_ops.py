@@ -46,6 +46,26 @@ def test_matmul_into_out(layout, dtype):
     np.testing.assert_array_equal(out, AB)
 
 
+@pytest.mark.parametrize("step", [1, -1, 2])
+def test_matmul_into_a_field_of_packed_records(step, rng):
+    records = np.zeros(200, [("a", "f4", (8,)), ("b", "u1")])
+    records["b"] = 7
+    out = records["a"][::step]
+    a, b = (rng.integers(-3, 4, size=shape).astype(np.float32) for shape in ((len(out), 5), (5, 8)))
+    assert fnn.matmul(a, b, out=out) is out
+    np.testing.assert_array_equal(out, a.astype(int) @ b.astype(int))
+    np.testing.assert_array_equal(records["b"], 7)
+    assert not records["a"][1::2].any() or step != 2
+
+
+def test_matmul_into_unaligned_memory(dtype):
+    memory = np.zeros(64, np.uint8)
+    out = memory[1 : 1 + 4 * np.dtype(dtype).itemsize].view(dtype).reshape(2, 2)
+    assert not out.flags.aligned
+    fnn.matmul(np.array(A, dtype), np.array(B, dtype), out=out)
+    np.testing.assert_array_equal(out, AB)
+
+
 def _read_only(array):
     array.flags.writeable = False
     return array

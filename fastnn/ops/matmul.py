@@ -45,7 +45,9 @@ def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
         return out
     _check_out(out, shape, a.dtype)
     has_rows = out.shape[1] <= 1 or out.strides[1] == out.itemsize
-    direct = has_rows and not (np.may_share_memory(out, a) or np.may_share_memory(out, b))
+    # The kernel counts strides in elements: a field of packed records has none that are whole.
+    whole = out.flags.aligned and all(stride % out.itemsize == 0 for stride in out.strides)
+    direct = has_rows and whole and not (np.may_share_memory(out, a) or np.may_share_memory(out, b))
     result = out if direct else np.empty(shape, a.dtype)
     active().matmul(a, b, result)
     if not direct:
