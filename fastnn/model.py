@@ -188,7 +188,8 @@ class Sequential:
         Raises
         ------
         ValueError, TypeError
-            If an argument is not as described; the model is then unchanged.
+            If an argument is not as described, or the optimizer is busy training another model; the model is then
+            unchanged.
         DivergenceError
             If a loss or a parameter is no longer finite; the model keeps the last finite weights.
 
@@ -212,8 +213,9 @@ class Sequential:
             sample_weight=sample_weight,
             verbose=verbose,
         )
-        self._loss, self.history = plan.loss, History()
-        training.run(self._stack, plan, self._rng, self.history)
+        with plan.optimizer.held():
+            self._loss, self.history = plan.loss, History()
+            training.run(self._stack, plan, self._rng, self.history)
         return self.history
 
     def predict(self, X: ArrayLike) -> Array:

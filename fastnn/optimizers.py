@@ -1,8 +1,10 @@
 """Optimizers: how a gradient moves the parameters. Their state belongs to the model that they last trained."""
 
+import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +22,8 @@ class Optimizer(ABC):
     """What SGD and Adam share: the learning rate, the state, and the step.
 
     The state (momenta, and the numbers of updates and epochs made) is kept from one ``fit`` or ``step`` to the next of
-    the same model; with another model it starts afresh.
+    the same model; with another model it starts afresh. An optimizer trains one model at a time: threads that train
+    models at once need one for each.
 
     Attributes
     ----------
@@ -43,6 +46,23 @@ class Optimizer(ABC):
         self._owner: weakref.ref[Stack] | None = None
         self._slots: Array = np.zeros((0, 0))
         self._user_slots: list[Array] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the state to one ``fit`` or ``step`` at a time.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer is busy training at this moment.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise ValueError(f"{self!r} is busy training a model at this moment: make an optimizer for each model")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch.
@@ -62,15 +82,17 @@ class Optimizer(ABC):
         Raises
         ------
         ValueError
-            If there are no gradients yet, or the learning rate is not a finite number > 0.
+            If there are no gradients yet, the learning rate is not a finite number > 0, or the optimizer is busy
+            training in another thread.
         """
         stack = model._stack
         if stack.gradient is None:
             raise ValueError("the model has no gradients yet: call model.backward(dy) before optimizer.step(model)")
-        lr = self.rate(self.epoch if self.belongs_to(stack) else 0)
-        self.bind(stack)
-        self.update(stack, lr, self.steps + 1)
-        self.steps += 1
+        with self.held():
+            lr = self.rate(self.epoch if self.belongs_to(stack) else 0)
+            self.bind(stack)
+            self.update(stack, lr, self.steps + 1)
+            self.steps += 1
 
     def belongs_to(self, stack: Stack) -> bool:
         """Return whether the state is that of this model."""
@@ -96,9 +118,9 @@ class Optimizer(ABC):
         """Return the arrays of the state."""
         return [self._slots, *self._user_slots]
 
-    def rule(self, lr: float, step: int) -> Rule:
+    def rule(self, slots: Array, lr: float, step: int) -> Rule:
         """Return what the compiled epoch needs to know; ``step`` updates were made before it."""
-        return Rule(self.kind, lr, *self._settings(), self._slots, step)
+        return Rule(self.kind, lr, *self._settings(), slots, step)
 
     def update(self, stack: Stack, lr: float, t: int) -> None:
         """Make update number ``t`` of the bound model after a backward pass, a user's layers included."""
@@ -119,7 +141,10 @@ class Optimizer(ABC):
         """Call the update kernel."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_owner": None}
+        return {name: value for name, value in vars(self).items() if name != "_lock"} | {"_owner": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
 
 class SGD(Optimizer):

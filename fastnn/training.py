@@ -152,10 +152,11 @@ def evaluate(stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array |
 
 def _compiled_epoch(stack: Stack, plan: Plan) -> Epoch:
     objective = Objective(plan.loss.code, plan.l2)
+    slots = plan.optimizer.state()[0]
 
     def train(order: Array, lr: float, step: int) -> tuple[float, int]:
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
-        rule = plan.optimizer.rule(lr, step)
+        rule = plan.optimizer.rule(slots, lr, step)
         loss, failed = active().train_epoch(stack.network, stack.params, batches, objective, rule)
         return float(loss), int(failed)
 

@@ -10,7 +10,7 @@ import pytest
 
 import fastnn as fnn
 from tests.test_losses import BAD_LABELS, BAD_VALUES, BAD_WEIGHTS
-from tests.user_code import AbsoluteError, UserCrossEntropy, UserReLU
+from tests.user_code import AbsoluteError, UserCrossEntropy, UserReLU, UserSquares
 
 X = np.arange(8.0).reshape(4, 2)
 Y = np.array([0, 2, 1, 0])
@@ -188,17 +188,6 @@ class TestDivergence:
         error = pickle.loads(pickle.dumps(fnn.DivergenceError(3, 17)))
         assert (error.epoch, error.batch) == (3, 17)
         assert str(error).startswith("training diverged in epoch 3 at batch 17 (both counted from 0)")
-
-
-class UserSquares:
-    """The squared error of one output, as a user writes it."""
-
-    def forward(self, pred, y):
-        return np.square(pred[:, 0] - y, dtype=float).mean()
-
-    def backward(self, pred, y):
-        with np.errstate(over="ignore"):
-            return 2 * (pred - y[:, None]) / len(y)
 
 
 class Press(UserCrossEntropy):

@@ -3,13 +3,14 @@
 import copy
 import math
 import pickle
+import threading
 
 import numpy as np
 import pytest
 
 import fastnn as fnn
 from fastnn import optimizers, schedules
-from tests.user_code import UserLinear
+from tests.user_code import UserLinear, UserSquares
 
 X, Y = [[1.0]], [[0.0]]
 
@@ -74,6 +75,43 @@ class TestSteps:
         for twin in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
             assert twin.lr == 0.1
             assert step(parabola(), twin) == pytest.approx(0.8)
+
+    def test_one_model_at_a_time(self):
+        class Waiting(UserSquares):
+            def forward(self, pred, y):
+                entered.set()
+                assert leave.wait(60)
+                return super().forward(pred, y)
+
+        entered, leave = threading.Event(), threading.Event()
+        optimizer, first, second = fnn.SGD(lr=0.1, momentum=0.5), parabola(), parabola(3.0)
+        settings = {"optimizer": optimizer, "epochs": 3, "verbose": 0}
+        thread = threading.Thread(target=lambda: first.fit(X, [0.0], loss=Waiting(), **settings))
+        thread.start()
+        try:
+            assert entered.wait(60)
+            with pytest.raises(ValueError, match=r"SGD\(.* is busy training a model .* make an optimizer for each model"):
+                second.fit(X, Y, loss="squared_error", **settings)
+            with pytest.raises(ValueError, match="is busy training a model at this moment"):
+                step(second, optimizer)
+            assert (second.parameters()[0], second.loss, second.history) == (3, None, {})
+        finally:
+            leave.set()
+            thread.join()
+        assert first.parameters()[0].item() == pytest.approx(0.302)
+        assert (optimizer.steps, optimizer.belongs_to(first._stack)) == (3, True)
+        second.fit(X, Y, loss="squared_error", **settings)
+        assert second.parameters()[0].item() == pytest.approx(3 * 0.302)
+
+    def test_a_failed_fit_sets_the_optimizer_free(self):
+        class Failing(UserSquares):
+            def forward(self, pred, y):
+                raise RuntimeError("as a user's code may")
+
+        optimizer = fnn.SGD(lr=0.1)
+        with pytest.raises(RuntimeError, match="as a user's"):
+            parabola().fit(X, [0.0], loss=Failing(), optimizer=optimizer, verbose=0)
+        assert step(parabola(), optimizer) == pytest.approx(0.8)
 
     def test_learning_rate_of_the_epoch(self):
         optimizer, model = fnn.SGD(lr=lambda epoch: 0.1 / (epoch + 1)), parabola()

@@ -70,3 +70,14 @@ class AbsoluteError:
 
     def backward(self, pred, y):
         return np.sign(pred - y[:, None]) / len(y)
+
+
+class UserSquares:
+    """The squared error of one output, as a user writes it."""
+
+    def forward(self, pred, y):
+        return np.square(pred[:, 0] - y, dtype=float).mean()
+
+    def backward(self, pred, y):
+        with np.errstate(over="ignore"):
+            return 2 * (pred - y[:, None]) / len(y)
