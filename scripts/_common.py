@@ -124,6 +124,13 @@ def build(widths: list[int], dtype: str, seed: int) -> fnn.Sequential:
     return fnn.Sequential(*layers[:-1], dtype=dtype, seed=seed)
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder that --out names."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--out is {path}, which is a file, expected a folder")
+    path.mkdir(parents=True, exist_ok=True)
+
+
 def import_pyplot() -> ModuleType:
     """matplotlib.pyplot, drawing into files."""
     try:

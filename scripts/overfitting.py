@@ -43,7 +43,7 @@ def build_parser() -> common.Parser:
 def main(args: argparse.Namespace) -> None:
     plt = common.import_pyplot()
     split = make_split(args)
-    args.out.mkdir(parents=True, exist_ok=True)
+    common.make_folder(args.out)
     widths = "-".join(map(str, [64, *args.hidden, 10]))
     print(f"{widths} on {args.samples} digits, {args.wrong:.0%} of them with a random label, {args.epochs} epochs")
     print(f"{'l2':>8} {'training loss':>14} {'test loss':>10} {'accuracy':>9} {'sum of w²':>10}")

@@ -4,6 +4,7 @@ With no argument: 64-128-10 on the handwritten digits that come with fastnn, a f
 """
 
 import argparse
+import contextlib
 import time
 from pathlib import Path
 from types import ModuleType
@@ -44,30 +45,33 @@ def main(args: argparse.Namespace) -> None:
     split = common.load(args.data, args.dtype, args.seed)
     x, y, x_test, y_test = split
     widths = [x.shape[1], *args.hidden, common.count_classes(y, y_test)]
-    args.out.mkdir(parents=True, exist_ok=True)
+    common.make_folder(args.out)
     print(f"{len(x)} samples to train on, {len(x_test)} held out, {widths[0]} features, {widths[-1]} classes")
 
     with fnn.use_backend(args.backend):
-        print(common.build(widths, args.dtype, args.seed).summary())
-        model, seconds = train(widths, args, split, verbose=1)
+        model = common.build(widths, args.dtype, args.seed)
+        print(model.summary())
+        try:
+            seconds = train(model, args, split, verbose=1)
+        except fnn.DivergenceError:
+            keep(plt, model, args.out)
+            raise
         result = model.evaluate(x_test, y_test)
         print(f"held out: loss {result['loss']:.4f}, accuracy {result['accuracy']:.2%}")
-        draw(plt, model, args.out / "learning_curve.png")
         save(model, args.out / "model.npz", x_test)
+        draw(plt, model, args.out / "learning_curve.png")
     compare(widths, model.history, seconds, args, split)
 
 
-def train(
-    widths: list[int], args: argparse.Namespace, split: common.Split, verbose: int
-) -> tuple[fnn.Sequential, float]:
-    """A trained model, and the seconds its training took."""
+def train(model: fnn.Sequential, args: argparse.Namespace, split: common.Split, verbose: int) -> float:
+    """Train the model and return the seconds it took."""
     x, y, x_test, y_test = split
     default_lr, optimizer = OPTIMIZERS[args.optimizer]
     settings = {"l2": args.l2, "batch_size": args.batch_size}
     # The first call of a process loads or compiles the kernels, which is not what is to be timed.
-    first = x[:1], y[:1]
-    common.build(widths, args.dtype, args.seed).fit(*first, epochs=1, validation_data=first, verbose=0, **settings)
-    model = common.build(widths, args.dtype, args.seed)
+    first, other = (x[:1], y[:1]), common.build([x.shape[1], 2, model.layers[-1].n_out], args.dtype, args.seed)
+    with contextlib.suppress(fnn.DivergenceError):
+        other.fit(*first, epochs=1, validation_data=first, verbose=0, **settings)
     start = time.perf_counter()
     model.fit(
         x,
@@ -78,7 +82,15 @@ def train(
         verbose=verbose,
         **settings,
     )
-    return model, time.perf_counter() - start
+    return time.perf_counter() - start
+
+
+def keep(plt: ModuleType, model: fnn.Sequential, folder: Path) -> None:
+    """What training that diverged leaves: the last finite weights, and the epochs before."""
+    model.save(folder / "model.npz")
+    print(f"model: {folder / 'model.npz'}, at its last finite weights")
+    if model.history:
+        draw(plt, model, folder / "learning_curve.png")
 
 
 def draw(plt: ModuleType, model: fnn.Sequential, path: Path) -> None:
@@ -112,7 +124,8 @@ def compare(
     """Train the same network on the other backend and compare the loss curves and the times."""
     other = TWIN[args.backend]
     with fnn.use_backend(other):
-        twin, twin_seconds = train(widths, args, split, verbose=0)
+        twin = common.build(widths, args.dtype, args.seed)
+        twin_seconds = train(twin, args, split, verbose=0)
     # Ctrl-C may have ended either run early.
     curves = np.array(list(zip(history["loss"], twin.history["loss"], strict=False)))
     difference = np.abs(curves[:, 0] - curves[:, 1]).max()

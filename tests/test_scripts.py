@@ -132,7 +132,7 @@ class TestTrain:
             (("--data", "huge.npz"), r"labels reach from 0 to 99, expected 0 to the number of classes - 1"),
             (("--data", "nan.npz"), r"X .*NaN"),
             (("--lr", "1e30", "--backend", "numpy"), r"diverged in epoch 0 at batch \d+"),
-            (("--out", "some.txt"), r"File exists"),
+            (("--out", "some.txt"), r"--out is some\.txt, which is a file, expected a folder"),
         ],
     )
     def test_errors_are_one_line(self, tmp_path, arguments, message):
@@ -150,6 +150,31 @@ class TestTrain:
         for name, (features, labels) in broken.items():
             np.savez(tmp_path / f"{name}.npz", X=features, y=labels)
         expect_one_line("train.py", arguments, message, tmp_path)
+
+    def test_divergence_keeps_the_model_and_the_epochs_before(self, tmp_path):
+        # An epoch is one step, in which the penalty alone multiplies every weight by 1 - 2 lr l2 = -1.1e7.
+        np.savez(tmp_path / "toy.npz", X=toy(10)[0], y=toy(10)[1])
+        settings = ("--optimizer", "sgd", "--lr", 10, "--l2", 550_000, "--batch-size", 8, "--hidden", "")
+        arguments = ("--data", "toy.npz", *settings, "--epochs", 30, "--backend", "numpy")
+        done = run("train.py", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert re.fullmatch(r"train\.py: error: training diverged in epoch [1-9]\d* at batch 0 .*\n", done.stderr)
+        assert "model: out/model.npz, at its last finite weights" in done.stdout.replace("\\", "/")
+        weights = fnn.load(tmp_path / "out" / "model.npz").parameters()
+        assert all(np.isfinite(w).all() for w in weights)
+        assert np.abs(weights[0]).max() > 1e6
+        assert png_size(tmp_path / "out" / "learning_curve.png") >= (1000, 500)
+
+    def test_divergence_in_the_first_epoch_keeps_the_model(self, tmp_path):
+        done = run("train.py", "--lr", "1e30", "--backend", "numpy", cwd=tmp_path)
+        assert "diverged in epoch 0 at" in done.stderr
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.npz"]
+
+    def test_the_model_is_saved_before_the_picture(self, tmp_path):
+        (tmp_path / "out" / "learning_curve.png").mkdir(parents=True)
+        arguments = ("--epochs", "1", "--backend", "numpy")
+        expect_one_line("train.py", arguments, r"learning_curve\.png", tmp_path)
+        assert fnn.load(tmp_path / "out" / "model.npz").predict(np.zeros((1, 64))).shape == (1,)
 
 
 def expect_one_line(script, arguments, message, cwd, path=()):
@@ -182,6 +207,7 @@ class TestOverfitting:
         [
             (("--samples", "1797"), r"--samples is 1797, but there are 1797 digits and some must be held out"),
             (("--wrong", "1.5"), r"argument --wrong: '1\.5' is not a number from 0 to 1"),
+            (("--out", __file__), r"--out is .*test_scripts\.py, which is a file, expected a folder"),
             (("--l2", "0,x"), r"argument --l2: 'x' is not a number >= 0"),
         ],
     )

@@ -89,7 +89,7 @@ def _parse(file: Path, delimiter: str, skip: int, width: int, column: int, dtype
     """
     widths = {"before": column, "after": width - column - 1}
     features = [name for name, count in widths.items() if count > 0]
-    fields = [(name, dtype, (widths[name],)) for name in features]
+    fields: list[tuple[str, DType, tuple[int, ...]]] = [(name, dtype, (widths[name],)) for name in features]
     fields.insert(column > 0, ("label", np.dtype(np.float64), ()))
     try:
         with warnings.catch_warnings():
