@@ -254,7 +254,12 @@ class LeakyReLU(Activation):
     _backward = staticmethod(ops.leaky_relu_backward)
 
     def __init__(self, slope: float = 0.01) -> None:
-        self.slope = number("slope", slope, least=0)
+        self._slope = number("slope", slope, least=0)
+
+    @property
+    def slope(self) -> float:
+        """The slope where x <= 0, fixed when the layer is made."""
+        return self._slope
 
     @property
     def _settings(self) -> tuple[float, ...]:

@@ -28,7 +28,8 @@ class Optimizer(ABC):
     Attributes
     ----------
     lr : float or callable
-        The learning rate, or a function of the epoch (from 0) that returns it.
+        The learning rate, or a function of the epoch (from 0) that returns it. Another one may be assigned at any time;
+        ``fit`` takes it from its next epoch on. All other settings are fixed when the optimizer is made.
     epoch : int
         The epochs made with the current model, counted by ``fit``; in a training loop of your own set it yourself if
         ``lr`` is a function.
@@ -36,17 +37,33 @@ class Optimizer(ABC):
         The updates made to the current model.
     """
 
-    n_slots: int
-    kind: int
-
     def __init__(self, lr: float | Callable[[int], float]) -> None:
-        self.lr = lr if callable(lr) else number("lr", lr, above=0)
+        self.lr = lr
         self.epoch = 0
         self.steps = 0
         self._owner: weakref.ref[Stack] | None = None
         self._slots: Array = np.zeros((0, 0))
         self._user_slots: list[Array] = []
         self._lock = threading.Lock()
+
+    @property
+    def lr(self) -> float | Callable[[int], float]:
+        """The learning rate, or a function of the epoch (from 0) that returns it."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float | Callable[[int], float]) -> None:
+        self._lr = lr if callable(lr) else number("lr", lr, above=0)
+
+    @property
+    @abstractmethod
+    def kind(self) -> int:
+        """The code of the update, as :mod:`fastnn.reference.epoch` has it."""
+
+    @property
+    @abstractmethod
+    def n_slots(self) -> int:
+        """How many numbers the update keeps for each parameter."""
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -70,11 +87,9 @@ class Optimizer(ABC):
         Raises
         ------
         ValueError, TypeError
-            If it is not a finite number > 0; a function may return 0 as well.
+            If a function returns anything but a finite number >= 0.
         """
-        if callable(self.lr):
-            return number(f"lr({epoch})", self.lr(epoch), least=0)
-        return number("lr", self.lr, above=0)
+        return number(f"lr({epoch})", self.lr(epoch), least=0) if callable(self.lr) else self.lr
 
     def step(self, model: "Sequential") -> None:
         """Update the parameters of ``model`` in place from the gradients of the last ``model.backward``.
@@ -171,12 +186,30 @@ class SGD(Optimizer):
         self, lr: float | Callable[[int], float] = 0.01, momentum: float = 0.0, nesterov: bool = False
     ) -> None:
         super().__init__(lr)
-        self.momentum = number("momentum", momentum, least=0, below=1)
-        self.nesterov = flag("nesterov", nesterov)
+        self._momentum = number("momentum", momentum, least=0, below=1)
+        self._nesterov = flag("nesterov", nesterov)
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=True needs a momentum > 0, such as momentum=0.9")
-        self.kind = 2 if self.nesterov else int(self.momentum > 0)
-        self.n_slots = int(self.momentum > 0)
+
+    @property
+    def momentum(self) -> float:
+        """The share of the last step that the next one keeps."""
+        return self._momentum
+
+    @property
+    def nesterov(self) -> bool:
+        """Whether the momentum is Nesterov's."""
+        return self._nesterov
+
+    @property
+    def kind(self) -> int:
+        """0 without momentum, 1 with it, 2 in Nesterov's form."""
+        return 2 if self.nesterov else int(self.momentum > 0)
+
+    @property
+    def n_slots(self) -> int:
+        """1 with momentum, else 0."""
+        return int(self.momentum > 0)
 
     def check(self, dtype: DType) -> None:
         """Accept every dtype."""
@@ -220,9 +253,6 @@ class Adam(Optimizer):
     Source: D. P. Kingma and J. Ba, Adam: a method for stochastic optimization, ICLR 2015.
     """
 
-    kind = 3
-    n_slots = 2
-
     def __init__(
         self,
         lr: float | Callable[[int], float] = 0.001,
@@ -231,9 +261,34 @@ class Adam(Optimizer):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(lr)
-        self.beta1 = number("beta1", beta1, least=0, below=1)
-        self.beta2 = number("beta2", beta2, least=0, below=1)
-        self.eps = number("eps", eps, above=0)
+        self._beta1 = number("beta1", beta1, least=0, below=1)
+        self._beta2 = number("beta2", beta2, least=0, below=1)
+        self._eps = number("eps", eps, above=0)
+
+    @property
+    def beta1(self) -> float:
+        """The decay of the mean of gradients."""
+        return self._beta1
+
+    @property
+    def beta2(self) -> float:
+        """The decay of the mean of squared gradients."""
+        return self._beta2
+
+    @property
+    def eps(self) -> float:
+        """What is added to the root of the second mean."""
+        return self._eps
+
+    @property
+    def kind(self) -> int:
+        """Always 3."""
+        return 3
+
+    @property
+    def n_slots(self) -> int:
+        """Always 2: the two means."""
+        return 2
 
     def check(self, dtype: DType) -> None:
         """Raise ValueError where eps vanishes in ``dtype``, so that zero gradients would be divided by zero."""
@@ -250,7 +305,12 @@ class Adam(Optimizer):
         return f"Adam(lr={self.lr!r}, beta1={self.beta1:g}, beta2={self.beta2:g}, eps={self.eps:g})"
 
 
-BY_NAME: dict[str, Callable[[], Optimizer]] = {"sgd": SGD, "adam": Adam}
+BY_NAME: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+
+
+def is_built_in(optimizer: Optimizer) -> bool:
+    """Return whether the compiled epoch makes the updates of ``optimizer``; those of a user's subclass it cannot."""
+    return type(optimizer) in BY_NAME.values()
 
 
 def resolve(optimizer: Any) -> Optimizer:

@@ -102,6 +102,22 @@ def test_subclasses_run_their_own_code(data):
     assert set(model.evaluate(*data)) == {"loss", "accuracy"}
 
 
+@pytest.mark.parametrize("base", [fnn.SGD, fnn.Adam])
+def test_an_optimizer_of_ones_own_makes_its_own_updates(base, data):
+    class Signs(base):
+        def update(self, stack, lr, t):
+            stack.params -= lr * np.sign(stack.gradient)
+
+    models = network(), network()
+    models[0].fit(*data, optimizer=Signs(lr=0.01), batch_size=50, shuffle=False, epochs=1, verbose=0)
+    scores = models[1].forward(data[0], training=True)
+    models[1].backward(fnn.cross_entropy_backward(scores, data[1]))
+    for layer in models[1].layers[::2]:
+        for p, g in zip(layer.parameters(), layer.gradients(), strict=True):
+            p -= 0.01 * np.sign(g)
+    assert_same_weights(*models)
+
+
 @pytest.mark.parametrize(
     ("method", "result", "error", "message"),
     [

@@ -88,6 +88,13 @@ def test_weight_and_bias_are_what_the_model_uses(backend):
     np.testing.assert_array_equal(model.parameters()[0], [[3], [2]])
 
 
+def test_the_slope_is_fixed():
+    layer = fnn.LeakyReLU(0.5)
+    with pytest.raises(AttributeError, match="slope"):
+        layer.slope = 0.1
+    assert layer.slope == 0.5
+
+
 def test_assignment_is_checked():
     layer, plain = fnn.Linear(2, 1, init="zeros"), fnn.Linear(1, 1, bias=False)
     fnn.Sequential(layer, plain)

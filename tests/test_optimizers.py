@@ -150,6 +150,33 @@ class TestSteps:
 
 
 @pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        (fnn.SGD(momentum=0.5), "momentum"),
+        (fnn.SGD(momentum=0.5), "nesterov"),
+        (fnn.SGD(), "kind"),
+        (fnn.SGD(), "n_slots"),
+        *[(fnn.Adam(), name) for name in ("beta1", "beta2", "eps", "kind", "n_slots")],
+    ],
+)
+def test_settings_are_fixed(optimizer, name):
+    before = getattr(optimizer, name)
+    with pytest.raises(AttributeError, match=name):
+        setattr(optimizer, name, 0.9)
+    assert getattr(optimizer, name) == before
+
+
+def test_another_learning_rate_is_checked():
+    optimizer = fnn.SGD(lr=0.1)
+    for lr, error in [(0, ValueError), (np.nan, ValueError), ("fast", TypeError)]:
+        with pytest.raises(error, match=r"lr is .*, expected a finite number > 0"):
+            optimizer.lr = lr
+    assert optimizer.lr == 0.1
+    optimizer.lr = lambda epoch: 0.05
+    assert step(parabola(), optimizer) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
     ("build", "error", "message"),
     [
         (lambda: fnn.SGD(lr=0), ValueError, "lr is 0, expected a finite number > 0"),
