@@ -7,16 +7,20 @@ class DivergenceError(ArithmeticError):
     Attributes
     ----------
     epoch, batch : int
-        Where it happened, both counted from 0; ``model.history`` holds the epochs before it.
+        Where it happened, both counted from 0 within the fit, as indices are; the message counts from 1, as the lines
+        that ``fit`` prints. ``model.history`` holds the epochs before it.
+    epochs : int
+        How many epochs were asked for.
     """
 
-    def __init__(self, epoch: int, batch: int) -> None:
-        super().__init__(epoch, batch)
+    def __init__(self, epoch: int, batch: int, epochs: int) -> None:
+        super().__init__(epoch, batch, epochs)
         self.epoch = epoch
         self.batch = batch
+        self.epochs = epochs
 
     def __str__(self) -> str:
         return (
-            f"training diverged in epoch {self.epoch} at batch {self.batch} (both counted from 0), and the model keeps "
-            "the last finite weights: use a smaller lr, or scale X to about zero mean and unit variance"
+            f"training diverged in epoch {self.epoch + 1} of {self.epochs}, at its batch {self.batch + 1}, and the model "
+            "keeps the last finite weights: use a smaller lr, or scale X to about zero mean and unit variance"
         )

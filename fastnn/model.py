@@ -162,10 +162,13 @@ class Sequential:
         X : array_like (m, n_in)
             Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied.
         y : array_like (m,) or (m, n_out)
-            Integer labels or targets whose rows sum to 1 for cross-entropy; values for the squared error.
+            Integer labels or targets whose rows sum to 1 for cross-entropy; values for the squared error. Labels are
+            held as int64 and targets in the model's dtype: another dtype costs a copy.
         loss : {"cross_entropy", "squared_error"} or an object with forward and backward methods
         optimizer : {"sgd", "adam"}, SGD or Adam
-            An object keeps its state, so fitting the same model again with it continues.
+            An object keeps its state, so fitting the same model again with it continues. A function as learning rate
+            is called before each epoch, for the first one before anything changes. A subclass of your own makes its
+            own updates, layer by layer.
         l2 : float
             The factor λ >= 0 of the sum of all squared weights of linear layers; biases are not penalised.
         epochs, batch_size : int
@@ -189,7 +192,8 @@ class Sequential:
         ------
         ValueError, TypeError
             If an argument is not as described, or the optimizer is busy training another model; the model is then
-            unchanged.
+            unchanged. If a learning rate turns out wrong before a later epoch; the model and its history are then those
+            of the epochs before.
         DivergenceError
             If a loss or a parameter is no longer finite; the model keeps the last finite weights.
 

@@ -1,7 +1,7 @@
 """Training: what ``fit`` was asked for, checked, and the loop over its epochs.
 
-A network of built-in layers under a built-in loss trains in one compiled call an epoch, any other layer by layer; both
-are a function of the order of the samples, the learning rate and the updates made before.
+A network of built-in layers under a built-in loss and optimizer trains in one compiled call an epoch, any other layer by
+layer; both are a function of the order of the samples, the learning rate and the updates made before.
 """
 
 import math
@@ -26,6 +26,8 @@ from .validation import Array, features, flag, is_surely_finite, number, positiv
 
 Epoch = Callable[[Array, float, int], tuple[float, int]]
 
+_CHUNK = 1 << 16
+
 
 @dataclass
 class Plan:
@@ -36,7 +38,8 @@ class Plan:
     sample_weight: Array | None
     loss: Any
     optimizer: Optimizer
-    rates: list[float]
+    lr: float
+    epochs: int
     l2: float
     batch_size: int
     shuffle: bool
@@ -67,7 +70,7 @@ def prepare(
         raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
     optimizer.check(stack.dtype)
     first = optimizer.epoch if optimizer.belongs_to(stack) else 0
-    rates = [optimizer.rate(epoch) for epoch in range(first, first + epochs)]
+    lr = optimizer.rate(first)
     stack.user_parameters()
     x = features(x, stack.n_in, stack.dtype)
     m, k = len(x), stack.output_width(x)
@@ -83,7 +86,8 @@ def prepare(
         sample_weight=sample_weights(sample_weight, m, stack.dtype),
         loss=loss,
         optimizer=optimizer,
-        rates=rates,
+        lr=lr,
+        epochs=epochs,
         l2=l2,
         batch_size=min(batch_size, m),
         shuffle=shuffle,
@@ -94,27 +98,28 @@ def prepare(
 
 def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) -> None:
     """Train through the epochs of ``plan`` and record them in ``history``."""
-    optimizer, samples, epochs = plan.optimizer, len(plan.x), len(plan.rates)
+    optimizer, samples, epochs = plan.optimizer, len(plan.x), plan.epochs
     optimizer.bind(stack)
-    compiled = stack.network is not None and losses.is_built_in(plan.loss)
+    compiled = stack.network is not None and losses.is_built_in(plan.loss) and optimizers.is_built_in(optimizer)
     train = _compiled_epoch(stack, plan) if compiled else _layerwise_epoch(stack, plan)
     state = _State([stack.params, *optimizer.state(), *stack.user_parameters()])
     order = np.arange(samples, dtype=np.int64)
     # A number that overflows is reported as divergence, with its place, and not as a warning as well.
     with Interrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
-        for epoch, lr in enumerate(plan.rates):
+        for epoch in range(epochs):
+            lr = optimizer.rate(optimizer.epoch) if epoch else plan.lr
             started = time.perf_counter()
             state.keep()
             try:
                 if plan.shuffle:
-                    order = rng.permutation(samples).astype(np.int64, copy=False)
+                    _shuffle(order, rng)
                 loss, failed = train(order, lr, optimizer.steps)
             except BaseException:
                 state.restore()
                 raise
             if failed >= 0 or not state.is_finite():
                 state.restore()
-                raise DivergenceError(epoch, _replay(train, state, plan, order, lr))
+                raise DivergenceError(epoch, _replay(train, state, plan, order, lr), epochs)
             seconds = time.perf_counter() - started
             optimizer.steps += -(-samples // plan.batch_size)
             optimizer.epoch += 1
@@ -181,6 +186,14 @@ def _layerwise_epoch(stack: Stack, plan: Plan) -> Epoch:
         return (total / weights if weights else 0.0), -1
 
     return train
+
+
+def _shuffle(order: Array, rng: np.random.Generator) -> None:
+    """Write ``rng.permutation(len(order))`` into ``order``, without an array beside it."""
+    for start in range(0, len(order), _CHUNK):
+        part = order[start : start + _CHUNK]
+        part[...] = np.arange(start, start + len(part))
+    rng.shuffle(order)
 
 
 def _replay(train: Epoch, state: "_State", plan: Plan, order: Array, lr: float) -> int:

@@ -240,6 +240,20 @@ class TestMemory:
         assert peak < X.nbytes / 2
 
 
+    def test_one_order_at_a_time(self):
+        X, y = np.zeros((200_000, 1), np.float32), np.zeros((200_000, 1), np.float32)
+        model = fnn.Sequential(fnn.Linear(1, 1))
+        settings = {"loss": "squared_error", "epochs": 3, "batch_size": 1000, "verbose": 0}
+        model.fit(X[:2000], y[:2000], **settings)
+        tracemalloc.start()
+        try:
+            model.fit(X, y, **settings)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 1.8 * 8 * len(X)
+
+
 class TestOutput:
     def test_a_line_an_epoch(self, data, capsys, backend):
         history = network().fit(*data, epochs=11, validation_data=data)

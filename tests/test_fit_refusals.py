@@ -24,7 +24,7 @@ BAD_SETTINGS = [
     ),
     ({"optimizer": "rmsprop"}, ValueError, "optimizer is 'rmsprop', expected 'sgd', 'adam' or an object such as"),
     ({"optimizer": None}, TypeError, "optimizer is None, expected 'sgd', 'adam' or an object such as"),
-    ({"optimizer": fnn.SGD(lr=lambda e: -0.1 * e)}, ValueError, r"lr\(1\) is -0.1, expected a finite number >= 0"),
+    ({"optimizer": fnn.SGD(lr=lambda e: -0.1)}, ValueError, r"lr\(0\) is -0.1, expected a finite number >= 0"),
     ({"optimizer": fnn.SGD(lr=lambda e: np.nan)}, ValueError, r"lr\(0\) is nan, expected a finite number >= 0"),
     ({"optimizer": fnn.Adam(eps=1e-60)}, ValueError, "eps is 1e-60, which vanishes in float32"),
     ({"l2": -1e-4}, ValueError, "l2 is -0.0001, expected a finite number >= 0"),
@@ -109,6 +109,26 @@ class TestRefused:
         assert (optimizer.epoch, optimizer.steps) == (2, 2)
         assert optimizer.belongs_to(first._stack)
 
+    @pytest.mark.parametrize("layer", [fnn.ReLU, UserReLU])
+    def test_a_later_learning_rate_stops_before_its_epoch(self, layer):
+        rates = [0.1, 0.05, -1]
+        models = network(layer=layer()), network(layer=layer())
+        optimizer = fnn.SGD(lr=rates.__getitem__)
+        with pytest.raises(ValueError, match=r"lr\(2\) is -1, expected a finite number >= 0"):
+            models[0].fit(X, Y, optimizer=optimizer, epochs=10**9, verbose=0)
+        history = models[1].fit(X, Y, optimizer=fnn.SGD(lr=rates.__getitem__), epochs=2, verbose=0)
+        assert models[0].history == history
+        assert state(models[0]) == state(models[1])
+        assert (optimizer.epoch, optimizer.steps) == (2, 2)
+
+    def test_a_learning_rate_is_asked_for_once_an_epoch(self):
+        asked = []
+        optimizer = fnn.SGD(lr=lambda epoch: asked.append(epoch) or 0.1)
+        model = network()
+        for _ in range(2):
+            model.fit(X, Y, optimizer=optimizer, epochs=2, verbose=0)
+        assert asked == [0, 1, 2, 3]
+
     def test_loss_of_a_model(self):
         model = network()
         with pytest.raises(ValueError, match="loss is 'hinge', expected"):
@@ -152,7 +172,7 @@ class TestDivergence:
         X, y = np.arange(1.0, 7)[:, None], np.zeros(6)
         expected = copy.deepcopy(model)
         self.fit(expected, X, y, which, optimizer=fnn.SGD(1e-3, 0.5), batch_size=2, epochs=2)
-        with pytest.raises(fnn.DivergenceError, match=r"diverged in epoch 2 at batch 0 .* use a smaller lr") as caught:
+        with pytest.raises(fnn.DivergenceError, match=r"diverged in epoch 3 of 9, at its batch 1, .* use a smaller lr") as caught:
             self.fit(model, X, y, which, optimizer=optimizer, batch_size=2, epochs=9)
         assert (caught.value.epoch, caught.value.batch) == (2, 0)
         assert model.layers[0].weight == expected.layers[0].weight
@@ -185,9 +205,9 @@ class TestDivergence:
         assert model.layers[0].weight.item() == pytest.approx(0.8**3)
 
     def test_error_survives_pickling(self):
-        error = pickle.loads(pickle.dumps(fnn.DivergenceError(3, 17)))
-        assert (error.epoch, error.batch) == (3, 17)
-        assert str(error).startswith("training diverged in epoch 3 at batch 17 (both counted from 0)")
+        error = pickle.loads(pickle.dumps(fnn.DivergenceError(3, 17, 20)))
+        assert (error.epoch, error.batch, error.epochs) == (3, 17, 20)
+        assert str(error).startswith("training diverged in epoch 4 of 20, at its batch 18, and the model")
 
 
 class Press(UserCrossEntropy):
