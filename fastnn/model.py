@@ -306,6 +306,8 @@ class Sequential:
         ------
         TypeError
             If a layer is not built in: only its own code could build it again.
+        ValueError
+            If a weight is NaN or infinite, which :func:`fastnn.load` would not take.
         OSError
             If the file cannot be written.
         """
@@ -332,7 +334,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Raises
     ------
     ValueError
-        If the file is cut off, is no saved model, has a newer format, does not fit together or holds pickled data.
+        If the file is damaged or cut off, is no saved model, has a newer format, does not fit together or holds pickled data.
     OSError
         If it cannot be read.
     """

@@ -1,21 +1,22 @@
 """Models as .npz files: a header in JSON, and the arrays of each linear layer. No pickle."""
 
+import io
 import json
 import os
-import zipfile
-import zlib
+import uuid
 from typing import Any
 
 import numpy as np
 
 from . import layers, losses
 from .stack import Stack, check_layers
-from .validation import float_dtype
+from .validation import finite, float_dtype
 
 FORMAT = 1
 _ACTIVATIONS = {c.__name__: c for c in (layers.Identity, layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.Sigmoid)}
 _CLASSES: dict[str, type] = {"Linear": layers.Linear, **_ACTIVATIONS}
 _KIND = "fastnn model"
+_MAGIC = b"PK\x03\x04"
 
 
 def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
@@ -32,17 +33,22 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
         arrays[f"{i}.weight"] = stack.layers[i].weight
         if stack.layers[i].has_bias:
             arrays[f"{i}.bias"] = stack.layers[i].bias
+    for name in list(arrays)[1:]:
+        finite(name, arrays[name], stack.dtype)
     target = os.path.realpath(path)
-    temporary = f"{target}.{os.getpid()}.tmp"
+    temporary = os.path.join(os.path.dirname(target), f".{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        # Unlike a file of tempfile's, this one has the permissions that the user's umask gives.
+        with open(temporary, "xb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(temporary):
             os.remove(temporary)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
         raise
 
 
@@ -63,27 +69,27 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, str | None]:
         return built, float_dtype(header["dtype"]).name, header["loss"]
     except KeyError as error:
         raise ValueError(f"{path} is not a valid model: {error} is missing") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
         raise ValueError(f"{path} is not a valid model: {error}") from None
 
 
 def _contents(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
+    with open(path, "rb") as file:
+        content = file.read(len(_MAGIC))
+        if content != _MAGIC:
+            raise ValueError(f"{path} is not a saved fastnn model: it is no .npz file")
+        content += file.read()
     try:
-        with open(path, "rb") as file:
-            if file.read(4) != b"PK\x03\x04":
-                raise ValueError(f"{path} is not a saved fastnn model: it is no .npz file")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ValueError(f"{path} is damaged or was cut off: {error}") from None
-    except ValueError as error:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    # The file is read, so whatever is raised now is about its bytes: zipfile, zlib and NumPy know a dozen types of it.
+    except Exception as error:
         if "allow_pickle" in str(error):
             raise ValueError(f"{path} holds pickled data, which could run code and is never loaded") from None
-        raise
+        raise ValueError(f"{path} is damaged or was cut off: {error}") from None
     try:
         return json.loads(str(arrays.pop("header"))), arrays
-    except (KeyError, json.JSONDecodeError):
+    except (KeyError, ValueError, RecursionError):
         raise ValueError(f"{path} is not a saved fastnn model: it has no header") from None
 
 

@@ -3,7 +3,10 @@
 import json
 import os
 import pickle
+import re
 import stat
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -67,6 +70,47 @@ def test_a_failed_save_leaves_the_earlier_file_and_nothing_else(path, monkeypatc
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_saves_at_once_do_not_meet(tmp_path, monkeypatch):
+    sources = []
+
+    def replace(source, target):
+        sources.append(source)
+        if len(sources) == 1:
+            network("float64").save(tmp_path / "m.npz")
+        rename(source, target)
+
+    rename = os.replace
+    monkeypatch.setattr("os.replace", replace)
+    network("float32").save(tmp_path / "m.npz")
+    assert len(set(sources)) == 2
+    assert fnn.load(tmp_path / "m.npz").dtype == "float32"
+    assert os.listdir(tmp_path) == ["m.npz"]
+
+
+def test_a_failed_save_names_the_path_that_was_given(tmp_path):
+    given = tmp_path / "none" / "m.npz"
+    with pytest.raises(FileNotFoundError, match=re.escape(repr(str(given)))) as caught:
+        network().save(given)
+    assert caught.value.filename == str(given)
+    with pytest.raises(IsADirectoryError, match=re.escape(repr(str(tmp_path)))):
+        network().save(tmp_path)
+
+
+def test_a_name_as_long_as_any(tmp_path):
+    network().save(tmp_path / ("m" * 255))
+    assert fnn.load(tmp_path / ("m" * 255)).dtype == "float32"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_could_not_be_loaded_are_not_saved(path, value):
+    before, model = path.read_bytes(), network()
+    model.layers[2].weight[0, 0] = value
+    with pytest.raises(ValueError, match=r"2.weight holds NaN or infinite values"):
+        model.save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
 def test_permissions_are_those_of_any_new_file(path):
     other = path.parent / "other"
     other.touch()
@@ -118,6 +162,50 @@ def test_every_flipped_byte_is_found_or_harmless(path, rng):
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("File is encrypted, password required"),
+        NotImplementedError("compression type 99"),
+        RecursionError("maximum recursion depth exceeded"),
+        OverflowError("too large to convert"),
+        MemoryError("Unable to allocate 8 EiB"),
+        zlib.error("incorrect data check"),
+        OSError("Invalid data stream"),
+        ValueError("cannot reshape array"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_damaged_bytes_raise(path, error, monkeypatch):
+    def fails(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("numpy.load", fails)
+    with pytest.raises(ValueError, match=f"model.npz is damaged or was cut off: {error}$"):
+        fnn.load(path)
+
+
+def test_every_bit_of_the_directory(path):
+    content = path.read_bytes()
+    start = content.index(b"PK\x01\x02")
+    for at in range(start, start + 46):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[at] ^= 1 << bit
+            path.write_bytes(damaged)
+            try:
+                fnn.load(path)
+            except ValueError as error:
+                assert str(path) in str(error)
+
+
+def test_an_array_larger_than_any_memory(path):
+    with zipfile.ZipFile(path, "w") as archive, archive.open("header.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (2**58,)})
+    with pytest.raises(ValueError, match="model.npz is damaged or was cut off"):
+        fnn.load(path)
+
+
 def test_pickled_data(path):
     np.savez(path, header=np.array([{"a": 1}], object))
     with pytest.raises(ValueError, match=r"model.npz holds pickled data, which could run code and is never loaded"):
@@ -157,6 +245,11 @@ def change(path, edit):
             lambda h, a: h["layers"][0].update(n_in=5),
             r"is not a valid model: init has shape \(4, 6\), expected \(5, 6\)",
         ),
+        (
+            lambda h, a: h["layers"][0].update(n_in=10**30),
+            r"is not a valid model: n_in is more than 2\*\*63 - 1, expected a positive integer",
+        ),
+        (lambda h, a: h["layers"][1].update(slope=10**400), "is not a valid model: slope is inf, expected a finite"),
         (lambda h, a: h["layers"].pop(0), "is not a valid model: '1.weight' is missing"),
         (lambda h, a: a.pop("5.bias"), "is not a valid model: '5.bias' is missing"),
         (
@@ -173,7 +266,16 @@ def test_wrong_content(path, edit, message):
         fnn.load(path)
 
 
-@pytest.mark.parametrize("arrays", [{"x": np.zeros(3)}, {"header": np.array("not json")}, {"header": np.array("3")}])
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"x": np.zeros(3)},
+        {"header": np.array("not json")},
+        {"header": np.array("3")},
+        {"header": np.array("[" * 200_000)},
+    ],
+    ids=["no header", "no json", "a number", "nested too deeply"],
+)
 def test_npz_of_something_else(path, arrays):
     np.savez(path, **arrays)
     with pytest.raises(ValueError, match=r"model.npz is not a saved fastnn model: (it has no|its) header"):
