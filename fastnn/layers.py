@@ -16,6 +16,9 @@ from .initializers import BY_NAME
 from .validation import Array, DType, finite, number, positive_int, real_array
 
 
+_MOST_WEIGHTS = 1 << 58
+
+
 class Layer(ABC):
     """What a layer is: a forward pass and its gradient.
 
@@ -107,6 +110,8 @@ class Linear(_BuiltIn):
     ) -> None:
         self.n_in = positive_int("n_in", n_in)
         self.n_out = positive_int("n_out", n_out)
+        if self.n_in * self.n_out > _MOST_WEIGHTS:
+            raise ValueError(f"n_in is {n_in} and n_out is {n_out}: no memory holds that many weights")
         self.has_bias = bias is not False
         self._init = init if callable(init) else _initial_weight(init, self.n_in, self.n_out)
         self._initial_bias = None if isinstance(bias, bool) else _checked("bias", bias, (self.n_out,))

@@ -18,6 +18,7 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 UINT8 = np.dtype(np.uint8)
 LARGEST = {FLOAT32: float(np.finfo(np.float32).max), FLOAT64: float(np.finfo(np.float64).max)}
 TARGET_SUM_TOLERANCE = 1e-4
+_LARGEST_INT = (1 << 63) - 1
 _CHUNK = 1 << 18
 _SMALL = 1 << 12
 _SAFE_SUM_OF_SQUARES = 1e36
@@ -33,6 +34,8 @@ def positive_int(name: str, value: Any) -> int:
         raise TypeError(f"{name} is {value!r}, expected a positive integer") from None
     if number < 1:
         raise ValueError(f"{name} is {number}, expected a positive integer")
+    if number > _LARGEST_INT:
+        raise ValueError(f"{name} is more than 2**63 - 1, expected a positive integer that an array can have as a length")
     return number
 
 
@@ -46,6 +49,8 @@ def number(
         raise TypeError(f"{name} is {value!r}, expected {expected}")
     try:
         result = float(value)
+    except OverflowError:
+        result = math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name} is {value!r}, expected {expected}") from None
     wrong = (

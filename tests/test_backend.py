@@ -85,6 +85,13 @@ def test_number_of_threads_is_checked(n, error):
         fnn.set_num_threads(n)
 
 
+def test_too_many_threads():
+    before = fnn.get_num_threads()
+    with pytest.raises(ValueError, match="n is 1025, expected at most 1024 threads"):
+        fnn.set_num_threads(1025)
+    assert fnn.get_num_threads() == before
+
+
 def test_number_of_threads_round_trips():
     before = fnn.get_num_threads()
     fnn.set_num_threads(1)

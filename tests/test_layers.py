@@ -48,6 +48,8 @@ class TestInitialWeights:
     [
         (lambda: fnn.Linear(0, 2), ValueError, "n_in is 0, expected a positive integer"),
         (lambda: fnn.Linear(2, -1), ValueError, "n_out is -1, expected a positive integer"),
+        (lambda: fnn.Linear(10**20, 3), ValueError, r"n_in is more than 2\*\*63 - 1, expected a positive integer"),
+        (lambda: fnn.Linear(2**30, 2**30), ValueError, "n_in is 1073741824 and n_out is .*: no memory holds that many"),
         (lambda: fnn.Linear(2.0, 1), TypeError, "n_in is 2.0, expected a positive integer"),
         (lambda: fnn.Linear(True, 1), TypeError, "n_in is True, expected a positive integer"),
         (

@@ -180,6 +180,8 @@ def test_another_learning_rate_is_checked():
     ("build", "error", "message"),
     [
         (lambda: fnn.SGD(lr=0), ValueError, "lr is 0, expected a finite number > 0"),
+        (lambda: fnn.SGD(lr=10**400), ValueError, "lr is inf, expected a finite number > 0"),
+        (lambda: fnn.SGD(lr=-(10**400)), ValueError, "lr is -inf, expected a finite number > 0"),
         (lambda: fnn.SGD(lr=-0.1), ValueError, "lr is -0.1, expected a finite number > 0"),
         (lambda: fnn.Adam(lr=np.inf), ValueError, "lr is inf, expected a finite number > 0"),
         (lambda: fnn.SGD(lr="fast"), TypeError, "lr is 'fast', expected a finite number > 0"),
