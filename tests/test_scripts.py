@@ -1,7 +1,9 @@
 """The scripts as a user runs them: in a process of their own."""
 
+import math
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -213,3 +215,59 @@ class TestOverfitting:
     )
     def test_errors_are_one_line(self, tmp_path, arguments, message):
         expect_one_line("overfitting.py", arguments, message, tmp_path)
+
+
+def table_rows(text):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "][2:]
+
+
+class TestMnist:
+    def test_the_errors_are_those_of_the_settings(self, tmp_path):
+        folder = write_idx(tmp_path / "idx")
+        rows = table_rows(succeed("mnist.py", folder, "--seeds", 2, cwd=tmp_path))
+        assert [row[:2] for row in rows] == [
+            ["9-2", "10 epochs, batch 128, lr 0.1"],
+            ["9-128-2", "20 epochs, batch 64, lr 0.05, λ 1e-5"],
+            ["9-500-300-2", "20 epochs, batch 64, lr 0.05, λ 2e-5"],
+        ]
+        (x, y), _ = fnn.datasets.load_idx(folder)
+        errors = []
+        for seed in range(2):
+            model = fnn.Sequential(fnn.Linear(9, 2), seed=seed)
+            optimizer = fnn.SGD(lambda e: 0.1 * 0.5 * (1 + math.cos(math.pi * e / 10)) + 1e-5, 0.9, nesterov=True)
+            model.fit(x, y, optimizer=optimizer, epochs=10, batch_size=128, verbose=0)
+            errors.append(100 * np.mean(model.predict(x) != y))
+        assert [f"{error:.2f}%" for error in errors] == rows[0][3].split(", ")
+        for _, _, mean, each, seconds in rows:
+            values = [float(value.rstrip("%")) for value in each.split(", ")]
+            assert float(mean.rstrip("%")) == pytest.approx(np.mean(values), abs=0.011)
+            assert float(seconds) >= 0
+
+    def test_quick_is_one_seed_and_one_epoch(self, tmp_path):
+        rows = table_rows(succeed("mnist.py", write_idx(tmp_path / "idx"), "--quick", cwd=tmp_path))
+        assert [row[1].split(",")[0] for row in rows] == ["1 epoch"] * 3
+        assert all(row[2] == row[3] for row in rows)
+
+    def test_readme(self, tmp_path):
+        shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+        readme = tmp_path / "README.md"
+        readme.write_text("before\n<!-- mnist:begin -->\nold\n<!-- mnist:end -->\nafter\n")
+        folder = write_idx(tmp_path / "idx")
+        succeed(tmp_path / "scripts" / "mnist.py", folder, "--seeds", 1, "--readme", cwd=tmp_path)
+        text = readme.read_text(encoding="utf-8")
+        assert re.fullmatch(
+            r"before\n<!-- mnist:begin -->\nMeasured on .*\| 9-2 \|.*\n<!-- mnist:end -->\nafter\n", text, re.S
+        )
+        assert "old" not in text
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ((".",), r"holds none of train-images-idx3-ubyte, "),
+            ((), r"the following arguments are required: FOLDER"),
+            ((".", "--seeds", "0"), r"argument --seeds: '0' is not a whole number >= 1"),
+            ((".", "--quick", "--readme"), r"argument --readme: not allowed with argument --quick"),
+        ],
+    )
+    def test_errors_are_one_line(self, tmp_path, arguments, message):
+        expect_one_line("mnist.py", arguments, message, tmp_path)

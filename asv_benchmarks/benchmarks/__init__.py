@@ -2,5 +2,7 @@
 
 import os
 
-for name in ("MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+LIBRARIES = ("FASTNN", "MKL", "NUMBA", "OMP", "OPENBLAS")
+
+for library in LIBRARIES:
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
