@@ -61,3 +61,18 @@ def test_every_formula_has_its_function():
         module = __import__(f"fastnn.reference.{file}", fromlist=[file])
         for function in re.findall(r"`(\w+)`", functions):
             assert getattr(module, function).__module__ == module.__name__
+
+
+def test_every_file_has_its_place():
+    section = README.split("## How it is built")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([\w/]+)`", "".join(re.findall(r"^\| (.*?) \|", section, re.M))))
+    fastnn = Path(fnn.__file__).parent
+    small = {"errors", "history", "interrupts", "gradient_check", "warmup", "_warmup", "__init__"}
+    files = {path.stem for folder in (fastnn, fastnn / "kernels") for path in folder.glob("*.py")} - small
+    folders = {f"{path.parent.name}/" for path in fastnn.glob("*/__init__.py")}
+    assert named == files | folders
+
+
+def test_the_measured_tables_have_their_markers():
+    for name in ("mnist", "bench_kernels"):
+        assert re.search(rf"^<!-- {name}:begin -->\n(.*\n)*?<!-- {name}:end -->$", README, re.M)
