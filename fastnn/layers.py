@@ -15,7 +15,6 @@ from . import ops
 from .initializers import BY_NAME
 from .validation import Array, DType, finite, number, positive_int, real_array
 
-
 _MOST_WEIGHTS = 1 << 58
 
 
@@ -88,7 +87,7 @@ class Linear(_BuiltIn):
     ValueError
         If a width is not positive, the initialiser is unknown, or an array does not fit or is not finite.
     TypeError
-        If a width is not an integer, or an array does not hold real numbers.
+        If a width is not an integer, an array does not hold real numbers, or ``bias`` is neither a bool nor an array.
     """
 
     n_in: int
@@ -112,9 +111,11 @@ class Linear(_BuiltIn):
         self.n_out = positive_int("n_out", n_out)
         if self.n_in * self.n_out > _MOST_WEIGHTS:
             raise ValueError(f"n_in is {n_in} and n_out is {n_out}: no memory holds that many weights")
-        self.has_bias = bias is not False
+        if bias is None or isinstance(bias, (str, bytes)) or (np.ndim(bias) == 0 and not _is_flag(bias)):
+            raise TypeError(f"bias is {bias!r}, expected True, False or an array of shape ({self.n_out},)")
+        self.has_bias = not _is_flag(bias) or bool(bias)
         self._init = init if callable(init) else _initial_weight(init, self.n_in, self.n_out)
-        self._initial_bias = None if isinstance(bias, bool) else _checked("bias", bias, (self.n_out,))
+        self._initial_bias = None if _is_flag(bias) else _checked("bias", bias, (self.n_out,))
 
     @property
     def weight(self) -> Array:
@@ -283,6 +284,10 @@ class Sigmoid(Activation):
 
     _forward = staticmethod(ops.sigmoid)
     _backward = staticmethod(ops.sigmoid_backward)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
 
 
 def _initial_weight(init: Any, n_in: int, n_out: int) -> Any:

@@ -35,7 +35,7 @@ def positive_int(name: str, value: Any) -> int:
     if number < 1:
         raise ValueError(f"{name} is {number}, expected a positive integer")
     if number > _LARGEST_INT:
-        raise ValueError(f"{name} is more than 2**63 - 1, expected a positive integer that an array can have as a length")
+        raise ValueError(f"{name} is more than 2**63 - 1, expected a positive integer below 2**63")
     return number
 
 
@@ -93,15 +93,26 @@ def float_dtype(dtype: Any) -> DType:
 
 def any_array(name: str, value: ArrayLike) -> Array:
     """Return ``value`` as an array of anything, without a copy where it is one."""
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} is a masked array with masked values: choose what they are with {name}.filled(value), or leave "
+            f"them out with {name}.compressed()"
+        )
     try:
         return np.asarray(value)
-    except ValueError:
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
         raise ValueError(f"{name} is ragged: its rows differ in length") from None
 
 
 def real_array(name: str, value: ArrayLike) -> Array:
     """Return ``value`` as an array of real numbers of any dtype and shape, without a copy where it is one."""
     array = any_array(name, value)
+    if array.ndim == 0 and array.dtype.kind == "O":
+        came = "None" if value is None else f"a {type(value).__name__}"
+        fix = f": use {name}.toarray()" if hasattr(value, "toarray") else ""
+        raise TypeError(f"{name} is {came}, expected an array of real numbers{fix}")
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} holds {array.dtype} values, expected real numbers: use {name}.astype(float)")
     return array
@@ -188,7 +199,11 @@ def features(x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X") -> A
 
 def class_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") -> Array:
     """Return y for cross-entropy over scores (m, k): labels (m,) as int64, or targets (m, k) as ``dtype``."""
-    array = real_array(name, y)
+    array = any_array(name, y)
+    if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
+        fix = f"use np.unique({name}, return_inverse=True)[1]"
+        raise TypeError(f"{name} holds strings, expected integer labels 0..{k - 1}: {fix}")
+    array = real_array(name, array if array.ndim else y)
     if array.ndim == 2 and array.shape == (m, k) and not (k == 1 and array.dtype.kind in "iu"):
         return _distributions(array, dtype, name)
     if array.ndim != 1:
@@ -204,7 +219,7 @@ def class_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") -
         raise ValueError(f"{name} holds {came}, expected integers 0..{k - 1}: {fix}")
     for label in (array.min(), array.max()):
         if not 0 <= label < k:
-            fix = "labels must be " + (f"0..{k - 1}" if k > 1 else "0")
+            fix = f"labels must be 0..{k - 1}" if k > 1 else "use 2 outputs for 2 classes, or the loss 'squared_error'"
             outputs = f"{k} outputs" if k != 1 else "1 output"
             raise ValueError(f"{name} holds label {label}, but the model has {outputs}: {fix}")
     return np.ascontiguousarray(array, np.int64)
@@ -225,7 +240,10 @@ def real_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") ->
 
 
 def sample_weights(v: ArrayLike | None, m: int, dtype: DType, name: str = "sample_weight") -> Array | None:
-    """Return sample weights (m,), finite, >= 0 and not all zero, as ``dtype``; None stays None."""
+    """Return sample weights (m,) as ``dtype``, in which they are finite, >= 0, not all zero and have a finite sum.
+
+    None stays None.
+    """
     if v is None:
         return None
     array = real_array(name, v)
@@ -236,7 +254,14 @@ def sample_weights(v: ArrayLike | None, m: int, dtype: DType, name: str = "sampl
         raise ValueError(f"{name} holds {array.min():g}, expected weights >= 0")
     if not array.any():
         raise ValueError(f"{name} sums to zero, expected at least one positive weight")
-    return np.ascontiguousarray(array, dtype)
+    weights = np.ascontiguousarray(array, dtype)
+    if not weights.any():
+        raise ValueError(f"{name} vanishes in {dtype}, the largest is {array.max():g}: divide it by its largest value")
+    with np.errstate(over="ignore"):
+        total = float(weights.sum(dtype=np.float64))
+    if total > LARGEST[dtype]:
+        raise ValueError(f"{name} has a sum beyond the range of {dtype}: divide it by its largest value")
+    return weights
 
 
 def same_length(name: str, array: Array, m: int) -> None:

@@ -127,7 +127,7 @@ def test_an_optimizer_of_ones_own_makes_its_own_updates(base, data):
             ValueError,
             r"forward of Pairs returned shape \(2, 3\), expected \(1, outputs\)",
         ),
-        ("forward", None, TypeError, "forward of Pairs holds object values, expected real numbers"),
+        ("forward", None, TypeError, "forward of Pairs is None, expected an array of real numbers"),
         (
             "backward",
             np.zeros((50, 2)),

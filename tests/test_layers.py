@@ -35,7 +35,9 @@ class TestInitialWeights:
     def test_bias(self):
         for bias, expected in [(True, [0, 0]), ([1, 2], [1, 2])]:
             np.testing.assert_array_equal(fnn.Sequential(fnn.Linear(3, 2, bias=bias)).layers[0].bias, expected)
-        assert fnn.Sequential(fnn.Linear(3, 2, bias=False)).layers[0].bias is None
+        for bias in (False, np.False_):
+            assert fnn.Sequential(fnn.Linear(3, 2, bias=bias)).layers[0].bias is None
+        np.testing.assert_array_equal(fnn.Sequential(fnn.Linear(3, 2, bias=np.True_)).layers[0].bias, [0, 0])
 
     def test_given_arrays_are_copied(self):
         given = np.ones((1, 1), np.float32)
@@ -61,7 +63,13 @@ class TestInitialWeights:
         (lambda: fnn.Linear(2, 1, init=[[1], [np.nan]]), ValueError, "init holds NaN or infinite values"),
         (lambda: fnn.Linear(2, 1, init=[["a"], ["b"]]), TypeError, "init holds <U1 values, expected real numbers"),
         (lambda: fnn.Linear(2, 1, bias=[1, 2]), ValueError, r"bias has shape \(2,\), expected \(1,\)"),
-        (lambda: fnn.Linear(2, 1, bias=None), TypeError, "bias holds object values, expected real numbers"),
+        (
+            lambda: fnn.Linear(2, 1, bias=None),
+            TypeError,
+            "bias is None, expected True, False or an array",
+        ),
+        (lambda: fnn.Linear(2, 1, bias=1), TypeError, r"bias is 1, expected True, False or an array of shape \(1,\)"),
+        (lambda: fnn.Linear(2, 1, bias="no"), TypeError, "bias is 'no', expected True, False or an array"),
         (lambda: weight(fnn.Linear(2, 1, init=lambda rng, shape: 1.0)), ValueError, r"init has shape \(\), expected"),
         (
             lambda: weight(fnn.Linear(1, 1, init=[[1e300]])),

@@ -92,11 +92,20 @@ BAD_LABELS = [
     ([[1, 0, 0]] * 3 + [[0.5, 0.499, 0]], ValueError, "row 3 of y sums to 0.999, expected 1"),
     ([[1.5, -0.5, 0]] * 4, ValueError, "y holds -0.5, expected targets >= 0 whose rows sum to 1"),
     ([[1, 0, np.nan]] * 4, ValueError, "y holds NaN or infinite values"),
-    (["a", "b", "a", "c"], TypeError, "y holds <U1 values, expected real numbers"),
+    (
+        ["a", "b", "a", "c"],
+        TypeError,
+        r"y holds strings, expected integer labels 0..2: use np.unique\(y, return_inverse=True\)\[1\]",
+    ),
+    (np.array(["a", "b", "a", "c"], object), TypeError, "y holds strings, expected integer labels 0..2: use np.unique"),
+    (None, TypeError, "y is None, expected an array of real numbers"),
+    (np.ma.array([0, 1, 1, 2], mask=[0, 0, 1, 0]), ValueError, r"y is a masked array .* y.filled\(value\), .* y.compr"),
     (np.array([0, 1, None, 1]), TypeError, "y holds object values, expected real numbers"),
     (5, ValueError, r"y has shape \(\), expected labels \(4,\) or targets \(4, 3\)"),
 ]
 BAD_VALUES = [
+    (np.ma.masked_equal(np.eye(4, 3), 0), ValueError, "y is a masked array with masked values"),
+    ({"a": 1}, TypeError, "y is a dict, expected an array of real numbers$"),
     (np.zeros(4), ValueError, r"y has shape \(4,\), expected \(4, 3\): one-hot encode the labels, or use the loss 'cr"),
     (np.zeros((4, 2)), ValueError, r"y has shape \(4, 2\), expected \(4, 3\)"),
     (np.zeros((3, 3)), ValueError, "y has 3 rows, but there are 4 samples"),
@@ -105,6 +114,7 @@ BAD_VALUES = [
     ([["a"] * 3] * 4, TypeError, "y holds <U1 values"),
 ]
 BAD_WEIGHTS = [
+    ([1e308] * 4, ValueError, "sample_weight (has a sum|holds values) beyond the range of float"),
     ([1, 1, -0.5, 1], ValueError, "sample_weight holds -0.5, expected weights >= 0"),
     ([0, 0, 0, 0], ValueError, "sample_weight sums to zero, expected at least one positive weight"),
     ([1, 1, np.nan, 1], ValueError, "sample_weight holds NaN or infinite values"),
@@ -134,6 +144,35 @@ def test_weights_refused(v, error, message):
         fnn.cross_entropy(SCORES, LABELS, v)
     with pytest.raises(error, match=message):
         fnn.squared_error(SCORES, SOFT, v)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "message"),
+    [
+        ("float32", 1e-60, "sample_weight vanishes in float32, the largest is 1e-60: divide it by its largest value"),
+        ("float32", 3e38, "sample_weight has a sum beyond the range of float32: divide it by its largest value"),
+        ("float64", 1.7e308, "sample_weight has a sum beyond the range of float64: divide it by its largest value"),
+    ],
+)
+def test_weights_that_vanish_or_overflow(dtype, value, message):
+    v = np.full(4, value)
+    for loss, y in ((fnn.cross_entropy, LABELS), (fnn.squared_error, SOFT)):
+        with pytest.raises(ValueError, match=message):
+            loss(np.array(SCORES, dtype), y, v)
+    model = fnn.Sequential(fnn.Linear(1, 3), dtype=dtype)
+    with pytest.raises(ValueError, match=message):
+        model.fit(np.ones((4, 1)), LABELS, sample_weight=v, verbose=0)
+
+
+def test_a_masked_array_without_masked_values_is_an_array():
+    assert fnn.cross_entropy(SCORES, np.ma.array(LABELS)) == fnn.cross_entropy(SCORES, LABELS)
+
+
+def test_labels_of_two_classes_for_one_output():
+    with pytest.raises(
+        ValueError, match=r"y holds label 1, but the model has 1 output: use 2 outputs .* 'squared_"
+    ):
+        fnn.cross_entropy([[0.5], [0.1]], [0, 1])
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 0)])

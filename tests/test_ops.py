@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import sparse, special
 
 import fastnn as fnn
 
@@ -66,6 +66,11 @@ def test_matmul_into_unaligned_memory(dtype):
     np.testing.assert_array_equal(out, AB)
 
 
+class Unreadable:
+    def __array__(self, dtype=None, copy=None):
+        raise ValueError("no copy of this is allowed")
+
+
 def _read_only(array):
     array.flags.writeable = False
     return array
@@ -104,6 +109,15 @@ def test_matmul_into_its_own_input(shift, dtype, rng):
         (lambda: fnn.matmul(np.array([[None]]), B), TypeError, "a holds object values, expected real numbers"),
         (lambda: fnn.matmul([[1j]], B), TypeError, "a holds complex128 values, expected real numbers"),
         (lambda: fnn.matmul([[1.0], [1.0, 2.0]], B), ValueError, "a is ragged"),
+        (lambda: fnn.matmul(None, B), TypeError, "a is None, expected an array of real numbers$"),
+        (lambda: fnn.matmul(A, {}), TypeError, "b is a dict, expected an array of real numbers$"),
+        (
+            lambda: fnn.matmul(sparse.csr_array(np.array(A)), B),
+            TypeError,
+            r"a is a csr_array, expected an array of real numbers: use a.toarray\(\)",
+        ),
+        (lambda: fnn.matmul(np.ma.masked_less(A, 2), B), ValueError, "a is a masked array with masked values"),
+        (lambda: fnn.matmul(Unreadable(), B), ValueError, "^no copy of this is allowed$"),
         (lambda: fnn.linear(A, A, [0, 0]), ValueError, "x has 3 columns, but w has 2 rows"),
         (lambda: fnn.linear(A, B, [0, 0, 0]), ValueError, r"b has shape \(3,\), expected \(2,\)"),
         (lambda: fnn.linear_backward(AB, A, A), ValueError, "x has 3 columns, but w has 2 rows"),
