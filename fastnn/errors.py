@@ -21,6 +21,6 @@ class DivergenceError(ArithmeticError):
 
     def __str__(self) -> str:
         return (
-            f"training diverged in epoch {self.epoch + 1} of {self.epochs}, at its batch {self.batch + 1}, and the model "
-            "keeps the last finite weights: use a smaller lr, or scale X to about zero mean and unit variance"
+            f"training diverged in epoch {self.epoch + 1} of {self.epochs}, at its batch {self.batch + 1}, and the "
+            "model keeps the last finite weights: use a smaller lr, or scale X to about zero mean and unit variance"
         )

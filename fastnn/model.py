@@ -334,7 +334,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Raises
     ------
     ValueError
-        If the file is damaged or cut off, is no saved model, has a newer format, does not fit together or holds pickled data.
+        If the file is damaged or cut off, is no saved model, has a newer format, does not fit together or holds pickled
+        data.
     OSError
         If it cannot be read.
     """

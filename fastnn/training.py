@@ -1,7 +1,7 @@
 """Training: what ``fit`` was asked for, checked, and the loop over its epochs.
 
-A network of built-in layers under a built-in loss and optimizer trains in one compiled call an epoch, any other layer by
-layer; both are a function of the order of the samples, the learning rate and the updates made before.
+A network of built-in layers under a built-in loss and optimizer trains in one compiled call an epoch, any other layer
+by layer; both are a function of the order of the samples, the learning rate and the updates made before.
 """
 
 import math

@@ -1,5 +1,7 @@
 """Matrix products and the linear layer."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -30,26 +32,28 @@ def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
     TypeError
         If an array does not hold real numbers, or ``out`` has another dtype.
     """
-    if not are_plain(a, b):
-        a, b = float_arrays(("a", a), ("b", b))
-    if a.ndim != 2 or b.ndim != 2:
-        dimensions("a", a, 2)
-        dimensions("b", b, 2)
-    (m, k), (rows, n) = a.shape, b.shape
+    pair: Any = (a, b) if are_plain(a, b) else float_arrays(("a", a), ("b", b))
+    left, right = pair
+    if left.ndim != 2 or right.ndim != 2:
+        dimensions("a", left, 2)
+        dimensions("b", right, 2)
+    (m, k), (rows, n) = left.shape, right.shape
     if k != rows:
-        raise ValueError(f"a has shape {a.shape} and b has shape {b.shape}: the columns of a must be the rows of b")
+        raise ValueError(
+            f"a has shape {left.shape} and b has shape {right.shape}: the columns of a must be the rows of b"
+        )
     shape = (m, n)
     if out is None:
-        out = np.empty(shape, a.dtype)
-        active().matmul(a, b, out)
+        out = np.empty(shape, left.dtype)
+        active().matmul(left, right, out)
         return out
-    _check_out(out, shape, a.dtype)
+    _check_out(out, shape, left.dtype)
     has_rows = out.shape[1] <= 1 or out.strides[1] == out.itemsize
     # The kernel counts strides in elements: a field of packed records has none that are whole.
     whole = out.flags.aligned and all(stride % out.itemsize == 0 for stride in out.strides)
-    direct = has_rows and whole and not (np.may_share_memory(out, a) or np.may_share_memory(out, b))
-    result = out if direct else np.empty(shape, a.dtype)
-    active().matmul(a, b, result)
+    direct = has_rows and whole and not (np.may_share_memory(out, left) or np.may_share_memory(out, right))
+    result = out if direct else np.empty(shape, left.dtype)
+    active().matmul(left, right, result)
     if not direct:
         out[...] = result
     return out
