@@ -93,7 +93,7 @@ def float_dtype(dtype: Any) -> DType:
 
 def any_array(name: str, value: ArrayLike) -> Array:
     """Return ``value`` as an array of anything, without a copy where it is one."""
-    if np.ma.is_masked(value):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
             f"{name} is a masked array with masked values: choose what they are with {name}.filled(value), or leave "
             f"them out with {name}.compressed()"

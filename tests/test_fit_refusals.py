@@ -174,7 +174,9 @@ class TestDivergence:
         X, y = np.arange(1.0, 7)[:, None], np.zeros(6)
         expected = copy.deepcopy(model)
         self.fit(expected, X, y, which, optimizer=fnn.SGD(1e-3, 0.5), batch_size=2, epochs=2)
-        with pytest.raises(fnn.DivergenceError, match=r"diverged in epoch 3 of 9, at its batch 1, .* use a smaller lr") as caught:
+        with pytest.raises(
+            fnn.DivergenceError, match=r"diverged in epoch 3 of 9, at its batch 1, .* use a smaller lr"
+        ) as caught:
             self.fit(model, X, y, which, optimizer=optimizer, batch_size=2, epochs=9)
         assert (caught.value.epoch, caught.value.batch) == (2, 0)
         assert model.layers[0].weight == expected.layers[0].weight

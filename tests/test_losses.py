@@ -169,9 +169,7 @@ def test_a_masked_array_without_masked_values_is_an_array():
 
 
 def test_labels_of_two_classes_for_one_output():
-    with pytest.raises(
-        ValueError, match=r"y holds label 1, but the model has 1 output: use 2 outputs .* 'squared_"
-    ):
+    with pytest.raises(ValueError, match=r"y holds label 1, but the model has 1 output: use 2 outputs .* 'squared_"):
         fnn.cross_entropy([[0.5], [0.1]], [0, 1])
 
 

@@ -90,7 +90,7 @@ class TestSteps:
         thread.start()
         try:
             assert entered.wait(60)
-            with pytest.raises(ValueError, match=r"SGD\(.* is busy training a model .* make an optimizer for each model"):
+            with pytest.raises(ValueError, match=r"SGD\(.* is busy training a model .* make an optimizer for each"):
                 second.fit(X, Y, loss="squared_error", **settings)
             with pytest.raises(ValueError, match="is busy training a model at this moment"):
                 step(second, optimizer)
