@@ -133,7 +133,7 @@ class TestTrain:
             (("--data", "negative.npz"), r"labels reach from -1 to 0, expected 0 to the number of classes - 1"),
             (("--data", "huge.npz"), r"labels reach from 0 to 99, expected 0 to the number of classes - 1"),
             (("--data", "nan.npz"), r"X .*NaN"),
-            (("--lr", "1e30", "--backend", "numpy"), r"diverged in epoch 0 at batch \d+"),
+            (("--lr", "1e30", "--backend", "numpy"), r"diverged in epoch 1 of 30, at its batch \d+"),
             (("--out", "some.txt"), r"--out is some\.txt, which is a file, expected a folder"),
         ],
     )
@@ -160,7 +160,9 @@ class TestTrain:
         arguments = ("--data", "toy.npz", *settings, "--epochs", 30, "--backend", "numpy")
         done = run("train.py", *arguments, cwd=tmp_path)
         assert done.returncode == 2
-        assert re.fullmatch(r"train\.py: error: training diverged in epoch [1-9]\d* at batch 0 .*\n", done.stderr)
+        assert re.fullmatch(
+            r"train\.py: error: training diverged in epoch [2-9] of 30, at its batch 1, .*\n", done.stderr
+        )
         assert "model: out/model.npz, at its last finite weights" in done.stdout.replace("\\", "/")
         weights = fnn.load(tmp_path / "out" / "model.npz").parameters()
         assert all(np.isfinite(w).all() for w in weights)
@@ -169,7 +171,7 @@ class TestTrain:
 
     def test_divergence_in_the_first_epoch_keeps_the_model(self, tmp_path):
         done = run("train.py", "--lr", "1e30", "--backend", "numpy", cwd=tmp_path)
-        assert "diverged in epoch 0 at" in done.stderr
+        assert "diverged in epoch 1 of" in done.stderr
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.npz"]
 
     def test_the_model_is_saved_before_the_picture(self, tmp_path):
