@@ -293,7 +293,7 @@ BAD_X = [
     (np.full((3, 2), np.nan, np.float16), ValueError, "X holds NaN or infinite values"),
     ([[1e300, 0.0]], ValueError, "X holds values beyond the range of float32: scale it, or use dtype='float64'"),
     ([["a", "b"]], TypeError, r"X holds <U1 values, expected real numbers: use X.astype\(float\)"),
-    (np.array([[1, None]]), TypeError, "X is None, expected an array of real numbers"),
+    (np.array([[1, None]]), TypeError, "X holds object values, expected real numbers"),
     ([[1.0, 2.0], [3.0]], ValueError, "X is ragged: its rows differ in length"),
     ([[1j, 2j]], TypeError, "X holds complex128 values, expected real numbers"),
     (None, TypeError, "X is None, expected an array of real numbers"),
