@@ -48,10 +48,8 @@ def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
         active().matmul(left, right, out)
         return out
     _check_out(out, shape, left.dtype)
-    has_rows = out.shape[1] <= 1 or out.strides[1] == out.itemsize
-    # The kernel counts strides in elements: a field of packed records has none that are whole.
-    whole = out.flags.aligned and all(stride % out.itemsize == 0 for stride in out.strides)
-    direct = has_rows and whole and not (np.may_share_memory(out, left) or np.may_share_memory(out, right))
+    fits = out.flags.carray or _has_whole_rows(out)
+    direct = fits and not (np.may_share_memory(out, left) or np.may_share_memory(out, right))
     result = out if direct else np.empty(shape, left.dtype)
     active().matmul(left, right, result)
     if not direct:
@@ -129,6 +127,12 @@ def _check_product(x: Array, w: Array) -> None:
     dimensions("w", w, 2)
     if x.shape[1] != w.shape[0]:
         raise ValueError(f"x has {x.shape[1]} columns, but w has {w.shape[0]} rows: they must be equal")
+
+
+def _has_whole_rows(out: Array) -> bool:
+    """Whether rows are contiguous and strides whole elements, as kernels count them: packed records have none."""
+    has_rows = out.shape[1] <= 1 or out.strides[1] == out.itemsize
+    return has_rows and out.flags.aligned and all(stride % out.itemsize == 0 for stride in out.strides)
 
 
 def _check_out(out: Array, shape: tuple[int, int], dtype: DType) -> None:
