@@ -1,0 +1,44 @@
+import math
+
+import numpy as np
+import pytest
+
+from fastnn.kernels import _cpu, machine
+
+
+@pytest.mark.parametrize(
+    ("triple", "features", "name"),
+    [
+        ("x86_64-unknown-linux-gnu", "+sse2,+avx,+avx2,+avx512f", "avx512"),
+        ("x86_64-unknown-linux-gnu", "+sse2,+avx,+avx2,-avx512f", "avx2"),
+        ("x86_64-unknown-linux-gnu", "", "sse2"),
+        ("aarch64-unknown-linux-gnu", "+neon", "neon"),
+        ("riscv64-unknown-linux-gnu", "", "scalar"),
+    ],
+)
+def test_the_widest_vectors_are_chosen(triple, features, name, monkeypatch):
+    monkeypatch.delenv("FASTNN_SIMD", raising=False)
+    monkeypatch.setattr(_cpu, "target", lambda: (triple, "some", features))
+    assert _cpu.detect() is _cpu.TABLE[name]
+
+
+def test_by_name(monkeypatch):
+    monkeypatch.setenv("FASTNN_SIMD", "scalar")
+    assert _cpu.detect().bits == 0
+    monkeypatch.setenv("FASTNN_SIMD", "mmx")
+    with pytest.raises(ValueError, match="FASTNN_SIMD is 'mmx', expected one of avx512, avx2, neon, sse2, scalar"):
+        _cpu.detect()
+
+
+def test_the_tile_fits_the_registers():
+    """Accumulators, a row of B and one element of A; AVX-512 and NEON have 32 registers, the others 16."""
+    for isa in _cpu.TABLE.values():
+        registers = 32 if isa.name in ("avx512", "neon") else 16
+        assert isa.rows * isa.vectors + isa.vectors + 1 <= registers
+
+
+def test_peak(dtype):
+    peak = machine.fma_peak(np.dtype(dtype), seconds=0.001)
+    assert math.isfinite(peak)
+    assert peak > 0
+    assert machine.width(np.dtype("float32")) in (1, 4, 8, 16)
