@@ -53,6 +53,7 @@ class _Helper:
                 job.error = error
             self._idle.append(self)
             job.done.set()
+            del job  # or the arrays of the last call would live until the next
 
 
 class _Team:

@@ -1,10 +1,12 @@
 """Work is split over output tiles, never over a sum, so any number of threads gives the same bits."""
 
+import gc
 import importlib
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -171,6 +173,25 @@ def test_an_exception_releases_the_helpers(monkeypatch):
         sizes = []
         threads.run(lambda rank, size: sizes.append(size), 10**12)
         assert sizes == [3, 3, 3]
+    finally:
+        threads.set_num_threads(before)
+
+
+def test_helpers_keep_nothing_of_a_call_alive():
+    before = threads.get_num_threads()
+    threads.set_num_threads(2)
+    array = np.zeros(10)
+    gone = weakref.ref(array)
+
+    def task(rank, size, array=array):
+        array[rank] = size
+
+    try:
+        threads.run(task, 10**12)
+        assert list(array[:2]) == [2, 2]
+        del task, array
+        gc.collect()
+        assert gone() is None
     finally:
         threads.set_num_threads(before)
 
