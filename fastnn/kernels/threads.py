@@ -51,9 +51,10 @@ class _Helper:
                 job.call()
             except BaseException as error:
                 job.error = error
-            self._idle.append(self)
-            job.done.set()
+            done = job.done
             del job  # or the arrays of the last call would live until the next
+            self._idle.append(self)
+            done.set()
 
 
 class _Team:
