@@ -2,7 +2,7 @@
 
 Columns of B are taken a tile's width at a time. Such a panel is packed when its rows lie apart so far that they would
 share cache sets, or when B is transposed, and then serves every row tile; the row tiles share m evenly. A is read in
-place from either layout, or packed where many panels share it.
+place from either layout, or packed where its rows collide.
 """
 
 import threading
@@ -56,10 +56,8 @@ from .activations import LEAKY_RELU, RELU, activate, gate
 # must not depend on the number of rows, or a thread's share of them would change the order of the sums.
 BLOCK_BYTES = 800_000
 INNER_BYTES = 2048
-# A is packed where this many panels of B share it and it outgrows the L1 cache, and where a multiple of COLLIDE bytes
-# lies between its rows, which then fall into one cache set.
-SHARED_PANELS = 9
-L1_BYTES = 32768
+# A is packed where a multiple of this many bytes lies between its rows, which then fall into one cache set. Packing it
+# for the sake of a smooth stream alone cost as much as it saved, and 7 % of a training step in float64.
 COLLIDE = 4096
 # A panel of B is packed where its rows lie this many bytes apart and enough row tiles share it.
 FAR = 4096
@@ -208,8 +206,6 @@ def _wants_packing(m, n, k, a_row, a_col, size, width):
     elif a_row == 1:
         apart, rows = a_col * size, k
     else:
-        return True
-    if n >= SHARED_PANELS * width and m * k * size > L1_BYTES:
         return True
     return n > 2 * width and rows > 4 and apart % COLLIDE == 0
 

@@ -1,6 +1,7 @@
 """What this machine can do at most: the yardsticks that the kernels are measured against."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,16 +35,20 @@ def fma_peak(dtype: Any, seconds: float = 0.02) -> float:
 
     A fused multiply-add counts as two, over the full vector width of this CPU.
     """
-    x = np.linspace(0, 1e-3, (2 + _CHAINS) * width(dtype)).astype(dtype)
-    per_step = 2 * _CHAINS * width(dtype)
-    steps, best = 20_000, 0.0
-    _fma_chains(x, 1)
-    end = time.perf_counter() + seconds
+    task, flops = fma_task(dtype)
+    task()
+    best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
-        _fma_chains(x, steps)
-        best = max(best, per_step * steps / (time.perf_counter() - start))
+        task()
+        best = max(best, flops / (time.perf_counter() - start))
     return best
+
+
+def fma_task(dtype: Any, steps: int = 20_000) -> tuple[Callable[[], object], int]:
+    """Multiply-adds at the peak, to be timed in turns with something else, and how many operations they are."""
+    x = np.linspace(0, 1e-3, (2 + _CHAINS) * width(dtype)).astype(dtype)
+    return (lambda: _fma_chains(x, steps)), 2 * _CHAINS * width(dtype) * steps
 
 
 def width(dtype: Any) -> int:
