@@ -40,7 +40,7 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
     try:
         # Unlike a file of tempfile's, this one has the permissions that the user's umask gives.
         with open(temporary, "xb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes a name for allow_pickle
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)

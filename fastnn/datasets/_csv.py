@@ -179,7 +179,7 @@ def _position(label: object) -> int:
     try:
         if isinstance(label, bool):
             raise TypeError
-        return operator.index(label)  # type: ignore[arg-type]
+        return operator.index(label)  # type: ignore[arg-type]  # that it may be no index is what is asked
     except TypeError:
         raise TypeError(f"label is {label!r}, expected the position of a column, a whole number, or its name") from None
 
