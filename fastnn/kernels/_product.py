@@ -1,8 +1,10 @@
 """The product of two matrices in memory of any layout, with an epilogue applied while a tile is in registers.
 
-Columns of B are taken a tile's width at a time. Such a panel is packed when its rows lie apart so far that they would
-share cache sets, or when B is transposed, and then serves every row tile; the row tiles share m evenly. A is read in
-place from either layout, or packed where its rows collide.
+A block of B, so large that it stays in the L2 cache, meets all row tiles of A one after the other, and each row tile
+meets the block's panels, a tile's width of columns each. The block is packed, panel after panel, where it serves
+enough row tiles, where its rows lie so far apart that they would share cache sets, or where B is transposed. A is
+read in place from either layout: packing its row tiles too, even those whose rows collide in the L1 cache, cost 6 % of
+a product of 1024 x 1024 and gained nothing.
 """
 
 import threading
@@ -43,7 +45,6 @@ from ._vector import (
     load,
     load_part,
     pointer,
-    prefetch,
     put,
     shift,
     splat,
@@ -52,25 +53,25 @@ from ._vector import (
 )
 from .activations import LEAKY_RELU, RELU, activate, gate
 
-# The most bytes of a block of A, well within an L2 cache of 2 MiB, and of a row of it. Blocks of the inner dimension
-# must not depend on the number of rows, or a thread's share of them would change the order of the sums.
+# The most bytes of a block of B, well within an L2 cache of 2 MiB, and of its inner dimension. Blocks of the inner
+# dimension must not depend on the number of rows, or a thread's share of them would change the order of the sums.
 BLOCK_BYTES = 800_000
 INNER_BYTES = 2048
-# A is packed where a multiple of this many bytes lies between its rows, which then fall into one cache set. Packing it
-# for the sake of a smooth stream alone cost as much as it saved, and 7 % of a training step in float64.
+# A multiple of this many bytes between rows puts them into one set of the L1 cache.
 COLLIDE = 4096
-# A panel of B is packed where its rows lie this many bytes apart and enough row tiles share it.
+# B is packed where its rows lie this many bytes apart and a few row tiles share it, or where many share it.
 FAR = 4096
 FEW_ROWS = 2 * ROWS
+MANY_ROWS = 32 * ROWS
 # Elements of a cache line of float32.
 LINE = 16
 
-# The room of a product: the fields of a panel, two packed panels of B, a packed block of A.
+# The room of a product: the fields of a panel, a packed row tile of A, a packed block of B.
 HEAD = 2 * FIELDS
 PRODUCT_AT, TILES_AT = FIELDS - 2, FIELDS - 1
 INNER = INNER_BYTES // 4
-PANEL = HEAD + 2 * INNER * VECTORS * LANES_32
-ROOM = PANEL + BLOCK_BYTES // 4 + LINE
+BLOCK = HEAD + ROWS * INNER
+ROOM = BLOCK + max(BLOCK_BYTES // 4, INNER * VECTORS * LANES_32)
 
 
 def _signature(dtype):
@@ -87,31 +88,30 @@ def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
     """
     blocks = max(1, (k * itemsize(a) + INNER_BYTES - 1) // INNER_BYTES)
     depth = (k + blocks - 1) // blocks
-    height = BLOCK_BYTES // (max(1, depth) * itemsize(a)) // ROWS * ROWS
+    width = VECTORS * lanes(a)
+    most = max(1, BLOCK_BYTES // (max(1, depth) * itemsize(a) * width))
+    panels = (n + width - 1) // width
+    spans = (panels + most - 1) // most
     split = k > depth
-    block_mode, block_beta = mode, beta
-    block_alpha = alpha
+    first_mode, first_alpha, first_beta = mode, alpha, beta
     if split and mode != COMBINE:
-        block_mode, block_alpha, block_beta = STORE, 1.0, 1.0
-    p = 0
-    while True:
-        for i in range(0, m, height):
+        first_mode, first_alpha, first_beta = STORE, 1.0, 1.0
+    j = 0
+    for s in range(spans):
+        cols = min(n - j, tile_rows(panels - j // width, spans - s) * width)
+        for p in range(0, max(1, k), max(1, depth)):
             _block(
-                block_mode, min(height, m - i), n, depth, shift(a, i * a_row + p * a_col), a_row, a_col,
-                shift(b, p * b_row), b_row, b_col, shift(c, i * c_row), c_row, shift(v, i * v_row), v_row,
-                block_alpha, block_beta, room,
+                first_mode if p == 0 else COMBINE, m, cols, min(depth, k - p), shift(a, p * a_col), a_row, a_col,
+                shift(b, p * b_row + j * b_col), b_row, b_col, shift(c, j), c_row, shift(v, j), v_row,
+                first_alpha, first_beta if p == 0 else 1.0, room,
             )  # fmt: skip
-        p += depth
-        depth = min(depth, k - p)
-        if depth <= 0:
-            break
-        block_mode, block_beta = COMBINE, 1.0
-    if split and mode == BIAS:
-        _finish_bias(m, n, c, c_row, v, alpha)
-    if split and mode == GATE:
-        for i in range(m):
-            row = shift(c, i * c_row)
-            gate(LEAKY_RELU if alpha != 0.0 else RELU, alpha, row, shift(v, i * v_row), row, n)
+        if split and mode == BIAS:
+            _finish_bias(m, cols, shift(c, j), c_row, shift(v, j), alpha)
+        if split and mode == GATE:
+            for i in range(m):
+                row = shift(c, i * c_row + j)
+                gate(LEAKY_RELU if alpha != 0.0 else RELU, alpha, row, shift(v, i * v_row + j), row, cols)
+        j += cols
 
 
 _product = PRODUCT.caller()
@@ -128,68 +128,41 @@ def product(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
 
 @inline
 def _block(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
-    """The product of one block of A."""
+    """The product with one block of B, which stays in the L2 cache while the row tiles of A pass by."""
     width = VECTORS * lanes(a)
-    count = (m + ROWS - 1) // ROWS
-    packed_a = _wants_packing(m, n, k, a_row, a_col, itemsize(a), width)
-    packed_b = b_col != 1 or (b_row * itemsize(b) >= FAR and m >= FEW_ROWS)
-    by_row, a_stride, a_step = (1, a_row, a_row) if a_col == 1 else (0, a_col, a_row)
-    if packed_a:
-        a = _pack_block(m, k, count, a, a_row, a_col, shift(room, PANEL))
-        by_row, a_step = 0, k
-    panel, packed, spare = pointer(room, 0), shift(room, HEAD), shift(room, HEAD + INNER * width)
+    panel, packed_tile, packed = pointer(room, 0), shift(room, HEAD), shift(room, BLOCK)
+    b_step = width * b_col
+    if b_col != 1 or m >= MANY_ROWS or (m >= FEW_ROWS and b_row * itemsize(b) >= FAR):
+        for j in range(0, n, width):
+            pack_panel(k, min(width, n - j), shift(b, j * b_col), b_row, b_col, shift(packed, j * k), width)
+        b, b_row, b_step = packed, width, width * k
+    by_row = 1 if a_col == 1 else 0
+    pack_a = a_col != 1 and a_row != 1
     put(panel, DEPTH, k)
+    put(panel, A_STRIDE, a_row if by_row == 1 else a_col)
+    put(panel, B_STRIDE, b_row)
     put(panel, C_STRIDE, c_row)
     put(panel, MODE, mode)
     put(panel, V_STRIDE, v_row)
     put(pointer(shift(panel, ALPHA), a), 0, alpha)
     put(pointer(shift(panel, BETA), a), 0, beta)
-    put(panel, A_STRIDE, a_stride)
-    put(panel, B_STRIDE, width if packed_b else b_row)
-    if packed_b:
-        pack_panel(k, min(width, n), b, b_row, b_col, packed, width)
-    # While one panel is used, the next is packed, a few rows a tile, each asked for one tile ahead: all its rows at
-    # once would fall into a few sets of the L2 cache where they lie a power of two apart.
-    share = ((k + count - 1) // count + lanes(a) - 1) // lanes(a) * lanes(a)
-    for j in range(0, n, width):
-        cols, further = min(width, n - j), min(width, n - j - width)
-        put(panel, B, integer(packed if packed_b else shift(b, j)))
-        put(panel, COLS, cols)
-        following = shift(b, (j + width) * b_col)
-        done, i = 0, 0
-        for t in range(count):
-            rows = tile_rows(m - i, count - t)
-            if packed_a:
-                put(panel, A_STRIDE, rows)
-            if packed_b and further > 0:
-                if t > 0:
-                    more = min(share, k - done)
-                    pack_panel(
-                        more, further, shift(following, done * b_row), b_row, b_col, shift(spare, done * width), width
-                    )
-                    done += more
-                ask_for_panel(done, min(k, done + share), further, following, b_row, b_col)
+    count, i = (m + ROWS - 1) // ROWS, 0
+    for t in range(count):
+        rows = tile_rows(m - i, count - t)
+        tile_a = shift(a, i * a_row)
+        if pack_a:
+            put(panel, A_STRIDE, rows)
+            pack_tile(rows, k, tile_a, a_row, a_col, packed_tile)
+            tile_a = packed_tile
+        panel_b = b
+        for j in range(0, n, width):
+            cols = min(width, n - j)
+            put(panel, B, integer(panel_b))
+            put(panel, COLS, cols)
             shape = tile_shape(rows, by_row, cols, lanes(a))
-            tile(
-                get(panel, TILES_AT),
-                a,
-                (shape, shift(a, i * a_step), shift(c, i * c_row + j), shift(v, i * v_row + j), panel),
-            )
-            i += rows
-        if packed_b and further > 0:
-            pack_panel(
-                k - done, further, shift(following, done * b_row), b_row, b_col, shift(spare, done * width), width
-            )
-            packed, spare = spare, packed
-
-
-@inline
-def ask_for_panel(start, end, cols, b, b_row, b_col):
-    """Prefetch rows of a panel whose rows are contiguous; the CPU itself sees the others coming."""
-    if b_col == 1:
-        for p in range(start, end):
-            for j in range(0, cols, lanes(b)):
-                prefetch(b, p * b_row + j)
+            tile(get(panel, TILES_AT), a, (shape, tile_a, shift(c, i * c_row + j), shift(v, i * v_row + j), panel))
+            panel_b = shift(panel_b, b_step)
+        i += rows
 
 
 @inline
@@ -199,47 +172,11 @@ def tile_rows(left, tiles):
 
 
 @inline
-def _wants_packing(m, n, k, a_row, a_col, size, width):
-    """Whether packing A pays, or A has no unit stride and cannot be read in place."""
-    if a_col == 1:
-        apart, rows = a_row * size, m
-    elif a_row == 1:
-        apart, rows = a_col * size, k
-    else:
-        return True
-    return n > 2 * width and rows > 4 and apart % COLLIDE == 0
-
-
-@inline
-def _pack_block(m, k, count, a, a_row, a_col, out):
-    """Pack the row tiles of A one after the other, the rows of a tile side by side: out[i k + p rows + r].
-
-    Whole vectors are stored: what one writes too much, the next, or the next tile, puts right.
-    """
-    step = lanes(a)
-    i = 0
-    for t in range(count):
-        rows = tile_rows(m - i, count - t)
-        source, target = shift(a, i * a_row), shift(out, i * k)
-        if a_col == 1:
-            for p in range(0, k, step):
-                r = (rows - 1) // step * step
-                while r >= 0:
-                    transpose_block(
-                        shift(source, r * a_row + p), a_row, min(step, rows - r), min(step, k - p),
-                        shift(target, p * rows + r), rows,
-                    )  # fmt: skip
-                    r -= step
-        elif a_row == 1:
-            for p in range(k):
-                for r in range(0, rows, step):
-                    store(target, p * rows + r, load_part(source, p * a_col + r, min(step, rows - r), 0.0))
-        else:
-            for p in range(k):
-                for r in range(rows):
-                    put(target, p * rows + r, get(source, r * a_row + p * a_col))
-        i += rows
-    return out
+def pack_tile(rows, k, a, a_row, a_col, out):
+    """Pack a row tile of A, its rows side by side: out[p rows + r] = a[r, p]."""
+    for p in range(k):
+        for r in range(rows):
+            put(out, p * rows + r, get(a, r * a_row + p * a_col))
 
 
 @inline

@@ -148,7 +148,7 @@ class _Emitter:
         """Ask for the lines of C, to be written when the sums are ready."""
         for i, v in self.cells:
             place = builder.add(builder.mul(c_stride, I64(i)), I64(v * self.lanes))
-            self._ask_for(builder, builder.gep(c, [place]), level=2)
+            self._ask_for(builder, builder.gep(c, [place]), level=3)
 
     def _vector_mask(self, v: int) -> Any:
         return self.mask if v == self.width - 1 else None
