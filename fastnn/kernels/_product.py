@@ -56,7 +56,7 @@ from .activations import LEAKY_RELU, RELU, activate, gate
 # The most bytes of a block of B, well within an L2 cache of 2 MiB, and of its inner dimension. Blocks of the inner
 # dimension must not depend on the number of rows, or a thread's share of them would change the order of the sums.
 BLOCK_BYTES = 800_000
-INNER_BYTES = 2048
+INNER_BYTES = 4096
 # A multiple of this many bytes between rows puts them into one set of the L1 cache.
 COLLIDE = 4096
 # B is packed where its rows lie this many bytes apart and a few row tiles share it, or where many share it.
