@@ -13,6 +13,7 @@ import numpy as np
 
 from ._address import address, as_writeable
 from ._barrier import ABORTED, barrier
+from ._clock import BACKWARD, FORWARD, GATHER, LOSS, REST, UPDATE, begin, clock_of, lap
 from ._jit import inline, kernel
 from ._layers import (
     ACTIVATION,
@@ -82,19 +83,22 @@ class Space(NamedTuple):
 
 
 @kernel
-def _train(net, slots, x, target, order, loss, step, t, space, rank, size):
+def _train(net, slots, x, target, order, loss, step, t, space, clock, rank, size):
     room = shift(data(space.rooms), rank * space.rooms.shape[1])
     block = shift(room, ROOM)
     losses = shift(data(space.nodes), space.losses_at)
     total = seen = 0.0
     n = len(order.rows)
+    begin(clock)
     for number in range((n + order.batch_size - 1) // order.batch_size):
         start = number * order.batch_size
         m = min(order.batch_size, n - start)
         weight = _batch_weight(target.weights, order.rows, start, m)
         first, end = part(m, ROWS, rank, size)
         if end > first:
-            _rows_to_gradients(net, x, target, order.rows, start + first, first, end - first, loss, weight, space, room)
+            _rows_to_gradients(
+                net, x, target, order.rows, start + first, first, end - first, loss, weight, space, clock, room
+            )
         chunks = square_sums(net, space.squares, rank, size) if step.l2 != 0.0 else 0
         if not barrier(space.sync, size):
             break
@@ -108,6 +112,7 @@ def _train(net, slots, x, target, order, loss, step, t, space, rank, size):
             return total / seen if seen != 0.0 else 0.0, number
         lr, eps = corrected(step.kind, step.lr, step.momentum, step.beta2, step.eps, t + number + 1)
         now = Step(step.kind, lr, step.momentum, step.beta2, eps, step.l2)
+        lap(clock, -1, REST)
         for i in range(len(net.ops)):
             if net.ops[i, KIND] == LINEAR:
                 values, gradient = _node(space, i, VALUES, 0), _node(space, i + 1, GRADIENT, 0)
@@ -115,8 +120,10 @@ def _train(net, slots, x, target, order, loss, step, t, space, rank, size):
                     net, slots, now, i, m, values, space.plan[i, STRIDE], gradient, space.plan[i + 1, STRIDE],
                     block, room, rank, size,
                 )  # fmt: skip
+                lap(clock, i, UPDATE)
         if not barrier(space.sync, size):
             break
+        lap(clock, -1, REST)
     return total / seen if seen != 0.0 else 0.0, -1
 
 
@@ -127,12 +134,13 @@ def _node(space, i, what, row):
 
 
 @inline
-def _rows_to_gradients(net, x, target, order, sample, row, rows, loss, weight, space, room):
+def _rows_to_gradients(net, x, target, order, sample, row, rows, loss, weight, space, clock, room):
     """Some rows of a batch, forward, through the loss, and back to the gradient before every activation."""
     ops, plan, last = net.ops, space.plan, len(net.ops)
     zeros = shift(data(space.nodes), space.zeros_at)
     for r in range(rows):
         gather_row(x, order[sample + r], ops[0, INPUTS], _node(space, 0, VALUES, row + r))
+    lap(clock, -1, GATHER)
     first_linear = last
     for i in range(last):
         if ops[i, KIND] == LINEAR:
@@ -141,6 +149,7 @@ def _rows_to_gradients(net, x, target, order, sample, row, rows, loss, weight, s
             net, i, rows, _node(space, i, VALUES, row), plan[i, STRIDE], _node(space, i + 1, VALUES, row),
             plan[i + 1, STRIDE], zeros, room,
         )  # fmt: skip
+        lap(clock, i, FORWARD)
 
     n, apart = ops[last - 1, OUTPUTS], plan[last, STRIDE]
     scores, gradient = _node(space, last, VALUES, row), _node(space, last, GRADIENT, row)
@@ -150,12 +159,14 @@ def _rows_to_gradients(net, x, target, order, sample, row, rows, loss, weight, s
         for r in range(rows):
             d = shift(gradient, r * apart)
             gate(ops[last - 1, ACTIVATION], net.slopes[last - 1], d, shift(scores, r * apart), d, n)
+    lap(clock, -1, LOSS)
 
     for i in range(last - 1, first_linear, -1):
         backward_op(
             net, i, rows, _node(space, i + 1, GRADIENT, row), plan[i + 1, STRIDE], _node(space, i, VALUES, row),
             _node(space, i, GRADIENT, row), plan[i, STRIDE], room,
         )  # fmt: skip
+        lap(clock, i, BACKWARD)
 
 
 @inline
@@ -274,7 +285,9 @@ def _work(ops: np.ndarray) -> int:
     return 3 * int((linear[:, INPUTS] * linear[:, OUTPUTS]).sum())
 
 
-def train_epoch(network: Any, params: np.ndarray, batches: Any, objective: Any, rule: Any) -> tuple[float, int]:
+def train_epoch(
+    network: Any, params: np.ndarray, batches: Any, objective: Any, rule: Any, clock: np.ndarray | None = None
+) -> tuple[float, int]:
     """Train on every batch in turn; see ``fastnn.reference.epoch.train_epoch``."""
     if len(batches.order) == 0:
         return 0.0, -1
@@ -313,7 +326,7 @@ def train_epoch(network: Any, params: np.ndarray, batches: Any, objective: Any, 
     results: list[tuple[float, int]] = [(0.0, -1)] * threads
 
     def task(rank: int, size: int) -> None:
-        results[rank] = _train(*fixed, rank, size)
+        results[rank] = _train(*fixed, clock_of(clock if rank == 0 else None), rank, size)
 
     run(task, work * len(batches.order), threads, lambda: space.sync.put(ABORTED, 1))
     loss, failed = results[0]

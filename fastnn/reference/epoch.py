@@ -7,10 +7,12 @@ Activations: 0 identity, 1 ReLU, 2 leaky ReLU, 3 tanh, 4 sigmoid. Losses: 0 cros
 Rules: 0 SGD, 1 momentum, 2 Nesterov, 3 Adam.
 """
 
+import time
+
 import numpy as np
 
 from . import activations, losses, updates
-from .matmul import linear, linear_backward
+from .matmul import linear, linear_backward, matmul
 
 ACTIVATIONS = [
     (activations.identity, activations.identity_backward),
@@ -26,11 +28,11 @@ LOSSES = [losses.cross_entropy_backward, losses.squared_error_backward]
 @np.errstate(all="ignore")
 def forward(network, params, x, out):
     """out (m, outputs of the last op) = the network's output for x (m, inputs of the first op), any strides."""
-    np.copyto(out, _activations(network, params, x.astype(params.dtype, copy=False))[-1])
+    np.copyto(out, _activations(network, params, x.astype(params.dtype, copy=False), _stopwatch(None))[-1])
 
 
 @np.errstate(all="ignore")
-def train_epoch(network, params, batches, objective, rule):
+def train_epoch(network, params, batches, objective, rule, clock=None):
     """Train on every batch in turn: forward, loss, backward, update in place.
 
     Parameters
@@ -42,6 +44,10 @@ def train_epoch(network, params, batches, objective, rule):
     objective : loss (a code) and l2
     rule : kind (a code), lr, momentum, beta2, eps, slots (s, n_params) updated in place, and step, the number of
         updates made before this epoch. momentum is Adam's beta1 as well
+    clock : (n + 1, 3) float64 in C order or None; seconds are added to it. Row i belongs to op i: forward, backward
+        (the gradient at its input, through the activation that made it), update (the gradient of its weights and the
+        step). The last row: gathering the batch, the loss with its gradient, the rest. With several threads it is the
+        calling one whose time is taken
 
     Returns
     -------
@@ -53,26 +59,50 @@ def train_epoch(network, params, batches, objective, rule):
     """
     starts = range(0, len(batches.order), batches.batch_size)
     total = weights = 0.0
+    lap = _stopwatch(clock)
     for number, start in enumerate(starts):
         rows = batches.order[start : start + batches.batch_size]
         x = batches.x[rows].astype(params.dtype, copy=False)
         sample_weight = None if batches.sample_weight is None else batches.sample_weight[rows]
-        ys = _activations(network, params, x)
+        lap(-1, 0)
+        ys = _activations(network, params, x, lap)
         d = np.empty_like(ys[-1])
         loss = LOSSES[objective.loss](ys[-1], batches.y[rows], sample_weight, d)
+        _undo_activation(network, len(ys) - 2, ys, d)
+        lap(-1, 1)
         loss += objective.l2 * _sum_of_squares(network, params)
         share = len(rows) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
         total, weights = total + share * loss, weights + share
         if not np.isfinite(loss):
             return _mean(total, weights), number
-        _update(params, _gradient(network, params, ys, d, objective.l2), rule, rule.step + number + 1)
+        lap(-1, 2)
+        ds = _gradients(network, params, ys, d, lap)
+        for i, op in enumerate(network.ops):
+            if op[0] == 0:
+                _update(op, params, ys[i], ds[i], objective.l2, rule, rule.step + number + 1)
+                lap(i, 2)
+        lap(-1, 2)
     return _mean(total, weights), -1
 
 
-def _activations(network, params, x):
+def _stopwatch(clock):
+    """A function that adds the seconds since its last call to a cell of the clock."""
+    last = time.perf_counter()
+
+    def lap(row, column):
+        nonlocal last
+        if clock is not None:
+            now = time.perf_counter()
+            clock[row, column] += now - last
+            last = now
+
+    return lap
+
+
+def _activations(network, params, x, lap):
     """The input and the output of every op."""
     ys = [x]
-    for op, slope in zip(network.ops, network.slopes, strict=True):
+    for i, (op, slope) in enumerate(zip(network.ops, network.slopes, strict=True)):
         kind, _, n_out, _, _, activation = op
         x = ys[-1]
         y = np.empty((len(x), n_out), params.dtype)
@@ -82,36 +112,55 @@ def _activations(network, params, x):
             np.copyto(y, x)
         ACTIVATIONS[activation][0](y, *_slope(activation, slope), y)
         ys.append(y)
+        lap(i, 0)
     return ys
 
 
-def _gradient(network, params, ys, d, l2):
-    """The gradient as a flat buffer like params, from the gradient d of the last op's output."""
-    gradient = np.zeros_like(params)
-    for op, slope, x, y in reversed(list(zip(network.ops, network.slopes, ys[:-1], ys[1:], strict=True))):
-        kind, n_in, n_out, w_at, b_at, activation = op
-        ACTIVATIONS[activation][1](d, y, *_slope(activation, slope), d)
-        if kind == 0:
-            w, _ = _views(op, params)
-            dx = np.empty_like(x) if x is not ys[0] else None
-            dw, db = np.empty_like(w), np.empty(n_out, params.dtype)
-            linear_backward(d, x, w, l2, dx, dw, db)
-            gradient[w_at : w_at + n_in * n_out] = dw.ravel()
-            if b_at >= 0:
-                gradient[b_at : b_at + n_out] = db
-            d = dx
-    return gradient
+def _gradients(network, params, ys, d, lap):
+    """The gradient before the activation of every op from the first linear one on; d is that of the last op.
+
+    Only those of linear ops are kept whole: an activation alone passes its array on to the op before.
+    """
+    ops, ds, last = network.ops, {}, len(network.ops) - 1
+    first = next((i for i, op in enumerate(ops) if op[0] == 0), last)
+    for i in range(last, first, -1):
+        ds[i] = d
+        if ops[i, 0] == 0:
+            d = np.empty_like(ys[i])
+            matmul(ds[i], _views(ops[i], params)[0].T, d)
+        _undo_activation(network, i - 1, ys, d)
+        lap(i, 1)
+    ds[first] = d
+    return ds
 
 
-def _update(params, gradient, rule, t):
+def _undo_activation(network, i, ys, d):
+    """The gradient d at the output of op i becomes that before its activation."""
+    activation = network.ops[i, 5]
+    ACTIVATIONS[activation][1](d, ys[i + 1], *_slope(activation, network.slopes[i]), d)
+
+
+def _update(op, params, x, d, l2, rule, t):
+    """Update number t of a linear op, with input x, from the gradient d before its activation."""
+    _, _, n_out, w_at, b_at, _ = op
+    w, _ = _views(op, params)
+    dw, db = np.empty_like(w), np.empty(n_out, params.dtype)
+    linear_backward(d, x, w, l2, None, dw, db)
+    for at, gradient in (w_at, dw.ravel()), (b_at, db):
+        if at >= 0:
+            span = slice(at, at + gradient.size)
+            _apply(rule, params[span], gradient, rule.slots[:, span], t)
+
+
+def _apply(rule, params, gradient, slots, t):
     if rule.kind == 0:
         updates.sgd_update(params, gradient, rule.lr)
     elif rule.kind == 1:
-        updates.momentum_update(params, gradient, rule.slots[0], rule.lr, rule.momentum)
+        updates.momentum_update(params, gradient, slots[0], rule.lr, rule.momentum)
     elif rule.kind == 2:
-        updates.nesterov_update(params, gradient, rule.slots[0], rule.lr, rule.momentum)
+        updates.nesterov_update(params, gradient, slots[0], rule.lr, rule.momentum)
     else:
-        updates.adam_update(params, gradient, *rule.slots, rule.lr, rule.momentum, rule.beta2, rule.eps, t)
+        updates.adam_update(params, gradient, *slots, rule.lr, rule.momentum, rule.beta2, rule.eps, t)
 
 
 def _views(op, params):
