@@ -107,8 +107,7 @@ class Sequential:
         TypeError
             If X does not hold real numbers.
         """
-        x = self._features(X)
-        return self._stack.forward(x, training=True) if training else self._stack.outputs(x)
+        return self._stack.forward(self._features(X), training=True) if training else self._stack.outputs(X)
 
     def backward(self, dy: ArrayLike, l2: float = 0.0) -> Array:
         """Go back through all layers, so that each holds its gradients, and return the gradient of the input.
@@ -238,7 +237,7 @@ class Sequential:
                 "predict cannot know whether the outputs are class scores: fit the model first, set "
                 "model.loss = 'cross_entropy' or 'squared_error', or use forward"
             )
-        outputs = self._stack.outputs(self._features(X))
+        outputs = self._stack.outputs(X)
         return outputs.argmax(axis=1) if isinstance(self._loss, CrossEntropy) else outputs
 
     def predict_proba(self, X: ArrayLike) -> Array:
@@ -253,10 +252,7 @@ class Sequential:
         """
         if isinstance(self._loss, SquaredError):
             raise ValueError("the model was trained with the squared error: its outputs are values, not class scores")
-        scores = self._stack.outputs(self._features(X))
-        probabilities = np.empty(scores.shape, scores.dtype)
-        active().softmax(scores, probabilities)
-        return probabilities
+        return self._stack.outputs(X, softmax=True)
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
         """Return {"loss"} and, after cross-entropy, "accuracy": the share of samples whose label is predicted.

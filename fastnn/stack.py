@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .backend import active
 from .layers import Activation, Layer, Linear
 from .lowering import aligned_zeros, input_width, is_built_in, layout, lower, views
-from .validation import FLOAT32, FLOAT64, Array, DType, computed, positive_int
+from .validation import FLOAT32, FLOAT64, Array, DType, computed, features, finite, positive_int
 
 _BLOCK_ELEMENTS = 1 << 19
 
@@ -53,17 +54,19 @@ class Stack:
         for i, span in self.spans.items():
             self.layers[i].bind(*views(self.layers[i], span, params))
 
-    def outputs(self, x: Array) -> Array:
-        """Return the outputs (m, n_out) for x (m, n_in)."""
-        m, rows = len(x), self.block
+    def outputs(self, X: ArrayLike, softmax: bool = False) -> Array:
+        """Return the outputs (m, n_out) for X (m, n_in), or their softmax; see ``validation.features`` for X."""
         if self.network is None:
-            return np.concatenate([self.forward(x[i : i + rows], training=False) for i in range(0, m, rows)])
-        out = np.empty((m, self.widths[-1] or 0), self.dtype)
-        if m <= rows:
-            active().forward(self.network, self.params, x, out)
-        else:
-            for i in range(0, m, rows):
-                active().forward(self.network, self.params, x[i : i + rows], out[i : i + rows])
+            x = features(X, self.n_in, self.dtype)
+            blocks = [x[i : i + self.block] for i in range(0, len(x), self.block)]
+            outputs = np.concatenate([self.forward(block, training=False) for block in blocks])
+            if softmax:
+                active().softmax(outputs, outputs)
+            return outputs
+        x = features(X, self.n_in, self.dtype, check_finite=False)
+        out = np.empty((len(x), self.widths[-1] or 0), self.dtype)
+        if not active().forward(self.network, self.params, x, out, softmax):
+            finite("X", x, self.dtype)
         return out
 
     def output_width(self, x: Array) -> int:

@@ -177,9 +177,16 @@ def is_surely_finite(array: Array) -> bool:
     return 0 < array.size <= _SMALL and float(np.vdot(array, array)) <= _SAFE_SUM_OF_SQUARES
 
 
-def features(x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X") -> Array:
-    """Return X (m, n_in) for the kernels: float32, float64 or uint8 in any memory layout are passed on as they are."""
-    if type(x) is np.ndarray and x.dtype is dtype and x.ndim == 2 and x.shape[1] == n_in and is_surely_finite(x):
+def features(
+    x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X", check_finite: bool = True
+) -> Array:
+    """Return X (m, n_in) for the kernels: float32, float64 or uint8 in any memory layout are passed on as they are.
+
+    Without ``check_finite`` the caller finds out by itself, for arrays that are passed on.
+    """
+    if type(x) is np.ndarray and x.dtype is dtype and x.ndim == 2 and x.shape[1] == n_in and x.size:
+        if check_finite:
+            finite(name, x, dtype)
         return x
     if type(x) is not np.ndarray or (x.dtype is not dtype and x.dtype not in (FLOAT32, FLOAT64, UINT8)):
         x = real_array(name, x)
@@ -193,7 +200,8 @@ def features(x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X") -> A
         raise ValueError(f"{name} has {x.shape[1]} columns, but the model has {n_in} inputs: they must be equal")
     if x.size == 0:
         raise ValueError(f"{name} is empty: it has shape {x.shape}, expected at least one sample and one feature")
-    finite(name, x, dtype)
+    if check_finite:
+        finite(name, x, dtype)
     return x
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._address import address
 from ._jit import inline
-from ._product import column_sums, product
+from ._product import COLLIDE, LINE, column_sums, product
 from ._tile import BIAS, COMBINE, GATE, ROWS, STORE
 from ._vector import data, fma, get, lanes, load, load_part, pointer, put, reduce_add, shift, splat, store, store_part
 from .activations import LEAKY_RELU, RELU, activate, gate
@@ -44,6 +45,27 @@ class Input(NamedTuple):
 
 
 SAME, FLOAT32, FLOAT64, UINT8 = range(4)
+
+
+def describe(x: np.ndarray, dtype: np.dtype) -> Input:
+    """How compiled code finds the samples in x; the element kind says whether they need converting."""
+    row, col = x.strides
+    plain = x.dtype == dtype and (col == x.itemsize or x.shape[1] <= 1) and row % x.itemsize == 0
+    kind = SAME if plain else {"f4": FLOAT32, "f8": FLOAT64, "u1": UINT8}[x.dtype.str[1:]]
+    return Input(address(x), row, col, kind)
+
+
+def row_distance(width: int, size: int) -> int:
+    """The distance of rows of this width: whole cache lines, and no distance at which rows collide."""
+    line = max(1, 64 // size)
+    apart = -(-width // line) * line
+    return apart + LINE if apart * size % COLLIDE == 0 else apart
+
+
+def multiply_adds(ops: np.ndarray) -> int:
+    """Multiply-adds of one sample on its way forward through the linear ops."""
+    linear = ops[ops[:, KIND] == LINEAR]
+    return int((linear[:, INPUTS] * linear[:, OUTPUTS]).sum())
 
 
 @inline

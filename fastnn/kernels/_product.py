@@ -32,6 +32,7 @@ from ._tile import (
     TILE,
     V_STRIDE,
     VECTORS,
+    WIDE,
     B,
     tile,
     tile_shape,
@@ -129,7 +130,7 @@ def product(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
 @inline
 def _block(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
     """The product with one block of B, which stays in the L2 cache while the row tiles of A pass by."""
-    width = VECTORS * lanes(a)
+    width = (WIDE if m == 1 and a_col == 1 and b_col == 1 else VECTORS) * lanes(a)
     panel, packed_tile, packed = pointer(room, 0), shift(room, HEAD), shift(room, BLOCK)
     b_step = width * b_col
     if b_col != 1 or m >= MANY_ROWS or (m >= FEW_ROWS and b_row * itemsize(b) >= FAR):

@@ -12,6 +12,7 @@ The scheme of packed panels and register tiles: K. Goto and R. van de Geijn, Ana
 multiplication, ACM TOMS 34(3), 2008; F. Van Zee and R. van de Geijn, BLIS, ACM TOMS 41(3), 2015.
 """
 
+import itertools
 from typing import Any
 
 from llvmlite import ir
@@ -37,6 +38,8 @@ from ._vector import (
 STORE, BIAS, GATE, COMBINE = range(4)
 
 ROWS, VECTORS = ISA.rows, ISA.vectors
+# Vectors of a tile of a single row, whose sums would otherwise wait for each other.
+WIDE = 8
 LANES_32 = max(1, ISA.bits // 32)
 # Rows whose addresses share one base register: x86 adds 0, 1 or 2 strides in an address for free.
 _GROUP = 3
@@ -69,29 +72,33 @@ def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
         shape, *rest = args
         end = builder.append_basic_block("end")
         choice = builder.switch(shape, end)
-        number = 0
-        for by_row in (False, True):
-            for height in range(1, ROWS + 1):
-                for width in range(1, VECTORS + 1):
-                    for whole in (False, True):
-                        block = builder.append_basic_block()
-                        choice.add_case(I64(number), block)
-                        number += 1
-                        with builder.goto_block(block):
-                            emitter = _Emitter(dtype, height, width, by_row, masked=ISA.cheap_masks or not whole)
-                            builder.call(emitter.function(builder.module), rest)
-                            builder.branch(end)
+        for number, (by_row, height, width, whole) in enumerate(_SHAPES):
+            block = builder.append_basic_block()
+            choice.add_case(I64(number), block)
+            with builder.goto_block(block):
+                emitter = _Emitter(dtype, height, width, by_row, masked=ISA.cheap_masks or not whole)
+                builder.call(emitter.function(builder.module), rest)
+                builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     return _signature(dtype), emit
 
 
+# Every function: the layout of A, rows, vectors, and whether the last vector is whole.
+_SHAPES = [
+    *itertools.product((False, True), range(1, ROWS + 1), range(1, VECTORS + 1), (False, True)),
+    *itertools.product((True,), (1,), range(VECTORS + 1, WIDE + 1), (False, True)),
+]
+
+
 @inline
 def tile_shape(rows, by_row, cols, lanes):
-    """The number of the function for a tile: its layout of A, rows, vectors, and whether the last vector is whole."""
+    """The number of the function for a tile, its place in ``_SHAPES``."""
     vectors = (cols + lanes - 1) // lanes
     whole = 1 if cols == vectors * lanes else 0
+    if vectors > VECTORS:
+        return (2 * ROWS * VECTORS + vectors - VECTORS - 1) * 2 + whole
     return (((by_row * ROWS) + rows - 1) * VECTORS + vectors - 1) * 2 + whole
 
 

@@ -1,4 +1,4 @@
-"""One training epoch, and one forward pass, over a network that is data; ``fastnn.reference.epoch`` has the codes.
+"""One training epoch over a network that is data; ``fastnn.reference.epoch`` has the codes.
 
 All threads run the same function, each on its own rows of the batch until the gradients before every activation are
 known, then, after a barrier, each on its own part of every weight: two barriers a batch. The gradient of a weight is
@@ -11,44 +11,40 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._address import address, as_writeable
+from ._address import as_writeable
 from ._barrier import ABORTED, barrier
 from ._clock import BACKWARD, FORWARD, GATHER, LOSS, REST, UPDATE, begin, clock_of, lap
 from ._jit import inline, kernel
 from ._layers import (
     ACTIVATION,
-    FLOAT32,
-    FLOAT64,
     GRADIENT,
     GRADIENT_BLOCK,
     INPUTS,
     KIND,
     LINEAR,
     OUTPUTS,
-    SAME,
     SQUARES,
     STRIDE,
-    UINT8,
     VALUES,
-    Input,
     Net,
     Step,
     backward_op,
+    describe,
     forward_op,
     gather_row,
+    multiply_adds,
+    row_distance,
     square_sums,
     update_op,
 )
-from ._product import COLLIDE, LINE, ROOM, prepare_rooms, room
+from ._product import ROOM, prepare_rooms
 from ._tile import ROWS
-from ._vector import data, get, itemsize, pointer, put, shift
+from ._vector import data, get, put, shift
 from .activations import IDENTITY, gate
 from .losses import CROSS_ENTROPY, finish_cross_entropy, label_row, share_of, squared_row, target_row
 from .threads import get_num_threads, part, run
 from .updates import corrected
 
-# Rows that one forward pass takes at a time, so that its memory does not grow with the data.
-CHUNK = 256
 # Multiply-adds of a step below which a second thread costs more than it saves: besides two barriers, each core fetches
 # what the other has written, half of the weights and of the batch.
 STEP_GRAIN = 30_000_000
@@ -212,36 +208,6 @@ def _batch_loss(losses, weights, order, start, m, weight):
     return total / weight
 
 
-@kernel
-def _forward(ops, slopes, params, address, row, col, kind, out, strides, room, rank, size):
-    """out = the network's output; every thread takes its own rows, CHUNK at a time.
-
-    Nodes alternate between two buffers behind the product's room; the first product reads x in place if it can.
-    """
-    net, x = Net(ops, slopes, params), Input(address, row, col, kind)
-    n_ops, n_in = len(ops), ops[0, INPUTS]
-    first, end = part(out.shape[0], ROWS, rank, size)
-    widest = strides[n_ops + 1]
-    zeros = shift(data(room), ROOM)
-    for j in range(widest):
-        put(zeros, j, 0.0)
-    ends = (shift(zeros, widest), shift(zeros, widest + CHUNK * widest))
-    for start in range(first, end, CHUNK):
-        rows = min(CHUNK, end - start)
-        source, source_row = ends[1], strides[0]
-        if kind == SAME and ops[0, KIND] == LINEAR:
-            source, source_row = pointer(address + start * row, data(params)), row // itemsize(source)
-        else:
-            for r in range(rows):
-                gather_row(x, start + r, n_in, shift(source, r * source_row))
-        for i in range(n_ops):
-            target, target_row = ends[i % 2], strides[i + 1]
-            if i == n_ops - 1:
-                target, target_row = shift(data(out), start * out.shape[1]), out.shape[1]
-            forward_op(net, i, rows, source, source_row, target, target_row, zeros, data(room))
-            source, source_row = target, target_row
-
-
 @functools.lru_cache(maxsize=64)
 def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, int]]:
     """Where the nodes of a network lie, for a batch; ``shape`` holds the ops, ``size`` the bytes of an element."""
@@ -250,7 +216,7 @@ def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, in
     plan = np.zeros((len(widths), 3), np.int64)
     at = 0
     for i, width in enumerate(widths):
-        apart = _stride(width, size)
+        apart = row_distance(width, size)
         plan[i] = at, at + batch * apart if i else 0, apart
         at += batch * apart * (2 if i else 1)
     linear = ops[ops[:, KIND] == LINEAR]
@@ -261,28 +227,7 @@ def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, in
     return plan, {**places, "size": at + widest + 2 * batch, "chunks": chunks, "room": ROOM + block}
 
 
-def _stride(width: int, size: int) -> int:
-    """The distance of rows of this width: whole cache lines, and no distance at which rows collide."""
-    line = max(1, 64 // size)
-    apart = -(-width // line) * line
-    return apart + LINE if apart * size % COLLIDE == 0 else apart
-
-
-def _describe(x: np.ndarray, dtype: np.dtype) -> Input:
-    """How compiled code finds the samples in x; the element kind says whether they need converting."""
-    row, col = x.strides
-    plain = x.dtype == dtype and (col == x.itemsize or x.shape[1] <= 1) and row % x.itemsize == 0
-    kind = SAME if plain else {"f4": FLOAT32, "f8": FLOAT64, "u1": UINT8}[x.dtype.str[1:]]
-    return Input(address(x), row, col, kind)
-
-
 _NO_LABELS = np.empty(0, np.int64)
-
-
-def _work(ops: np.ndarray) -> int:
-    """Multiply-adds of one sample through the linear ops, forward and both ways back."""
-    linear = ops[ops[:, KIND] == LINEAR]
-    return 3 * int((linear[:, INPUTS] * linear[:, OUTPUTS]).sum())
 
 
 def train_epoch(
@@ -294,7 +239,7 @@ def train_epoch(
     dtype, ops = params.dtype, network.ops
     batch = min(batches.batch_size, len(batches.order))
     plan, places = _plan(ops.tobytes(), batch, dtype.itemsize)
-    work = _work(ops)
+    work = 3 * multiply_adds(ops)
     threads = get_num_threads() if work * batch >= STEP_GRAIN else 1
     nodes = np.empty(places["size"], dtype)
     nodes[places["zeros_at"] : places["losses_at"]] = 0
@@ -320,7 +265,7 @@ def train_epoch(
         rule.kind, float(rule.lr), float(rule.momentum), float(rule.beta2), float(rule.eps), float(objective.l2)
     )
     fixed = (
-        Net(ops, network.slopes, params), slots, _describe(batches.x, dtype), target,
+        Net(ops, network.slopes, params), slots, describe(batches.x, dtype), target,
         Order(batches.order, int(batch)), int(objective.loss), step, int(rule.step), space,
     )  # fmt: skip
     results: list[tuple[float, int]] = [(0.0, -1)] * threads
@@ -331,28 +276,3 @@ def train_epoch(
     run(task, work * len(batches.order), threads, lambda: space.sync.put(ABORTED, 1))
     loss, failed = results[0]
     return float(loss), int(failed)
-
-
-@functools.lru_cache(maxsize=64)
-def _strides(shape: bytes, size: int) -> tuple[np.ndarray, int]:
-    """Row distances of the nodes with the widest behind them, and what one thread needs beyond a product's room."""
-    ops = np.frombuffer(shape, np.int64).reshape(-1, 6)
-    strides = [_stride(int(width), size) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
-    widest = max(strides)
-    return np.array([*strides, widest]), widest * (2 * CHUNK + 1)
-
-
-def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-    """out (m, outputs of the last op) = the network's output for x (m, inputs of the first op), any strides."""
-    ops, dtype = network.ops, params.dtype
-    strides, size = _strides(ops.tobytes(), dtype.itemsize)
-    source = _describe(x, dtype)
-    if len(x) < ROWS:
-        _forward(ops, network.slopes, params, *source, out, strides, room(dtype, size), 0, 1)
-        return
-    run(
-        lambda rank, size_: _forward(
-            ops, network.slopes, params, *source, out, strides, room(dtype, size), rank, size_
-        ),
-        len(x) * _work(ops) // 3,
-    )

@@ -16,7 +16,8 @@ from .activations import (
     tanh,
     tanh_backward,
 )
-from .epoch import forward, train_epoch
+from .epoch import train_epoch
+from .inference import forward
 from .losses import cross_entropy, cross_entropy_backward, squared_error, squared_error_backward
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax

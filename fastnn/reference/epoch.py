@@ -1,4 +1,4 @@
-"""One training epoch and one forward pass over a network that is data.
+"""One training epoch over a network that is data.
 
 ``network.ops`` (n, 6) holds one row an op: kind, inputs, outputs, weight offset, bias offset (-1: none), activation;
 ``network.slopes`` (n,) the slope of a leaky ReLU. Offsets point into the flat parameter buffer.
@@ -11,24 +11,11 @@ import time
 
 import numpy as np
 
-from . import activations, losses, updates
-from .matmul import linear, linear_backward, matmul
+from . import losses, updates
+from .inference import ACTIVATIONS, slope_of, values, weight_and_bias
+from .matmul import linear_backward, matmul
 
-ACTIVATIONS = [
-    (activations.identity, activations.identity_backward),
-    (activations.relu, activations.relu_backward),
-    (activations.leaky_relu, activations.leaky_relu_backward),
-    (activations.tanh, activations.tanh_backward),
-    (activations.sigmoid, activations.sigmoid_backward),
-]
-LEAKY_RELU = 2
 LOSSES = [losses.cross_entropy_backward, losses.squared_error_backward]
-
-
-@np.errstate(all="ignore")
-def forward(network, params, x, out):
-    """out (m, outputs of the last op) = the network's output for x (m, inputs of the first op), any strides."""
-    np.copyto(out, _activations(network, params, x.astype(params.dtype, copy=False), _stopwatch(None))[-1])
 
 
 @np.errstate(all="ignore")
@@ -65,7 +52,10 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
         x = batches.x[rows].astype(params.dtype, copy=False)
         sample_weight = None if batches.sample_weight is None else batches.sample_weight[rows]
         lap(-1, 0)
-        ys = _activations(network, params, x, lap)
+        ys = [x]
+        for i, y in enumerate(values(network, params, x)):
+            ys.append(y)
+            lap(i, 0)
         d = np.empty_like(ys[-1])
         loss = LOSSES[objective.loss](ys[-1], batches.y[rows], sample_weight, d)
         _undo_activation(network, len(ys) - 2, ys, d)
@@ -99,23 +89,6 @@ def _stopwatch(clock):
     return lap
 
 
-def _activations(network, params, x, lap):
-    """The input and the output of every op."""
-    ys = [x]
-    for i, (op, slope) in enumerate(zip(network.ops, network.slopes, strict=True)):
-        kind, _, n_out, _, _, activation = op
-        x = ys[-1]
-        y = np.empty((len(x), n_out), params.dtype)
-        if kind == 0:
-            linear(x, *_views(op, params), y)
-        else:
-            np.copyto(y, x)
-        ACTIVATIONS[activation][0](y, *_slope(activation, slope), y)
-        ys.append(y)
-        lap(i, 0)
-    return ys
-
-
 def _gradients(network, params, ys, d, lap):
     """The gradient before the activation of every op from the first linear one on; d is that of the last op.
 
@@ -127,7 +100,7 @@ def _gradients(network, params, ys, d, lap):
         ds[i] = d
         if ops[i, 0] == 0:
             d = np.empty_like(ys[i])
-            matmul(ds[i], _views(ops[i], params)[0].T, d)
+            matmul(ds[i], weight_and_bias(ops[i], params)[0].T, d)
         _undo_activation(network, i - 1, ys, d)
         lap(i, 1)
     ds[first] = d
@@ -137,13 +110,13 @@ def _gradients(network, params, ys, d, lap):
 def _undo_activation(network, i, ys, d):
     """The gradient d at the output of op i becomes that before its activation."""
     activation = network.ops[i, 5]
-    ACTIVATIONS[activation][1](d, ys[i + 1], *_slope(activation, network.slopes[i]), d)
+    ACTIVATIONS[activation][1](d, ys[i + 1], *slope_of(activation, network.slopes[i]), d)
 
 
 def _update(op, params, x, d, l2, rule, t):
     """Update number t of a linear op, with input x, from the gradient d before its activation."""
     _, _, n_out, w_at, b_at, _ = op
-    w, _ = _views(op, params)
+    w, _ = weight_and_bias(op, params)
     dw, db = np.empty_like(w), np.empty(n_out, params.dtype)
     linear_backward(d, x, w, l2, None, dw, db)
     for at, gradient in (w_at, dw.ravel()), (b_at, db):
@@ -163,22 +136,10 @@ def _apply(rule, params, gradient, slots, t):
         updates.adam_update(params, gradient, *slots, rule.lr, rule.momentum, rule.beta2, rule.eps, t)
 
 
-def _views(op, params):
-    """The weight (d, k) and the bias (k,) of a linear op as views; a missing bias is zeros."""
-    _, n_in, n_out, w_at, b_at, _ = op
-    bias = params[b_at : b_at + n_out] if b_at >= 0 else np.zeros(n_out, params.dtype)
-    return params[w_at : w_at + n_in * n_out].reshape(n_in, n_out), bias
-
-
-def _slope(activation, slope):
-    """The one argument that only the leaky ReLU has."""
-    return (slope,) if activation == LEAKY_RELU else ()
-
-
 def _mean(total, weights):
     return float(total / weights) if weights != 0 else 0.0
 
 
 def _sum_of_squares(network, params):
     """Σ w² over all weights, biases left out."""
-    return sum(float(np.square(_views(op, params)[0], dtype=np.float64).sum()) for op in network.ops if op[0] == 0)
+    return sum(float(np.square(weight_and_bias(op, params)[0], dtype=np.float64).sum()) for op in network.ops if op[0] == 0)
