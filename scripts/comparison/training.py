@@ -53,6 +53,7 @@ def measure_network(modules: list[ModuleType], problem: Problem, rounds: int) ->
         losses[name] = problem.objective(trainer.layers())
     check(losses, problem)
     task, flops = fma_task(problem.dtype)
+    task()
     tasks = {name: (trainer.prepare, trainer.run) for name, trainer in trainers.items()}
     best = measure.best_rounds(tasks | {"peak": (lambda: None, task)}, rounds)
     peak = flops / best.pop("peak")

@@ -1,7 +1,7 @@
 """scikit-learn's multi-layer perceptron, one `partial_fit` an epoch.
 
 Its objective in fastnn's words, for batches of m: mean(loss_i) + alpha / (2 m) Σ W², so alpha = 2 λ m. For the squared
-error it descends along (ŷ - y) / m, half of the gradient here: twice the learning rate and half of alpha make up for it.
+error it descends along (ŷ - y) / m, half of the gradient here: so twice the learning rate and half of alpha.
 """
 
 import numpy as np
