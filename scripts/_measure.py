@@ -7,7 +7,9 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,6 +21,21 @@ def pin(cores: int = 1) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTNN_NUM_THREADS"):
         os.environ[name] = str(cores)
+
+
+@contextmanager
+def pinned(cores: int) -> Iterator[None]:
+    """Pin this process, for those that it starts, and let it go again."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    environment = dict(os.environ)
+    pin(cores)
+    try:
+        yield
+    finally:
+        if allowed:
+            os.sched_setaffinity(0, allowed)
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def best_times(*tasks: Callable[[], object], seconds: float = 0.5, rounds: int = 7) -> list[float]:
@@ -39,6 +56,26 @@ def best_times(*tasks: Callable[[], object], seconds: float = 0.5, rounds: int =
                 for _ in range(chunk):
                     task()
                 best[i] = min(best[i], (time.perf_counter() - start) / chunk)
+    return best
+
+
+def best_rounds(
+    tasks: Mapping[str, tuple[Callable[[], object], Callable[[], object]]], rounds: int
+) -> dict[str, float]:
+    """The best time of each task, a pair of what comes before the clock starts and what is timed.
+
+    Every round takes each once, in another order, so that nobody always follows the same neighbour.
+    """
+    best = dict.fromkeys(tasks, float("inf"))
+    names = deque(tasks)
+    for _ in range(rounds):
+        for name in names:
+            prepare, run = tasks[name]
+            prepare()
+            start = time.perf_counter()
+            run()
+            best[name] = min(best[name], time.perf_counter() - start)
+        names.rotate(1)
     return best
 
 

@@ -1,0 +1,1 @@
+"""The sections of `compare.py`: what each measures, and the tables that it makes of it."""

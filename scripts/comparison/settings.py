@@ -1,0 +1,20 @@
+"""What the command line asks of every section."""
+
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The peers by their keys, the dtypes, and how much to measure."""
+
+    peers: tuple[str, ...]
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    rounds: int = 7
+    epochs: int = 1
+    quick: bool = False
+
+
+def say(line: str) -> None:
+    """Progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)

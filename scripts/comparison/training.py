@@ -1,0 +1,111 @@
+"""One epoch of SGD on networks from tiny to wide: every contender from the same weights in the same order."""
+
+import dataclasses
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+
+import _measure as measure
+import peers
+from comparison.problems import SQUARED_ERROR, Network, Problem
+from comparison.settings import Settings, say
+from comparison.tables import advantage, contenders, micro, ratio, summary
+
+NETWORKS = (
+    Network((20, 32, 2), batch=32, steps=400),
+    Network((64, 100, 10), batch=32, steps=400),
+    Network((784, 10), batch=128, steps=120),
+    Network((784, 128, 10), batch=64, steps=200),
+    Network((784, 256, 256, 10), batch=128, steps=100),
+    Network((784, 1024, 1024, 10), batch=256, steps=40),
+    Network((13, 64, 64, 1), batch=16, steps=400, loss=SQUARED_ERROR),
+    Network((784, 256, 784), batch=128, steps=80, loss=SQUARED_ERROR, lr=1e-3),
+)
+QUICK_STEPS = 4
+# How far the losses of two contenders may be apart, relatively.
+TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
+
+
+def measure_all(settings: Settings) -> list[dict]:
+    """Seconds a step and final loss of each contender, for each dtype and network."""
+    modules = [module for module in peers.load(settings.peers) if hasattr(module, "Trainer")]
+    records = []
+    for dtype in settings.dtypes:
+        for network in NETWORKS:
+            shown = dataclasses.replace(network, steps=QUICK_STEPS) if settings.quick else network
+            record = measure_network(modules, Problem(shown, dtype, settings.epochs), settings.rounds)
+            records.append(record)
+            times = ", ".join(f"{name} {micro(seconds)}" for name, seconds in record["seconds"].items())
+            say(f"training, {dtype}, {network.name}: µs a step: {times}")
+    return records
+
+
+def measure_network(modules: list[ModuleType], problem: Problem, rounds: int) -> dict:
+    """The best of several rounds, each contender once a round; the compiling call and its loss come before."""
+    from fastnn.kernels.machine import fma_task
+
+    trainers = {module.NAME: module.Trainer(problem) for module in modules}
+    losses = {}
+    for name, trainer in trainers.items():
+        trainer.prepare()
+        trainer.run()
+        losses[name] = problem.objective(trainer.layers())
+    check(losses, problem)
+    task, flops = fma_task(problem.dtype)
+    task()
+    tasks = {name: (trainer.prepare, trainer.run) for name, trainer in trainers.items()}
+    best = measure.best_rounds(tasks | {"peak": (lambda: None, task)}, rounds)
+    peak = flops / best.pop("peak")
+    network = problem.network
+    steps = network.steps * problem.epochs
+    return {
+        "dtype": problem.dtype.name,
+        "case": network.name,
+        "seconds": {name: seconds / steps for name, seconds in best.items()},
+        "losses": losses,
+        "flops": network.flops,
+        "peak": peak,
+    }
+
+
+def check(losses: dict[str, float], problem: Problem) -> None:
+    """No figure for a wrong result: whoever reached another loss than fastnn is named."""
+    ours = losses[peers.OURS]
+    tolerance = TOLERANCE[problem.dtype.name]
+    wrong = [
+        f"{name} reached {loss:.10g}"
+        for name, loss in losses.items()
+        if not np.isclose(loss, ours, rtol=tolerance, atol=0)
+    ]
+    if wrong:
+        raise ValueError(
+            f"{problem.network.name}, {problem.dtype}: {', '.join(wrong)}, but fastnn {ours:.10g}: they must agree "
+            f"within {tolerance:g}, or they do not do the same work"
+        )
+
+
+def tables(records: list[dict]) -> str:
+    """A table and a summary for each number of cores."""
+    names = contenders(records)
+    alone = {(r["dtype"], r["case"]): r["seconds"][peers.OURS] for r in records if r["cores"] == 1}
+    parts = []
+    for cores in dict.fromkeys(record["cores"] for record in records):
+        chosen = [record for record in records if record["cores"] == cores]
+        shows_gain = cores > 1 and bool(alone)
+        header = ["training", "network, batch", *names, "times as fast", "of the FMA peak"]
+        header += ["than on one core"] * shows_gain
+        rows = [row(record, names, alone if shows_gain else None) for record in chosen]
+        title = f"Training on {cores} core{'s' * (cores > 1)}: µs a step (loss after the epoch)."
+        parts += [title, measure.markdown(header, rows), summary([advantage(r["seconds"]) for r in chosen])]
+    return "\n\n".join(parts)
+
+
+def row(record: dict, names: Sequence[str], alone: dict | None) -> list[str]:
+    """The cells of a network."""
+    seconds, losses = record["seconds"], record["losses"]
+    ours = seconds[peers.OURS]
+    cells = [f"{micro(seconds[n])} ({losses[n]:.5g})" if n in seconds else "-" for n in names]
+    share = record["flops"] / ours / (record["peak"] * record["cores"])
+    cells = [record["dtype"], record["case"], *cells, ratio(advantage(seconds)), f"{share:.0%}"]
+    return cells if alone is None else [*cells, ratio(alone[record["dtype"], record["case"]] / ours, 1)]
