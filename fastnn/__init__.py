@@ -36,6 +36,7 @@ from .ops import (
     tanh_backward,
 )
 from .optimizers import SGD, Adam, Optimizer
+from .profiling import Profile, profile
 
 __version__ = "0.1.0"
 
@@ -51,6 +52,7 @@ __all__ = [
     "Linear",
     "Loss",
     "Optimizer",
+    "Profile",
     "ReLU",
     "Sequential",
     "Sigmoid",
@@ -75,6 +77,7 @@ __all__ = [
     "matmul",
     "momentum_update",
     "nesterov_update",
+    "profile",
     "relu",
     "relu_backward",
     "schedules",

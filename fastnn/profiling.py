@@ -1,0 +1,360 @@
+"""Where the time of a training step goes: layer by layer, phase by phase, beside what the machine could do at most."""
+
+import copy
+import importlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import losses, optimizers, training
+from .backend import MODULES, active, get_num_threads
+from .errors import DivergenceError
+from .layers import Activation, Linear
+from .losses import Loss
+from .lowering import Batches, Network, Objective
+from .model import Sequential
+from .optimizers import Optimizer
+from .stack import Stack
+from .validation import Array, computed, number
+
+_ROUNDS = 40
+_STEP = "step"  # the name of what belongs to no layer
+
+
+class Part(NamedTuple):
+    """One phase of one layer, in a training step.
+
+    Attributes
+    ----------
+    layer : int or None
+        Where the layer stands in ``model.layers``; None for what belongs to no layer.
+    name : str
+        The layer, with the activation that runs as part of it, or "step".
+    phase : str
+        Of a layer: "forward"; "backward", the gradient at its input; "update", the gradient of its parameters and the
+        step of the optimizer. Of the step: "gather", the samples of the batch; "loss", with its gradient; "rest", the
+        penalty, waiting for other threads, bookkeeping. Where the model runs layer by layer, "backward" is both
+        gradients, and "update" belongs to the step.
+    seconds : float
+    flops : int
+        Floating-point operations of matrix products, 2 m n k for (m, k) times (k, n). Everything else, a layer of your
+        own included, counts none.
+    flops_per_second : float
+    share_of_peak : float
+        Of the peak of the cores that kernels may use.
+    share_of_step : float
+    """
+
+    layer: int | None
+    name: str
+    phase: str
+    seconds: float
+    flops: int
+    flops_per_second: float
+    share_of_peak: float
+    share_of_step: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What :func:`fastnn.profile` found; ``print`` it for a table.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+        Named tuples, layer by layer and then the step's own: ``pandas.DataFrame(profile.parts)`` is a table of them.
+    peak : float
+        The floating-point operations a second that ``threads`` cores did in fused multiply-adds alone.
+    threads : int
+        The most threads that kernels may use. A step too small to gain from them runs on one all the same.
+    batch_size, steps : int
+        Samples of a step, and how many steps the figures are the mean of.
+    dtype, backend : str
+    """
+
+    parts: tuple[Part, ...]
+    peak: float
+    threads: int
+    batch_size: int
+    steps: int
+    dtype: str
+    backend: str
+
+    @property
+    def seconds(self) -> float:
+        """The time of a step."""
+        return sum(part.seconds for part in self.parts)
+
+    @property
+    def flops(self) -> int:
+        """The floating-point operations of a step's matrix products."""
+        return sum(part.flops for part in self.parts)
+
+    @property
+    def flops_per_second(self) -> float:
+        """Those operations over the whole time of a step."""
+        return self.flops / self.seconds
+
+    @property
+    def share_of_peak(self) -> float:
+        """The share of the peak that a whole step reaches."""
+        return self.flops_per_second / self.peak
+
+    def __str__(self) -> str:
+        cores = "1 thread" if self.threads == 1 else f"up to {self.threads} threads"
+        title = (
+            f"one training step of {self.batch_size} samples, {self.dtype}, {self.backend}, {cores}, FMA peak "
+            f"{self.peak / 1e9:,.0f} GFLOP/s"
+        )
+        rows: list[tuple[str, ...]] = [("layer", "phase", "µs", "of the step", "MFLOP", "GFLOP/s", "of the peak")]
+        before = None
+        for part in self.parts:
+            shown = "" if (part.layer, part.name) == before else part.name
+            before = part.layer, part.name
+            rows.append((shown, part.phase, *_cells(part.seconds, part.share_of_step, part.flops, part.share_of_peak)))
+        rows.append(("total", "", *_cells(self.seconds, 1.0, self.flops, self.share_of_peak)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(f"{cell:{'<' if i < 2 else '>'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
+            for row in rows
+        ]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([title, "", lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def profile(
+    model: Sequential,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: str | Loss | None = None,
+    optimizer: str | Optimizer = "sgd",
+    l2: float = 0.0,
+    batch_size: int = 32,
+    sample_weight: ArrayLike | None = None,
+    seconds: float = 1.0,
+) -> Profile:
+    """Train a copy of the model for a moment and return what each layer and each phase of a step costs.
+
+    The model, its history, its random generator and the optimizer stay as they are. The figures are those of the
+    fastest of several rounds of steps on the backend in use, each from the weights that the model has now, over samples
+    in random order and full batches.
+
+    Parameters
+    ----------
+    model : Sequential
+    X, y, optimizer, l2, batch_size, sample_weight
+        As for :meth:`fastnn.Sequential.fit`.
+    loss : {"cross_entropy", "squared_error"} or an object with forward and backward methods, optional
+        The model's own loss by default, or cross-entropy where it has none yet.
+    seconds : float
+        About how long to measure, > 0. Kernels are compiled before.
+
+    Returns
+    -------
+    Profile
+        The parts of a step, which add up to all of it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+    DivergenceError
+        If a loss is not finite: what is timed then is no training.
+
+    Notes
+    -----
+    The first linear layer has no backward phase: nobody needs the gradient at the input. Reading the clock takes some
+    tens of nanoseconds for each part.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> X, y = fnn.datasets.load_digits()
+    >>> model = fnn.Sequential(fnn.Linear(64, 100), fnn.ReLU(), fnn.Linear(100, 10))
+    >>> result = fnn.profile(model, X, y, seconds=0.05)
+    >>> [(part.name, part.phase) for part in result.parts][:2]
+    [('Linear(64, 100) + ReLU()', 'forward'), ('Linear(64, 100) + ReLU()', 'update')]
+    """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model is {model!r}, expected a Sequential")
+    seconds = number("seconds", seconds, above=0)
+    loss = loss if loss is not None else model.loss or "cross_entropy"
+    stack, loss, optimizer = copy.deepcopy((model._stack, loss, optimizer))
+    plan = training.prepare(
+        stack,
+        X,
+        y,
+        loss=loss,
+        optimizer=optimizer,
+        l2=l2,
+        epochs=1,
+        batch_size=batch_size,
+        shuffle=True,
+        validation_data=None,
+        sample_weight=sample_weight,
+        verbose=0,
+    )
+    plan.optimizer.bind(stack)
+    threads = get_num_threads()
+    built_in = losses.is_built_in(plan.loss) and optimizers.is_built_in(plan.optimizer)
+    network = stack.network if built_in else None
+    work, run = _layer_by_layer(stack, plan) if network is None else _compiled(stack, network, plan)
+    with np.errstate(over="ignore", invalid="ignore"):
+        spent, steps, peak = _fastest_round(stack, plan, run, seconds, threads)
+    step = sum(spent.values())
+    parts = []
+    for (layer, name, phase), flops in work.items():
+        time_of_part = spent[layer, phase]
+        rate = flops / time_of_part if time_of_part else 0.0
+        parts.append(Part(layer, name, phase, time_of_part, flops, rate, rate / peak, time_of_part / step))
+    backend = next(name for name, module in MODULES.items() if module == active().__name__)
+    return Profile(tuple(parts), peak, threads, plan.batch_size, steps, stack.dtype.name, backend)
+
+
+# The operations of each part, in the order of the table, and a function that trains on samples in the order given and
+# returns the seconds of each (layer, phase).
+Work = dict[tuple[int | None, str, str], int]
+Seconds = dict[tuple[int | None, str], float]
+Run = Callable[[Array], Seconds]
+
+
+def _compiled(stack: Stack, network: Network, plan: training.Plan) -> tuple[Work, Run]:
+    """The network as data, whose kernel fills a table of seconds, an op a row."""
+    ops, slots = network.ops, plan.optimizer.state()[0]
+    work: Work = {}
+    places: dict[tuple[int | None, str], tuple[int, int]] = {}
+
+    def add(layer: int | None, name: str, phase: str, place: tuple[int, int], flops: int = 0) -> None:
+        work[layer, name, phase] = flops
+        places[layer, phase] = place
+
+    seen_linear = False
+    for i, (layer, name) in enumerate(_fused(stack.layers)):
+        is_linear = isinstance(stack.layers[layer], Linear)
+        product = 2 * plan.batch_size * int(ops[i, 1] * ops[i, 2]) if is_linear else 0
+        add(layer, name, "forward", (i, 0), product)
+        if seen_linear:
+            add(layer, name, "backward", (i, 1), product)
+        if is_linear:
+            add(layer, name, "update", (i, 2), product)
+        seen_linear = seen_linear or is_linear
+    for column, phase in enumerate(("gather", "loss", "rest")):
+        add(None, _STEP, phase, (-1, column))
+
+    def run(order: Array) -> Seconds:
+        table = np.zeros((len(ops) + 1, 3))
+        batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
+        rule = plan.optimizer.rule(slots, plan.lr, 0)
+        objective = Objective(plan.loss.code, plan.l2)
+        _, failed = active().train_epoch(network, stack.params, batches, objective, rule, table)
+        if failed >= 0:
+            raise DivergenceError(0, int(failed), 1)
+        return {part: float(table[place]) for part, place in places.items()}
+
+    return work, run
+
+
+def _fused(layers: tuple[Any, ...]) -> Iterator[tuple[int, str]]:
+    """The place of each layer that is an op, and its name with the activation that is fused into it."""
+    fused = [
+        i for i in range(1, len(layers)) if isinstance(layers[i], Activation) and isinstance(layers[i - 1], Linear)
+    ]
+    for i, layer in enumerate(layers):
+        if i not in fused:
+            yield i, f"{layer!r} + {layers[i + 1]!r}" if i + 1 in fused else repr(layer)
+
+
+def _layer_by_layer(stack: Stack, plan: training.Plan) -> tuple[Work, Run]:
+    """The layers one by one, as ``training`` runs them where one of them, the loss or the optimizer is a user's own."""
+    work: Work = {}
+    for i, layer in enumerate(stack.layers):
+        name = repr(layer) if isinstance(layer, (Linear, Activation)) else type(layer).__name__
+        product = 2 * plan.batch_size * layer.n_in * layer.n_out if type(layer) is Linear else 0
+        work |= {(i, name, "forward"): product, (i, name, "backward"): 2 * product}
+    work |= {(None, _STEP, phase): 0 for phase in ("gather", "loss", "update", "rest")}
+
+    def run(order: Array) -> Seconds:
+        spent: Seconds = defaultdict(float)
+        last = time.perf_counter()
+
+        def lap(layer: int | None, phase: str) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            spent[layer, phase] += now - last
+            last = now
+
+        for batch, start in enumerate(range(0, len(order), plan.batch_size)):
+            rows = order[start : start + plan.batch_size]
+            x, y = plan.x[rows].astype(stack.dtype, copy=False), plan.y[rows]
+            v = None if plan.sample_weight is None else plan.sample_weight[rows]
+            lap(None, "gather")
+            for i, layer in enumerate(stack.layers):
+                x = computed("forward", layer, layer.forward(x, True), len(x), stack.widths[i], stack.dtype)
+                lap(i, "forward")
+            loss, d = losses.value_and_gradient(plan.loss, x, y, v)
+            lap(None, "loss")
+            if not np.isfinite(loss + plan.l2 * stack.sum_of_squares()):
+                raise DivergenceError(0, batch, 1)
+            lap(None, "rest")
+            for i, layer in reversed(list(enumerate(stack.layers))):
+                dx = layer.backward(d, plan.l2) if isinstance(layer, Linear) else layer.backward(d)
+                d = computed("backward", layer, dx, len(d), stack.widths[i - 1] if i else stack.n_in, stack.dtype)
+                lap(i, "backward")
+            plan.optimizer.update(stack, plan.lr, batch + 1)
+            lap(None, "update")
+        return spent
+
+    # The model's own passes, once, make the buffers that the layers write their gradients to.
+    outputs = stack.forward(plan.x[: plan.batch_size], training=True)
+    v = None if plan.sample_weight is None else plan.sample_weight[: plan.batch_size]
+    stack.backward(losses.value_and_gradient(plan.loss, outputs, plan.y[: plan.batch_size], v)[1], plan.l2)
+    return work, run
+
+
+def _fastest_round(
+    stack: Stack, plan: training.Plan, run: Run, seconds: float, threads: int
+) -> tuple[Seconds, int, float]:
+    """The seconds a step of each part in the fastest round, the steps of a round, and the peak between the rounds."""
+    fma_peak = importlib.import_module("fastnn.kernels.machine").fma_peak
+    arrays = [stack.params, *plan.optimizer.state(), *stack.user_parameters()]
+    initial = [array.copy() for array in arrays]
+    samples = np.random.default_rng(0).permutation(len(plan.x))
+
+    def measure(steps: int) -> tuple[Seconds, float]:
+        for array, values in zip(arrays, initial, strict=True):
+            array[...] = values
+        order = np.resize(samples, steps * plan.batch_size)
+        start = time.perf_counter()
+        spent = run(order)
+        return {part: value / steps for part, value in spent.items()}, time.perf_counter() - start
+
+    measure(1)
+    steps, peak = 1, fma_peak(stack.dtype, 0.0, threads)
+    while (elapsed := measure(steps)[1]) < seconds / (4 * _ROUNDS):
+        steps *= 2
+    steps = max(1, round(steps * seconds / (_ROUNDS * elapsed)))
+    rounds: list[Seconds] = []
+    end = time.perf_counter() + seconds
+    while len(rounds) < _ROUNDS and (not rounds or time.perf_counter() < end):
+        rounds.append(measure(steps)[0])
+        peak = max(peak, fma_peak(stack.dtype, 0.002, threads))
+    return min(rounds, key=lambda spent: sum(spent.values())), steps, peak
+
+
+def _cells(seconds: float, share_of_step: float, flops: int, share_of_peak: float) -> tuple[str, ...]:
+    """The figures of a row of the table; what has no products has no rate."""
+    time_and_share = f"{seconds * 1e6:,.1f}", f"{share_of_step:.1%}"
+    if not flops:
+        return *time_and_share, "", "", ""
+    return (
+        *time_and_share,
+        f"{flops / 1e6:,.3f}",
+        f"{flops / seconds / 1e9 if seconds else 0:.1f}",
+        f"{share_of_peak:.1%}",
+    )
