@@ -18,9 +18,9 @@ class Trainer:
         m, widths, dtype = problem.network.batch, problem.network.widths, problem.dtype
         self._activations = [np.empty((m, n), dtype) for n in widths]
         self._gradients = [np.empty((m, n), dtype) for n in widths]
-        self._positive = [np.empty((m, n), bool) for n in widths]
+        self._positive = [(np.empty((m, n), bool), np.empty((m, n), dtype)) for n in widths]
         self._updates = problem.layers()
-        self._column = np.empty((m, 1), dtype)
+        self._by_class, self._one_each = np.empty((widths[-1], m), dtype), np.empty(m, dtype)
         self._rows = np.arange(m)
         self._ones = np.ones(m, dtype)
 
@@ -57,8 +57,10 @@ class Trainer:
             if i:
                 before = self._gradients[i]
                 np.matmul(d, w.T, out=before)
-                np.greater(a, 0, out=self._positive[i])
-                before *= self._positive[i]
+                is_positive, positive = self._positive[i]
+                np.greater(a, 0, out=is_positive)
+                np.copyto(positive, is_positive)
+                before *= positive
                 d = before
             w *= decay
             w -= dw
@@ -68,11 +70,12 @@ class Trainer:
         """lr times the gradient of the mean loss, written over the scores."""
         lr, m = self._problem.network.lr, len(s)
         if self._problem.network.loss == CROSS_ENTROPY:
-            np.maximum.reduce(s, axis=1, out=self._column, keepdims=True)
-            s -= self._column
-            np.exp(s, out=s)
-            np.add.reduce(s, axis=1, out=self._column, keepdims=True)
-            s /= self._column
+            # Class by class: what runs over the few classes is then vectorised along the samples.
+            p, one_each = self._by_class, self._one_each
+            np.copyto(p, s.T)
+            np.subtract(p, np.maximum.reduce(p, axis=0, out=one_each), out=p)
+            np.exp(p, out=p)
+            np.divide(p, np.add.reduce(p, axis=0, out=one_each), out=s.T)
             s[self._rows, y] -= 1
             s *= lr / m
         else:

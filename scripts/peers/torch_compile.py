@@ -1,4 +1,4 @@
-"""PyTorch, compiled: gather, forward, backward and update of a step as one graph without guards."""
+"""PyTorch, compiled: gather, forward, backward and update of a step as one graph, called from C++ and without guards."""
 
 import torch
 
@@ -25,9 +25,8 @@ class Trainer:
                 b.sub_(db, alpha=lr)
 
         torch.compiler.reset()
-        self._step = torch.compile(
-            step, fullgraph=True, dynamic=False, options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-        )
+        options = {"cpp_wrapper": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+        self._step = torch.compile(step, fullgraph=True, dynamic=False, options=options)
 
     def prepare(self) -> None:
         """Go back to the initial weights."""
