@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import losses, serialization, training
-from .backend import active
 from .history import History
 from .layers import Activation, Linear
 from .losses import CrossEntropy, Loss, SquaredError

@@ -177,9 +177,7 @@ def is_surely_finite(array: Array) -> bool:
     return 0 < array.size <= _SMALL and float(np.vdot(array, array)) <= _SAFE_SUM_OF_SQUARES
 
 
-def features(
-    x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X", check_finite: bool = True
-) -> Array:
+def features(x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X", check_finite: bool = True) -> Array:
     """Return X (m, n_in) for the kernels: float32, float64 or uint8 in any memory layout are passed on as they are.
 
     Without ``check_finite`` the caller finds out by itself, for arrays that are passed on.

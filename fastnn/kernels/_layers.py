@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ._address import address
+from ._cpu import ISA
 from ._jit import inline
 from ._product import COLLIDE, LINE, column_sums, product
-from ._tile import BIAS, COMBINE, GATE, ROWS, STORE
+from ._tile import BIAS, COMBINE, GATE, ROWS, STORE, UPDATE, VECTORS
 from ._vector import data, fma, get, lanes, load, load_part, pointer, put, reduce_add, shift, splat, store, store_part
 from .activations import LEAKY_RELU, RELU, activate, gate
 from .threads import part
@@ -23,8 +24,6 @@ VALUES, GRADIENT, STRIDE = range(3)
 
 # Elements of a block of the weights' gradient, which is formed and used up block by block.
 GRADIENT_BLOCK = 65536
-# Weights whose squares are summed together.
-SQUARES = 2048
 
 
 class Net(NamedTuple):
@@ -36,12 +35,16 @@ class Net(NamedTuple):
 
 
 class Input(NamedTuple):
-    """Samples in memory of any layout: address, strides in bytes, and the kind of element."""
+    """Samples in memory of any layout: address, strides in bytes, the kind of element, and the bytes of a row.
+
+    The last is 0 where a row is not one piece of memory.
+    """
 
     address: int
     row: int
     col: int
     kind: int
+    row_bytes: int
 
 
 SAME, FLOAT32, FLOAT64, UINT8 = range(4)
@@ -52,7 +55,7 @@ def describe(x: np.ndarray, dtype: np.dtype) -> Input:
     row, col = x.strides
     plain = x.dtype == dtype and (col == x.itemsize or x.shape[1] <= 1) and row % x.itemsize == 0
     kind = SAME if plain else {"f4": FLOAT32, "f8": FLOAT64, "u1": UINT8}[x.dtype.str[1:]]
-    return Input(address(x), row, col, kind)
+    return Input(address(x), row, col, kind, col * x.shape[1] if col == x.itemsize else 0)
 
 
 def row_distance(width: int, size: int) -> int:
@@ -165,8 +168,8 @@ class Step(NamedTuple):
 
 
 @inline
-def update_op(net, slots, step, i, m, x, x_row, d, d_row, block, room, rank, size):
-    """Update this thread's share of the weights and biases of the linear op i.
+def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, block, room, rank, size):
+    """Update this thread's share of the weights and biases of the linear op i; ``squares`` are as in ``square_sums``.
 
     x (m, inputs) is the op's input and d (m, outputs) the gradient before its activation. SGD is the epilogue of the
     product xᵀ d; the other rules take the gradient a block of rows at a time, while it is still in the cache.
@@ -174,33 +177,30 @@ def update_op(net, slots, step, i, m, x, x_row, d, d_row, block, room, rank, siz
     n_in, n_out, bias_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT]
     at, penalty = net.ops[i, WEIGHT], 2.0 * step.l2
     start, end = part(n_in, ROWS, rank, size)
+    panels = _panels(n_out, x)
     if step.kind == SGD:
         if end > start:
             weight = shift(data(net.params), at + start * n_out)
-            _weight_gradient(
-                COMBINE, shift(x, start), end - start, n_out, m, x_row, d, d_row, weight, -step.lr,
-                1.0 - step.lr * penalty, room,
+            product(
+                UPDATE if step.l2 != 0.0 else COMBINE, end - start, n_out, m, shift(x, start), 1, x_row, d, d_row, 1,
+                weight, n_out, shift(squares, start // ROWS * panels), panels, -step.lr, 1.0 - step.lr * penalty, room,
             )  # fmt: skip
     else:
         height = max(ROWS, GRADIENT_BLOCK // max(1, n_out) // ROWS * ROWS)
         for first in range(start, end, height):
             rows = min(height, end - first)
-            _weight_gradient(
-                STORE, shift(x, first), rows, n_out, m, x_row, d, d_row, block, 1.0, 0.0, room
-            )  # fmt: skip
+            product(
+                STORE, rows, n_out, m, shift(x, first), 1, x_row, d, d_row, 1, block, n_out, block, 0, 1.0, 0.0, room
+            )
             _apply_rule(net, slots, step, at + first * n_out, block, penalty, rows * n_out)
+            if step.l2 != 0.0:
+                _sum_squares(net, i, first, rows, shift(squares, first // ROWS * panels), panels)
     if bias_at >= 0 and i % size == rank:
         if step.kind == SGD:
             column_sums(m, n_out, d, d_row, shift(data(net.params), bias_at), -step.lr, 1.0)
         else:
             column_sums(m, n_out, d, d_row, block, 1.0, 0.0)
             _apply_rule(net, slots, step, bias_at, block, 0.0, n_out)
-
-
-@inline
-def _weight_gradient(mode, x, rows, n_out, m, x_row, d, d_row, out, alpha, beta, room):
-    """Out (rows, n_out) = xᵀ d over the batch, or combined with what it holds."""
-    product(mode, rows, n_out, m, x, 1, x_row, d, d_row, 1, out, n_out, out, 0, alpha, beta, room)
 
 
 @inline
@@ -215,17 +215,53 @@ def _apply_rule(net, slots, step, at, gradient, penalty, n):
 
 
 @inline
-def square_sums(net, sums, rank, size):
-    """sums[c] = Σ w² over this thread's chunks of the weights; returns how many chunks there are in all."""
-    chunk = 0
+def square_sums(net, squares, rank, size):
+    """Fill ``squares`` with sums that make Σ w², each thread for its share of the weights.
+
+    Every ROWS rows of a weight have as many places as the tiles of a product with so many rows, and use the first.
+    """
     for i in range(len(net.ops)):
         if net.ops[i, KIND] == LINEAR:
-            n = net.ops[i, INPUTS] * net.ops[i, OUTPUTS]
-            for first in range(0, n, SQUARES):
-                if chunk % size == rank:
-                    sums[chunk] = _squares(shift(data(net.params), net.ops[i, WEIGHT] + first), min(SQUARES, n - first))
-                chunk += 1
-    return chunk
+            n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
+            panels = _panels(n_out, squares)
+            start, end = part(n_in, ROWS, rank, size)
+            _sum_squares(net, i, start, end - start, shift(squares, start // ROWS * panels), panels)
+            squares = shift(squares, count_of_squares(net, i, squares))
+
+
+@inline
+def count_of_squares(net, i, like):
+    """How many places ``square_sums`` fills for the linear op i."""
+    return (net.ops[i, INPUTS] + ROWS - 1) // ROWS * _panels(net.ops[i, OUTPUTS], like)
+
+
+@inline
+def tiles_of_update(net, i, rank, size, like):
+    """The tiles of this thread's share of the weight gradient of op i."""
+    start, end = part(net.ops[i, INPUTS], ROWS, rank, size)
+    return (end - start + ROWS - 1) // ROWS * _panels(net.ops[i, OUTPUTS], like)
+
+
+@inline
+def _panels(n_out, like):
+    width = VECTORS * lanes(like)
+    return (n_out + width - 1) // width
+
+
+def count_squares(ops: np.ndarray, size: int) -> int:
+    """How many places ``square_sums`` fills, for elements of ``size`` bytes."""
+    linear = ops[ops[:, KIND] == LINEAR]
+    width = VECTORS * max(1, ISA.bits // (8 * size))
+    return int((-(-linear[:, INPUTS] // ROWS) * -(-linear[:, OUTPUTS] // width)).sum())
+
+
+@inline
+def _sum_squares(net, i, first, rows, squares, panels):
+    """Σ w² of some rows of a weight, one sum for every ROWS of them."""
+    n_out = net.ops[i, OUTPUTS]
+    weight = shift(data(net.params), net.ops[i, WEIGHT] + first * n_out)
+    for r in range(0, rows, ROWS):
+        put(squares, r // ROWS * panels, _squares(shift(weight, r * n_out), min(ROWS, rows - r) * n_out))
 
 
 @inline

@@ -12,9 +12,12 @@ import threading
 import numpy as np
 from numba import types
 
+from ._address import address
 from ._jit import inline, shared
 from ._tile import (
     A_STRIDE,
+    AHEAD,
+    AHEAD_STEP,
     ALPHA,
     B_STRIDE,
     BETA,
@@ -30,6 +33,7 @@ from ._tile import (
     ROWS,
     STORE,
     TILE,
+    UPDATE,
     V_STRIDE,
     VECTORS,
     WIDE,
@@ -69,6 +73,8 @@ LINE = 16
 
 # The room of a product: the fields of a panel, a packed row tile of A, a packed block of B.
 HEAD = 2 * FIELDS
+# Of the pieces of memory to prefetch: the bytes left of the two at hand, the next, and the end of all.
+LEFT, NEXT, LAST = FIELDS - 6, FIELDS - 4, FIELDS - 3
 PRODUCT_AT, TILES_AT = FIELDS - 2, FIELDS - 1
 INNER = INNER_BYTES // 4
 BLOCK = HEAD + ROWS * INNER
@@ -95,16 +101,20 @@ def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
     spans = (panels + most - 1) // most
     split = k > depth
     first_mode, first_alpha, first_beta = mode, alpha, beta
-    if split and mode != COMBINE:
-        first_mode, first_alpha, first_beta = STORE, 1.0, 1.0
+    if split:
+        first_mode = COMBINE if mode == UPDATE else mode
+        if mode in (BIAS, GATE):
+            first_mode, first_alpha = STORE, 1.0
+    last_mode = UPDATE if mode == UPDATE else COMBINE
     j = 0
     for s in range(spans):
         cols = min(n - j, tile_rows(panels - j // width, spans - s) * width)
+        tiles = shift(v, j // width if mode == UPDATE else j)
         for p in range(0, max(1, k), max(1, depth)):
+            now = first_mode if p == 0 else (COMBINE if p + depth < k else last_mode)
             _block(
-                first_mode if p == 0 else COMBINE, m, cols, min(depth, k - p), shift(a, p * a_col), a_row, a_col,
-                shift(b, p * b_row + j * b_col), b_row, b_col, shift(c, j), c_row, shift(v, j), v_row,
-                first_alpha, first_beta if p == 0 else 1.0, room,
+                now, m, cols, min(depth, k - p), shift(a, p * a_col), a_row, a_col, shift(b, p * b_row + j * b_col),
+                b_row, b_col, shift(c, j), c_row, tiles, v_row, first_alpha, first_beta if p == 0 else 1.0, room,
             )  # fmt: skip
         if split and mode == BIAS:
             _finish_bias(m, cols, shift(c, j), c_row, shift(v, j), alpha)
@@ -149,7 +159,9 @@ def _block(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, 
     put(pointer(shift(panel, BETA), a), 0, beta)
     count, i = (m + ROWS - 1) // ROWS, 0
     for t in range(count):
-        rows = tile_rows(m - i, count - t)
+        # The sums of an update must not depend on the share of a thread, which is a multiple of ROWS.
+        rows = min(ROWS, m - i) if mode == UPDATE else tile_rows(m - i, count - t)
+        tile_v, v_step = (shift(v, t * v_row), 1) if mode == UPDATE else (shift(v, i * v_row), width)
         tile_a = shift(a, i * a_row)
         if pack_a:
             put(panel, A_STRIDE, rows)
@@ -161,9 +173,50 @@ def _block(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, 
             put(panel, B, integer(panel_b))
             put(panel, COLS, cols)
             shape = tile_shape(rows, by_row, cols, lanes(a))
-            tile(get(panel, TILES_AT), a, (shape, tile_a, shift(c, i * c_row + j), shift(v, i * v_row + j), panel))
-            panel_b = shift(panel_b, b_step)
+            tile(get(panel, TILES_AT), a, (shape, tile_a, shift(c, i * c_row + j), tile_v, panel))
+            panel_b, tile_v = shift(panel_b, b_step), shift(tile_v, v_step)
+            if by_row == 0:
+                _go_ahead(panel, k)
         i += rows
+
+
+@inline
+def ask_for(places, count, step, room):
+    """Let the coming tiles of products with a transposed A prefetch ``count`` pieces of memory, two at a time.
+
+    ``places`` holds the address and the bytes of each; every step of k asks for ``step`` bytes of either piece.
+    """
+    panel = pointer(room, 0)
+    put(panel, NEXT, integer(places))
+    put(panel, LAST, integer(places) + 16 * count)
+    put(panel, AHEAD_STEP, step)
+    put(panel, LEFT, 0)
+    put(panel, LEFT + 1, 0)
+    _go_ahead(panel, 0)
+
+
+@inline
+def _go_ahead(panel, k):
+    """Move on behind a tile of ``k`` steps, to the next piece where one is done, and rest at the end."""
+    step = get(panel, AHEAD_STEP)
+    if step == 0:
+        return
+    done = 0
+    for s in range(2):
+        left = get(panel, LEFT + s) - k * step
+        at = get(panel, NEXT)
+        if left > 0:
+            put(panel, AHEAD[0] + s, get(panel, AHEAD[0] + s) + k * step)
+        elif at < get(panel, LAST):
+            put(panel, AHEAD[0] + s, get(pointer(at, 0), 0))
+            left = get(pointer(at, 0), 1)
+            put(panel, NEXT, at + 16)
+        else:
+            put(panel, AHEAD[0] + s, integer(panel))
+            done += 1
+        put(panel, LEFT + s, left)
+    if done == 2:
+        put(panel, AHEAD_STEP, 0)
 
 
 @inline
@@ -264,5 +317,8 @@ def room(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
 def prepare_rooms(count: int, size: int, dtype: np.dtype) -> np.ndarray:
     """Rooms (count, size) that know where the compiled product and its tiles are."""
     rooms = np.empty((count, size + size % 2), dtype)
-    rooms.view(np.int64)[:, PRODUCT_AT : TILES_AT + 1] = PRODUCT.address(dtype), TILE.address(dtype)
+    fields = rooms.view(np.int64)
+    fields[:, AHEAD[0] : AHEAD[1] + 1] = address(rooms)
+    fields[:, AHEAD_STEP] = 0
+    fields[:, PRODUCT_AT : TILES_AT + 1] = PRODUCT.address(dtype), TILE.address(dtype)
     return rooms

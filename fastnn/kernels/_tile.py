@@ -2,16 +2,18 @@
 
 A tile holds ``rows`` times ``vectors`` accumulators in registers over the whole inner loop: a broadcast element of A
 times the vectors of a row of B. There is one function for every tile height and width up to the table's, so a ragged
-edge runs at the speed of a smaller tile; the last vector of a row is masked. The tile ends in one of four epilogues,
-applied to the accumulators before they are stored, and C is read only by the one that needs it:
+edge runs at the speed of a smaller tile; the last vector of a row is masked. The tile ends in one of five epilogues,
+applied to the accumulators before they are stored, and C is read only by those that need it:
 
     STORE    C = A B                    BIAS   C = f(A B + v), v (n,), f the leaky ReLU of slope alpha
     COMBINE  C = alpha A B + beta C     GATE   C = A B f'(V), V (m, n) the outputs of f
+    UPDATE   as COMBINE, and v[0] = Σ C², the sum of this tile
 
 The scheme of packed panels and register tiles: K. Goto and R. van de Geijn, Anatomy of high-performance matrix
 multiplication, ACM TOMS 34(3), 2008; F. Van Zee and R. van de Geijn, BLIS, ACM TOMS 41(3), 2015.
 """
 
+import functools
 import itertools
 from typing import Any
 
@@ -31,11 +33,12 @@ from ._vector import (
     llvm_vector,
     load_ir,
     part_mask_ir,
+    reduce_ir,
     splat_ir,
     store_ir,
 )
 
-STORE, BIAS, GATE, COMBINE = range(4)
+STORE, BIAS, GATE, COMBINE, UPDATE = range(5)
 
 ROWS, VECTORS = ISA.rows, ISA.vectors
 # Vectors of a tile of a single row, whose sums would otherwise wait for each other.
@@ -50,8 +53,10 @@ _AHEAD = 8
 
 # What all tiles of a panel have in common lies in memory, one 8-byte field each: a tile is called with few enough
 # arguments for registers. Copied from stack to stack they would wait for the stores of the tile before.
-FIELDS = 16
+FIELDS = 24
 DEPTH, A_STRIDE, B, B_STRIDE, C_STRIDE, COLS, MODE, V_STRIDE, ALPHA, BETA = range(10)
+# Two pieces of memory that a tile with A contiguous along its rows prefetches, AHEAD_STEP bytes each step of k.
+AHEAD, AHEAD_STEP = (10, 11), 12
 
 
 def _signature(dtype: Any) -> Any:
@@ -142,7 +147,10 @@ class _Emitter:
         self.mask = part_mask_ir(builder, last, self.lanes) if self.masked else None
         c_stride = field(C_STRIDE)
         self._prefetch(builder, c, c_stride)
-        sums = self._inner_loop(builder, field(DEPTH), a, field(A_STRIDE), field(B, p), field(B_STRIDE))
+        ahead = [] if self.by_row else [field(number, _I8P) for number in AHEAD]
+        sums = self._inner_loop(
+            builder, field(DEPTH), a, field(A_STRIDE), field(B, p), field(B_STRIDE), ahead, field(AHEAD_STEP)
+        )
         self._epilogue(builder, sums, c, c_stride, v, field)
         return function
 
@@ -163,7 +171,9 @@ class _Emitter:
     def _load(self, builder: Any, row: Any, v: int, fill: Any = None) -> Any:
         return load_ir(builder, self.dtype, builder.gep(row, [I64(v * self.lanes)]), self._vector_mask(v), fill)
 
-    def _inner_loop(self, builder: Any, k: Any, a: Any, a_stride: Any, b: Any, b_stride: Any) -> list[Any]:
+    def _inner_loop(
+        self, builder: Any, k: Any, a: Any, a_stride: Any, b: Any, b_stride: Any, ahead: list[Any], ahead_step: Any
+    ) -> list[Any]:
         """The sums A B, one step of k a turn; unrolling makes LLVM hoist the broadcasts and spill."""
         function, before = builder.function, builder.block
         loop, done = function.append_basic_block("loop"), function.append_basic_block("done")
@@ -183,6 +193,9 @@ class _Emitter:
         left, b_row = carried(I64, k), carried(b.type, b)
         heads = [carried(_I8P, base) for base in bases]
         sums = [carried(self.vector, self.zero) for _ in self.cells]
+        pieces = [carried(_I8P, piece) for piece in ahead]
+        for piece in pieces:
+            self._ask_for(builder, piece, level=3)
         if not self.by_row:
             self._ask_for(builder, builder.gep(heads[0], [builder.mul(bytes_apart, I64(_AHEAD))]), level=3)
         soon = builder.gep(b_row, [builder.mul(b_stride, I64(_AHEAD))])
@@ -199,6 +212,7 @@ class _Emitter:
             (left, builder.sub(left, I64(1))),
             (b_row, builder.gep(b_row, [b_stride])),
             *((head, builder.gep(head, [step])) for head in heads),
+            *((piece, builder.gep(piece, [ahead_step])) for piece in pieces),
             *zip(sums, grown, strict=True),
         ):
             phi.add_incoming(value, loop)
@@ -226,13 +240,14 @@ class _Emitter:
         factors = [field(ALPHA, self.scalar), field(BETA, self.scalar)]
         alpha, beta = (splat_ir(builder, factor, self.lanes) for factor in factors)
         sloped = builder.fcmp_unordered("!=", factors[0], self.scalar(0.0))
-        blocks = [builder.function.append_basic_block(name) for name in ("store", "bias", "gate", "combine")]
+        blocks = [builder.function.append_basic_block(name) for name in ("store", "bias", "gate", "combine", "update")]
         choice = builder.switch(mode, blocks[STORE])
-        for number in (BIAS, GATE, COMBINE):
+        for number in (BIAS, GATE, COMBINE, UPDATE):
             choice.add_case(I64(number), blocks[number])
         for number, block in enumerate(blocks):
             builder.position_at_end(block)
             bias = [self._load(builder, v, j) for j in range(self.width)] if number == BIAS else []
+            squares = [self.zero] * self.width
             for (i, j), total in zip(self.cells, sums, strict=True):
                 row = builder.gep(c, [builder.mul(c_stride, I64(i))])
                 if number == BIAS:
@@ -242,14 +257,25 @@ class _Emitter:
                     y = self._load(builder, builder.gep(v, [builder.mul(v_stride, I64(i))]), j)
                     gated = self._leaky(builder, builder.fcmp_ordered("<=", y, self.zero), total, alpha, sloped)
                     result = builder.select(builder.fcmp_unordered("uno", y, y), y, gated)
-                elif number == COMBINE:
+                elif number in (COMBINE, UPDATE):
                     old = builder.fmul(self._load(builder, row, j), beta)
                     result = fma_ir(builder, self.dtype, total, alpha, old)
+                    if number == UPDATE:
+                        counted = self._present(builder, result, j)
+                        squares[j] = fma_ir(builder, self.dtype, counted, counted, squares[j])
                 else:
                     result = total
                 place = builder.gep(row, [I64(j * self.lanes)])
                 store_ir(builder, self.dtype, result, place, self._vector_mask(j))
+            if number == UPDATE:
+                total = functools.reduce(builder.fadd, squares)
+                builder.store(reduce_ir(builder, total, lambda builder, a, b: builder.fadd(a, b)), v)
             builder.ret_void()
+
+    def _present(self, builder: Any, value: Any, j: int) -> Any:
+        """Value with zeros where C ends."""
+        mask = self._vector_mask(j)
+        return value if mask is None else builder.select(mask, value, self.zero)
 
     def _leaky(self, builder: Any, negative: Any, value: Any, alpha: Any, sloped: Any) -> Any:
         """Value, or where ``negative`` holds alpha times it; an alpha of 0 gives 0 even for infinity."""

@@ -350,23 +350,22 @@ def copysign(typing: Any, x: Any, sign: Any) -> Any:
     return x(x, x), emit
 
 
-def _reduction(doc: str, combine: Callable[[Any, Any, Any], Any]) -> Any:
+def reduce_ir(builder: Any, x: Any, combine: Callable[[Any, Any, Any], Any]) -> Any:
     """A horizontal reduction as a fixed tree: halves are combined until one lane is left."""
+    while x.type.count > 1:
+        half = x.type.count // 2
+        undefined = ir.Constant(x.type, ir.Undefined)
+        low, high = (
+            builder.shuffle_vector(x, undefined, ir.Constant(ir.VectorType(I32, half), list(range(at, at + half))))
+            for at in (0, half)
+        )
+        x = combine(builder, low, high)
+    return builder.extract_element(x, I32(0))
 
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        x = args[0]
-        while x.type.count > 1:
-            half = x.type.count // 2
-            undefined = ir.Constant(x.type, ir.Undefined)
-            low, high = (
-                builder.shuffle_vector(x, undefined, ir.Constant(ir.VectorType(I32, half), list(range(at, at + half))))
-                for at in (0, half)
-            )
-            x = combine(builder, low, high)
-        return builder.extract_element(x, I32(0))
 
+def _reduction(doc: str, combine: Callable[[Any, Any, Any], Any]) -> Any:
     def typed(typing: Any, x: Any) -> Any:
-        return x.dtype(x), emit
+        return x.dtype(x), lambda context, builder, sig, args: reduce_ir(builder, args[0], combine)
 
     typed.__doc__ = doc
     return intrinsic(typed)

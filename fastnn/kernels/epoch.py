@@ -23,28 +23,32 @@ from ._layers import (
     KIND,
     LINEAR,
     OUTPUTS,
-    SQUARES,
     STRIDE,
     VALUES,
     Net,
     Step,
     backward_op,
+    count_of_squares,
+    count_squares,
     describe,
     forward_op,
     gather_row,
     multiply_adds,
     row_distance,
     square_sums,
+    tiles_of_update,
     update_op,
 )
-from ._product import ROOM, prepare_rooms
+from ._product import ROOM, ask_for, prepare_rooms
 from ._tile import ROWS
-from ._vector import data, get, put, shift
+from ._vector import data, get, integer, itemsize, put, shift
 from .activations import IDENTITY, gate
 from .losses import CROSS_ENTROPY, finish_cross_entropy, label_row, share_of, squared_row, target_row
 from .threads import get_num_threads, part, run
 from .updates import corrected
 
+# Bytes of a batch below which fetching it early is not worth the trouble.
+WORTH_ASKING = 32_768
 # Multiply-adds of a step below which a second thread costs more than it saves: besides two barriers, each core fetches
 # what the other has written, half of the weights and of the batch.
 STEP_GRAIN = 30_000_000
@@ -75,6 +79,7 @@ class Space(NamedTuple):
     rests_at: int
     rooms: np.ndarray
     squares: np.ndarray
+    places: np.ndarray
     sync: np.ndarray
 
 
@@ -82,26 +87,31 @@ class Space(NamedTuple):
 def _train(net, slots, x, target, order, loss, step, t, space, clock, rank, size):
     room = shift(data(space.rooms), rank * space.rooms.shape[1])
     block = shift(room, ROOM)
+    places = shift(data(space.places), rank * space.places.shape[1])
     losses = shift(data(space.nodes), space.losses_at)
     total = seen = 0.0
     n = len(order.rows)
+    first_linear = _first_linear(net.ops)
     begin(clock)
+    if step.l2 != 0.0:
+        square_sums(net, data(space.squares), rank, size)
+    if not barrier(space.sync, size):
+        return 0.0, -1
     for number in range((n + order.batch_size - 1) // order.batch_size):
         start = number * order.batch_size
         m = min(order.batch_size, n - start)
         weight = _batch_weight(target.weights, order.rows, start, m)
+        penalty = step.l2 * _total(space.squares) if step.l2 != 0.0 else 0.0
         first, end = part(m, ROWS, rank, size)
         if end > first:
             _rows_to_gradients(
                 net, x, target, order.rows, start + first, first, end - first, loss, weight, space, clock, room
             )
-        chunks = square_sums(net, space.squares, rank, size) if step.l2 != 0.0 else 0
         if not barrier(space.sync, size):
             break
 
         value = _batch_loss(losses, target.weights, order.rows, start, m, weight)
-        for c in range(chunks):
-            value += step.l2 * space.squares[c]
+        value += penalty
         total += weight * value
         seen += weight
         if not math.isfinite(value):
@@ -109,18 +119,56 @@ def _train(net, slots, x, target, order, loss, step, t, space, clock, rank, size
         lr, eps = corrected(step.kind, step.lr, step.momentum, step.beta2, step.eps, t + number + 1)
         now = Step(step.kind, lr, step.momentum, step.beta2, eps, step.l2)
         lap(clock, -1, REST)
-        for i in range(len(net.ops)):
+        # Backwards, so that the first layer's weights, just updated, are in the cache when the next batch needs them.
+        squares = shift(data(space.squares), len(space.squares))
+        for i in range(len(net.ops) - 1, -1, -1):
             if net.ops[i, KIND] == LINEAR:
+                if i == first_linear and start + m < n:
+                    first, end = part(min(order.batch_size, n - start - m), ROWS, rank, size)
+                    _ask_for_samples(
+                        net, i, x, target, order.rows, start + m + first, end - first, m, places, rank, size, room
+                    )
+                squares = shift(squares, -count_of_squares(net, i, squares))
                 values, gradient = _node(space, i, VALUES, 0), _node(space, i + 1, GRADIENT, 0)
                 update_op(
                     net, slots, now, i, m, values, space.plan[i, STRIDE], gradient, space.plan[i + 1, STRIDE],
-                    block, room, rank, size,
+                    squares, block, room, rank, size,
                 )  # fmt: skip
                 lap(clock, i, UPDATE)
         if not barrier(space.sync, size):
             break
         lap(clock, -1, REST)
     return total / seen if seen != 0.0 else 0.0, -1
+
+
+@inline
+def _first_linear(ops):
+    i = 0
+    while i < len(ops) and ops[i, KIND] != LINEAR:
+        i += 1
+    return i
+
+
+@inline
+def _ask_for_samples(net, i, x, target, order, sample, rows, m, places, rank, size, room):
+    """Let the update of op i fetch the next samples of this thread, and their targets, into the L2 cache."""
+    n_out = net.ops[len(net.ops) - 1, OUTPUTS]
+    total = count = 0
+    for r in range(rows):
+        at = order[sample + r]
+        if x.row_bytes != 0:
+            put(places, 2 * count, x.address + at * x.row)
+            put(places, 2 * count + 1, x.row_bytes)
+            total += x.row_bytes
+            count += 1
+        if len(target.targets) != 0:
+            targets = shift(data(target.targets), at * n_out)
+            put(places, 2 * count, integer(targets))
+            put(places, 2 * count + 1, n_out * itemsize(targets))
+            total += n_out * itemsize(targets)
+            count += 1
+    if total >= WORTH_ASKING:
+        ask_for(places, count, min(64, total // (2 * max(1, m * tiles_of_update(net, i, rank, size, room))) + 1), room)
 
 
 @inline
@@ -137,10 +185,7 @@ def _rows_to_gradients(net, x, target, order, sample, row, rows, loss, weight, s
     for r in range(rows):
         gather_row(x, order[sample + r], ops[0, INPUTS], _node(space, 0, VALUES, row + r))
     lap(clock, -1, GATHER)
-    first_linear = last
     for i in range(last):
-        if ops[i, KIND] == LINEAR:
-            first_linear = min(first_linear, i)
         forward_op(
             net, i, rows, _node(space, i, VALUES, row), plan[i, STRIDE], _node(space, i + 1, VALUES, row),
             plan[i + 1, STRIDE], zeros, room,
@@ -157,7 +202,7 @@ def _rows_to_gradients(net, x, target, order, sample, row, rows, loss, weight, s
             gate(ops[last - 1, ACTIVATION], net.slopes[last - 1], d, shift(scores, r * apart), d, n)
     lap(clock, -1, LOSS)
 
-    for i in range(last - 1, first_linear, -1):
+    for i in range(last - 1, _first_linear(ops), -1):
         backward_op(
             net, i, rows, _node(space, i + 1, GRADIENT, row), plan[i + 1, STRIDE], _node(space, i, VALUES, row),
             _node(space, i, GRADIENT, row), plan[i, STRIDE], room,
@@ -184,6 +229,14 @@ def _loss_rows(scores, gradient, apart, n, target, order, sample, rows, loss, we
             put(rests, r, rest)
     if loss == CROSS_ENTROPY:
         finish_cross_entropy(losses, rests, losses, rows)
+
+
+@inline
+def _total(squares):
+    total = 0.0
+    for square in squares:
+        total += float(square)
+    return total
 
 
 @inline
@@ -219,12 +272,10 @@ def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, in
         apart = row_distance(width, size)
         plan[i] = at, at + batch * apart if i else 0, apart
         at += batch * apart * (2 if i else 1)
-    linear = ops[ops[:, KIND] == LINEAR]
-    chunks = int((-(-linear[:, INPUTS] * linear[:, OUTPUTS] // SQUARES)).sum())
     widest = max(widths)
     block = max(GRADIENT_BLOCK, ROWS * widest)
     places = {"zeros_at": at, "losses_at": at + widest, "rests_at": at + widest + batch}
-    return plan, {**places, "size": at + widest + 2 * batch, "chunks": chunks, "room": ROOM + block}
+    return plan, {**places, "size": at + widest + 2 * batch, "room": ROOM + block}
 
 
 _NO_LABELS = np.empty(0, np.int64)
@@ -250,7 +301,8 @@ def train_epoch(
         losses_at=places["losses_at"],
         rests_at=places["rests_at"],
         rooms=prepare_rooms(threads, places["room"], dtype),
-        squares=np.empty(places["chunks"]),
+        squares=np.zeros(count_squares(ops, dtype.itemsize), dtype),
+        places=np.empty((threads, 4 * batch), np.int64),
         sync=np.zeros(16, np.int64),
     )
     none = np.empty(0, dtype)

@@ -37,7 +37,7 @@ def _forward(ops, slopes, params, x, elsewhere, row, col, kind, out, softmax, st
     The samples are in ``x``, or ``elsewhere`` if that is an address. Nodes alternate between two buffers behind the
     product's room; the first product reads the samples in place if it can.
     """
-    samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind)
+    samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind, 0)
     net, n_ops, n_in, n_out = Net(ops, slopes, params), len(ops), ops[0, INPUTS], out.shape[1]
     first, end = part(out.shape[0], ROWS, rank, size)
     widest = strides[n_ops + 1]
@@ -98,7 +98,7 @@ def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, so
     if x.dtype is dtype and x.flags.carray:
         source: tuple[Any, ...] = (x, 0, x.strides[0], 0, SAME)
     else:
-        source = (out, *describe(x, dtype))
+        source = (out, *describe(x, dtype)[:4])
     fixed = (ops, network.slopes, params, *source, out, softmax, strides)
     if len(x) < ROWS:
         return bool(_forward(*fixed, room(dtype, beyond), 0, 1))

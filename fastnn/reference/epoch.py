@@ -142,4 +142,6 @@ def _mean(total, weights):
 
 def _sum_of_squares(network, params):
     """Σ w² over all weights, biases left out."""
-    return sum(float(np.square(weight_and_bias(op, params)[0], dtype=np.float64).sum()) for op in network.ops if op[0] == 0)
+    return sum(
+        float(np.square(weight_and_bias(op, params)[0], dtype=np.float64).sum()) for op in network.ops if op[0] == 0
+    )

@@ -15,7 +15,7 @@ ACTIVATIONS = [
 ]
 LEAKY_RELU = 2
 # Elements of a node that pass at a time, so that the memory for it does not grow with the data.
-BLOCK = 1 << 19
+BLOCK = 1 << 18
 
 
 @np.errstate(all="ignore")
