@@ -1,0 +1,145 @@
+"""What each kernel has to compute and to move, and a call of it to be timed.
+
+An addition, multiplication, division, comparison, root, exponential, logarithm or hyperbolic tangent counts as one
+floating-point operation, however many instructions make it, so the counts say nothing about how a kernel goes about it.
+The traffic is the compulsory one: each array is read once, written once, or both.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn import kernels
+from fastnn.lowering import Network
+
+PRODUCTS, ROWS, ELEMENTS = "matrix products", "rows of scores", "activations and updates"
+
+SQUARES = (32, 64, 128, 256, 512, 1024)
+# The products of a training step: name, m, k, n of (m, k) times (k, n), and which of the two is a transposed view.
+TRAINING = (
+    ("x w", 64, 784, 128, ""),
+    ("xᵀ dy", 784, 64, 128, "a"),
+    ("dy wᵀ", 64, 128, 784, "b"),
+    ("x w", 128, 784, 10, ""),
+)
+SCORES = ((1024, 10), (256, 1000), (4096, 1000))
+LENGTHS = (4096, 1 << 22)
+FORWARD = (128, (784, 256, 10))
+# Smaller ones, to see that everything works.
+QUICK = {"squares": (32, 64), "training": TRAINING[:2], "scores": ((64, 10), (20, 100)), "lengths": (1024,)}
+
+# Operations an element: of a forward function, and of the way back from dy and y.
+ACTIVATIONS = {"identity": (0, 0), "relu": (1, 1), "leaky_relu": (2, 2), "tanh": (1, 3), "sigmoid": (3, 3)}
+# Operations a score: the largest, less it, exp, and their sum; then a quotient or another difference.
+SOFTMAX = {"softmax": 5, "log_softmax": 5}
+# Operations a weight, and how many arrays beside the gradient are read and written.
+UPDATES = {"sgd_update": (2, 1), "momentum_update": (4, 2), "nesterov_update": (6, 2), "adam_update": (12, 3)}
+
+
+class Work(NamedTuple):
+    """A call of a kernel: operations, bytes of traffic, bytes of memory that it touches."""
+
+    group: str
+    kernel: str
+    size: str
+    flops: int
+    traffic: int
+    memory: int
+    call: Callable[[], Any]
+
+
+def all_work(dtype: Any, quick: bool) -> Iterator[Work]:
+    """Every kernel but the epoch, which a network's profile takes apart."""
+    sizes = QUICK if quick else {"squares": SQUARES, "training": TRAINING, "scores": SCORES, "lengths": LENGTHS}
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> NDArray:
+        return rng.standard_normal(shape).astype(dtype)
+
+    for n in sizes["squares"]:
+        yield _matmul(f"{n}³", n, n, n, "", normal)
+    for name, m, k, n, view in sizes["training"]:
+        yield _matmul(f"{name} {m}·{k}·{n}", m, k, n, view, normal)
+    yield from _linear(*sizes["training"][0][1:4], normal)
+    yield _forward(*FORWARD, normal)
+    for m, k in sizes["scores"]:
+        yield from _rows(normal(m, k), rng.integers(0, k, m), normal(m, k))
+    for n in sizes["lengths"]:
+        yield from _elements(n, normal)
+
+
+def _bytes(*arrays: NDArray) -> int:
+    return sum(array.nbytes for array in arrays)
+
+
+def _matmul(size: str, m: int, k: int, n: int, view: str, normal: Callable[..., NDArray]) -> Work:
+    a = normal(k, m).T if view == "a" else normal(m, k)
+    b = normal(n, k).T if view == "b" else normal(k, n)
+    out = normal(m, n)
+    moved = _bytes(a, b, out)
+    return Work(PRODUCTS, "matmul", size, 2 * m * k * n, moved, moved, lambda: kernels.matmul(a, b, out))
+
+
+def _linear(m: int, k: int, n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
+    x, w, b, y = normal(m, k), normal(k, n), normal(n), normal(m, n)
+    dx, dw, db = normal(m, k), normal(k, n), normal(n)
+    size = f"{m}·{k}·{n}"
+    moved = _bytes(x, w, b, y)
+    product, sums = 2 * m * k * n, m * n
+    yield Work(PRODUCTS, "linear", size, product + sums, moved, moved, lambda: kernels.linear(x, w, b, y))
+    moved = _bytes(y, x, w, dx, dw, db)
+    call = functools.partial(kernels.linear_backward, y, x, w, 0.0, dx, dw, db)
+    yield Work(PRODUCTS, "linear_backward", size, 2 * product + sums, moved, moved, call)
+
+
+def _forward(m: int, widths: tuple[int, ...], normal: Callable[..., NDArray]) -> Work:
+    """Two linear layers with a ReLU between; the hidden values are never moved out of the cache for good."""
+    k, h, n = widths
+    ops = np.array([[0, k, h, 0, k * h, 1], [0, h, n, k * h + h, k * h + h + h * n, 0]])
+    params, x, out = normal(k * h + h + h * n + n), normal(m, k), normal(m, n)
+    network = Network(ops, np.zeros(2))
+    flops = 2 * m * (k * h + h * n) + 2 * m * h + m * n
+    moved = _bytes(params, x, out)
+    call = functools.partial(kernels.forward, network, params, x, out)
+    return Work(PRODUCTS, "forward", "-".join(map(str, widths)), flops, moved, moved, call)
+
+
+def _rows(s: NDArray, y: NDArray, out: NDArray) -> Iterator[Work]:
+    (m, k), column, size = s.shape, np.empty(len(s), s.dtype), f"{s.shape[0]} × {s.shape[1]}"
+    for name, per_score in SOFTMAX.items():
+        call = functools.partial(getattr(kernels, name), s, out)
+        yield Work(ROWS, name, size, per_score * m * k, _bytes(s, out), _bytes(s, out), call)
+    moved = _bytes(s, column)
+    yield Work(ROWS, "logsumexp", size, 4 * m * k, moved, moved, lambda: kernels.logsumexp(s, column))
+    moved = _bytes(s, y)
+    yield Work(ROWS, "cross_entropy", size, 4 * m * k, moved, moved, lambda: kernels.cross_entropy(s, y, None))
+    moved = _bytes(s, y, out)
+    call = functools.partial(kernels.cross_entropy_backward, s, y, None, out)
+    yield Work(ROWS, "cross_entropy_backward", size, 5 * m * k, moved, moved, call)
+    values, gradient = out.copy(), np.empty_like(s)
+    moved = _bytes(s, values)
+    yield Work(ROWS, "squared_error", size, 3 * m * k, moved, moved, lambda: kernels.squared_error(s, values, None))
+    moved = _bytes(s, values, gradient)
+    call = functools.partial(kernels.squared_error_backward, s, values, None, gradient)
+    yield Work(ROWS, "squared_error_backward", size, 4 * m * k, moved, moved, call)
+
+
+def _elements(n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
+    x, dy, out = normal(n), normal(n), np.zeros(n, normal(1).dtype)
+    size = f"{n >> 20} Mi" if n >= 1 << 20 else f"{n >> 10} Ki"
+    for name, (forward, backward) in ACTIVATIONS.items():
+        slope = (0.1,) if name == "leaky_relu" else ()
+        call = functools.partial(getattr(kernels, name), x, *slope, out)
+        yield Work(ELEMENTS, name, size, forward * n, _bytes(x, out), _bytes(x, out), call)
+        moved = _bytes(dy, out) if name == "identity" else _bytes(dy, x, out)
+        call = functools.partial(getattr(kernels, f"{name}_backward"), dy, x, *slope, out)
+        yield Work(ELEMENTS, f"{name}_backward", size, backward * n, moved, moved, call)
+    for name, (per_weight, arrays) in UPDATES.items():
+        held = [np.zeros(n, x.dtype) for _ in range(arrays)]
+        settings = {"sgd_update": (1e-9,), "adam_update": (1e-9, 0.9, 0.999, 1e-8, 1)}.get(name, (1e-9, 0.9))
+        call = functools.partial(getattr(kernels, name), held[0], dy, *held[1:], *settings)
+        memory = _bytes(dy, *held)
+        yield Work(ELEMENTS, name, size, per_weight * n, memory + _bytes(*held), memory, call)

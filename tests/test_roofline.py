@@ -1,0 +1,259 @@
+"""The roofline: operations and traffic by hand, the roof over a point, the table and the picture; never a time."""
+
+import argparse
+import importlib
+import itertools
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import reference
+
+pytest.importorskip("matplotlib")
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+QUICK = ("--quick", "--network", "12-8-3", "--batch-size", "10")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """A module of the scripts, as they import each other."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module
+
+
+def run(*arguments, cwd, path=()):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*path, SCRIPTS.parent)))}
+    command = [sys.executable, SCRIPTS / "roofline.py", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8")
+
+
+def tables(text):
+    """The tables of a text, each a list of rows of cells with its header first."""
+    blocks = re.findall(r"(?:^\|.*\|$\n?)+", text, re.M)
+    found = [[[cell.strip() for cell in line.strip("|").split("|")] for line in b.splitlines()] for b in blocks]
+    return [[rows[0], *rows[2:]] for rows in found]
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def done(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    done = run(*QUICK, "--dtype", request.param, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, folder / "out" / "roofline.png", request.param
+
+
+class TestScript:
+    def test_tables(self, done):
+        text, _, dtype = done
+        assert f"; {dtype}, one core, best of many." in text
+        ceilings, kernels, layers = tables(text)
+        assert [row[0] for row in ceilings[1:3]] == ["FMA peak, float32", "FMA peak, float64"]
+        assert [row[0] for row in ceilings[3:]] == ["triad over 16 KiB", "triad over 256 KiB", "triad over 16 MiB"]
+        assert {row[0] for row in kernels[1:]} == set(reference.__all__) - {"train_epoch"}
+        assert [row[:2] for row in layers[1:]] == [
+            ["12-8", "forward"], ["12-8", "update"], ["8-3", "forward"], ["8-3", "backward"], ["8-3", "update"],
+        ]  # fmt: skip
+        assert "A step of 12-8-3 with ReLU, softmax cross-entropy, SGD and L2, batch 10: " in text
+        assert re.search(r"Beside the layers: gather [\d.]+%, loss [\d.]+%, rest [\d.]+%\.", text)
+        for table in (kernels, layers):
+            for row in table[1:]:
+                assert float(row[2].replace(",", "")) > 0
+                assert row[8] in ("FMA", "memory")
+
+    def test_intensities_by_hand(self, done):
+        """Of a step with 10 samples, in elements: the operations over the traffic, see below for each."""
+        text, _, dtype = done
+        size = {"float32": 4, "float64": 8}[dtype]
+        x, h, y, w1, w2 = 120, 80, 30, 96, 24
+        forward, below, update = 2 * 10 * 12 * 8, 2 * 10 * 8 * 3, 2 * 10 * 8 * 3
+        expected = [
+            forward / (x + w1 + 8 + h),
+            forward / (x + h + 2 * (w1 + 8)),
+            below / (h + w2 + 3 + y),
+            below / (y + w2 + 2 * h),
+            update / (h + y + 2 * (w2 + 3)),
+        ]
+        assert [float(row[3]) for row in tables(text)[2][1:]] == [
+            pytest.approx(flops / size, abs=0.0051) for flops in expected
+        ]
+
+    def test_picture(self, done):
+        text, path, _ = done
+        assert "picture: out/roofline.png" in text.replace("\\", "/")
+        header = path.read_bytes()[:24]
+        assert header[:8] == b"\x89PNG\r\n\x1a\n"
+        assert struct.unpack(">2I", header[16:]) >= (2000, 1500)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--network", "784"), "argument --network: '784' is one width, expected at least inputs and outputs, as "),
+            (("--network", "784-x"), "argument --network: 'x' is not a whole number >= 1"),
+            (("--batch-size", "0"), "argument --batch-size: '0' is not a whole number >= 1"),
+            (("--dtype", "float16"), "argument --dtype: invalid choice: 'float16'"),
+            (("--threads", "1000000"), r"--threads is 1000000, but this process may use \d+: ask for fewer"),
+            (("--out", __file__), r"--out is .*test_roofline\.py, which is a file, expected a folder"),
+            (("--quick", "--readme"), "argument --readme: not allowed with argument --quick"),
+        ],
+    )
+    def test_errors_are_one_line(self, arguments, message, tmp_path):
+        self.expect(run(*arguments, cwd=tmp_path), message)
+
+    def test_without_matplotlib(self, tmp_path):
+        (tmp_path / "matplotlib.py").write_text("raise ImportError('not installed')")
+        self.expect(run("--quick", cwd=tmp_path, path=[tmp_path]), r"needs matplotlib: pip install fastnn\[plots\]")
+
+    @staticmethod
+    def expect(done, message):
+        assert done.returncode == 2, done.stderr
+        assert re.fullmatch(rf"roofline\.py: error: .*{message}.*\n", done.stderr), done.stderr
+
+
+class TestWork:
+    """Operations, elements read or written, and elements held, of kernels over small arrays."""
+
+    def test_by_hand(self, script, dtype):
+        works = list(script("_work").all_work(np.dtype(dtype), quick=True))
+        size = np.dtype(dtype).itemsize
+        found = {(w.kernel, w.size): (w.flops, w.traffic / size, w.memory / size) for w in works}
+        labels = 64 * 8 // size
+        cube, m, n = 32**3, 640, 1024
+        expected = {
+            ("matmul", "32³"): (2 * cube, 3 * 32**2, 3 * 32**2),
+            ("matmul", "xᵀ dy 784·64·128"): (2 * 784 * 64 * 128, *[784 * 64 + 64 * 128 + 784 * 128] * 2),
+            ("linear", "64·784·128"): (2 * 6422528 + 8192, *[50176 + 100352 + 128 + 8192] * 2),
+            ("linear_backward", "64·784·128"): (4 * 6422528 + 8192, *[2 * 50176 + 2 * 100352 + 8192 + 128] * 2),
+            ("forward", "784-256-10"): (
+                2 * 128 * 784 * 256 + 2 * 128 * 256 * 10 + 2 * 128 * 256 + 1280,
+                *[128 * 784 + 784 * 256 + 256 + 2560 + 10 + 1280] * 2,
+            ),
+            ("softmax", "64 × 10"): (5 * m, 2 * m, 2 * m),
+            ("log_softmax", "64 × 10"): (5 * m, 2 * m, 2 * m),
+            ("logsumexp", "64 × 10"): (4 * m, m + 64, m + 64),
+            ("cross_entropy", "64 × 10"): (4 * m, m + labels, m + labels),
+            ("cross_entropy_backward", "64 × 10"): (5 * m, 2 * m + labels, 2 * m + labels),
+            ("squared_error", "64 × 10"): (3 * m, 2 * m, 2 * m),
+            ("squared_error_backward", "64 × 10"): (4 * m, 3 * m, 3 * m),
+            ("identity", "1 Ki"): (0, 2 * n, 2 * n),
+            ("identity_backward", "1 Ki"): (0, 2 * n, 2 * n),
+            ("relu", "1 Ki"): (n, 2 * n, 2 * n),
+            ("relu_backward", "1 Ki"): (n, 3 * n, 3 * n),
+            ("leaky_relu", "1 Ki"): (2 * n, 2 * n, 2 * n),
+            ("leaky_relu_backward", "1 Ki"): (2 * n, 3 * n, 3 * n),
+            ("tanh", "1 Ki"): (n, 2 * n, 2 * n),
+            ("tanh_backward", "1 Ki"): (3 * n, 3 * n, 3 * n),
+            ("sigmoid", "1 Ki"): (3 * n, 2 * n, 2 * n),
+            ("sigmoid_backward", "1 Ki"): (3 * n, 3 * n, 3 * n),
+            ("sgd_update", "1 Ki"): (2 * n, 3 * n, 2 * n),
+            ("momentum_update", "1 Ki"): (4 * n, 5 * n, 3 * n),
+            ("nesterov_update", "1 Ki"): (6 * n, 5 * n, 3 * n),
+            ("adam_update", "1 Ki"): (12 * n, 7 * n, 4 * n),
+        }
+        assert {key: found[key] for key in expected} == expected
+        assert {kernel for kernel, _ in found} == {kernel for kernel, _ in expected}
+        for work in works:
+            work.call()
+
+    def test_a_forward_pass_is_one(self, script):
+        """The network of the case is a right one: the kernel and its twin agree on it."""
+        work = next(w for w in script("_work").all_work(np.dtype("float64"), quick=True) if w.kernel == "forward")
+        network, params, x, out = work.call.args
+        work.call()
+        expected = np.empty_like(out)
+        reference.forward(network, params, x, expected)
+        np.testing.assert_allclose(out, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+class TestPoint:
+    @pytest.mark.parametrize(
+        ("flops", "traffic", "share", "compute_bound"),
+        [
+            # 600 operations take 3 seconds at 200 a second, 100 bytes 2 seconds at 50 a second: 3 of 10 seconds.
+            (600, 100, 0.3, True),
+            (600, 400, 0.8, False),
+            (0, 400, 0.8, False),
+        ],
+    )
+    def test_the_roof(self, flops, traffic, share, compute_bound, script):
+        point = script("roofline").Point("group", "name", "size", flops, traffic, 10.0, 200.0, 50.0)
+        assert point.share_of_roof == pytest.approx(share)
+        assert point.is_compute_bound is compute_bound
+        assert point.rate == flops / 10
+        assert point.intensity == flops / traffic
+
+    def test_readme(self, script, tmp_path, monkeypatch, capsys):
+        roofline, measure = script("roofline"), script("_measure")
+        kernel = roofline.Point("group", "softmax", "3 × 4", 60, 96, 1e-6, 2e9, 3e9)
+        layer = roofline.Point("a network in training", "4-3", "forward", 240, 128, 2e-6, 2e9, 3e9)
+        result = fnn.profile(fnn.Sequential(fnn.Linear(4, 3)), np.ones((9, 4)), np.zeros(9, int), seconds=0.001)
+        put, before = {}, fnn.get_num_threads()
+        monkeypatch.setattr(measure, "pin", lambda cores: None)
+        monkeypatch.setattr(measure, "put_in_readme", lambda name, text: put.update({name: text}))
+        monkeypatch.setattr(
+            roofline, "measure_ceilings", lambda *_: roofline.Ceilings({"float32": 2e9}, {1 << 14: 3e9})
+        )
+        monkeypatch.setattr(roofline, "all_work", lambda *_: [None])
+        monkeypatch.setattr(roofline, "time_kernel", lambda *_: kernel)
+        monkeypatch.setattr(roofline, "time_network", lambda _: (result, [layer], "rest 1.0%"))
+        try:
+            roofline.main(roofline.build_parser().parse_args(["--readme", "--out", str(tmp_path)]))
+        finally:
+            fnn.set_num_threads(before)
+        assert capsys.readouterr().out.startswith(put["roofline"] + "\n")
+        ceilings, kernels, layers = tables(put["roofline"])
+        assert ceilings[1:] == [["FMA peak, float32", "2 GFLOP/s"], ["triad over 16 KiB", "3 GB/s"]]
+        # 60 operations a microsecond are 0.06 GFLOP/s and 3 % of the peak; 96 bytes take 32 ns at 3 GB/s.
+        assert kernels[1:] == [["softmax", "3 × 4", "1.0", "0.62", "0.1", "0.1", "3%", "3%", "memory"]]
+        share = f"{2e-6 / result.seconds:.0%}"
+        assert layers[1:] == [["4-3", "forward", "2.0", "1.88", "0.1", "0.1", "6%", "6%", "FMA", share]]
+
+
+class TestPicture:
+    def test_no_label_covers_another(self, script, rng, tmp_path, monkeypatch):
+        roofline, picture = script("roofline"), script("_roofline_picture")
+        plt = script("_common").import_pyplot()
+        figures = []
+        monkeypatch.setattr(plt, "close", figures.append)
+        points = [
+            roofline.Point(
+                group, name, size, int(60 * rng.uniform(0.5, 2)), 100, rng.uniform(0.5, 2) * 1e-8, 2e11, 1e11
+            )
+            for group in ("some", "others")
+            for name in ("relu", "softmax", "cross_entropy_backward", "logsumexp", "adam_update")
+            for size in ("small", "large")
+        ]
+        nothing = roofline.Point("some", "identity", "small", 0, 100, 1e-8, 2e11, 1e11)
+        ceilings = roofline.Ceilings({"float32": 2e11, "float64": 1e11}, {1 << 14: 2e11, 1 << 18: 5e10, 1 << 29: 5e9})
+        picture.draw(plt, [*points, nothing], ceilings, "float32", "a machine", tmp_path / "picture.png")
+        (figure,) = figures
+        monkeypatch.undo()
+        figure.canvas.draw()  # saving has measured the texts at the resolution of the file
+        for axes, group in zip(figure.axes, ("some", "others"), strict=True):
+            assert axes.get_title(loc="left") == group
+            words = " ".join(text.get_text() for text in axes.texts)
+            assert all(words.count(point.name) >= 2 for point in points)
+            assert "identity" not in words
+            assert "FMA peak, float32: 200 GFLOP/s" in words
+            assert "512 MiB: 5 GB/s" in words
+            boxes = [text.get_window_extent() for text in axes.texts] + [axes.get_legend().get_window_extent()]
+            for one, other in itertools.combinations(boxes, 2):
+                assert not one.overlaps(other)
+        plt.close(figure)
+
+    def test_points_on_top_of_each_other_share_a_label(self, script):
+        shared = script("_roofline_picture")._shared("abc", [(0.0, 0.0), (100.0, 0.0), (3.0, 4.0)])
+        assert list(shared) == [((0.0, 0.0), "a, c"), ((100.0, 0.0), "b")]
+
+    def test_network_takes_widths(self, script):
+        network = script("roofline").network
+        assert network("784-256-10") == [784, 256, 10]
+        with pytest.raises(argparse.ArgumentTypeError, match="'5' is one width"):
+            network("5")
