@@ -18,12 +18,13 @@ class Isa(NamedTuple):
     rows: int  # most rows of the register tile
     vectors: int  # most vectors in a row of the register tile
     cheap_masks: bool  # a masked load costs no more than a plain one
+    estimates: bool = False  # there is an instruction for about 1 / √x
 
 
 TABLE = {
     isa.name: isa
     for isa in (
-        Isa("avx512", 512, rows=14, vectors=2, cheap_masks=True),
+        Isa("avx512", 512, rows=14, vectors=2, cheap_masks=True, estimates=True),
         Isa("avx2", 256, rows=6, vectors=2, cheap_masks=False),
         Isa("neon", 128, rows=12, vectors=2, cheap_masks=False),
         Isa("sse2", 128, rows=6, vectors=2, cheap_masks=False),

@@ -11,9 +11,25 @@ import numpy as np
 from ._address import address
 from ._cpu import ISA
 from ._jit import inline
-from ._product import COLLIDE, LINE, column_sums, product
+from ._product import COLLIDE, LINE, ask_for, column_sums, product
 from ._tile import BIAS, COMBINE, GATE, ROWS, STORE, UPDATE, VECTORS
-from ._vector import data, fma, get, lanes, load, load_part, pointer, put, reduce_add, shift, splat, store, store_part
+from ._vector import (
+    data,
+    fma,
+    get,
+    integer,
+    itemsize,
+    lanes,
+    load,
+    load_part,
+    pointer,
+    put,
+    reduce_add,
+    shift,
+    splat,
+    store,
+    store_part,
+)
 from .activations import LEAKY_RELU, RELU, activate, gate
 from .threads import part
 from .updates import SGD, update
@@ -23,7 +39,9 @@ KIND, INPUTS, OUTPUTS, WEIGHT, BIAS_AT, ACTIVATION = range(6)
 VALUES, GRADIENT, STRIDE = range(3)
 
 # Elements of a block of the weights' gradient, which is formed and used up block by block.
-GRADIENT_BLOCK = 65536
+GRADIENT_BLOCK = 16384
+# Bytes below which fetching them early is not worth the trouble.
+WORTH_FETCHING = 32_768
 
 
 class Net(NamedTuple):
@@ -168,11 +186,12 @@ class Step(NamedTuple):
 
 
 @inline
-def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, block, room, rank, size):
+def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, ahead, block, room, rank, size):
     """Update this thread's share of the weights and biases of the linear op i; ``squares`` are as in ``square_sums``.
 
     x (m, inputs) is the op's input and d (m, outputs) the gradient before its activation. SGD is the epilogue of the
-    product xᵀ d; the other rules take the gradient a block of rows at a time, while it is still in the cache.
+    product xᵀ d; the other rules take the gradient a block of rows at a time, while it is still in the cache. The
+    products fetch what comes next, see ``Ahead``.
     """
     n_in, n_out, bias_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT]
     at, penalty = net.ops[i, WEIGHT], 2.0 * step.l2
@@ -180,6 +199,7 @@ def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, block, room, 
     panels = _panels(n_out, x)
     if step.kind == SGD:
         if end > start:
+            _fetch(ahead, 0, 0, ahead.count[0], m * tiles_of(end - start, n_out, x), room)
             weight = shift(data(net.params), at + start * n_out)
             product(
                 UPDATE if step.l2 != 0.0 else COMBINE, end - start, n_out, m, shift(x, start), 1, x_row, d, d_row, 1,
@@ -189,6 +209,13 @@ def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, block, room, 
         height = max(ROWS, GRADIENT_BLOCK // max(1, n_out) // ROWS * ROWS)
         for first in range(start, end, height):
             rows = min(height, end - first)
+            pieces = _put_state(net, slots, at + first * n_out, rows * n_out, ahead.places)
+            done, more = first - start, min(end, first + height) - start
+            count = ahead.count[0]
+            _fetch(
+                ahead, pieces, count * done // (end - start), count * more // (end - start),
+                m * tiles_of(rows, n_out, x), room,
+            )  # fmt: skip
             product(
                 STORE, rows, n_out, m, shift(x, first), 1, x_row, d, d_row, 1, block, n_out, block, 0, 1.0, 0.0, room
             )
@@ -201,6 +228,47 @@ def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, block, room, 
         else:
             column_sums(m, n_out, d, d_row, block, 1.0, 0.0)
             _apply_rule(net, slots, step, bias_at, block, 0.0, n_out)
+
+
+class Ahead(NamedTuple):
+    """What the products of the updates are to fetch into the L2 cache while they compute.
+
+    ``samples`` and ``count[0]`` are the next batch's rows and how many they are, each an address and a number of bytes;
+    ``places`` has room for a share of them and for the pieces of memory that an update needs.
+    """
+
+    samples: np.ndarray
+    count: np.ndarray
+    places: np.ndarray
+
+
+@inline
+def put_piece(places, i, address, size):
+    """Piece i of a list of memory to fetch."""
+    places[2 * i], places[2 * i + 1] = address, size
+
+
+@inline
+def _put_state(net, slots, at, n, places):
+    """Put n parameters and their slots on the list, and return how many pieces they are."""
+    w = shift(data(net.params), at)
+    put_piece(places, 0, integer(w), n * itemsize(w))
+    for s in range(slots.shape[0]):
+        put_piece(places, s + 1, integer(shift(data(slots), at + s * slots.shape[1])), n * itemsize(w))
+    return slots.shape[0] + 1
+
+
+@inline
+def _fetch(ahead, pieces, first, end, steps, room):
+    """Let a product of so many steps of k fetch the pieces on the list and some of the samples."""
+    total = 0
+    for i in range(pieces):
+        total += ahead.places[2 * i + 1]
+    for i in range(first, end):
+        put_piece(ahead.places, pieces + i - first, ahead.samples[2 * i], ahead.samples[2 * i + 1])
+        total += ahead.samples[2 * i + 1]
+    if total >= WORTH_FETCHING:
+        ask_for(data(ahead.places), pieces + end - first, min(64, total // (2 * max(1, steps)) + 1), room)
 
 
 @inline
@@ -232,14 +300,13 @@ def square_sums(net, squares, rank, size):
 @inline
 def count_of_squares(net, i, like):
     """How many places ``square_sums`` fills for the linear op i."""
-    return (net.ops[i, INPUTS] + ROWS - 1) // ROWS * _panels(net.ops[i, OUTPUTS], like)
+    return tiles_of(net.ops[i, INPUTS], net.ops[i, OUTPUTS], like)
 
 
 @inline
-def tiles_of_update(net, i, rank, size, like):
-    """The tiles of this thread's share of the weight gradient of op i."""
-    start, end = part(net.ops[i, INPUTS], ROWS, rank, size)
-    return (end - start + ROWS - 1) // ROWS * _panels(net.ops[i, OUTPUTS], like)
+def tiles_of(rows, n_out, like):
+    """The tiles of a product of so many rows."""
+    return (rows + ROWS - 1) // ROWS * _panels(n_out, like)
 
 
 @inline

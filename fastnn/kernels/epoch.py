@@ -25,6 +25,7 @@ from ._layers import (
     OUTPUTS,
     STRIDE,
     VALUES,
+    Ahead,
     Net,
     Step,
     backward_op,
@@ -34,12 +35,12 @@ from ._layers import (
     forward_op,
     gather_row,
     multiply_adds,
+    put_piece,
     row_distance,
     square_sums,
-    tiles_of_update,
     update_op,
 )
-from ._product import ROOM, ask_for, prepare_rooms
+from ._product import ROOM, prepare_rooms
 from ._tile import ROWS
 from ._vector import data, get, integer, itemsize, put, shift
 from .activations import IDENTITY, gate
@@ -47,8 +48,6 @@ from .losses import CROSS_ENTROPY, finish_cross_entropy, label_row, share_of, sq
 from .threads import get_num_threads, part, run
 from .updates import corrected
 
-# Bytes of a batch below which fetching it early is not worth the trouble.
-WORTH_ASKING = 32_768
 # Multiply-adds of a step below which a second thread costs more than it saves: besides two barriers, each core fetches
 # what the other has written, half of the weights and of the batch.
 STEP_GRAIN = 30_000_000
@@ -79,6 +78,7 @@ class Space(NamedTuple):
     rests_at: int
     rooms: np.ndarray
     squares: np.ndarray
+    samples: np.ndarray
     places: np.ndarray
     sync: np.ndarray
 
@@ -87,7 +87,7 @@ class Space(NamedTuple):
 def _train(net, slots, x, target, order, loss, step, t, space, clock, rank, size):
     room = shift(data(space.rooms), rank * space.rooms.shape[1])
     block = shift(room, ROOM)
-    places = shift(data(space.places), rank * space.places.shape[1])
+    ahead = Ahead(space.samples[rank], np.zeros(1, np.int64), space.places[rank])
     losses = shift(data(space.nodes), space.losses_at)
     total = seen = 0.0
     n = len(order.rows)
@@ -119,20 +119,19 @@ def _train(net, slots, x, target, order, loss, step, t, space, clock, rank, size
         lr, eps = corrected(step.kind, step.lr, step.momentum, step.beta2, step.eps, t + number + 1)
         now = Step(step.kind, lr, step.momentum, step.beta2, eps, step.l2)
         lap(clock, -1, REST)
+        ahead.count[0] = 0
         # Backwards, so that the first layer's weights, just updated, are in the cache when the next batch needs them.
         squares = shift(data(space.squares), len(space.squares))
         for i in range(len(net.ops) - 1, -1, -1):
             if net.ops[i, KIND] == LINEAR:
                 if i == first_linear and start + m < n:
                     first, end = part(min(order.batch_size, n - start - m), ROWS, rank, size)
-                    _ask_for_samples(
-                        net, i, x, target, order.rows, start + m + first, end - first, m, places, rank, size, room
-                    )
+                    _note_samples(net, x, target, order.rows, start + m + first, start + m + end, ahead)
                 squares = shift(squares, -count_of_squares(net, i, squares))
                 values, gradient = _node(space, i, VALUES, 0), _node(space, i + 1, GRADIENT, 0)
                 update_op(
                     net, slots, now, i, m, values, space.plan[i, STRIDE], gradient, space.plan[i + 1, STRIDE],
-                    squares, block, room, rank, size,
+                    squares, ahead, block, room, rank, size,
                 )  # fmt: skip
                 lap(clock, i, UPDATE)
         if not barrier(space.sync, size):
@@ -150,25 +149,19 @@ def _first_linear(ops):
 
 
 @inline
-def _ask_for_samples(net, i, x, target, order, sample, rows, m, places, rank, size, room):
-    """Let the update of op i fetch the next samples of this thread, and their targets, into the L2 cache."""
+def _note_samples(net, x, target, order, start, end, ahead):
+    """Note down the rows of the coming samples and of their targets; those with their columns apart are left out."""
     n_out = net.ops[len(net.ops) - 1, OUTPUTS]
-    total = count = 0
-    for r in range(rows):
-        at = order[sample + r]
+    count = 0
+    for i in range(start, end):
         if x.row_bytes != 0:
-            put(places, 2 * count, x.address + at * x.row)
-            put(places, 2 * count + 1, x.row_bytes)
-            total += x.row_bytes
+            put_piece(ahead.samples, count, x.address + order[i] * x.row, x.row_bytes)
             count += 1
         if len(target.targets) != 0:
-            targets = shift(data(target.targets), at * n_out)
-            put(places, 2 * count, integer(targets))
-            put(places, 2 * count + 1, n_out * itemsize(targets))
-            total += n_out * itemsize(targets)
+            targets = shift(data(target.targets), order[i] * n_out)
+            put_piece(ahead.samples, count, integer(targets), n_out * itemsize(targets))
             count += 1
-    if total >= WORTH_ASKING:
-        ask_for(places, count, min(64, total // (2 * max(1, m * tiles_of_update(net, i, rank, size, room))) + 1), room)
+    ahead.count[0] = count
 
 
 @inline
@@ -302,7 +295,8 @@ def train_epoch(
         rests_at=places["rests_at"],
         rooms=prepare_rooms(threads, places["room"], dtype),
         squares=np.zeros(count_squares(ops, dtype.itemsize), dtype),
-        places=np.empty((threads, 4 * batch), np.int64),
+        samples=np.empty((threads, 4 * batch), np.int64),
+        places=np.empty((threads, 4 * batch + 6), np.int64),
         sync=np.zeros(16, np.int64),
     )
     none = np.empty(0, dtype)

@@ -6,7 +6,8 @@ import numpy as np
 
 from ._address import as_writeable
 from ._jit import inline, kernel
-from ._vector import data, fma, lanes, load, load_part, sqrt, store, store_part
+from ._vector import data, fma, lanes, load, load_part, store, store_part
+from .vectormath import vsqrt
 
 # The codes of a network-as-data.
 SGD, MOMENTUM, NESTEROV, ADAM = range(4)
@@ -34,7 +35,7 @@ def update(kind, w, dw, first, second, lr, momentum, beta2, eps, penalty, n):
                 b = load(second, i) if full else load_part(second, i, count, 0.0)
                 a = a * momentum + g * (1.0 - momentum)
                 b = b * beta2 + g * g * (1.0 - beta2)
-                x = x - a * lr / (sqrt(b) + eps)
+                x = x - a * lr / (vsqrt(b, w) + eps)
                 if full:
                     store(second, i, b)
                 else:
