@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+Task = Callable[[], object]
+
 
 def pin(cores: int = 1) -> None:
     """Keep this process, and the libraries that it loads later, on the first cores that it may use."""
@@ -38,8 +40,11 @@ def pinned(cores: int) -> Iterator[None]:
         os.environ.update(environment)
 
 
-def best_times(*tasks: Callable[[], object], seconds: float = 0.5, rounds: int = 7) -> list[float]:
-    """The best time of a call of each task, taken in turns so that all meet the same neighbours."""
+def best_times(*tasks: Task, seconds: float = 0.5, rounds: int = 7, pause: float = 0.0) -> list[float]:
+    """The best time of a call of each task, taken in turns so that all meet the same neighbours.
+
+    Tasks share the seconds; a pause before each lets the threads of the one before fall asleep.
+    """
     repeats = []
     for task in tasks:
         task()
@@ -51,6 +56,7 @@ def best_times(*tasks: Callable[[], object], seconds: float = 0.5, rounds: int =
     for _ in range(rounds):
         for i, (task, repeat) in enumerate(zip(tasks, repeats, strict=True)):
             chunk = max(1, repeat // 8)
+            time.sleep(pause)
             for _ in range(max(1, repeat // chunk)):
                 start = time.perf_counter()
                 for _ in range(chunk):
@@ -59,9 +65,7 @@ def best_times(*tasks: Callable[[], object], seconds: float = 0.5, rounds: int =
     return best
 
 
-def best_rounds(
-    tasks: Mapping[str, tuple[Callable[[], object], Callable[[], object]]], rounds: int
-) -> dict[str, float]:
+def best_rounds(tasks: Mapping[str, tuple[Task, Task]], rounds: int, pause: float = 0.0) -> dict[str, float]:
     """The best time of each task, a pair of what comes before the clock starts and what is timed.
 
     Every round takes each once, in another order, so that nobody always follows the same neighbour.
@@ -72,6 +76,7 @@ def best_rounds(
         for name in names:
             prepare, run = tasks[name]
             prepare()
+            time.sleep(pause)
             start = time.perf_counter()
             run()
             best[name] = min(best[name], time.perf_counter() - start)

@@ -9,17 +9,19 @@ import argparse
 import importlib.metadata
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import _common as common
 import _measure as measure
 import peers
-from comparison import training
+from comparison import inference, kernels, optimizers, training
 from comparison.settings import Settings, say
 
-SECTIONS = {"training": training}
+SECTIONS = {"training": training, "optimizers": optimizers, "kernels": kernels, "inference": inference}
 PACKAGES = ("scikit-learn", "torch", "jax", "onnxruntime", "scipy")
 
 
@@ -55,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
     records: dict[str, list[dict]] = {}
     for name in args.only:
         for cores in args.cores:
-            measured = in_own_process(SECTIONS[name].measure_all, settings, cores=cores)
+            measured = in_own_process(SECTIONS[name].measure_all, replace(settings, cores=cores))
             records.setdefault(name, []).extend(record | {"cores": cores} for record in measured)
         if args.json:
             args.json.write_text(json.dumps({"machine": described(absent), "records": records}, indent=1))
@@ -65,9 +67,9 @@ def main(args: argparse.Namespace) -> None:
         measure.put_in_readme("compare", text)
 
 
-def in_own_process(function, settings: Settings, cores: int) -> list[dict]:
-    """What the function returns in a fresh process on so many cores."""
-    with measure.pinned(cores), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+def in_own_process(function: Callable[[Settings], list[dict]], settings: Settings) -> list[dict]:
+    """What the function returns in a fresh process on as many cores as the settings say."""
+    with measure.pinned(settings.cores), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, settings).result()
 
 

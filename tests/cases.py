@@ -1,4 +1,4 @@
-"""The one table of cases: sizes, layouts, dtypes, scores and networks, for the tests and the benchmarks."""
+"""The one table of cases: sizes, layouts, dtypes, scores, networks and functions, for the tests and the benchmarks."""
 
 import numpy as np
 
@@ -133,3 +133,120 @@ NETWORKS = {
     "more outputs than a block of gradients": (15, [4800, "tanh", 2]),
     "past the cache blocks": (1060, [20, ("leaky_relu", 0.1), 1030, "relu", 3]),
 }
+
+
+def _product(rng, m, k, n, view=None):
+    """a, b and out; the one that is named is the transpose of a C-contiguous array."""
+    a, b = rng.normal(size=(m, k)), rng.normal(size=(k, n))
+    return np.asfortranarray(a) if view == "a.T" else a, np.asfortranarray(b) if view == "b.T" else b, np.zeros((m, n))
+
+
+def _layer(rng, m, d, k):
+    return rng.normal(size=(m, d)), rng.normal(size=(d, k)), rng.normal(size=k)
+
+
+def _layer_backward(rng, m, d, k):
+    return rng.normal(size=(m, k)), rng.normal(size=(m, d)), rng.normal(size=(d, k)), 1e-4
+
+
+def _scores(rng, *shape):
+    return (rng.normal(size=shape),)
+
+
+def _scores_and_labels(rng, m, k):
+    return rng.normal(size=(m, k)), rng.integers(0, k, m)
+
+
+def _pair(rng, *shape):
+    """A gradient and the output of an activation, or an output and its target."""
+    return rng.normal(size=shape), rng.uniform(-1, 1, shape)
+
+
+def _update(slots, *settings):
+    def build(rng, size):
+        return rng.normal(size=size), rng.normal(size=size), *rng.uniform(0.1, 1, size=(slots, size)), *settings
+
+    return build
+
+
+PRODUCTS = [
+    *[(64, 784, 128), (784, 64, 128, "a.T"), (64, 128, 784, "b.T"), (1, 64, 100)],
+    *[(n, n, n) for n in (32, 512, 1024)],
+]
+LAYERS = [(32, 64, 100), (128, 784, 256)]
+SCORES = [(256, 1000), (8, 32000), (64, 10)]
+OUTPUTS = [(16, 1), (128, 784)]
+HIDDEN = [(256, 1000)]
+PARAMETERS = [(100_000,)]
+
+# What is measured and compared with the twin. Public function: its sizes, and (generator, *sizes) -> its arguments.
+FUNCTIONS = {
+    "matmul": (PRODUCTS, _product),
+    "linear": (LAYERS, _layer),
+    "linear_backward": (LAYERS, _layer_backward),
+    "softmax": (SCORES, _scores),
+    "log_softmax": (SCORES, _scores),
+    "logsumexp": (SCORES, _scores),
+    "cross_entropy": (SCORES, _scores_and_labels),
+    "cross_entropy_backward": (SCORES, _scores_and_labels),
+    "squared_error": (OUTPUTS, _pair),
+    "squared_error_backward": (OUTPUTS, _pair),
+    "identity": (HIDDEN, _scores),
+    "identity_backward": (HIDDEN, _pair),
+    "relu": (HIDDEN, _scores),
+    "relu_backward": (HIDDEN, _pair),
+    "leaky_relu": (HIDDEN, _scores),
+    "leaky_relu_backward": (HIDDEN, _pair),
+    "tanh": (HIDDEN, _scores),
+    "tanh_backward": (HIDDEN, _pair),
+    "sigmoid": (HIDDEN, _scores),
+    "sigmoid_backward": (HIDDEN, _pair),
+    "sgd_update": (PARAMETERS, _update(0, 1e-3)),
+    "momentum_update": (PARAMETERS, _update(1, 1e-3, 0.9)),
+    "nesterov_update": (PARAMETERS, _update(1, 1e-3, 0.9)),
+    "adam_update": (PARAMETERS, _update(2, 1e-3, 0.9, 0.999, 1e-8, 1)),
+}
+
+
+def label(sizes):
+    """As in 784 x 64 x 128, a.T."""
+    numbers = " x ".join(str(size) for size in sizes if isinstance(size, int))
+    return ", ".join([numbers, *(view for view in sizes if isinstance(view, str))])
+
+
+def arguments(name, sizes, dtype, rng):
+    """The arguments of a public function at one of its sizes, the floats of that dtype."""
+    return [
+        value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+        for value in FUNCTIONS[name][1](rng, *sizes)
+    ]
+
+
+def outcome(function, given):
+    """The arrays that a call returns, or leaves in its first arguments where it is an update in place."""
+    result = function(*given)
+    if result is None:
+        return [value for value in given if isinstance(value, np.ndarray)]
+    return list(result) if isinstance(result, tuple) else [np.asarray(result)]
+
+
+# What is trained: widths, batch size, batches an epoch, and loss.
+TRAINING = {
+    "20-32-2": ((20, 32, 2), 32, 100, "cross_entropy"),
+    "64-100-10": ((64, 100, 10), 32, 100, "cross_entropy"),
+    "784-10": ((784, 10), 128, 20, "cross_entropy"),
+    "784-128-10": ((784, 128, 10), 64, 20, "cross_entropy"),
+    "784-256-256-10": ((784, 256, 256, 10), 128, 20, "cross_entropy"),
+    "784-1024-1024-10": ((784, 1024, 1024, 10), 256, 4, "cross_entropy"),
+    "13-64-64-1": ((13, 64, 64, 1), 16, 100, "squared_error"),
+    "784-256-784": ((784, 256, 784), 128, 20, "squared_error"),
+}
+# What predicts, each of the networks each number of rows.
+INFERENCE = (("64-100-10", "784-256-256-10"), (1, 10_000))
+
+
+def samples(count, widths, loss, dtype, rng):
+    """X and what a linear map of X gives: its values, or the number of the largest."""
+    x = rng.normal(size=(count, widths[0]))
+    y = x @ rng.normal(size=(widths[0], widths[-1])) / np.sqrt(widths[0])
+    return x.astype(dtype), y.argmax(axis=1) if loss == "cross_entropy" else y.astype(dtype)

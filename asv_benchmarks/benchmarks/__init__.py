@@ -2,7 +2,5 @@
 
 import os
 
-LIBRARIES = ("FASTNN", "MKL", "NUMBA", "OMP", "OPENBLAS")
-
-for library in LIBRARIES:
-    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+for library in ("FASTNN", "MKL", "NUMBA", "OMP", "OPENBLAS"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"

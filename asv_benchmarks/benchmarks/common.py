@@ -1,46 +1,57 @@
 """What the benchmarks share."""
 
+import contextlib
+import functools
+import inspect
+import runpy
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 import fastnn as fnn
 
+# The case table of the tests, by its path: an environment of asv holds the package alone.
+CASES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "tests" / "cases.py")))
 BACKENDS = ("numba", "numpy")
 DTYPES = ("float32", "float64")
-TOLERANCE = {"float32": 2e-4, "float64": 1e-10}
 
-# name: widths and batch size
-NETWORKS = {
-    "20-32-2, 32": ((20, 32, 2), 32),
-    "64-100-10, 32": ((64, 100, 10), 32),
-    "784-128-10, 64": ((784, 128, 10), 64),
-    "784-256-256-10, 128": ((784, 256, 256, 10), 128),
-}
+_chosen = contextlib.ExitStack()
 
 
-class OnBackend:
-    """A benchmark whose first parameter is the backend.
+def benchmark(name, parameters, **settings):
+    """Turn a function that prepares a measurement into a benchmark of asv.
 
-    ``setup`` of a subclass ends by calling what it times once, which compiles it, and compares the result with the
-    reference; so what is timed is right, and compiled.
+    The function gets a value of each of the ``parameters``, {name: values}. In setup it compiles what is to be
+    measured, compares it with the reference and returns it, as a function without arguments. asv repeats the setup
+    before every sample; what is prepared stays. A sample is a single call, since some calls work in place.
+
+    ``name`` is what the pages show; ``settings`` are attributes of the benchmark as asv defines them.
     """
 
-    timeout = 300
+    def decorate(prepare):
+        prepared = functools.cache(prepare)
 
-    def use(self, backend):
-        self._chosen = fnn.use_backend(backend)
-        self._chosen.__enter__()
-        return np.random.default_rng(0)
+        def run(*values):
+            return prepared(*values)()
 
-    def teardown(self, *parameters):
-        self._chosen.__exit__(None, None, None)
+        def setup(*values):
+            prepared(*values)
+
+        run.__name__, run.pretty_name, run.pretty_source = prepare.__name__, name, inspect.getsource(prepare)
+        setup.pretty_source = ""
+        run.setup, run.param_names, run.params = setup, tuple(parameters), tuple(parameters.values())
+        vars(run).update({"number": 1, "repeat": (10, 1000, 0.5), "timeout": 300} | settings)
+        return run
+
+    return decorate
 
 
-def assert_agrees(actual, expected, dtype):
-    """Compare with the reference: elementwise, within the tolerance of the dtype at the size of the values."""
-    scale = max(1.0, float(np.abs(expected).max()))
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[dtype] * scale)
+def use(backend):
+    """Run everything that follows in this process on that backend."""
+    _chosen.enter_context(fnn.use_backend(backend))
+    return np.random.default_rng(0)
 
 
 def on_reference(function, *arguments):
@@ -49,15 +60,13 @@ def on_reference(function, *arguments):
         return function(*arguments)
 
 
-def build(widths, dtype="float32"):
+def assert_agrees(found, expected, dtype):
+    """Compare with the reference: elementwise, within 64 roundings at the size of the values."""
+    scale = np.abs(expected).max(initial=0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=64 * np.finfo(dtype).eps * scale)
+
+
+def build(widths, dtype):
     """Linear layers of these widths, a ReLU between each two."""
-    layers = [layer for n_in, n_out in pairwise(widths) for layer in (fnn.Linear(n_in, n_out), fnn.ReLU())]
-    return fnn.Sequential(*layers[:-1], dtype=dtype)
-
-
-def blobs(samples, widths, dtype="float32"):
-    """Samples of as many classes as the network has outputs, each class around a centre of its own."""
-    rng = np.random.default_rng(1)
-    y = rng.integers(0, widths[-1], samples)
-    centres = rng.normal(size=(widths[-1], widths[0]))
-    return (centres[y] + rng.normal(size=(samples, widths[0]))).astype(dtype), y
+    layers = [layer for sizes in pairwise(widths) for layer in (fnn.Linear(*sizes), fnn.ReLU())]
+    return fnn.Sequential(*layers[:-1], dtype=dtype, seed=0)

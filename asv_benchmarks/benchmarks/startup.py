@@ -1,57 +1,45 @@
-"""What a fresh process waits for: the import, and the first epoch from an empty and from a primed cache."""
+"""What a fresh process waits for: the import, and the first epoch from an empty and from a primed cache of kernels."""
 
-import os
 import subprocess
 import sys
-import tempfile
 
-from .common import BACKENDS
+from .common import BACKENDS, DTYPES, benchmark
 
+MODULES = {"numba": ("numba", "fastnn.kernels"), "numpy": ("numpy", "fastnn.reference")}
 FIRST_EPOCH = """
 import fastnn as fnn
-x, y = fnn.datasets.load_digits()
-fnn.Sequential(fnn.Linear(64, 128), fnn.ReLU(), fnn.Linear(128, 10)).fit(x, y, epochs=1, verbose=0)
+x, y = fnn.datasets.load_digits({dtype!r})
+model = fnn.Sequential(fnn.Linear(64, 128), fnn.ReLU(), fnn.Linear(128, 10), dtype={dtype!r}, seed=0)
+with fnn.use_backend({backend!r}):
+    model.fit(x, y, epochs=1, verbose=0)
 """
+# Runs before the clock does; the folder goes with the process.
+EMPTY_CACHE = """
+import os, tempfile
+folder = tempfile.TemporaryDirectory()
+os.environ["NUMBA_CACHE_DIR"] = folder.name
+"""
+FEW = {"repeat": (1, 5, 5.0)}
+ONCE = {"repeat": 1, "rounds": 1, "warmup_time": 0}
 
 
-class Import:
-    timeout = 120
-
-    def timeraw_numpy(self):
-        return "import numpy"
-
-    def timeraw_fastnn(self):
-        return "import fastnn"
+@benchmark("import of numba or numpy alone", {"backend": BACKENDS}, **FEW)
+def timeraw_import_base(backend):
+    return lambda: f"import {MODULES[backend][0]}"
 
 
-class _FirstEpoch:
-    """The digits, 64-128-10; the import and the loading of the data are part of the time."""
-
-    params = (BACKENDS,)
-    param_names = ("backend",)
-    timeout = 600
-    number = 1
-
-    def setup(self, backend):
-        self.folder = tempfile.TemporaryDirectory()
-        os.environ |= {"FASTNN_BACKEND": backend, "NUMBA_CACHE_DIR": self.folder.name}
-
-    def teardown(self, backend):
-        self.folder.cleanup()
+@benchmark("import of fastnn and its backend", {"backend": BACKENDS}, **FEW)
+def timeraw_import(backend):
+    return lambda: f"import fastnn, {MODULES[backend][1]}"
 
 
-class EmptyCache(_FirstEpoch):
-    repeat = 2
-
-    def timeraw_first_epoch(self, backend):
-        set_up = f"import os, tempfile\nos.environ['NUMBA_CACHE_DIR'] = tempfile.mkdtemp(dir={self.folder.name!r})"
-        return FIRST_EPOCH, set_up
+@benchmark("import to first epoch, empty cache", {"backend": BACKENDS, "dtype": DTYPES}, **ONCE)
+def timeraw_first_epoch_empty_cache(backend, dtype):
+    return lambda: (FIRST_EPOCH.format(backend=backend, dtype=dtype), EMPTY_CACHE)
 
 
-class PrimedCache(_FirstEpoch):
-    def setup(self, backend):
-        super().setup(backend)
-        subprocess.run([sys.executable, "-c", FIRST_EPOCH], check=True, capture_output=True)
-
-    def timeraw_first_epoch(self, backend):
-        return FIRST_EPOCH
+@benchmark("import to first epoch, primed cache", {"backend": BACKENDS, "dtype": DTYPES}, **FEW)
+def timeraw_first_epoch_primed_cache(backend, dtype):
+    epoch = FIRST_EPOCH.format(backend=backend, dtype=dtype)
+    subprocess.run([sys.executable, "-c", epoch], check=True, capture_output=True)
+    return lambda: epoch

@@ -34,44 +34,28 @@ class Network:
         return 2 * self.batch * (3 * sum(products) - products[0])
 
 
+@dataclass(frozen=True)
 class Problem:
-    """A network with data that it can learn, drawn from a seed.
+    """A network and its data. The loss is mean(loss_i) + l2 Σ W², the penalty over weights and not over biases.
 
-    Labels and targets come from a random network of the same inputs, so the loss falls. The loss is
-    mean(loss_i) + l2 Σ W², the penalty over weights and not over biases.
+    x are the samples (m, n_in); y labels (m,) int64 for cross-entropy, targets (m, n_out) for the squared error.
     """
 
-    l2 = 1e-4
-    seed = 3
+    network: Network
+    x: NDArray
+    y: NDArray
+    epochs: int = 1
+    l2: float = 1e-4
+    seed: int = 3
 
-    def __init__(self, network: Network, dtype: str, epochs: int = 1) -> None:
-        self.network = network
-        self.dtype = np.dtype(dtype)
-        self.epochs = epochs
-
-    @cached_property
-    def x(self) -> NDArray:
-        """The samples (m, n_in)."""
-        m = self.network.batch * self.network.steps
-        return np.random.default_rng(0).standard_normal((m, self.network.widths[0]), np.float32).astype(self.dtype)
-
-    @cached_property
-    def y(self) -> NDArray:
-        """Labels (m,) int64 for cross-entropy, targets (m, n_out) for the squared error."""
-        rng = np.random.default_rng(1)
-        n_in, n_out = self.network.widths[0], self.network.widths[-1]
-        teacher = rng.normal(0, n_in**-0.5, (n_in, n_out)).astype(self.dtype)
-        outputs = np.tanh(self.x @ teacher)
-        return outputs.argmax(axis=1) if self.network.loss == CROSS_ENTROPY else outputs
+    @property
+    def dtype(self) -> np.dtype:
+        """Of everything but labels."""
+        return self.x.dtype
 
     @cached_property
     def _initial(self) -> Layers:
-        rng = np.random.default_rng(2)
-        pairs = itertools.pairwise(self.network.widths)
-        return [
-            (rng.normal(0, (2 / n_in) ** 0.5, (n_in, n_out)).astype(self.dtype), np.zeros(n_out, self.dtype))
-            for n_in, n_out in pairs
-        ]
+        return initial_layers(self.network.widths, self.dtype)
 
     def layers(self) -> Layers:
         """Initial weights (n_in, n_out) and biases, to be changed at will."""
@@ -97,3 +81,21 @@ class Problem:
             else:
                 total += np.square(s - y).sum()
         return float(total / len(self.x) + self.l2 * sum(np.square(w).sum() for w, _ in layers))
+
+
+def learnable(network: Network, dtype: str, epochs: int = 1) -> Problem:
+    """A problem whose labels or targets come from random weights of the same inputs, so that the loss falls."""
+    rng = np.random.default_rng(0)
+    n_in, n_out = network.widths[0], network.widths[-1]
+    x = rng.standard_normal((network.batch * network.steps, n_in), np.float32).astype(dtype)
+    outputs = np.tanh(x @ rng.normal(0, n_in**-0.5, (n_in, n_out)).astype(dtype))
+    return Problem(network, x, outputs.argmax(axis=1) if network.loss == CROSS_ENTROPY else outputs, epochs)
+
+
+def initial_layers(widths: tuple[int, ...], dtype: np.dtype) -> Layers:
+    """Weights (n_in, n_out) as He et al. draw them, and biases of zero."""
+    rng = np.random.default_rng(2)
+    return [
+        (rng.normal(0, (2 / n_in) ** 0.5, (n_in, n_out)).astype(dtype), np.zeros(n_out, dtype))
+        for n_in, n_out in itertools.pairwise(widths)
+    ]

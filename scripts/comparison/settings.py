@@ -13,6 +13,12 @@ class Settings:
     rounds: int = 7
     epochs: int = 1
     quick: bool = False
+    cores: int = 1
+
+    @property
+    def pause(self) -> float:
+        """Seconds between contenders: on several cores, threads of the last one may still spin and wait for work."""
+        return 0.1 if self.cores > 1 else 0.0
 
 
 def say(line: str) -> None:

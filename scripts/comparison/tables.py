@@ -1,7 +1,7 @@
 """From records to Markdown: cells, ratios, and what stands out."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import peers
 
@@ -21,8 +21,9 @@ def ratio(value: float, target: float = TARGET) -> str:
 
 
 def advantage(seconds: Mapping[str, float]) -> float:
-    """How many times as fast as the fastest peer fastnn is."""
-    return min(time for name, time in seconds.items() if name != peers.OURS) / seconds[peers.OURS]
+    """How many times as fast as the fastest peer fastnn is; NaN without peers."""
+    theirs = [time for name, time in seconds.items() if name != peers.OURS]
+    return min(theirs, default=math.nan) / seconds[peers.OURS]
 
 
 def contenders(records: Iterable[Mapping]) -> list[str]:
@@ -30,7 +31,20 @@ def contenders(records: Iterable[Mapping]) -> list[str]:
     return list(dict.fromkeys(name for record in records for name in record["seconds"]))
 
 
-def summary(ratios: list[float]) -> str:
-    """The geometric mean and the smallest of the ratios."""
-    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+def row_of_times(record: Mapping, names: Sequence[str], target: float = TARGET) -> list[str]:
+    """The dtype, the case, the time of each contender, and the ratio to the fastest peer."""
+    seconds = record["seconds"]
+    cells = [micro(seconds[name]) if name in seconds else "-" for name in names]
+    return [record["dtype"], record["case"], *cells, ratio(advantage(seconds), target)]
+
+
+def on(cores: int) -> str:
+    """The number of cores in words."""
+    return f"on {cores} core{'s' * (cores > 1)}"
+
+
+def summary(records: Sequence[Mapping]) -> str:
+    """The geometric mean and the smallest of the ratios to the fastest peer."""
+    ratios = [advantage(record["seconds"]) for record in records]
+    mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
     return f"Against the fastest peer of each row: geometric mean {mean:.2f}, smallest {min(ratios):.2f}."

@@ -8,9 +8,9 @@ import numpy as np
 
 import _measure as measure
 import peers
-from comparison.problems import SQUARED_ERROR, Network, Problem
+from comparison.problems import SQUARED_ERROR, Network, Problem, learnable
 from comparison.settings import Settings, say
-from comparison.tables import advantage, contenders, micro, ratio, summary
+from comparison.tables import TARGET, advantage, contenders, micro, on, ratio, summary
 
 NETWORKS = (
     Network((20, 32, 2), batch=32, steps=400),
@@ -29,19 +29,19 @@ TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
 
 def measure_all(settings: Settings) -> list[dict]:
     """Seconds a step and final loss of each contender, for each dtype and network."""
-    modules = [module for module in peers.load(settings.peers) if hasattr(module, "Trainer")]
+    modules = peers.load(settings.peers, "Trainer")
     records = []
     for dtype in settings.dtypes:
         for network in NETWORKS:
             shown = dataclasses.replace(network, steps=QUICK_STEPS) if settings.quick else network
-            record = measure_network(modules, Problem(shown, dtype, settings.epochs), settings.rounds)
+            record = measure_network(modules, learnable(shown, dtype, settings.epochs), settings)
             records.append(record)
             times = ", ".join(f"{name} {micro(seconds)}" for name, seconds in record["seconds"].items())
             say(f"training, {dtype}, {network.name}: µs a step: {times}")
     return records
 
 
-def measure_network(modules: list[ModuleType], problem: Problem, rounds: int) -> dict:
+def measure_network(modules: list[ModuleType], problem: Problem, settings: Settings) -> dict:
     """The best of several rounds, each contender once a round; the compiling call and its loss come before."""
     from fastnn.kernels.machine import fma_task
 
@@ -55,7 +55,7 @@ def measure_network(modules: list[ModuleType], problem: Problem, rounds: int) ->
     task, flops = fma_task(problem.dtype)
     task()
     tasks = {name: (trainer.prepare, trainer.run) for name, trainer in trainers.items()}
-    best = measure.best_rounds(tasks | {"peak": (lambda: None, task)}, rounds)
+    best = measure.best_rounds(tasks | {"peak": (lambda: None, task)}, settings.rounds, settings.pause)
     peak = flops / best.pop("peak")
     network = problem.network
     steps = network.steps * problem.epochs
@@ -92,20 +92,21 @@ def tables(records: list[dict]) -> str:
     parts = []
     for cores in dict.fromkeys(record["cores"] for record in records):
         chosen = [record for record in records if record["cores"] == cores]
-        shows_gain = cores > 1 and bool(alone)
         header = ["training", "network, batch", *names, "times as fast", "of the FMA peak"]
-        header += ["than on one core"] * shows_gain
-        rows = [row(record, names, alone if shows_gain else None) for record in chosen]
-        title = f"Training on {cores} core{'s' * (cores > 1)}: µs a step (loss after the epoch)."
-        parts += [title, measure.markdown(header, rows), summary([advantage(r["seconds"]) for r in chosen])]
+        rows = [row(record, names) for record in chosen]
+        if cores > 1 and alone:
+            header.append("than on one core")
+            for cells, record in zip(rows, chosen, strict=True):
+                cells.append(ratio(alone[record["dtype"], record["case"]] / record["seconds"][peers.OURS], 1))
+        title = f"Training {on(cores)}: µs a step (loss after the epoch)."
+        parts += [title, measure.markdown(header, rows), summary(chosen)]
     return "\n\n".join(parts)
 
 
-def row(record: dict, names: Sequence[str], alone: dict | None) -> list[str]:
-    """The cells of a network."""
+def row(record: dict, names: Sequence[str]) -> list[str]:
+    """The cells of a network: each time with the loss that it led to, and the share of the peak of all cores."""
     seconds, losses = record["seconds"], record["losses"]
-    ours = seconds[peers.OURS]
-    cells = [f"{micro(seconds[n])} ({losses[n]:.5g})" if n in seconds else "-" for n in names]
-    share = record["flops"] / ours / (record["peak"] * record["cores"])
-    cells = [record["dtype"], record["case"], *cells, ratio(advantage(seconds)), f"{share:.0%}"]
-    return cells if alone is None else [*cells, ratio(alone[record["dtype"], record["case"]] / ours, 1)]
+    cells = [f"{micro(seconds[name])} ({losses[name]:.5g})" if name in seconds else "-" for name in names]
+    share = record["flops"] / seconds[peers.OURS] / (record["peak"] * record["cores"])
+    target = TARGET if record["cores"] == 1 else 1.0
+    return [record["dtype"], record["case"], *cells, ratio(advantage(seconds), target), f"{share:.0%}"]

@@ -1,6 +1,9 @@
 """The contenders, one module each, which imports its library.
 
-A module has a NAME and whatever of these its library can do: `Trainer` (an object with prepare, run and layers).
+A module has a NAME and what its library can do of these:
+
+- `Trainer(problem)`, with `prepare()`, `run()` and `layers()`,
+- `product(a, b)`, `rows(s, y)` and `predictor(layers, x)`, which return what is to be timed.
 """
 
 import importlib
@@ -12,12 +15,16 @@ OURS = "fastnn"
 
 # Key on the command line: the modules that it needs, and what to say where they are missing.
 _TORCH = "pip install torch, from PyTorch's CPU index to spare yourself the CUDA build"
+_ONNX = (("onnx", "onnxruntime"), "pip install onnx onnxruntime")
 PEERS = {
     "numpy": (("numpy",), "pip install numpy"),
+    "scipy": (("scipy",), "pip install scipy"),
     "sklearn": (("sklearn",), "pip install scikit-learn"),
     "torch": (("torch",), _TORCH),
     "torch_compile": (("torch",), _TORCH),
     "jax": (("jax",), "pip install jax"),
+    "onnxruntime": _ONNX,
+    "onnxruntime_bound": _ONNX,
 }
 
 
@@ -27,6 +34,7 @@ def missing(key: str) -> str | None:
     return None if all(importlib.util.find_spec(module) for module in needs) else advice
 
 
-def load(keys: Iterable[str]) -> list[ModuleType]:
-    """fastnn's module and those of the peers."""
-    return [importlib.import_module(f"peers.{key}") for key in ("ours", *keys)]
+def load(keys: Iterable[str], ability: str) -> list[ModuleType]:
+    """fastnn's module and those of the peers, as far as they have the ability."""
+    modules = [importlib.import_module(f"peers.{key}") for key in ("ours", *keys)]
+    return [module for module in modules if hasattr(module, ability)]

@@ -1,8 +1,11 @@
 """JAX: a whole epoch as one compiled function, a scan over the batches with the gather inside, weights donated."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from comparison.problems import CROSS_ENTROPY, Layers, Problem
 
@@ -13,7 +16,7 @@ class Trainer:
     """Epochs of SGD."""
 
     def __init__(self, problem: Problem) -> None:
-        jax.config.update("jax_enable_x64", problem.dtype == np.float64)
+        use_dtype(problem.dtype)
         self._problem = problem
         self._x = jnp.asarray(problem.x)
         self._y = jnp.asarray(problem.y.astype(np.int32) if problem.y.ndim == 1 else problem.y)
@@ -44,6 +47,11 @@ def scores(layers, x):
     return x @ layers[-1][0] + layers[-1][1]
 
 
+def cross_entropy(s: jax.Array, y: jax.Array) -> jax.Array:
+    """The mean loss of scores."""
+    return (jax.nn.logsumexp(s, axis=1) - jnp.take_along_axis(s, y[:, None], axis=1)[:, 0]).mean()
+
+
 def epoch_function(problem: Problem):
     """Layers after an epoch, as a function of layers, x, y and the order (steps, batch)."""
     lr = problem.network.lr
@@ -52,7 +60,7 @@ def epoch_function(problem: Problem):
     def loss(layers, x, y):
         s = scores(layers, x)
         if problem.network.loss == CROSS_ENTROPY:
-            return (jax.nn.logsumexp(s, axis=1) - jnp.take_along_axis(s, y[:, None], axis=1)[:, 0]).mean()
+            return cross_entropy(s, y)
         return jnp.square(s - y).sum(axis=1).mean()
 
     def epoch(layers, x, y, order):
@@ -64,3 +72,38 @@ def epoch_function(problem: Problem):
         return jax.lax.scan(step, layers, order)[0]
 
     return epoch
+
+
+def product(a: NDArray, b: NDArray) -> Callable[[], jax.Array]:
+    """A b; an array of JAX has no strides, so a transposed operand is transposed in the compiled function."""
+    use_dtype(a.dtype)
+    turned = [not operand.flags.c_contiguous for operand in (a, b)]
+    operands = [jnp.array(o.T if t else o) for o, t in zip((a, b), turned, strict=True)]
+    multiply = jax.jit(lambda *given: jnp.matmul(*(o.T if t else o for o, t in zip(given, turned, strict=True))))
+    return lambda: multiply(*operands).block_until_ready()
+
+
+def rows(s: NDArray, y: NDArray) -> dict[str, Callable[[], object]]:
+    """Functions of the rows of s."""
+    use_dtype(s.dtype)
+    s, y = jnp.array(s), jnp.array(y.astype(np.int32))
+    functions = {
+        "softmax": jax.jit(lambda s, y: jax.nn.softmax(s, axis=1)),
+        "log-softmax": jax.jit(lambda s, y: jax.nn.log_softmax(s, axis=1)),
+        "log-sum-exp": jax.jit(lambda s, y: jax.nn.logsumexp(s, axis=1)),
+        "cross-entropy and gradient": jax.jit(jax.value_and_grad(cross_entropy)),
+    }
+    return {name: lambda f=f: jax.block_until_ready(f(s, y)) for name, f in functions.items()}
+
+
+def predictor(layers: Layers, x: NDArray) -> Callable[[], jax.Array]:
+    """Probabilities of the classes of x."""
+    use_dtype(x.dtype)
+    layers, x = jax.tree.map(jnp.array, layers), jnp.array(x)
+    predict = jax.jit(lambda layers, x: jax.nn.softmax(scores(layers, x), axis=1))
+    return lambda: predict(layers, x).block_until_ready()
+
+
+def use_dtype(dtype: np.dtype) -> None:
+    """Have float64 where it is asked for; JAX knows it as a setting of the process."""
+    jax.config.update("jax_enable_x64", dtype == np.float64)

@@ -3,7 +3,10 @@
 The gradient of the scores is scaled by lr once, so that every gradient that follows from it is an update already.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 
 from comparison.problems import CROSS_ENTROPY, Layers, Problem
 
@@ -20,7 +23,7 @@ class Trainer:
         self._gradients = [np.empty((m, n), dtype) for n in widths]
         self._positive = [(np.empty((m, n), bool), np.empty((m, n), dtype)) for n in widths]
         self._updates = problem.layers()
-        self._by_class, self._one_each = np.empty((widths[-1], m), dtype), np.empty(m, dtype)
+        self._scores = Rows(self._activations[-1])
         self._rows = np.arange(m)
         self._ones = np.ones(m, dtype)
 
@@ -70,12 +73,7 @@ class Trainer:
         """lr times the gradient of the mean loss, written over the scores."""
         lr, m = self._problem.network.lr, len(s)
         if self._problem.network.loss == CROSS_ENTROPY:
-            # Class by class: what runs over the few classes is then vectorised along the samples.
-            p, one_each = self._by_class, self._one_each
-            np.copyto(p, s.T)
-            np.subtract(p, np.maximum.reduce(p, axis=0, out=one_each), out=p)
-            np.exp(p, out=p)
-            np.divide(p, np.add.reduce(p, axis=0, out=one_each), out=s.T)
+            self._scores.softmax(s)
             s[self._rows, y] -= 1
             s *= lr / m
         else:
@@ -86,3 +84,102 @@ class Trainer:
     def layers(self) -> Layers:
         """The weights as they are now."""
         return self._layers
+
+
+class Rows:
+    """Functions of the rows of an array, over buffers made once.
+
+    Rows of few elements are turned first: what runs over the few is then vectorised along the many.
+    """
+
+    def __init__(self, s: NDArray) -> None:
+        self._turned = s.shape[1] <= 32
+        self._s = s.T if self._turned else s
+        self._axis = 0 if self._turned else 1
+        self._work = np.empty(self._s.shape, s.dtype)
+        self._sums = np.empty((1, len(s)) if self._turned else (len(s), 1), s.dtype)
+
+    def softmax(self, out: NDArray) -> NDArray:
+        """E^(s - max) / Σ e^(s - max)."""
+        self._shift()
+        np.exp(self._work, out=self._work)
+        np.divide(self._work, self._sum(self._work), out=self._as_work(out))
+        return out
+
+    def log_softmax(self, out: NDArray) -> NDArray:
+        """(s - max) - log Σ e^(s - max)."""
+        self._shift()
+        log = self._log_of_sum(self._as_work(out))
+        np.subtract(self._work, log, out=self._as_work(out))
+        return out
+
+    def logsumexp(self) -> NDArray:
+        """Max + log Σ e^(s - max)."""
+        highest = self._shift().copy()
+        highest += self._log_of_sum(self._work)
+        return highest.ravel()
+
+    def loss_and_gradient(self, y: NDArray, out: NDArray) -> tuple[float, NDArray]:
+        """Mean of -log softmax at the labels y, and (softmax - one-hot) / m."""
+        rows = np.arange(len(y))
+        self._shift()
+        of_label = self._work.T[rows, y] if self._turned else self._work[rows, y]
+        np.exp(self._work, out=self._work)
+        sums = self._sum(self._work)
+        np.divide(self._work, sums, out=self._as_work(out))
+        out[rows, y] -= 1
+        out /= len(y)
+        return float((np.log(sums).ravel() - of_label).mean()), out
+
+    def _as_work(self, out: NDArray) -> NDArray:
+        return out.T if self._turned else out
+
+    def _shift(self) -> NDArray:
+        """Work = s - max; returns max."""
+        if self._turned:
+            np.copyto(self._work, self._s)
+        source = self._work if self._turned else self._s
+        highest = np.maximum.reduce(source, axis=self._axis, keepdims=True, out=self._sums)
+        np.subtract(source, highest, out=self._work)
+        return highest
+
+    def _sum(self, exponentials: NDArray) -> NDArray:
+        return np.add.reduce(exponentials, axis=self._axis, keepdims=True, out=self._sums)
+
+    def _log_of_sum(self, buffer: NDArray) -> NDArray:
+        """log Σ e^work, the exponentials written to the buffer."""
+        return np.log(self._sum(np.exp(self._work, out=buffer)), out=self._sums)
+
+
+def rows(s: NDArray, y: NDArray) -> dict[str, Callable[[], object]]:
+    """Functions of the rows of s, into arrays made once."""
+    own, out = Rows(s), np.empty_like(s)
+    return {
+        "softmax": lambda: own.softmax(out),
+        "log-softmax": lambda: own.log_softmax(out),
+        "log-sum-exp": own.logsumexp,
+        "cross-entropy and gradient": lambda: own.loss_and_gradient(y, out),
+    }
+
+
+def product(a: NDArray, b: NDArray) -> Callable[[], NDArray]:
+    """A b into an array made once."""
+    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    return lambda: np.matmul(a, b, out=out)
+
+
+def predictor(layers: Layers, x: NDArray) -> Callable[[], NDArray]:
+    """Probabilities of the classes of x, over buffers made once."""
+    buffers = [np.empty((len(x), w.shape[1]), x.dtype) for w, _ in layers]
+    own, out, last = Rows(buffers[-1]), np.empty_like(buffers[-1]), len(layers) - 1
+
+    def predict() -> NDArray:
+        a = x
+        for i, ((w, b), buffer) in enumerate(zip(layers, buffers, strict=True)):
+            a = np.matmul(a, w, out=buffer)
+            a += b
+            if i < last:
+                np.maximum(a, 0, out=a)
+        return own.softmax(out)
+
+    return predict

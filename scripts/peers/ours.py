@@ -1,5 +1,10 @@
 """fastnn itself, through its public API, exactly as a user calls it."""
 
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
 import fastnn as fnn
 from comparison.problems import Layers, Problem
 
@@ -14,10 +19,7 @@ class Trainer:
 
     def prepare(self) -> None:
         """Make a model of the initial weights."""
-        layers = [
-            layer for w, b in self._problem.layers() for layer in (fnn.Linear(*w.shape, init=w, bias=b), fnn.ReLU())
-        ]
-        self._model = fnn.Sequential(*layers[:-1], dtype=self._problem.dtype, seed=self._problem.seed)
+        self._model = model(self._problem.layers(), self._problem.seed)
         self._optimizer = self._make_optimizer(self._problem.network.lr)
 
     def run(self) -> None:
@@ -38,3 +40,31 @@ class Trainer:
         """The weights as they are now."""
         parameters = self._model.parameters()
         return list(zip(parameters[::2], parameters[1::2], strict=True))
+
+
+def model(layers: Layers, seed: int = 0) -> fnn.Sequential:
+    """A model with these weights and ReLU between its layers."""
+    built = [layer for w, b in layers for layer in (fnn.Linear(*w.shape, init=w, bias=b), fnn.ReLU())]
+    return fnn.Sequential(*built[:-1], dtype=layers[0][0].dtype, seed=seed)
+
+
+def product(a: NDArray, b: NDArray) -> Callable[[], NDArray]:
+    """A b into an array made once."""
+    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    return lambda: fnn.matmul(a, b, out=out)
+
+
+def rows(s: NDArray, y: NDArray) -> dict[str, Callable[[], object]]:
+    """Functions of the rows of s."""
+    return {
+        "softmax": lambda: fnn.softmax(s),
+        "log-softmax": lambda: fnn.log_softmax(s),
+        "log-sum-exp": lambda: fnn.logsumexp(s),
+        "cross-entropy and gradient": lambda: (fnn.cross_entropy(s, y), fnn.cross_entropy_backward(s, y)),
+    }
+
+
+def predictor(layers: Layers, x: NDArray) -> Callable[[], NDArray]:
+    """Probabilities of the classes of x."""
+    own = model(layers)
+    return lambda: own.predict_proba(x)

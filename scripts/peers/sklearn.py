@@ -4,10 +4,14 @@ Its objective in fastnn's words, for batches of m: mean(loss_i) + alpha / (2 m) 
 error it descends along (ŷ - y) / m, half of the gradient here: so twice the learning rate and half of alpha.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from comparison.problems import CROSS_ENTROPY, Layers, Problem
+from comparison.problems import CROSS_ENTROPY, SQUARED_ERROR, Layers, Problem
 
 NAME = "scikit-learn"
 
@@ -18,47 +22,77 @@ class Trainer:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         network = problem.network
-        classifies = network.loss == CROSS_ENTROPY
-        half = 1 if classifies else 2
-        self._y = np.eye(network.widths[-1], dtype=problem.dtype)[problem.y] if classifies else problem.y
-        self._y = self._y.astype(np.int64) if classifies else self._y
-        self._model = (MLPClassifier if classifies else MLPRegressor)(
-            hidden_layer_sizes=network.widths[1:-1],
+        share = 0.5 if network.loss == SQUARED_ERROR else 1.0
+        self._order = Order()
+        self._model = model(
+            network.loss,
+            problem.layers(),
             solver="sgd",
-            alpha=2 * problem.l2 * network.batch / half,
+            alpha=2 * problem.l2 * network.batch * share,
             batch_size=network.batch,
-            learning_rate_init=network.lr * half,
+            learning_rate_init=network.lr / share,
             momentum=0,
             nesterovs_momentum=False,
-            shuffle=False,
-            random_state=0,
+            random_state=self._order,
         )
-        # The first call makes the weights, over which prepare then writes.
-        some = slice(0, network.batch)
-        if classifies:
-            # Labels as rows of 0 and 1 make two classes two outputs, as everyone else here has them.
-            self._model.partial_fit(problem.x[some], self._y[some], classes=np.arange(network.widths[-1]))
-            self._model.out_activation_ = "softmax"
-        else:
-            self._model.partial_fit(problem.x[some], self._targets(some))
-
-    def _targets(self, rows):
-        y = self._y[rows]
-        return y.ravel() if y.shape[1] == 1 else y
+        self._y = targets(problem.y, network.widths[-1])
 
     def prepare(self) -> None:
         """Go back to the initial weights."""
-        self._rng = self._problem.generator()
-        for own, given in zip(self.layers(), self._problem.layers(), strict=True):
-            for destination, source in zip(own, given, strict=True):
-                destination[...] = source
+        self._order.generator = self._problem.generator()
+        write(self._model, self._problem.layers())
 
     def run(self) -> None:
         """Train."""
         for _ in range(self._problem.epochs):
-            order = self._rng.permutation(len(self._problem.x))
-            self._model.partial_fit(self._problem.x[order], self._targets(order))
+            self._model.partial_fit(self._problem.x, self._y)
 
     def layers(self) -> Layers:
         """The weights as they are now."""
         return list(zip(self._model.coefs_, self._model.intercepts_, strict=True))
+
+
+class Order(np.random.RandomState):
+    """A generator whose `shuffle` is the common order of the samples."""
+
+    generator = np.random.default_rng(0)
+
+    def shuffle(self, x: NDArray) -> None:
+        """Write the order of an epoch into x, which holds 0, 1, 2, ..."""
+        x[:] = self.generator.permutation(len(x))
+
+
+def predictor(layers: Layers, x: NDArray) -> Callable[[], NDArray]:
+    """Probabilities of the classes of x."""
+    fitted = model(CROSS_ENTROPY, layers)
+    return lambda: fitted.predict_proba(x)
+
+
+def model(loss: str, layers: Layers, **settings: Any) -> MLPClassifier | MLPRegressor:
+    """An estimator with these weights: the first call of partial_fit makes arrays, over which they are written."""
+    n_in, n_out, dtype = layers[0][0].shape[0], layers[-1][0].shape[1], layers[0][0].dtype
+    hidden = [w.shape[1] for w, _ in layers[:-1]]
+    m = max(n_out, settings.get("batch_size", 200))
+    x, classes = np.zeros((m, n_in), dtype), np.arange(n_out)
+    if loss == CROSS_ENTROPY:
+        made = MLPClassifier(hidden_layer_sizes=hidden, **settings)
+        made.partial_fit(x, targets(np.arange(m) % n_out, n_out), classes=classes)
+        made.out_activation_ = "softmax"
+    else:
+        made = MLPRegressor(hidden_layer_sizes=hidden, **settings)
+        made.partial_fit(x, targets(np.zeros((m, n_out), dtype), n_out))
+    write(made, layers)
+    return made
+
+
+def targets(y: NDArray, outputs: int) -> NDArray:
+    """Y as scikit-learn takes it. Rows of 0 and 1 give two classes two outputs, as everyone else here has them."""
+    if y.ndim == 1:
+        return np.eye(outputs, dtype=np.int64)[y] if outputs == 2 else y
+    return y.ravel() if outputs == 1 else y
+
+
+def write(model: MLPClassifier | MLPRegressor, layers: Layers) -> None:
+    """Put weights into an estimator."""
+    for w, b, (given_w, given_b) in zip(model.coefs_, model.intercepts_, layers, strict=True):
+        w[...], b[...] = given_w, given_b

@@ -1,9 +1,12 @@
 """PyTorch, eager: autograd, batches by index_select, no wait for a value.
 
-The update is written out: the fused and the foreach form of torch.optim.SGD cost more a step for networks of few layers.
+The update is written out: torch.optim.SGD, fused or foreach, costs more a step where a network has few layers.
 """
 
+from collections.abc import Callable
+
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from comparison.problems import CROSS_ENTROPY, Layers, Problem
@@ -22,7 +25,7 @@ class Trainer:
     def prepare(self) -> None:
         """Go back to the initial weights."""
         self._rng = self._problem.generator()
-        self._layers = [(torch.from_numpy(w), torch.from_numpy(b)) for w, b in self._problem.layers()]
+        self._layers = tensors(self._problem.layers())
         self._weights = [w.requires_grad_() for w, _ in self._layers]
         self._biases = [b.requires_grad_() for _, b in self._layers]
 
@@ -59,3 +62,39 @@ def loss_function(problem: Problem):
     if problem.network.loss == CROSS_ENTROPY:
         return lambda layers, x, y: functional.cross_entropy(scores(layers, x), y)
     return lambda layers, x, y: functional.mse_loss(scores(layers, x), y, reduction="sum") / len(x)
+
+
+def product(a: NDArray, b: NDArray) -> Callable[[], torch.Tensor]:
+    """A b into an array made once."""
+    a, b = torch.from_numpy(a), torch.from_numpy(b)
+    out = torch.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
+    return lambda: torch.mm(a, b, out=out)
+
+
+def rows(s: NDArray, y: NDArray) -> dict[str, Callable[[], object]]:
+    """Functions of the rows of s, into arrays made once."""
+    s, y = torch.from_numpy(s), torch.from_numpy(y)
+    out, column = torch.empty_like(s), torch.empty(len(s), dtype=s.dtype)
+    leaf = s.detach().requires_grad_()
+
+    def loss_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
+        loss = functional.cross_entropy(leaf, y)
+        return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+
+    return {
+        "softmax": torch.inference_mode()(lambda: torch.softmax(s, 1, out=out)),
+        "log-softmax": torch.inference_mode()(lambda: torch.log_softmax(s, 1, out=out)),
+        "log-sum-exp": torch.inference_mode()(lambda: torch.logsumexp(s, 1, out=column)),
+        "cross-entropy and gradient": loss_and_gradient,
+    }
+
+
+def predictor(layers: Layers, x: NDArray) -> Callable[[], torch.Tensor]:
+    """Probabilities of the classes of x."""
+    layers, x = tensors(layers), torch.from_numpy(x)
+    return torch.inference_mode()(lambda: torch.softmax(scores(layers, x), 1))
+
+
+def tensors(layers: Layers) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The layers in PyTorch's words, over the same memory."""
+    return [(torch.from_numpy(w), torch.from_numpy(b)) for w, b in layers]

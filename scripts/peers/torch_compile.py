@@ -1,10 +1,13 @@
-"""PyTorch, compiled: gather, forward, backward and update of a step as one graph, called from C++ and without guards."""
+"""PyTorch, compiled: gather, forward, backward and update of a step as one graph, in C++ and without guards."""
+
+from collections.abc import Callable
 
 import torch
+from numpy.typing import NDArray
 
 from comparison.problems import Layers, Problem
 
-from .torch import loss_function
+from .torch import loss_function, scores, tensors
 
 NAME = "torch.compile"
 
@@ -24,14 +27,12 @@ class Trainer:
                 w.mul_(decay).sub_(dw, alpha=lr)
                 b.sub_(db, alpha=lr)
 
-        torch.compiler.reset()
-        options = {"cpp_wrapper": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-        self._step = torch.compile(step, fullgraph=True, dynamic=False, options=options)
+        self._step = compiled(step)
 
     def prepare(self) -> None:
         """Go back to the initial weights."""
         self._rng = self._problem.generator()
-        self._layers = [(torch.from_numpy(w), torch.from_numpy(b)) for w, b in self._problem.layers()]
+        self._layers = tensors(self._problem.layers())
 
     @torch.no_grad()
     def run(self) -> None:
@@ -44,3 +45,17 @@ class Trainer:
     def layers(self) -> Layers:
         """The weights as they are now."""
         return [(w.numpy(), b.numpy()) for w, b in self._layers]
+
+
+def predictor(layers: Layers, x: NDArray) -> Callable[[], torch.Tensor]:
+    """Probabilities of the classes of x."""
+    layers, x = tensors(layers), torch.from_numpy(x)
+    predict = compiled(lambda layers, x: torch.softmax(scores(layers, x), 1))
+    return torch.inference_mode()(lambda: predict(layers, x))
+
+
+def compiled(function: Callable) -> Callable:
+    """The function as a graph of its own."""
+    torch.compiler.reset()
+    options = {"cpp_wrapper": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    return torch.compile(function, fullgraph=True, dynamic=False, options=options)
