@@ -16,6 +16,7 @@ DType = np.dtype[Any]
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 UINT8 = np.dtype(np.uint8)
+INT64 = np.dtype(np.int64)
 LARGEST = {FLOAT32: float(np.finfo(np.float32).max), FLOAT64: float(np.finfo(np.float64).max)}
 TARGET_SUM_TOLERANCE = 1e-4
 _LARGEST_INT = (1 << 63) - 1
@@ -118,16 +119,25 @@ def real_array(name: str, value: ArrayLike) -> Array:
     return array
 
 
-def are_plain(a: Any, b: Any) -> bool:
-    """Whether both are plain arrays of one float dtype, which need no conversion: the quick way past the door."""
-    if type(a) is not np.ndarray or type(b) is not np.ndarray:
+def are_plain(*values: Any) -> bool:
+    """Whether all are plain arrays of one float dtype, which need no conversion: the quick way past the door."""
+    first = values[0]
+    if type(first) is not np.ndarray:
         return False
-    dtype = a.dtype
-    return dtype is b.dtype and (dtype is FLOAT32 or dtype is FLOAT64)
+    dtype = first.dtype
+    if dtype is not FLOAT32 and dtype is not FLOAT64:
+        return False
+    for value in values:  # noqa: SIM110 - a generator for all() takes longer than what follows
+        if type(value) is not np.ndarray or value.dtype is not dtype:
+            return False
+    return True
 
 
 def float_arrays(*named: tuple[str, ArrayLike]) -> list[Array]:
     """Return the named values as arrays of one dtype: float32 where NumPy's promotion stays within it, else float64."""
+    values: list[Any] = [value for _, value in named]
+    if are_plain(*values):
+        return values
     arrays = [real_array(name, value) for name, value in named]
     dtype = FLOAT32 if np.result_type(*arrays) in (FLOAT32, np.float16) else FLOAT64
     return [array.astype(dtype, copy=False) for array in arrays]
@@ -135,7 +145,7 @@ def float_arrays(*named: tuple[str, ArrayLike]) -> list[Array]:
 
 def contiguous(array: Array) -> Array:
     """Return ``array`` in C order; unlike ``np.ascontiguousarray`` this keeps a 0-d array 0-d."""
-    return np.asarray(array, order="C")
+    return array if array.flags.c_contiguous else np.asarray(array, order="C")
 
 
 def dimensions(name: str, array: Array, ndim: int) -> None:
@@ -205,6 +215,9 @@ def features(x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X", chec
 
 def class_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") -> Array:
     """Return y for cross-entropy over scores (m, k): labels (m,) as int64, or targets (m, k) as ``dtype``."""
+    plain = type(y) is np.ndarray and y.dtype is INT64 and y.shape == (m,) and m > 0 and y.flags.c_contiguous
+    if plain and np.maximum.reduce(y.view(np.uint64)) < k:  # type: ignore[union-attr]  # negative ones come out large
+        return y  # type: ignore[return-value]
     array = any_array(name, y)
     if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
         fix = f"use np.unique({name}, return_inverse=True)[1]"

@@ -1,5 +1,7 @@
 """Matrix products and the linear layer y = x w + b."""
 
+from typing import Any
+
 import numpy as np
 
 from ._address import address, strides, whole_strides
@@ -26,19 +28,19 @@ def _multiply(mode, a, a_shape, a_strides, b, b_strides, c, c_row, n, v, alpha, 
         product(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, 0, alpha, beta, room)
 
 
-@kernel
-def _matmul(a, b, out, room, rank, size):
-    m, k = a.shape
-    n = b.shape[1]
-    c = data(out)
-    _multiply(STORE, data(a), (m, k), (k, 1), data(b), (n, 1), c, n, n, c, 1.0, 0.0, rank, size, data(room))
+@inline
+def _layout(array, turned):
+    """The shape and the strides of a C-contiguous array, or of its transpose."""
+    m, n = array.shape
+    return ((n, m), (1, n)) if turned else ((m, n), (n, 1))
 
 
 @kernel
-def _small_matmul(a, b, out, room):
-    m, k = a.shape
-    n, c = b.shape[1], data(out)
-    product(STORE, m, n, k, data(a), k, 1, data(b), n, 1, c, n, c, 0, 1.0, 0.0, data(room))
+def _matmul(a, turned_a, b, turned_b, out, room, rank, size):
+    a_shape, a_strides = _layout(a, turned_a)
+    _, b_strides = _layout(b, turned_b)
+    n, c = out.shape[1], data(out)
+    _multiply(STORE, data(a), a_shape, a_strides, data(b), b_strides, c, n, n, c, 1.0, 0.0, rank, size, data(room))
 
 
 @kernel
@@ -57,14 +59,21 @@ def _column_sums(x, x_row, m, n, out):
 
 def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """out (m, n) = a (m, k) b (k, n); a and b may have any strides, rows of out are contiguous."""
-    if a.flags.carray and b.flags.carray and out.flags.carray:
-        work = a.shape[0] * a.shape[1] * b.shape[1]
-        if work < GRAIN:
-            _small_matmul(a, b, out, room(out.dtype))
-        else:
-            run(lambda rank, size: _matmul(a, b, out, room(out.dtype), rank, size), work)
-    else:
+    turned_a, turned_b = not a.flags.carray, not b.flags.carray
+    x, y = a.T if turned_a else a, b.T if turned_b else b
+    if (turned_a and not x.flags.carray) or (turned_b and not y.flags.carray) or not out.flags.carray:
         _strided(STORE, a, b, out, out, 1.0, 0.0)
+        return
+    work = a.shape[0] * a.shape[1] * b.shape[1]
+    if work < GRAIN:
+        _matmul(x, turned_a, y, turned_b, out, room(out.dtype), 0, 1)
+    else:
+        _share(work, x, turned_a, y, turned_b, out)
+
+
+def _share(work: int, *fixed: Any) -> None:
+    dtype = fixed[-1].dtype
+    run(lambda rank, size: _matmul(*fixed, room(dtype), rank, size), work)
 
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:

@@ -19,6 +19,7 @@ from ._vector import (
     lanes,
     load,
     load_part,
+    prefetch,
     put,
     reduce_add,
     reduce_max,
@@ -77,6 +78,9 @@ def row_exp(s, largest, out, n):
         f = vexp_nonpositive(load(s, i + width) - largest)
         store(out, i, e)
         store(out, i + width, f)
+        # While the row is worked on, memory brings the next one: neither waits for the other.
+        prefetch(s, n + i)
+        prefetch(s, n + i + width)
         a, b = a + e, b + f
         i += 2 * width
     while i < n:
@@ -97,6 +101,8 @@ def row_exp_sum(s, largest, n):
     a, b = splat(s, 0.0), splat(s, 0.0)
     i = 0
     while i + 2 * width <= n:
+        prefetch(s, n + i)
+        prefetch(s, n + i + width)
         a = a + vexp_nonpositive(load(s, i) - largest)
         b = b + vexp_nonpositive(load(s, i + width) - largest)
         i += 2 * width

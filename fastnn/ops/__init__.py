@@ -16,7 +16,14 @@ from .activations import (
     tanh,
     tanh_backward,
 )
-from .losses import cross_entropy, cross_entropy_backward, squared_error, squared_error_backward
+from .losses import (
+    cross_entropy,
+    cross_entropy_and_gradient,
+    cross_entropy_backward,
+    squared_error,
+    squared_error_and_gradient,
+    squared_error_backward,
+)
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax
 from .updates import adam_update, momentum_update, nesterov_update, sgd_update
@@ -24,6 +31,7 @@ from .updates import adam_update, momentum_update, nesterov_update, sgd_update
 __all__ = [
     "adam_update",
     "cross_entropy",
+    "cross_entropy_and_gradient",
     "cross_entropy_backward",
     "identity",
     "identity_backward",
@@ -43,6 +51,7 @@ __all__ = [
     "sigmoid_backward",
     "softmax",
     "squared_error",
+    "squared_error_and_gradient",
     "squared_error_backward",
     "tanh",
     "tanh_backward",

@@ -46,10 +46,25 @@ def cross_entropy_backward(scores: ArrayLike, y: ArrayLike, sample_weight: Array
     -------
     ndarray (m, k)
     """
+    return cross_entropy_and_gradient(scores, y, sample_weight)[1]
+
+
+def cross_entropy_and_gradient(
+    scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+) -> tuple[float, Array]:
+    """Return :func:`cross_entropy` and :func:`cross_entropy_backward` together, for the price of the second alone.
+
+    Parameters and errors are those of :func:`cross_entropy`.
+
+    Returns
+    -------
+    loss : float
+    gradient : ndarray (m, k)
+    """
     scores, y, sample_weight = _classification(scores, y, sample_weight)
     out = np.empty(scores.shape, scores.dtype)
-    active().cross_entropy_backward(scores, y, sample_weight, out)
-    return out
+    loss = active().cross_entropy_backward(scores, y, sample_weight, out)
+    return float(loss), out
 
 
 def squared_error(pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -87,10 +102,25 @@ def squared_error_backward(pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLi
     -------
     ndarray (m, k)
     """
+    return squared_error_and_gradient(pred, y, sample_weight)[1]
+
+
+def squared_error_and_gradient(
+    pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+) -> tuple[float, Array]:
+    """Return :func:`squared_error` and :func:`squared_error_backward` together, for the price of the second alone.
+
+    Parameters and errors are those of :func:`squared_error`.
+
+    Returns
+    -------
+    loss : float
+    gradient : ndarray (m, k)
+    """
     pred, y, sample_weight = _regression(pred, y, sample_weight)
     out = np.empty(pred.shape, pred.dtype)
-    active().squared_error_backward(pred, y, sample_weight, out)
-    return out
+    loss = active().squared_error_backward(pred, y, sample_weight, out)
+    return float(loss), out
 
 
 def _classification(

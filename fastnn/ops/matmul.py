@@ -49,7 +49,7 @@ def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
         return out
     _check_out(out, shape, left.dtype)
     fits = out.flags.carray or _has_whole_rows(out)
-    direct = fits and not (np.may_share_memory(out, left) or np.may_share_memory(out, right))
+    direct = fits and not (_may_overlap(out, left) or _may_overlap(out, right))
     result = out if direct else np.empty(shape, left.dtype)
     active().matmul(left, right, result)
     if not direct:
@@ -127,6 +127,13 @@ def _check_product(x: Array, w: Array) -> None:
     dimensions("w", w, 2)
     if x.shape[1] != w.shape[0]:
         raise ValueError(f"x has {x.shape[1]} columns, but w has {w.shape[0]} rows: they must be equal")
+
+
+def _may_overlap(out: Array, operand: Array) -> bool:
+    """Whether they may share memory, which two arrays that own theirs do not."""
+    if out is operand:
+        return True
+    return not (out.flags.owndata and operand.flags.owndata) and np.may_share_memory(out, operand)
 
 
 def _has_whole_rows(out: Array) -> bool:
