@@ -18,10 +18,19 @@ from pathlib import Path
 import _common as common
 import _measure as measure
 import peers
-from comparison import inference, kernels, optimizers, training
+from comparison import inference, kernels, memory, optimizers, start, training
 from comparison.settings import Settings, say
 
-SECTIONS = {"training": training, "optimizers": optimizers, "kernels": kernels, "inference": inference}
+SECTIONS = {
+    "training": training,
+    "optimizers": optimizers,
+    "kernels": kernels,
+    "inference": inference,
+    "start": start,
+    "memory": memory,
+}
+# What has nothing to do with the number of cores is measured on the first number alone.
+ON_ANY_CORES = ("start", "memory")
 PACKAGES = ("scikit-learn", "torch", "jax", "onnxruntime", "scipy")
 
 
@@ -56,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     )
     records: dict[str, list[dict]] = {}
     for name in args.only:
-        for cores in args.cores:
+        for cores in args.cores[:1] if name in ON_ANY_CORES else args.cores:
             measured = in_own_process(SECTIONS[name].measure_all, replace(settings, cores=cores))
             records.setdefault(name, []).extend(record | {"cores": cores} for record in measured)
         if args.json:

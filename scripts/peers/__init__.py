@@ -36,5 +36,14 @@ def missing(key: str) -> str | None:
 
 def load(keys: Iterable[str], ability: str) -> list[ModuleType]:
     """fastnn's module and those of the peers, as far as they have the ability."""
-    modules = [importlib.import_module(f"peers.{key}") for key in ("ours", *keys)]
-    return [module for module in modules if hasattr(module, ability)]
+    return [module for key in ("ours", *keys) if hasattr(module := load_one(key), ability)]
+
+
+def load_one(key: str) -> ModuleType:
+    """The module of a contender."""
+    return importlib.import_module(f"{__name__}.{key}")
+
+
+def key_of(module: ModuleType) -> str:
+    """What `load_one` takes."""
+    return module.__name__.removeprefix(f"{__name__}.")

@@ -1,0 +1,31 @@
+"""All contenders do the same work: their losses agree, or the comparison stops."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+import peers
+
+# How far the losses of two contenders may be apart, relatively.
+TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
+
+
+def check(losses: Mapping[str, float], dtype: str, what: str) -> None:
+    """Compare each final loss with fastnn's.
+
+    Raises
+    ------
+    ValueError
+        If one differs; the message names the contender.
+    """
+    ours, tolerance = losses[peers.OURS], TOLERANCE[dtype]
+    wrong = [
+        f"{name} reached the loss {loss:.10g}"
+        for name, loss in losses.items()
+        if not np.isclose(loss, ours, rtol=tolerance, atol=0)
+    ]
+    if wrong:
+        raise ValueError(
+            f"{what}, {dtype}: {', '.join(wrong)}, but fastnn {ours:.10g}: they must agree within {tolerance:g}, or "
+            "they do not do the same work"
+        )
