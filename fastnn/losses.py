@@ -88,12 +88,17 @@ def is_built_in(loss: Any) -> bool:
     return type(loss) in BY_NAME.values()
 
 
-def targets(loss: Loss, y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") -> Array:
-    """Return y in the form that ``loss`` takes for outputs (m, k); for a user's loss any array of m finite rows."""
+def targets(
+    loss: Loss, y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y", check_finite: bool = True
+) -> Array:
+    """Return y in the form that ``loss`` takes for outputs (m, k); for a user's loss any array of m finite rows.
+
+    Without ``check_finite`` it is left to the caller to find out whether the targets of the squared error are.
+    """
     if isinstance(loss, CrossEntropy):
         return class_targets(y, m, k, dtype, name)
     if isinstance(loss, SquaredError):
-        return real_targets(y, m, k, dtype, name)
+        return real_targets(y, m, k, dtype, name, check_finite)
     array = any_array(name, y)
     if array.ndim == 0:
         raise ValueError(f"{name} has shape (), expected one row for each of {m} samples")

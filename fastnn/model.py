@@ -214,10 +214,17 @@ class Sequential:
             validation_data=validation_data,
             sample_weight=sample_weight,
             verbose=verbose,
+            check_later=True,
         )
         with plan.optimizer.held():
+            before = self._loss, self.history
             self._loss, self.history = plan.loss, History()
-            training.run(self._stack, plan, self._rng, self.history)
+            try:
+                training.run(self._stack, plan, self._rng, self.history)
+            except ValueError:
+                if not self.history:
+                    self._loss, self.history = before
+                raise
         return self.history
 
     def predict(self, X: ArrayLike) -> Array:

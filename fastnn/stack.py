@@ -69,6 +69,11 @@ class Stack:
             finite("X", x, self.dtype)
         return out
 
+    @property
+    def starts_linear(self) -> bool:
+        """Whether the first layer is linear, so that it passes on whatever is not finite."""
+        return isinstance(self.layers[0], Linear)
+
     def output_width(self, x: Array) -> int:
         """Return the number of outputs a sample, found with the first row of x where no layer says it."""
         width = self.widths[-1]

@@ -22,7 +22,7 @@ from .losses import CrossEntropy
 from .lowering import Batches, Objective
 from .optimizers import Optimizer
 from .stack import Stack
-from .validation import Array, features, flag, is_surely_finite, number, positive_int, sample_weights
+from .validation import Array, features, finite, flag, is_surely_finite, number, positive_int, sample_weights
 
 Epoch = Callable[[Array, float, int], tuple[float, int]]
 
@@ -45,6 +45,7 @@ class Plan:
     shuffle: bool
     validation: tuple[Array, Array] | None
     verbose: bool
+    compiled: bool
 
 
 def prepare(
@@ -61,8 +62,12 @@ def prepare(
     validation_data: Any,
     sample_weight: ArrayLike | None,
     verbose: int,
+    check_later: bool = False,
 ) -> Plan:
-    """Check the arguments of a fit, without changing anything."""
+    """Check the arguments of a fit, without changing anything.
+
+    With ``check_later`` it may be left to ``run`` to find out whether X and y are finite.
+    """
     loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
     l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
@@ -72,7 +77,11 @@ def prepare(
     first = optimizer.epoch if optimizer.belongs_to(stack) else 0
     lr = optimizer.rate(first)
     stack.user_parameters()
-    x = features(x, stack.n_in, stack.dtype)
+    compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
+    # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
+    # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
+    check_finite = not (check_later and compiled and stack.starts_linear)
+    x = features(x, stack.n_in, stack.dtype, check_finite=check_finite)
     m, k = len(x), stack.output_width(x)
     validation = None
     if validation_data is not None:
@@ -82,7 +91,7 @@ def prepare(
         validation = x_val, losses.targets(loss, validation_data[1], len(x_val), k, stack.dtype, "y of validation_data")
     return Plan(
         x=x,
-        y=losses.targets(loss, y, m, k, stack.dtype),
+        y=losses.targets(loss, y, m, k, stack.dtype, check_finite=check_finite),
         sample_weight=sample_weights(sample_weight, m, stack.dtype),
         loss=loss,
         optimizer=optimizer,
@@ -93,15 +102,19 @@ def prepare(
         shuffle=shuffle,
         validation=validation,
         verbose=bool(verbose),
+        compiled=compiled,
     )
 
 
 def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) -> None:
-    """Train through the epochs of ``plan`` and record them in ``history``."""
+    """Train through the epochs of ``plan`` and record them in ``history``.
+
+    A ValueError before the end of the first epoch leaves everything but ``history`` as it was.
+    """
     optimizer, samples, epochs = plan.optimizer, len(plan.x), plan.epochs
+    before = rng.bit_generator.state, dict(vars(optimizer))
     optimizer.bind(stack)
-    compiled = stack.network is not None and losses.is_built_in(plan.loss) and optimizers.is_built_in(optimizer)
-    train = _compiled_epoch(stack, plan) if compiled else _layerwise_epoch(stack, plan)
+    train = _compiled_epoch(stack, plan) if plan.compiled else _layerwise_epoch(stack, plan)
     state = _State([stack.params, *optimizer.state(), *stack.user_parameters()])
     order = np.arange(samples, dtype=np.int64)
     # A number that overflows is reported as divergence, with its place, and not as a warning as well.
@@ -119,6 +132,8 @@ def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) ->
                 raise
             if failed >= 0 or not state.is_finite():
                 state.restore()
+                if epoch == 0:
+                    _check_data(stack, plan, rng, *before)
                 raise DivergenceError(epoch, _replay(train, state, plan, order, lr), epochs)
             seconds = time.perf_counter() - started
             optimizer.steps += -(-samples // plan.batch_size)
@@ -135,6 +150,17 @@ def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) ->
                 if plan.verbose:
                     print(f"interrupted: stopped after epoch {epoch + 1} of {epochs}", flush=True)
                 return
+
+
+def _check_data(stack: Stack, plan: Plan, rng: np.random.Generator, state: Any, attributes: dict[str, Any]) -> None:
+    """Raise the ValueError that ``prepare`` put off, if the data are to blame, as if nothing had happened."""
+    try:
+        finite("X", plan.x, stack.dtype)
+        finite("y", plan.y, stack.dtype)
+    except ValueError:
+        rng.bit_generator.state = state
+        vars(plan.optimizer).update(attributes)
+        raise
 
 
 def evaluate(stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array | None) -> dict[str, float]:

@@ -244,7 +244,7 @@ def class_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") -
     return np.ascontiguousarray(array, np.int64)
 
 
-def real_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") -> Array:
+def real_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y", check_finite: bool = True) -> Array:
     """Return y (m, k) for the squared error as ``dtype``; (m,) is taken as (m, 1) where there is one output."""
     array = real_array(name, y)
     if array.ndim == 1 and k == 1:
@@ -254,7 +254,8 @@ def real_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") ->
         hint = ": one-hot encode the labels, or use the loss 'cross_entropy'" if array.ndim == 1 else ""
         raise ValueError(f"{name} has shape {array.shape}, expected {wanted}{hint}")
     same_length(name, array, m)
-    finite(name, array, dtype)
+    if check_finite or array.dtype != dtype:
+        finite(name, array, dtype)
     return np.ascontiguousarray(array, dtype)
 
 

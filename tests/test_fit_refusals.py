@@ -281,3 +281,43 @@ class TestInterrupt:
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("backend")
+class TestFoundInTheFirstEpoch:
+    """X and y are looked at more closely where the first epoch goes wrong; then it must leave no trace."""
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("where", ["X", "y"])
+    @pytest.mark.parametrize(
+        "optimizer", [fnn.SGD(lr=0.01), fnn.SGD(lr=lambda epoch: 0.0), fnn.Adam()], ids="sgd still adam".split()
+    )
+    def test_values_that_are_not_finite_leave_no_trace(self, value, where, optimizer):
+        rng = np.random.default_rng(0)
+        data = {"X": rng.normal(size=(50, 4)).astype(np.float32), "y": rng.normal(size=(50, 2)).astype(np.float32)}
+        model, twin = (fnn.Sequential(fnn.Linear(4, 8), fnn.ReLU(), fnn.Linear(8, 2), seed=1) for _ in range(2))
+        settings = {"loss": "squared_error", "epochs": 2, "batch_size": 16, "verbose": 0}
+        other = fnn.Sequential(fnn.Linear(4, 2), seed=2)
+        other.fit(data["X"], data["y"], optimizer=optimizer, **settings)
+        state = [slot.copy() for slot in optimizer.state()]
+        bad = {name: array.copy() for name, array in data.items()}
+        bad[where][37, 1] = value
+        loss, history, before = model.loss, model.history, [p.copy() for p in model.parameters()]
+        with pytest.raises(ValueError, match=f"{where} holds NaN or infinite values"):
+            model.fit(bad["X"], bad["y"], optimizer=optimizer, **settings)
+        assert (model.loss, model.history) == (loss, history)
+        assert model.history is history
+        for p, expected in zip(model.parameters(), before, strict=True):
+            np.testing.assert_array_equal(p, expected)
+        assert optimizer.belongs_to(other._stack)
+        for slot, expected in zip(optimizer.state(), state, strict=True):
+            np.testing.assert_array_equal(slot, expected)
+        for trained in model, twin:
+            trained.fit(data["X"], data["y"], optimizer="sgd", **settings)
+        for p, expected in zip(model.parameters(), twin.parameters(), strict=True):
+            np.testing.assert_array_equal(p, expected)
+
+    def test_an_activation_in_front_hides_nothing(self):
+        model = fnn.Sequential(fnn.Tanh(), fnn.Linear(2, 1))
+        with pytest.raises(ValueError, match="X holds NaN or infinite values"):
+            model.fit([[np.inf, 0.0]], [[0.0]], loss="squared_error", epochs=1, verbose=0)
