@@ -1,10 +1,14 @@
 """Data that memory cannot hold: a fit takes no more memory for more samples."""
 
+import os
 import sys
 
 import pytest
 
 from tests.processes import run
+
+# The kernels are tried here, whichever twin the environment chooses: once is enough.
+pytestmark = pytest.mark.skipif(os.environ.get("FASTNN_BACKEND") == "numpy", reason="tries the kernels")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory that a process writes to")

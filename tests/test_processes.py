@@ -8,6 +8,9 @@ import pytest
 
 from tests.processes import finish, run, start
 
+# The kernels are tried here, whichever twin the environment chooses: once is enough.
+pytestmark = pytest.mark.skipif(os.environ.get("FASTNN_BACKEND") == "numpy", reason="tries the kernels")
+
 # A model's weights, predictions and scores, as bytes; work is shared among threads however small it is.
 COMMON = """
 import logging, os, signal, sys, threading, time

@@ -18,6 +18,9 @@ import pytest
 from fastnn.kernels import _cache
 from tests.processes import ROOT, finish, run, start
 
+# The kernels are tried here, whichever twin the environment chooses: once is enough.
+pytestmark = pytest.mark.skipif(os.environ.get("FASTNN_BACKEND") == "numpy", reason="tries the kernels")
+
 # w - 0.5 g: the kernel that compiles fastest, with callees in two other files.
 STEP = """
 import sys
