@@ -13,7 +13,6 @@ from typing import Any
 from .validation import positive_int
 
 MODULES = {"numba": "fastnn.kernels", "numpy": "fastnn.reference"}
-MOST_THREADS = 1024
 
 _loaded: dict[str, Any] = {}
 _chosen: ContextVar[Any] = ContextVar("fastnn_backend", default=None)
@@ -56,10 +55,10 @@ def set_num_threads(n: int) -> None:
     TypeError, ValueError
         If ``n`` is not a positive integer, or more than 1024.
     """
-    n = positive_int("n", n)
-    if n > MOST_THREADS:
-        raise ValueError(f"n is {n}, expected at most {MOST_THREADS} threads")
-    importlib.import_module("fastnn.kernels.threads").set_num_threads(n)
+    n, threads = positive_int("n", n), importlib.import_module("fastnn.kernels.threads")
+    if n > threads.MOST:
+        raise ValueError(f"n is {n}, expected at most {threads.MOST} threads")
+    threads.set_num_threads(n)
 
 
 def get_num_threads() -> int:

@@ -1,11 +1,15 @@
 """Threads: one compiled function run by every thread on its own share of the work.
 
-No threading layer of Numba takes part: a kernel that can be shared takes ``rank`` and ``size``, the calling thread
-runs rank 0, and a team of Python threads, which need no GIL inside a kernel, runs the others. Work is split over
-outputs, never over a sum, so every number of threads gives the same bits. When several Python threads call at once,
-whoever finds no idle helper works alone. A forked child starts with a team of its own.
+A kernel that can be shared takes ``rank`` and ``size``, the calling thread runs rank 0, and a team of Python threads,
+which need no GIL inside a kernel, runs the others. Work is split over outputs, never over a sum, so every number of
+threads gives the same bits. When several Python threads call at once, whoever finds no idle helper works alone. A
+forked child starts with a team of its own.
+
+No threading layer of Numba takes part, whichever are installed: GNU OpenMP ends a forked child at its first parallel
+region, workqueue ends the whole process when two threads enter it at once, and TBB is seldom there.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -13,6 +17,7 @@ from queue import SimpleQueue
 
 from ._jit import inline
 
+MOST = 1024
 # Multiply-adds that take a thread about as long as waking a helper.
 GRAIN = 4_000_000
 
@@ -37,8 +42,8 @@ class _Job:
 class _Helper:
     """A thread that runs one job after the other."""
 
-    def __init__(self, idle: list["_Helper"]) -> None:
-        self._idle, self._jobs = idle, SimpleQueue()
+    def __init__(self, team: "_Team") -> None:
+        self._team, self._jobs = team, SimpleQueue()
         threading.Thread(target=self._work, name="fastnn", daemon=True).start()
 
     def start(self, job: _Job | None) -> None:
@@ -53,7 +58,7 @@ class _Helper:
                 job.error = error
             done = job.done
             del job  # or the arrays of the last call would live until the next
-            self._idle.append(self)
+            self._team.take_back(self)
             done.set()
 
 
@@ -62,7 +67,7 @@ class _Team:
 
     def __init__(self, size: int) -> None:
         self.size, self.idle = size, []
-        self._to_start = list(range(size - 1))
+        self._to_start, self._dismissed = list(range(size - 1)), False
 
     def helper(self) -> _Helper | None:
         """Take an idle helper, or start one that is still due; None if there is neither."""
@@ -72,14 +77,22 @@ class _Team:
             pass
         try:
             self._to_start.pop()
-            return _Helper(self.idle)
+            return _Helper(self)
         except (IndexError, RuntimeError):
             return None
 
+    def take_back(self, helper: _Helper) -> None:
+        """Let a helper wait for work, or end with the others of a dismissed team."""
+        self.idle.append(helper)
+        if self._dismissed:
+            self.dismiss()
+
     def dismiss(self) -> None:
-        """End the threads that wait."""
-        while self.idle:
-            self.idle.pop().start(None)
+        """End the threads that wait, and those that work as soon as they are through."""
+        self._dismissed = True
+        with contextlib.suppress(IndexError):
+            while True:
+                self.idle.pop().start(None)
 
 
 def _initial_threads() -> int:
@@ -87,8 +100,8 @@ def _initial_threads() -> int:
     text = os.environ.get("FASTNN_NUM_THREADS", "").strip()
     if not text:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdecimal() or int(text) == 0:
-        raise ValueError(f"FASTNN_NUM_THREADS is {text!r}, expected a whole number >= 1")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise ValueError(f"FASTNN_NUM_THREADS is {text!r}, expected a whole number from 1 to {MOST}")
     return int(text)
 
 

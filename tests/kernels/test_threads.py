@@ -21,14 +21,14 @@ from tests.networks import batches, build, objective, problem, rule
 
 @pytest.fixture
 def on_threads(monkeypatch):
-    """Call a function on 1, 2 and 3 threads, however small its work, and return the results."""
+    """Call a function on 1, 2, 3, 5 and 8 threads, however small its work, and return the results."""
     before = threads.get_num_threads()
     monkeypatch.setattr(threads, "GRAIN", 1)
     monkeypatch.setattr(importlib.import_module("fastnn.kernels.epoch"), "STEP_GRAIN", 0)
 
     def call(function):
         results = []
-        for n in (1, 2, 3):
+        for n in (1, 2, 3, 5, 8):
             threads.set_num_threads(n)
             assert threads.get_num_threads() == n
             results.append(function())
@@ -108,30 +108,6 @@ def test_several_python_threads_at_once(rng, dtype):
             np.testing.assert_array_equal(out, expected)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_child_computes_too():
-    """In a process of its own, since a test run should not fork."""
-    code = """
-import os, sys, warnings
-import numpy as np
-from fastnn import kernels
-from fastnn.kernels import threads
-
-warnings.simplefilter("ignore", DeprecationWarning)
-threads.set_num_threads(2)
-a = np.random.default_rng(0).normal(size=(600, 600))
-expected, out = np.empty_like(a), np.empty_like(a)
-kernels.matmul(a, a, expected)
-child = os.fork()
-kernels.matmul(a, a, out)
-same = np.array_equal(out, expected)
-if child == 0:
-    os._exit(0 if same else 1)
-sys.exit(not same or os.waitpid(child, 0)[1])
-"""
-    assert subprocess.run([sys.executable, "-c", code], timeout=120, cwd=Path(__file__).parents[2]).returncode == 0
-
-
 def test_the_number_may_change_while_others_compute(rng):
     """The rooms and the team of one call belong together."""
     before = threads.get_num_threads()
@@ -154,6 +130,21 @@ def test_the_number_may_change_while_others_compute(rng):
                 np.testing.assert_array_equal(trained, expected)
     finally:
         threads.set_num_threads(before)
+
+
+def test_a_team_that_is_replaced_at_work_ends_with_it():
+    before = threads.get_num_threads()
+    threads.set_num_threads(4)
+
+    def task(rank, size):
+        if rank == 0:
+            threads.set_num_threads(before)
+
+    threads.run(task, 10**12)
+    for thread in threading.enumerate():
+        if thread.name == "fastnn":
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def test_an_exception_releases_the_helpers(monkeypatch):
@@ -226,7 +217,16 @@ def test_an_aborted_epoch_ends():
         assert waiting.result(120) is False
 
 
-@pytest.mark.parametrize(("text", "status", "message"), [("3", 0, "3"), ("0", 1, "expected a whole number >= 1")])
+@pytest.mark.parametrize(
+    ("text", "status", "message"),
+    [
+        ("3", 0, "3"),
+        (" 1024 ", 0, "1024"),
+        ("0", 1, "FASTNN_NUM_THREADS is '0', expected a whole number from 1 to 1024"),
+        ("1025", 1, "FASTNN_NUM_THREADS is '1025', expected a whole number from 1 to 1024"),
+        ("two", 1, "FASTNN_NUM_THREADS is 'two', expected"),
+    ],
+)
 def test_environment(text, status, message):
     code = "from fastnn.kernels import threads; print(threads.get_num_threads())"
     env = os.environ | {"FASTNN_NUM_THREADS": text}
