@@ -22,7 +22,8 @@ from .optimizers import Optimizer
 from .stack import Stack
 from .validation import Array, computed, number
 
-_ROUNDS = 40
+# Seconds of a round: many short ones, of which some meet no other program.
+_ROUND = 0.01
 _STEP = "step"  # the name of what belongs to no layer
 
 
@@ -335,16 +336,17 @@ def _fastest_round(
         return {part: value / steps for part, value in spent.items()}, time.perf_counter() - start
 
     measure(1)
-    steps, peak = 1, fma_peak(stack.dtype, 0.0, threads)
-    while (elapsed := measure(steps)[1]) < seconds / (4 * _ROUNDS):
+    steps, peak, wanted = 1, 0.0, min(seconds, _ROUND)
+    while (elapsed := measure(steps)[1]) < wanted / 4:
         steps *= 2
-    steps = max(1, round(steps * seconds / (_ROUNDS * elapsed)))
-    rounds: list[Seconds] = []
+    steps = max(1, round(steps * wanted / elapsed))
+    fastest: Seconds | None = None
     end = time.perf_counter() + seconds
-    while len(rounds) < _ROUNDS and (not rounds or time.perf_counter() < end):
-        rounds.append(measure(steps)[0])
-        peak = max(peak, fma_peak(stack.dtype, 0.002, threads))
-    return min(rounds, key=lambda spent: sum(spent.values())), steps, peak
+    while fastest is None or time.perf_counter() < end:
+        spent, _ = measure(steps)
+        fastest = spent if fastest is None else min(fastest, spent, key=lambda parts: sum(parts.values()))
+        peak = max(peak, fma_peak(stack.dtype, 0.001, threads))
+    return fastest, steps, peak
 
 
 def _cells(seconds: float, share_of_step: float, flops: int, share_of_peak: float) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from matplotlib.transforms import Bbox
 
 import _common as common
 
@@ -70,9 +71,11 @@ def _scale(plt: ModuleType, axes: Any, points: Sequence[Any], ceilings: Any) -> 
 
 def _ceilings(axes: Any, ceilings: Any, dtype: str) -> Iterator[Any]:
     """Draw the roofs as far as they are in sight, and give the boxes of their labels and along their slopes."""
-    (left, right), (bottom, _) = axes.get_xlim(), axes.get_ylim()
+    (left, right), (bottom, _), frame = axes.get_xlim(), axes.get_ylim(), axes.get_window_extent()
     for name, peak in ceilings.peaks.items():
         axes.axhline(peak / 1e9, color="black", linewidth=1.2, linestyle="-" if name == dtype else ":", zorder=1)
+        height = axes.transData.transform((right, peak / 1e9))[1]
+        yield Bbox.from_extents(frame.x0, height - 1, frame.x1, height + 1)
         label = f"FMA peak, {name}: {peak / 1e9:.0f} GFLOP/s"
         yield _text(axes, label, (right, peak / 1e9), (-4, 3), "black", ha="right").get_window_extent()
     peak = ceilings.peaks[dtype] / 1e9
@@ -135,8 +138,6 @@ def _shared(labels: Sequence[str], places: Sequence[Any]) -> Iterator[tuple[Any,
 
 
 def _square(x: float, y: float, half: float) -> Any:
-    from matplotlib.transforms import Bbox
-
     return Bbox.from_extents(x - half, y - half, x + half, y + half)
 
 

@@ -143,7 +143,7 @@ def time_kernel(work: Work, args: argparse.Namespace, seconds: float) -> Point:
     from fastnn.kernels.machine import bandwidth, fma_peak
 
     best, peak, moved = float("inf"), 0.0, 0.0
-    rounds = 3
+    rounds = 1 if args.quick else 3
     for _ in range(rounds):
         best = min(best, *measure.best_times(work.call, seconds=seconds / rounds / 2))
         peak = max(peak, fma_peak(np.dtype(args.dtype), seconds / rounds / 8, args.threads))

@@ -41,11 +41,12 @@ def data(rng):
 
 @pytest.fixture
 def ticking(monkeypatch):
-    """Each reading of the reference's clock and of the profile's own comes a second after the last."""
+    """Each reading of the reference's clock and of the profile's own comes a second after the last, in long rounds."""
     ticks = itertools.count()
     clock = SimpleNamespace(perf_counter=lambda: float(next(ticks)))
     monkeypatch.setattr(reference_epoch, "time", clock)
     monkeypatch.setattr(profiling, "time", clock)
+    monkeypatch.setattr(profiling, "_ROUND", 100.0)
 
 
 def user_network():
@@ -143,7 +144,7 @@ class TestTimes:
 
     def test_of_a_network_as_data(self, ticking, data):
         with fnn.use_backend("numpy"):
-            result = fnn.profile(network(), *data, batch_size=7, seconds=10_000)
+            result = fnn.profile(network(), *data, batch_size=7, seconds=1000)
         assert result.backend == "numpy"
         assert result.steps > 1
         assert {part.phase: part.seconds for part in result.parts} == dict.fromkeys(
@@ -153,7 +154,7 @@ class TestTimes:
         assert result.seconds == 12
 
     def test_layer_by_layer(self, ticking, data):
-        result = fnn.profile(user_network(), *data, batch_size=7, seconds=10_000)
+        result = fnn.profile(user_network(), *data, batch_size=7, seconds=1000)
         assert result.steps > 1
         assert [part.seconds for part in result.parts] == [1.0] * (6 + 6 + 4)
 
@@ -161,9 +162,15 @@ class TestTimes:
         """As a whole, not part by part; and neither the step that compiles nor the one that finds the speed."""
         spent = itertools.chain([(0, 0), (0, 0), (2, 3), (2.5, 0.5), (1, 3)], itertools.repeat((9, 9)))
         work = {(0, "some", "forward"): 30, (None, "step", "rest"): 0}
-        run = lambda order: dict(zip([(0, "forward"), (None, "rest")], next(spent), strict=True))  # noqa: E731
+
+        def run(order):
+            of_a_step = zip([(0, "forward"), (None, "rest")], next(spent), strict=True)
+            return {part: seconds * len(order) / 10 for part, seconds in of_a_step}
+
+        monkeypatch.setattr(profiling, "_ROUND", 4.0)
         monkeypatch.setattr(profiling, "_compiled", lambda *_: (work, run))
-        result = fnn.profile(network(), *data, seconds=40)
+        result = fnn.profile(network(), *data, batch_size=10, seconds=40)
+        assert result.steps == 4
         assert table(result, "name", "phase", "seconds", "flops", "flops_per_second", "share_of_step") == [
             ("some", "forward", 2.5, 30, 12.0, 2.5 / 3),
             ("step", "rest", 0.5, 0, 0.0, 0.5 / 3),
@@ -288,8 +295,9 @@ class TestArguments:
             fnn.profile(network(), *data, sample_weight=np.full(50, -1.0))
 
     @pytest.mark.parametrize("make", [network, user_network])
-    def test_divergence(self, make, data, backend):
-        """The first step multiplies every weight by 1 - 2e200."""
+    def test_divergence(self, make, data, backend, monkeypatch):
+        """The first step multiplies every weight by 1 - 2e200, and a round has more than one."""
+        monkeypatch.setattr(profiling, "_ROUND", 2.0)
         model = make()
         before = weights(model).tobytes()
         with pytest.raises(fnn.DivergenceError, match="training diverged in epoch 1 of 1, at its batch"):
