@@ -21,7 +21,7 @@ import fastnn as fnn
 from fastnn.kernels import epoch, threads
 
 logging.getLogger("fastnn").setLevel("ERROR")  # kernels may have to be compiled
-threads.GRAIN, epoch.STEP_GRAIN = 1, 0
+threads.GRAIN, epoch.STEP_GRAIN = 1, 1
 X, y = fnn.datasets.load_digits()
 
 def fit(epochs=2, verbose=0):

@@ -123,31 +123,30 @@ def slope_of(activation, slope):
 
 
 @inline
-def linear_op(net, i, rows, x, x_row, y, y_row, zeros, room):
-    """Y (rows, outputs) = f(x w + b) for the linear op i."""
+def linear_op(net, i, rows, col, cols, x, x_row, y, y_row, zeros, room):
+    """Some columns of Y (rows, outputs) = f(x w + b) for the linear op i."""
     n_in, n_out, bias_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT]
     activation = net.ops[i, ACTIVATION]
-    params = data(net.params)
-    bias = shift(params, bias_at) if bias_at >= 0 else zeros
+    params, y = data(net.params), shift(y, col)
+    bias = shift(params, bias_at + col) if bias_at >= 0 else zeros
     product(
-        BIAS, rows, n_out, n_in, x, x_row, 1, shift(params, net.ops[i, WEIGHT]), n_out, 1, y, y_row,
+        BIAS, rows, cols, n_in, x, x_row, 1, shift(params, net.ops[i, WEIGHT] + col), n_out, 1, y, y_row,
         bias, 0, slope_of(activation, net.slopes[i]), 0.0, room,
     )  # fmt: skip
     if activation > LEAKY_RELU:
         for r in range(rows):
-            activate(activation, 0.0, shift(y, r * y_row), shift(y, r * y_row), n_out)
+            activate(activation, 0.0, shift(y, r * y_row), shift(y, r * y_row), cols)
 
 
 @inline
 def forward_op(net, i, rows, x, x_row, y, y_row, zeros, room):
     """Y (rows, outputs) = op i of x (rows, inputs)."""
+    n_out = net.ops[i, OUTPUTS]
     if net.ops[i, KIND] == LINEAR:
-        linear_op(net, i, rows, x, x_row, y, y_row, zeros, room)
+        linear_op(net, i, rows, 0, n_out, x, x_row, y, y_row, zeros, room)
     else:
         for r in range(rows):
-            activate(
-                net.ops[i, ACTIVATION], net.slopes[i], shift(x, r * x_row), shift(y, r * y_row), net.ops[i, OUTPUTS]
-            )
+            activate(net.ops[i, ACTIVATION], net.slopes[i], shift(x, r * x_row), shift(y, r * y_row), n_out)
 
 
 @inline
@@ -186,48 +185,77 @@ class Step(NamedTuple):
 
 
 @inline
+def columns_of(net, rank, size, like):
+    """The columns [start, end) of the first op's weight that one thread keeps; end is 0 where threads share its rows.
+
+    With columns of its own a thread finds in its own cache what it updated last, and needs the whole batch; this pays
+    where the columns can be dealt out evenly.
+    """
+    n_out = net.ops[0, OUTPUTS]
+    panels = _panels(n_out, like)
+    if size == 1 or net.ops[0, KIND] != LINEAR or panels < size or (panels % size != 0 and panels < 4 * size):
+        return 0, 0
+    return part(n_out, VECTORS * lanes(like), rank, size)
+
+
+@inline
+def sgd_op(net, step, i, m, start, end, col, cols, x, x_row, d, d_row, squares, ahead, room):
+    """Update rows start to end and some columns of the weight of the linear op i: W = (1 - 2 lr l2) W - lr xᵀ d.
+
+    The update is the epilogue of the product, which fetches what comes next, see ``Ahead``.
+    """
+    n_out = net.ops[i, OUTPUTS]
+    panels = _panels(n_out, x)
+    if end > start and cols > 0:
+        _fetch(ahead, 0, 0, ahead.count[0], m * tiles_of(end - start, cols, x), room)
+        weight = shift(data(net.params), net.ops[i, WEIGHT] + start * n_out + col)
+        tiles = shift(squares, start // ROWS * panels + _panels(col, x))
+        product(
+            UPDATE if step.l2 != 0.0 else COMBINE, end - start, cols, m, shift(x, start), 1, x_row, shift(d, col),
+            d_row, 1, weight, n_out, tiles, panels, -step.lr, 1.0 - 2.0 * step.lr * step.l2, room,
+        )  # fmt: skip
+
+
+@inline
+def sgd_bias(net, step, i, m, col, cols, d, d_row):
+    """Update some elements of the bias of the linear op i."""
+    bias_at = net.ops[i, BIAS_AT]
+    if bias_at >= 0:
+        column_sums(m, cols, shift(d, col), d_row, shift(data(net.params), bias_at + col), -step.lr, 1.0)
+
+
+@inline
 def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, ahead, block, room, rank, size):
     """Update this thread's share of the weights and biases of the linear op i; ``squares`` are as in ``square_sums``.
 
-    x (m, inputs) is the op's input and d (m, outputs) the gradient before its activation. SGD is the epilogue of the
-    product xᵀ d; the other rules take the gradient a block of rows at a time, while it is still in the cache. The
-    products fetch what comes next, see ``Ahead``.
+    x (m, inputs) is the op's input and d (m, outputs) the gradient before its activation. Rules with state take the
+    gradient a block of rows at a time, while it is still in the cache.
     """
     n_in, n_out, bias_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT]
-    at, penalty = net.ops[i, WEIGHT], 2.0 * step.l2
     start, end = part(n_in, ROWS, rank, size)
-    panels = _panels(n_out, x)
     if step.kind == SGD:
-        if end > start:
-            _fetch(ahead, 0, 0, ahead.count[0], m * tiles_of(end - start, n_out, x), room)
-            weight = shift(data(net.params), at + start * n_out)
-            product(
-                UPDATE if step.l2 != 0.0 else COMBINE, end - start, n_out, m, shift(x, start), 1, x_row, d, d_row, 1,
-                weight, n_out, shift(squares, start // ROWS * panels), panels, -step.lr, 1.0 - step.lr * penalty, room,
-            )  # fmt: skip
-    else:
-        height = max(ROWS, GRADIENT_BLOCK // max(1, n_out) // ROWS * ROWS)
-        for first in range(start, end, height):
-            rows = min(height, end - first)
-            pieces = _put_state(net, slots, at + first * n_out, rows * n_out, ahead.places)
-            done, more = first - start, min(end, first + height) - start
-            count = ahead.count[0]
-            _fetch(
-                ahead, pieces, count * done // (end - start), count * more // (end - start),
-                m * tiles_of(rows, n_out, x), room,
-            )  # fmt: skip
-            product(
-                STORE, rows, n_out, m, shift(x, first), 1, x_row, d, d_row, 1, block, n_out, block, 0, 1.0, 0.0, room
-            )
-            _apply_rule(net, slots, step, at + first * n_out, block, penalty, rows * n_out)
-            if step.l2 != 0.0:
-                _sum_squares(net, i, first, rows, shift(squares, first // ROWS * panels), panels)
+        sgd_op(net, step, i, m, start, end, 0, n_out, x, x_row, d, d_row, squares, ahead, room)
+        if i % size == rank:
+            sgd_bias(net, step, i, m, 0, n_out, d, d_row)
+        return
+    at, penalty, panels = net.ops[i, WEIGHT], 2.0 * step.l2, _panels(n_out, x)
+    height = max(ROWS, GRADIENT_BLOCK // max(1, n_out) // ROWS * ROWS)
+    for first in range(start, end, height):
+        rows = min(height, end - first)
+        pieces = _put_state(net, slots, at + first * n_out, rows * n_out, ahead.places)
+        done, more = first - start, min(end, first + height) - start
+        count = ahead.count[0]
+        _fetch(
+            ahead, pieces, count * done // (end - start), count * more // (end - start),
+            m * tiles_of(rows, n_out, x), room,
+        )  # fmt: skip
+        product(STORE, rows, n_out, m, shift(x, first), 1, x_row, d, d_row, 1, block, n_out, block, 0, 1.0, 0.0, room)
+        _apply_rule(net, slots, step, at + first * n_out, block, penalty, rows * n_out)
+        if step.l2 != 0.0:
+            _sum_squares(net, i, first, rows, shift(squares, first // ROWS * panels), panels)
     if bias_at >= 0 and i % size == rank:
-        if step.kind == SGD:
-            column_sums(m, n_out, d, d_row, shift(data(net.params), bias_at), -step.lr, 1.0)
-        else:
-            column_sums(m, n_out, d, d_row, block, 1.0, 0.0)
-            _apply_rule(net, slots, step, bias_at, block, 0.0, n_out)
+        column_sums(m, n_out, d, d_row, block, 1.0, 0.0)
+        _apply_rule(net, slots, step, bias_at, block, 0.0, n_out)
 
 
 class Ahead(NamedTuple):

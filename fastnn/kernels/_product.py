@@ -90,7 +90,7 @@ def _signature(dtype):
 def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
     """C (m, n) = epilogue of A (m, k) B (k, n), see ``tile``; strides in elements, rows of C contiguous.
 
-    ``room`` comes from ``room`` or ``prepare_rooms``. Over several blocks of the inner dimension C
+    ``room`` comes from the function ``room``. Over several blocks of the inner dimension C
     carries the sum, each block scaled as it comes, and the other epilogues follow the last.
     """
     blocks = max(1, (k * itemsize(a) + INNER_BYTES - 1) // INNER_BYTES)
@@ -193,6 +193,15 @@ def ask_for(places, count, step, room):
     put(panel, LEFT, 0)
     put(panel, LEFT + 1, 0)
     _go_ahead(panel, 0)
+
+
+@inline
+def ask_no_more(room):
+    """Forget the pieces of memory that are left, before what they are noted down in goes away."""
+    panel = pointer(room, 0)
+    put(panel, AHEAD_STEP, 0)
+    for s in range(2):
+        put(panel, AHEAD[0] + s, integer(panel))
 
 
 @inline
@@ -302,6 +311,10 @@ def column_sums(m, n, x, x_row, out, alpha, beta):
 _local = threading.local()
 
 
+# More bytes of a room are not kept.
+_KEEP = 1 << 26
+
+
 def room(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
     """The calling thread's room for products, with as many elements beyond it, kept from call to call."""
     try:
@@ -309,16 +322,17 @@ def room(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
     except (AttributeError, KeyError):
         kept = np.empty(0, dtype)
     if kept.size < ROOM + beyond:
-        kept = prepare_rooms(1, ROOM + beyond, dtype)[0]
-        _local.__dict__.setdefault("rooms", {})[dtype] = kept
+        kept = _prepare_room(ROOM + beyond, dtype)
+        if kept.nbytes <= _KEEP:
+            _local.__dict__.setdefault("rooms", {})[dtype] = kept
     return kept
 
 
-def prepare_rooms(count: int, size: int, dtype: np.dtype) -> np.ndarray:
-    """Rooms (count, size) that know where the compiled product and its tiles are."""
-    rooms = np.empty((count, size + size % 2), dtype)
-    fields = rooms.view(np.int64)
-    fields[:, AHEAD[0] : AHEAD[1] + 1] = address(rooms)
-    fields[:, AHEAD_STEP] = 0
-    fields[:, PRODUCT_AT : TILES_AT + 1] = PRODUCT.address(dtype), TILE.address(dtype)
-    return rooms
+def _prepare_room(size: int, dtype: np.dtype) -> np.ndarray:
+    """A room that knows where the compiled product and its tiles are."""
+    prepared = np.empty(size + size % 2, dtype)
+    fields = prepared.view(np.int64)
+    fields[AHEAD[0] : AHEAD[1] + 1] = address(prepared)
+    fields[AHEAD_STEP] = 0
+    fields[PRODUCT_AT : TILES_AT + 1] = PRODUCT.address(dtype), TILE.address(dtype)
+    return prepared

@@ -1,8 +1,10 @@
 """One training epoch over a network that is data; ``fastnn.reference.epoch`` has the codes.
 
 All threads run the same function, each on its own rows of the batch until the gradients before every activation are
-known, then, after a barrier, each on its own part of every weight: two barriers a batch. The gradient of a weight is
-never stored, its update is the epilogue of the product that forms it.
+known, then, after a barrier, each on its own part of every weight: two barriers a batch. Where the first layer can be
+dealt out by columns, a third barrier stands behind it, and its weights, most of all as a rule, never leave the cache
+of the thread that updates them. The gradient of a weight is never stored, its update is the epilogue of the product
+that forms it.
 """
 
 import functools
@@ -29,28 +31,32 @@ from ._layers import (
     Net,
     Step,
     backward_op,
+    columns_of,
     count_of_squares,
     count_squares,
     describe,
     forward_op,
     gather_row,
+    linear_op,
     multiply_adds,
     put_piece,
     row_distance,
+    sgd_bias,
+    sgd_op,
     square_sums,
     update_op,
 )
-from ._product import ROOM, prepare_rooms
+from ._product import ROOM, ask_no_more, room
 from ._tile import ROWS
 from ._vector import data, get, integer, itemsize, put, shift
 from .activations import IDENTITY, gate
 from .losses import CROSS_ENTROPY, finish_cross_entropy, label_row, share_of, squared_row, target_row
 from .threads import get_num_threads, part, run
-from .updates import corrected
+from .updates import SGD, corrected
 
-# Multiply-adds of a step below which a second thread costs more than it saves: besides two barriers, each core fetches
-# what the other has written, half of the weights and of the batch.
-STEP_GRAIN = 30_000_000
+# Multiply-adds of a step that are worth a thread: besides waiting at barriers, each core fetches from the other what it
+# has written.
+STEP_GRAIN = 1_500_000
 
 
 class Target(NamedTuple):
@@ -69,14 +75,17 @@ class Order(NamedTuple):
 
 
 class Space(NamedTuple):
-    """The workspace: the plan of the nodes, the nodes with the rows' losses behind them, and each thread's room."""
+    """The workspace: the plan of the nodes, the nodes with the rows' losses behind them, and what threads share.
+
+    ``own_at`` is where in its room a thread gathers a batch for itself.
+    """
 
     plan: np.ndarray
     nodes: np.ndarray
     zeros_at: int
     losses_at: int
     rests_at: int
-    rooms: np.ndarray
+    own_at: int
     squares: np.ndarray
     samples: np.ndarray
     places: np.ndarray
@@ -84,14 +93,23 @@ class Space(NamedTuple):
 
 
 @kernel
-def _train(net, slots, x, target, order, loss, step, t, space, clock, rank, size):
-    room = shift(data(space.rooms), rank * space.rooms.shape[1])
+def _train(net, slots, x, target, order, loss, step, t, space, clock, own_room, rank, size):
+    result = _train_batches(net, slots, x, target, order, loss, step, t, space, clock, data(own_room), rank, size)
+    ask_no_more(data(own_room))
+    return result
+
+
+@inline
+def _train_batches(net, slots, x, target, order, loss, step, t, space, clock, room, rank, size):
     block = shift(room, ROOM)
     ahead = Ahead(space.samples[rank], np.zeros(1, np.int64), space.places[rank])
     losses = shift(data(space.nodes), space.losses_at)
     total = seen = 0.0
     n = len(order.rows)
     first_linear = _first_linear(net.ops)
+    zeros = shift(data(space.nodes), space.zeros_at)
+    own, own_row = shift(room, space.own_at), space.plan[0, STRIDE]
+    col, end_col = columns_of(net, rank, size, room) if step.kind == SGD else (0, 0)
     begin(clock)
     if step.l2 != 0.0:
         square_sums(net, data(space.squares), rank, size)
@@ -102,10 +120,20 @@ def _train(net, slots, x, target, order, loss, step, t, space, clock, rank, size
         m = min(order.batch_size, n - start)
         weight = _batch_weight(target.weights, order.rows, start, m)
         penalty = step.l2 * _total(space.squares) if step.l2 != 0.0 else 0.0
+        done = 0
+        if end_col > col:
+            _gather(net, x, order.rows, start, m, own, own_row)
+            lap(clock, -1, GATHER)
+            scores = _node(space, 1, VALUES, 0)
+            linear_op(net, 0, m, col, end_col - col, own, own_row, scores, space.plan[1, STRIDE], zeros, room)
+            lap(clock, 0, FORWARD)
+            done = 1
+            if not barrier(space.sync, size):
+                break
         first, end = part(m, ROWS, rank, size)
         if end > first:
             _rows_to_gradients(
-                net, x, target, order.rows, start + first, first, end - first, loss, weight, space, clock, room
+                net, x, target, order.rows, start + first, first, end - first, done, loss, weight, space, clock, room
             )
         if not barrier(space.sync, size):
             break
@@ -125,14 +153,23 @@ def _train(net, slots, x, target, order, loss, step, t, space, clock, rank, size
         for i in range(len(net.ops) - 1, -1, -1):
             if net.ops[i, KIND] == LINEAR:
                 if i == first_linear and start + m < n:
-                    first, end = part(min(order.batch_size, n - start - m), ROWS, rank, size)
+                    more = min(order.batch_size, n - start - m)
+                    first, end = (0, more) if end_col > col else part(more, ROWS, rank, size)
                     _note_samples(net, x, target, order.rows, start + m + first, start + m + end, ahead)
                 squares = shift(squares, -count_of_squares(net, i, squares))
                 values, gradient = _node(space, i, VALUES, 0), _node(space, i + 1, GRADIENT, 0)
-                update_op(
-                    net, slots, now, i, m, values, space.plan[i, STRIDE], gradient, space.plan[i + 1, STRIDE],
-                    squares, ahead, block, room, rank, size,
-                )  # fmt: skip
+                if i == 0 and end_col > col:
+                    apart, cols = space.plan[1, STRIDE], end_col - col
+                    sgd_op(
+                        net, now, 0, m, 0, net.ops[0, INPUTS], col, cols, own, own_row, gradient, apart, squares,
+                        ahead, room,
+                    )  # fmt: skip
+                    sgd_bias(net, now, 0, m, col, cols, gradient, apart)
+                else:
+                    update_op(
+                        net, slots, now, i, m, values, space.plan[i, STRIDE], gradient, space.plan[i + 1, STRIDE],
+                        squares, ahead, block, room, rank, size,
+                    )  # fmt: skip
                 lap(clock, i, UPDATE)
         if not barrier(space.sync, size):
             break
@@ -171,14 +208,24 @@ def _node(space, i, what, row):
 
 
 @inline
-def _rows_to_gradients(net, x, target, order, sample, row, rows, loss, weight, space, clock, room):
-    """Some rows of a batch, forward, through the loss, and back to the gradient before every activation."""
+def _gather(net, x, order, sample, rows, out, out_row):
+    """The samples of some rows of a batch, one behind the other."""
+    for r in range(rows):
+        gather_row(x, order[sample + r], net.ops[0, INPUTS], shift(out, r * out_row))
+
+
+@inline
+def _rows_to_gradients(net, x, target, order, sample, row, rows, done, loss, weight, space, clock, room):
+    """Some rows of a batch, forward, through the loss, and back to the gradient before every activation.
+
+    The first ``done`` ops have been gone through.
+    """
     ops, plan, last = net.ops, space.plan, len(net.ops)
     zeros = shift(data(space.nodes), space.zeros_at)
-    for r in range(rows):
-        gather_row(x, order[sample + r], ops[0, INPUTS], _node(space, 0, VALUES, row + r))
-    lap(clock, -1, GATHER)
-    for i in range(last):
+    if done == 0:
+        _gather(net, x, order, sample, rows, _node(space, 0, VALUES, row), plan[0, STRIDE])
+        lap(clock, -1, GATHER)
+    for i in range(done, last):
         forward_op(
             net, i, rows, _node(space, i, VALUES, row), plan[i, STRIDE], _node(space, i + 1, VALUES, row),
             plan[i + 1, STRIDE], zeros, room,
@@ -268,7 +315,7 @@ def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, in
     widest = max(widths)
     block = max(GRADIENT_BLOCK, ROWS * widest)
     places = {"zeros_at": at, "losses_at": at + widest, "rests_at": at + widest + batch}
-    return plan, {**places, "size": at + widest + 2 * batch, "room": ROOM + block}
+    return plan, {**places, "size": at + widest + 2 * batch, "own_at": ROOM + block}
 
 
 _NO_LABELS = np.empty(0, np.int64)
@@ -284,8 +331,9 @@ def train_epoch(
     batch = min(batches.batch_size, len(batches.order))
     plan, places = _plan(ops.tobytes(), batch, dtype.itemsize)
     work = 3 * multiply_adds(ops)
-    threads = get_num_threads() if work * batch >= STEP_GRAIN else 1
-    nodes = np.empty(places["size"], dtype)
+    threads = min(get_num_threads(), max(1, work * batch // STEP_GRAIN))
+    own_size = places["own_at"] - ROOM + (batch * int(plan[0, STRIDE]) if threads > 1 else 0)
+    nodes = room(dtype, own_size + places["size"])[-places["size"] :]
     nodes[places["zeros_at"] : places["losses_at"]] = 0
     space = Space(
         plan=plan,
@@ -293,7 +341,7 @@ def train_epoch(
         zeros_at=places["zeros_at"],
         losses_at=places["losses_at"],
         rests_at=places["rests_at"],
-        rooms=prepare_rooms(threads, places["room"], dtype),
+        own_at=places["own_at"],
         squares=np.zeros(count_squares(ops, dtype.itemsize), dtype),
         samples=np.empty((threads, 4 * batch), np.int64),
         places=np.empty((threads, 4 * batch + 6), np.int64),
@@ -317,7 +365,8 @@ def train_epoch(
     results: list[tuple[float, int]] = [(0.0, -1)] * threads
 
     def task(rank: int, size: int) -> None:
-        results[rank] = _train(*fixed, clock_of(clock if rank == 0 else None), rank, size)
+        own = nodes.base if rank == 0 else room(dtype, own_size)
+        results[rank] = _train(*fixed, clock_of(clock if rank == 0 else None), own, rank, size)
 
     run(task, work * len(batches.order), threads, lambda: space.sync.put(ABORTED, 1))
     loss, failed = results[0]

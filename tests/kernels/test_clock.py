@@ -74,7 +74,7 @@ def test_seconds_are_added(module, ticking, rng, dtype):
 def test_the_calling_thread_alone_is_timed(ticking, rng, dtype, monkeypatch):
     before = threads.get_num_threads()
     monkeypatch.setattr(threads, "GRAIN", 1)
-    monkeypatch.setattr(kernels_epoch, "STEP_GRAIN", 0)
+    monkeypatch.setattr(kernels_epoch, "STEP_GRAIN", 1)
     threads.set_num_threads(2)
     try:
         network, seconds = timed(kernels, NETWORKS["two hidden layers"], rng, dtype, samples=200, batch_size=100)

@@ -24,7 +24,7 @@ def on_threads(monkeypatch):
     """Call a function on 1, 2, 3, 5 and 8 threads, however small its work, and return the results."""
     before = threads.get_num_threads()
     monkeypatch.setattr(threads, "GRAIN", 1)
-    monkeypatch.setattr(importlib.import_module("fastnn.kernels.epoch"), "STEP_GRAIN", 0)
+    monkeypatch.setattr(importlib.import_module("fastnn.kernels.epoch"), "STEP_GRAIN", 1)
 
     def call(function):
         results = []
