@@ -43,16 +43,16 @@ def build_parser() -> common.Parser:
     add("--cores", nargs="+", type=common.positive_int, default=[1], metavar="N", help="numbers of cores [1]")
     add("--rounds", type=common.positive_int, default=7, help="of which the best counts [%(default)s]")
     add("--epochs", type=common.positive_int, default=1, help="of training in a round [%(default)s]")
-    add("--quick", action="store_true", help="see in seconds that it works; the figures mean nothing")
     add("--json", type=Path, metavar="PATH", help="keep the raw numbers")
-    add("--readme", action="store_true", help="put the tables into README.md")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--quick", action="store_true", help="see in a minute that it works; the figures mean nothing")
+    what.add_argument("--readme", action="store_true", help="put the tables into README.md")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if max(args.cores) > available:
-        raise ValueError(f"--cores is {max(args.cores)}, but this process may use {available}: ask for fewer")
+    if max(args.cores) > available_cores():
+        raise ValueError(f"--cores is {max(args.cores)}, but this process may use {available_cores()}: ask for fewer")
     absent = {key: advice for key in args.peers if (advice := peers.missing(key))}
     for key, advice in absent.items():
         say(f"{key} is not installed and is skipped: {advice}")
@@ -74,6 +74,11 @@ def main(args: argparse.Namespace) -> None:
     print(text)
     if args.readme:
         measure.put_in_readme("compare", text)
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_own_process(function: Callable[[Settings], list[dict]], settings: Settings) -> list[dict]:

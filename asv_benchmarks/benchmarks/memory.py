@@ -17,13 +17,13 @@ def ready(backend, dtype):
     return model, x, y
 
 
-@benchmark("before training", {"backend": BACKENDS, "dtype": DTYPES})
+@benchmark("peak memory before training", {"backend": BACKENDS, "dtype": DTYPES})
 def peakmem_before(backend, dtype):
     held = ready(backend, dtype)
     return lambda: held
 
 
-@benchmark("training of 784-256-10", {"backend": BACKENDS, "dtype": DTYPES})
+@benchmark("peak memory of training 784-256-10", {"backend": BACKENDS, "dtype": DTYPES})
 def peakmem_fit(backend, dtype):
     model, x, y = ready(backend, dtype)
     return lambda: model.fit(x, y, optimizer=fnn.SGD(lr=1e-3), epochs=1, batch_size=128, verbose=0)

@@ -31,11 +31,11 @@ def in_fresh_process(*arguments: str, environment: Mapping[str, str] | None = No
     Raises
     ------
     RuntimeError
-        If it fails, with the end of what it had to say.
+        If it fails, with the last line of what it had to say.
     """
     done = subprocess.run([sys.executable, __file__, *arguments], env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"fresh.py {' '.join(arguments)} failed: {done.stderr[-2000:]}")
+        raise RuntimeError(f"fresh.py {' '.join(arguments)} failed: {done.stderr.strip().splitlines()[-1]}")
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 

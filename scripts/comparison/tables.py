@@ -16,7 +16,9 @@ def micro(seconds: float) -> str:
 
 
 def ratio(value: float, target: float = TARGET) -> str:
-    """How many times as fast; bold where the target is missed."""
+    """How many times as fast; bold where the target is missed, a dash where there is nobody to compare with."""
+    if math.isnan(value):
+        return "-"
     return f"{value:.2f}" if value >= target else f"**{value:.2f}**"
 
 
@@ -45,6 +47,8 @@ def on(cores: int) -> str:
 
 def summary(records: Sequence[Mapping]) -> str:
     """The geometric mean and the smallest of the ratios to the fastest peer."""
-    ratios = [advantage(record["seconds"]) for record in records]
+    ratios = [value for record in records if not math.isnan(value := advantage(record["seconds"]))]
+    if not ratios:
+        return "Nobody to compare with."
     mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
     return f"Against the fastest peer of each row: geometric mean {mean:.2f}, smallest {min(ratios):.2f}."

@@ -1,0 +1,418 @@
+"""The comparison with the peers: everyone does the same work, and nothing is left out of the tables."""
+
+import contextlib
+import importlib
+import itertools
+import json
+import math
+import os
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.special
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts():
+    """The scripts are imported from their folder, as they are when one of them runs."""
+    sys.path.insert(0, str(SCRIPTS))
+    yield
+    sys.path.remove(str(SCRIPTS))
+
+
+def module(name):
+    return importlib.import_module(name)
+
+
+def peer(key):
+    """The module of a contender, or a skip where its library is missing."""
+    needs, _ = module("peers").PEERS.get(key, ((), ""))
+    for library in needs:
+        pytest.importorskip(library)
+    return module("peers").load_one(key)
+
+
+TRAINERS = ("ours", "numpy", "sklearn", "torch", "torch_compile", "jax")
+DTYPES = ("float32", "float64")
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """torch.compile takes seconds a graph: the functions that it gets are what is tested."""
+    with contextlib.suppress(ImportError):
+        monkeypatch.setattr("peers.torch_compile.compiled", lambda function: function)
+
+
+def problem(widths, loss, dtype, epochs=1, steps=5):
+    problems = module("comparison.problems")
+    return problems.learnable(problems.Network(widths, 6, steps, loss, lr=0.05), dtype, epochs)
+
+
+def trained_by_hand(problem):
+    """Plain SGD from the gradient of the loss, written out, in float64."""
+    rng = np.random.default_rng(problem.seed)
+    weights = [w.astype(np.float64) for w, _ in problem.layers()]
+    biases = [b.astype(np.float64) for _, b in problem.layers()]
+    x, lr = problem.x.astype(np.float64), problem.network.lr
+    for _ in range(problem.epochs):
+        for rows in np.split(rng.permutation(len(x)), problem.network.steps):
+            activations = [x[rows]]
+            for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
+                s = activations[-1] @ w + b
+                activations.append(s if i == len(weights) - 1 else np.where(s > 0, s, 0))
+            if problem.network.loss == "cross_entropy":
+                d = scipy.special.softmax(s, axis=1) - np.eye(s.shape[1])[problem.y[rows]]
+            else:
+                d = 2 * (s - problem.y[rows])
+            d /= len(rows)
+            for i in reversed(range(len(weights))):
+                dw, db = activations[i].T @ d + 2 * problem.l2 * weights[i], d.sum(axis=0)
+                d = (d @ weights[i].T) * (activations[i] > 0)
+                weights[i] -= lr * dw
+                biases[i] -= lr * db
+    return weights, biases
+
+
+class TestPeers:
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize(
+        ("widths", "loss"),
+        [
+            ((5, 8, 7, 3), "cross_entropy"),
+            ((4, 6, 2), "cross_entropy"),
+            ((5, 40), "cross_entropy"),
+            ((5, 8, 6, 1), "squared_error"),
+            ((4, 6, 5), "squared_error"),
+        ],
+    )
+    @pytest.mark.parametrize("key", TRAINERS)
+    def test_trainers_take_the_same_steps(self, key, widths, loss, dtype, uncompiled):
+        given = replace(problem(widths, loss, dtype, epochs=2), l2=0.01)
+        trainer = peer(key).Trainer(given)
+        weights, biases = trained_by_hand(given)
+        # The second time everything starts again.
+        for _ in range(2):
+            trainer.prepare()
+            trainer.run()
+            for (w, b), right_w, right_b in zip(trainer.layers(), weights, biases, strict=True):
+                assert w.dtype == b.dtype == dtype
+                np.testing.assert_allclose(w, right_w, rtol=0, atol=TOLERANCE[dtype])
+                np.testing.assert_allclose(b, right_b, rtol=0, atol=TOLERANCE[dtype])
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("turned", ["", "a", "b"])
+    @pytest.mark.parametrize("key", ["ours", "numpy", "torch", "jax"])
+    def test_products(self, key, turned, dtype):
+        rng = np.random.default_rng(0)
+        a, b = rng.normal(size=(5, 7)).astype(dtype), rng.normal(size=(7, 3)).astype(dtype)
+        expected = a.astype(np.float64) @ b
+        a = np.ascontiguousarray(a.T).T if turned == "a" else a
+        b = np.ascontiguousarray(b.T).T if turned == "b" else b
+        result = np.asarray(peer(key).product(a, b)())
+        assert result.dtype == dtype
+        np.testing.assert_allclose(result, expected, rtol=0, atol=TOLERANCE[dtype])
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("shape", [(6, 5), (3, 40)])
+    @pytest.mark.parametrize("key", ["ours", "numpy", "scipy", "torch", "jax"])
+    def test_functions_of_rows(self, key, shape, dtype):
+        rng = np.random.default_rng(1)
+        s, y = (5 * rng.normal(size=shape)).astype(dtype), rng.integers(0, shape[1], shape[0])
+        logs = scipy.special.log_softmax(s.astype(np.float64), axis=1)
+        expected = {
+            "softmax": (np.exp(logs),),
+            "log-softmax": (logs,),
+            "log-sum-exp": (scipy.special.logsumexp(s.astype(np.float64), axis=1),),
+            "cross-entropy and gradient": (
+                -logs[np.arange(len(y)), y].mean(),
+                (np.exp(logs) - np.eye(shape[1])[y]) / len(y),
+            ),
+        }
+        functions = peer(key).rows(s, y)
+        assert set(functions) == set(expected)
+        for name, function in functions.items():
+            for _ in range(2):
+                result = function()
+                parts = result if isinstance(result, tuple) else (result,)
+                for part, right in zip(parts, expected[name], strict=True):
+                    np.testing.assert_allclose(np.asarray(part), right, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize(
+        "key", ["ours", "numpy", "sklearn", "torch", "torch_compile", "jax", "onnxruntime", "onnxruntime_bound"]
+    )
+    @pytest.mark.parametrize("widths", [(5, 8, 7, 3), (4, 2)])
+    def test_predictors(self, key, widths, dtype, uncompiled):
+        layers = module("comparison.problems").initial_layers(widths, np.dtype(dtype))
+        layers = [(w, b + np.arange(len(b), dtype=dtype) / 8) for w, b in layers]
+        x = a = np.random.default_rng(2).normal(size=(3, widths[0])).astype(dtype)
+        for w, b in layers[:-1]:
+            a = np.maximum(a @ w + b, 0)
+        expected = scipy.special.softmax(a @ layers[-1][0] + layers[-1][1], axis=1)
+        task = peer(key).predictor(layers, x)
+        for _ in range(2):
+            np.testing.assert_allclose(np.asarray(task()), expected, rtol=0, atol=TOLERANCE[dtype])
+
+
+class TestAgreement:
+    def test_whoever_differs_is_named(self):
+        check = module("comparison.agreement").check
+        check({"fastnn": 2.0, "NumPy": 2.0005}, "float32", "a network")
+        message = (
+            r"^a network, float32: JAX reached the loss 2\.003, PyTorch reached the loss nan, but fastnn 2: they must "
+            r"agree within 0\.001, or they do not do the same work$"
+        )
+        losses = {"fastnn": 2.0, "NumPy": 2.0005, "JAX": 2.003, "PyTorch": math.nan}
+        with pytest.raises(ValueError, match=message):
+            check(losses, "float32", "a network")
+        with pytest.raises(ValueError, match=r"NumPy reached the loss 2\.0005, but .* within 1e-09"):
+            check({"fastnn": 2.0, "NumPy": 2.0005}, "float64", "a network")
+
+    def test_the_loss_is_that_of_all_samples_and_the_penalty(self):
+        for loss in ("cross_entropy", "squared_error"):
+            given = replace(problem((5, 7, 3), loss, "float64", steps=500), l2=0.01)
+            (w, b), (v, c) = layers = [(w, b + 0.5) for w, b in given.layers()]
+            outputs = np.maximum(given.x @ w + b, 0) @ v + c
+            if loss == "cross_entropy":
+                mean = -scipy.special.log_softmax(outputs, axis=1)[np.arange(3000), given.y].mean()
+            else:
+                mean = ((outputs - given.y) ** 2).sum() / 3000
+            assert given.objective(layers) == pytest.approx(mean + 0.01 * ((w**2).sum() + (v**2).sum()), rel=1e-12)
+
+    def test_no_time_for_other_work(self):
+        training, numpy = module("comparison.training"), peer("numpy")
+
+        class Wrong(numpy.Trainer):
+            def __init__(self, given):
+                super().__init__(replace(given, l2=10 * given.l2))
+
+        modules = [peer("ours"), SimpleNamespace(NAME="Wrong", Trainer=Wrong)]
+        with pytest.raises(ValueError, match=r"^5-7-3, 6, float64: Wrong reached the loss .*, but fastnn "):
+            training.measure_network(modules, problem((5, 7, 3), "cross_entropy", "float64"), settings())
+
+    def test_no_time_for_a_wrong_kernel(self):
+        kernels, a = module("comparison.kernels"), np.ones((2, 3))
+        kernels.check_product("NumPy", "2 x 3 x 2", a @ a.T, a, a.T)
+        with pytest.raises(ValueError, match=r"^NumPy computes another product than a b for 2 x 3 x 2$"):
+            kernels.check_product("NumPy", "2 x 3 x 2", a @ a.T + 1e-9, a, a.T)
+        expected = kernels.expected_rows(a, np.zeros(2, int))
+        for name, right in expected.items():
+            kernels.check_rows("JAX", name, right, expected[name])
+            with pytest.raises(ValueError, match=f"^JAX computes something else for {name}$"):
+                kernels.check_rows("JAX", name, tuple(part + 1e-9 for part in right), expected[name])
+
+    def test_no_time_for_other_probabilities(self, monkeypatch):
+        inference, zeros = module("comparison.inference"), SimpleNamespace(NAME="Zeros", rows=None)
+        zeros.predictor = lambda layers, x: lambda: np.zeros((len(x), 10), x.dtype)
+        monkeypatch.setattr("peers.load", lambda keys, ability: [peer("ours"), zeros])
+        with pytest.raises(ValueError, match=r"^64-100-10, 1 row, float32: Zeros predicts other probabilities than"):
+            inference.measure_all(settings())
+
+    def test_a_fresh_process_that_fails_says_why(self):
+        with pytest.raises(RuntimeError, match=r"^fresh\.py epoch numpy nowhere\.npz failed: .*nowhere\.npz"):
+            module("comparison.fresh").in_fresh_process("epoch", "numpy", "nowhere.npz")
+
+
+def settings(**changes):
+    defaults = {"peers": ("numpy",), "dtypes": ("float32",), "rounds": 1, "quick": True}
+    return module("comparison.settings").Settings(**(defaults | changes))
+
+
+def cells(text):
+    """The rows of each table in the text, header first."""
+    tables = re.findall(r"(?:^\|.*\n?)+", text, re.M)
+    split = [[[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()] for table in tables]
+    return [[lines[0], *lines[2:]] for lines in split]
+
+
+class TestTables:
+    @pytest.mark.parametrize("name", ["training", "optimizers", "kernels", "inference", "start", "memory"])
+    def test_every_section_measures_and_fills_its_tables(self, name):
+        section = module("compare").SECTIONS[name]
+        if name == "memory" and not os.path.exists("/proc/self/clear_refs"):
+            assert section.measure_all(settings()) == []
+            return
+        records = json.loads(json.dumps([record | {"cores": 1} for record in section.measure_all(settings())]))
+        tables = cells(section.tables(records))
+        assert tables
+        for header, *rows in tables:
+            assert rows
+            assert all(len(row) == len(header) and all(row) for row in rows)
+
+    def test_training(self):
+        def record(cores, case, ours, numpy, **others):
+            seconds = {"fastnn": ours, "NumPy": numpy, **others}
+            losses = dict.fromkeys(seconds, 0.125)
+            return {
+                "cores": cores,
+                "dtype": "float32",
+                "case": case,
+                "seconds": seconds,
+                "losses": losses,
+                "flops": 400,
+                "peak": 1e8,
+            }
+
+        records = [
+            record(1, "a", 10e-6, 20e-6, JAX=15e-6),
+            record(1, "b", 10e-6, 5e-6),
+            record(2, "a", 8e-6, 8.4e-6, JAX=16e-6),
+            record(2, "b", 12.5e-6, 25e-6),
+        ]
+        text = module("comparison.training").tables(records)
+        one, two = cells(text)
+        assert one == [
+            ["training", "network, batch", "fastnn", "NumPy", "JAX", "times as fast", "of the FMA peak"],
+            ["float32", "a", "10.0 (0.125)", "20.0 (0.125)", "15.0 (0.125)", "1.50", "40%"],
+            ["float32", "b", "10.0 (0.125)", "5.00 (0.125)", "-", "**0.50**", "40%"],
+        ]
+        assert two[0] == [*one[0], "than on one core"]
+        assert [row[-3:] for row in two[1:]] == [["1.05", "25%", "1.25"], ["2.00", "16%", "**0.80**"]]
+        assert "Training on 1 core:" in text
+        assert "Training on 2 cores:" in text
+        # sqrt(1.5 * 0.5) and sqrt(1.05 * 2).
+        assert "geometric mean 0.87, smallest 0.50" in text
+        assert "geometric mean 1.45, smallest 1.05" in text
+
+    def test_kernels(self):
+        def record(kind, **values):
+            seconds = {"fastnn": 10e-6, "NumPy": 11.5e-6}
+            return {"cores": 1, "kind": kind, "dtype": "float64", "case": kind, "seconds": seconds, **values}
+
+        records = [
+            record("square", flops=850, peak=1e8),
+            record("training", flops=500, peak=1e8),
+            record("rows", copy=2.5e-6),
+        ]
+        square, training, rows = cells(module("comparison.kernels").tables(records))
+        assert square[1] == ["float64", "square", "10.0", "11.5", "1.15", "**85%**"]
+        assert training[1] == ["float64", "training", "10.0", "11.5", "**1.15**", "50%"]
+        assert rows[1] == ["float64", "rows", "10.0", "11.5", "**1.15**", "2.50", "4.0"]
+
+    def test_optimizers(self):
+        seconds = {"SGD": 1e-3, "momentum": 1.1e-3, "Nesterov": 1.15e-3, "Adam": 1.2e-3}
+        records = [{"cores": 1, "dtype": "float32", "case": "a", "seconds": seconds}]
+        (table,) = cells(module("comparison.optimizers").tables(records))
+        assert table[1] == ["float32", "a", "1,000 (1.00)", "1,100 (1.10)", "1,150 (1.15)", "1,200 (**1.20**)"]
+
+    def test_the_products_of_the_issue_are_all_there(self):
+        names = [name for name, *_ in module("comparison.kernels").training_shapes()]
+        # A layer has three products, the first of a network two; 784-256 at 128 stands in two networks.
+        assert len(set(names)) == len(names)
+        assert {"x w: (32, 20) (20, 32)", "xᵀ dy: (784, 128) (128, 256)", "dy wᵀ: (128, 784) (784, 256)"} <= set(names)
+        assert not any("dy wᵀ" in name and name.endswith("784)") for name in names)
+
+    def test_flops_of_a_step(self):
+        network = module("comparison.problems").Network((784, 1024, 1024, 10), batch=256, steps=1)
+        forward = 784 * 1024 + 1024 * 1024 + 1024 * 10
+        assert network.flops == 2 * 256 * (2 * forward + 1024 * 1024 + 1024 * 10)
+
+
+class TestTiming:
+    def test_rounds_prepare_before_the_clock_and_take_everyone_in_turn(self, monkeypatch):
+        measure, calls, clock = module("_measure"), [], {"now": 0.0}
+        monkeypatch.setattr(measure.time, "perf_counter", lambda: clock["now"])
+
+        def task(name, prepares, runs):
+            def advance(kind, seconds):
+                calls.append(f"{kind} {name}")
+                clock["now"] += next(seconds)
+
+            return (lambda: advance("prepare", prepares)), (lambda: advance("run", runs))
+
+        tasks = {
+            name: task(name, itertools.repeat(100), runs)
+            for name, runs in (("a", iter((3, 2, 4))), ("b", iter((5, 7, 6))))
+        }
+        assert measure.best_rounds(tasks, 3) == {"a": 2, "b": 5}
+        assert [call for call in calls if call.startswith("run")] == [
+            "run a",
+            "run b",
+            "run b",
+            "run a",
+            "run a",
+            "run b",
+        ]
+        assert calls[:4] == ["prepare a", "run a", "prepare b", "run b"]
+
+    @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs a system that pins processes")
+    def test_pinned_lets_go_again(self, monkeypatch):
+        monkeypatch.setenv("OMP_NUM_THREADS", "7")
+        monkeypatch.delenv("FASTNN_NUM_THREADS", raising=False)
+        before = os.sched_getaffinity(0)
+        with module("_measure").pinned(1):
+            assert len(os.sched_getaffinity(0)) == 1
+            assert os.environ["OMP_NUM_THREADS"] == os.environ["FASTNN_NUM_THREADS"] == "1"
+        assert os.sched_getaffinity(0) == before
+        assert os.environ["OMP_NUM_THREADS"] == "7"
+        assert "FASTNN_NUM_THREADS" not in os.environ
+
+
+class TestCommand:
+    def test_missing_peers_are_skipped_and_the_rest_is_measured(self, tmp_path, monkeypatch, capsys):
+        compare, peers, raw = module("compare"), module("peers"), tmp_path / "raw.json"
+        monkeypatch.setitem(peers.PEERS, "jax", (("numpy", "no_such_module"), "pip install jax"))
+        arguments = ["--quick", "--only", "training", "--peers", "jax", "numpy", "--dtypes", "float64"]
+        compare.main(compare.build_parser().parse_args([*arguments, "--json", str(raw)]))
+        out, err = capsys.readouterr()
+        assert "jax is not installed and is skipped: pip install jax\n" in err
+        assert " Skipped: jax." in out
+        ((header, *rows),) = cells(out)
+        assert header[2:4] == ["fastnn", "NumPy"]
+        assert [row[0] for row in rows] == ["float64", "float64"]
+        (first, second) = json.loads(raw.read_text())["records"]["training"]
+        assert first["cores"] == second["cores"] == 1
+        assert set(first["seconds"]) == set(first["losses"]) == {"fastnn", "NumPy"}
+        assert first["losses"]["NumPy"] == pytest.approx(first["losses"]["fastnn"], rel=1e-9)
+
+    def test_readme(self, tmp_path, monkeypatch, capsys):
+        compare, asked = module("compare"), []
+
+        def measured(function, settings):
+            asked.append((function.__module__, settings.cores))
+            return [
+                {"dtype": "float32", "case": "some network", "seconds": {"fastnn": 1e-6, "JAX": settings.cores * 3e-6}}
+            ]
+
+        monkeypatch.setattr(compare, "in_own_process", measured)
+        monkeypatch.setattr(compare, "available_cores", lambda: 2)
+        monkeypatch.setattr(module("_measure"), "ROOT", tmp_path)
+        readme = tmp_path / "README.md"
+        readme.write_text("before\n<!-- compare:begin -->\nold\n<!-- compare:end -->\nafter\n")
+        arguments = ["--only", "inference", "--cores", "1", "2", "--peers", "numpy", "--readme"]
+        compare.main(compare.build_parser().parse_args(arguments))
+        assert asked == [("comparison.inference", 1), ("comparison.inference", 2)]
+        out = capsys.readouterr().out.strip()
+        one, two = cells(out)
+        assert one[1] == ["float32", "some network", "1.00", "3.00", "3.00"]
+        assert two[1] == ["float32", "some network", "1.00", "6.00", "6.00"]
+        text = readme.read_text(encoding="utf-8")
+        assert text == f"before\n<!-- compare:begin -->\n{out}\n<!-- compare:end -->\nafter\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--cores", "1", "99999"), r"--cores is 99999, but this process may use \d+: ask for fewer"),
+            (("--cores", "0"), r"argument --cores: '0' is not a whole number >= 1"),
+            (("--rounds", "x"), r"argument --rounds: 'x' is not a whole number >= 1"),
+            (("--epochs", "0"), r"argument --epochs: '0' is not a whole number >= 1"),
+            (("--only", "speed"), r"argument --only: invalid choice: 'speed'"),
+            (("--peers", "theano"), r"argument --peers: invalid choice: 'theano'"),
+            (("--quick", "--readme"), r"argument --readme: not allowed with argument --quick"),
+        ],
+    )
+    def test_errors_are_one_line(self, arguments, message, capsys):
+        compare, common = module("compare"), module("_common")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["compare.py", *arguments])
+            with pytest.raises(SystemExit, match="2"):
+                common.run(compare.main, compare.build_parser())
+        assert re.fullmatch(rf"compare\.py: error: {message}.*\n", capsys.readouterr().err)
