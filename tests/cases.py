@@ -188,8 +188,10 @@ FUNCTIONS = {
     "log_softmax": (SCORES, _scores),
     "logsumexp": (SCORES, _scores),
     "cross_entropy": (SCORES, _scores_and_labels),
+    "cross_entropy_and_gradient": (SCORES, _scores_and_labels),
     "cross_entropy_backward": (SCORES, _scores_and_labels),
     "squared_error": (OUTPUTS, _pair),
+    "squared_error_and_gradient": (OUTPUTS, _pair),
     "squared_error_backward": (OUTPUTS, _pair),
     "identity": (HIDDEN, _scores),
     "identity_backward": (HIDDEN, _pair),
@@ -227,7 +229,7 @@ def outcome(function, given):
     result = function(*given)
     if result is None:
         return [value for value in given if isinstance(value, np.ndarray)]
-    return list(result) if isinstance(result, tuple) else [np.asarray(result)]
+    return [np.asarray(part) for part in (result if isinstance(result, tuple) else (result,))]
 
 
 # What is trained: widths, batch size, batches an epoch, and loss.

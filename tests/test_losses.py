@@ -34,6 +34,9 @@ def test_cross_entropy_and_its_gradient(y, weights, dtype):
     targets = np.eye(3)[y] if np.ndim(y) == 1 else np.array(y)
     expected = (special.softmax(SCORES, axis=1) - targets) * shares[:, None]
     np.testing.assert_allclose(gradient, expected, rtol=20 * eps, atol=8 * eps)
+    loss, same_gradient = fnn.cross_entropy_and_gradient(scores, y, weights)
+    assert loss == pytest.approx(np.average(per_sample(SCORES, y), weights=weights), rel=20 * eps)
+    np.testing.assert_array_equal(same_gradient, gradient)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["unweighted", "weighted"])
@@ -45,6 +48,9 @@ def test_squared_error_and_its_gradient(weights, dtype):
     shares = np.full(4, 0.25) if weights is None else np.array(weights) / 4
     expected = 2 * np.array([[0, 1], [-2, 0], [3, 0], [0, 1]]) * shares[:, None]
     np.testing.assert_array_equal(fnn.squared_error_backward(pred, y, weights), expected)
+    loss, gradient = fnn.squared_error_and_gradient(pred, y, weights)
+    assert loss == (15 / 4 if weights is None else (1 + 2.5 * 9 + 0.5) / 4)
+    np.testing.assert_array_equal(gradient, expected)
 
 
 def test_squared_error_of_one_output_takes_a_vector():

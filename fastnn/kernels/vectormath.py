@@ -132,3 +132,9 @@ def exp(x, out):
 def log(x, out):
     """out (n,) = log x."""
     apply(vlog, data(x), data(out), x.size)
+
+
+@kernel
+def root(x, out):
+    """out (n,) = √x."""
+    apply(vsqrt, data(x), data(out), x.size, data(x))

@@ -60,7 +60,7 @@ def rows(s: NDArray, y: NDArray) -> dict[str, Callable[[], object]]:
         "softmax": lambda: fnn.softmax(s),
         "log-softmax": lambda: fnn.log_softmax(s),
         "log-sum-exp": lambda: fnn.logsumexp(s),
-        "cross-entropy and gradient": lambda: (fnn.cross_entropy(s, y), fnn.cross_entropy_backward(s, y)),
+        "cross-entropy and gradient": lambda: fnn.cross_entropy_and_gradient(s, y),
     }
 
 

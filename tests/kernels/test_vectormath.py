@@ -9,15 +9,22 @@ from fastnn.kernels import vectormath
 from tests.cases import LENGTHS
 from tests.judge import ulps, written
 
-FUNCTIONS = {"exp": vectormath.exp, "log": vectormath.log, "tanh": kernels.tanh, "sigmoid": kernels.sigmoid}
-LIMITS = {"exp": 1, "log": 1, "tanh": 4, "sigmoid": 4}
+FUNCTIONS = {
+    "exp": vectormath.exp,
+    "log": vectormath.log,
+    "tanh": kernels.tanh,
+    "sigmoid": kernels.sigmoid,
+    "root": vectormath.root,
+}
+LIMITS = {"exp": 1, "log": 1, "tanh": 4, "sigmoid": 4, "root": 1}
 EXACT = {
     "exp": mpmath.exp,
     "log": mpmath.log,
+    "root": mpmath.sqrt,
     "tanh": mpmath.tanh,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
 }
-WIDE = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+WIDE = {"exp": np.exp, "log": np.log, "root": np.sqrt, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 # e^x overflows above the first, is subnormal below the second, and rounds to 0 below the third.
 EXP_EDGES = {
     np.float32: (88.72283905206835, -87.33654475055310, -103.97207708399179),
@@ -40,7 +47,7 @@ def points(name, rng, dtype):
     """A few hundred finite points over the whole range of a function, its thresholds and the smallest numbers."""
     info = np.finfo(dtype)
     tiny = np.array([info.smallest_subnormal, info.smallest_normal / 4, info.smallest_normal, info.eps / 2, info.eps])
-    if name == "log":
+    if name in ("log", "root"):
         powers = 2.0 ** rng.uniform(info.minexp - info.nmant, info.maxexp, 200)
         return np.concatenate([tiny, powers, neighbours([1, 0.5, 2, 2**0.5, 0.5**0.5], dtype), [info.max]]).astype(
             dtype
