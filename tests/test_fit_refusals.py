@@ -290,7 +290,7 @@ class TestFoundInTheFirstEpoch:
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
     @pytest.mark.parametrize("where", ["X", "y"])
     @pytest.mark.parametrize(
-        "optimizer", [fnn.SGD(lr=0.01), fnn.SGD(lr=lambda epoch: 0.0), fnn.Adam()], ids="sgd still adam".split()
+        "optimizer", [fnn.SGD(lr=0.01), fnn.SGD(lr=lambda epoch: 0.0), fnn.Adam()], ids=["sgd", "still", "adam"]
     )
     def test_values_that_are_not_finite_leave_no_trace(self, value, where, optimizer):
         rng = np.random.default_rng(0)

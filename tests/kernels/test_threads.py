@@ -54,7 +54,9 @@ def test_matmul(shape, on_threads, rng, dtype):
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam"])
-@pytest.mark.parametrize("case", [(20, [32, "relu", 2]), (40, [256, "tanh", 3]), (300, [513, "relu", 130, "tanh", 10])], ids=str)
+@pytest.mark.parametrize(
+    "case", [(20, [32, "relu", 2]), (40, [256, "tanh", 3]), (300, [513, "relu", 130, "tanh", 10])], ids=str
+)
 def test_epoch_and_forward(case, name, on_threads, rng, dtype):
     network, params = build(case, rng, dtype)
     x, y = problem(case, 300, "labels", rng, dtype)
