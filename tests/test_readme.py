@@ -42,6 +42,12 @@ def test_a_layer_of_your_own(capsys):
     assert accuracy > 0.9
 
 
+def test_the_profile_is_a_table(capsys):
+    (code,) = blocks("profile")
+    exec(code, {})
+    assert {"Linear(64, 128)", "Linear(128, 10)"} <= set(re.findall(r"Linear\(\d+, \d+\)", capsys.readouterr().out))
+
+
 def test_errors_look_like_this(here):
     x, y = fnn.datasets.load_digits()
     model = fnn.Sequential(fnn.Linear(64, 10))
@@ -74,5 +80,5 @@ def test_every_file_has_its_place():
 
 
 def test_the_measured_tables_have_their_markers():
-    for name in ("mnist", "bench_kernels"):
+    for name in ("mnist", "bench_kernels", "compare"):
         assert re.search(rf"^<!-- {name}:begin -->\n(.*\n)*?<!-- {name}:end -->$", README, re.M)
