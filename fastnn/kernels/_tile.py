@@ -7,7 +7,7 @@ applied to the accumulators before they are stored, and C is read only by those 
 
     STORE    C = A B                    BIAS   C = f(A B + v), v (n,), f the leaky ReLU of slope alpha
     COMBINE  C = alpha A B + beta C     GATE   C = A B f'(V), V (m, n) the outputs of f
-    UPDATE   as COMBINE, and v[0] = Σ C², the sum of this tile
+    UPDATE   as COMBINE, and v[0] = Σ C², the sum of this tile, to which what a mask leaves out adds zeros
 
 The scheme of packed panels and register tiles: K. Goto and R. van de Geijn, Anatomy of high-performance matrix
 multiplication, ACM TOMS 34(3), 2008; F. Van Zee and R. van de Geijn, BLIS, ACM TOMS 41(3), 2015.
@@ -261,8 +261,7 @@ class _Emitter:
                     old = builder.fmul(self._load(builder, row, j), beta)
                     result = fma_ir(builder, self.dtype, total, alpha, old)
                     if number == UPDATE:
-                        counted = self._present(builder, result, j)
-                        squares[j] = fma_ir(builder, self.dtype, counted, counted, squares[j])
+                        squares[j] = fma_ir(builder, self.dtype, result, result, squares[j])
                 else:
                     result = total
                 place = builder.gep(row, [I64(j * self.lanes)])
@@ -271,11 +270,6 @@ class _Emitter:
                 total = functools.reduce(builder.fadd, squares)
                 builder.store(reduce_ir(builder, total, lambda builder, a, b: builder.fadd(a, b)), v)
             builder.ret_void()
-
-    def _present(self, builder: Any, value: Any, j: int) -> Any:
-        """Value with zeros where C ends."""
-        mask = self._vector_mask(j)
-        return value if mask is None else builder.select(mask, value, self.zero)
 
     def _leaky(self, builder: Any, negative: Any, value: Any, alpha: Any, sloped: Any) -> Any:
         """Value, or where ``negative`` holds alpha times it; an alpha of 0 gives 0 even for infinity."""

@@ -112,6 +112,7 @@ def test_random_bit_patterns_in_float64(name, rng):
     [
         ("exp", [0.0, -0.0, np.inf, -np.inf, np.nan, 1e4, -1e4], [1, 1, np.inf, 0, np.nan, np.inf, 0]),
         ("log", [1, 0.0, -0.0, np.inf, -np.inf, np.nan, -1, -1e-45], [0, -np.inf, -np.inf, np.inf, *[np.nan] * 4]),
+        ("root", [0.0, -0.0, 4.0, np.inf, -np.inf, np.nan, -1], [0, 0, 2, np.inf, *[np.nan] * 3]),
         ("tanh", [0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, 1e-30], [0, 1, -1, np.nan, 1, -1, 1e-30]),
         ("sigmoid", [0.0, -0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, 1e-30], [0.5, 0.5, 1, 0, np.nan, 1, 0, 0.5]),
     ],
