@@ -162,14 +162,25 @@ class TestTimes:
         """As a whole, not part by part; and neither the step that compiles nor the one that finds the speed."""
         spent = itertools.chain([(0, 0), (0, 0), (2, 3), (2.5, 0.5), (1, 3)], itertools.repeat((9, 9)))
         work = {(0, "some", "forward"): 30, (None, "step", "rest"): 0}
+        starts = []
 
-        def run(order):
-            of_a_step = zip([(0, "forward"), (None, "rest")], next(spent), strict=True)
-            return {part: seconds * len(order) / 10 for part, seconds in of_a_step}
+        def compiled(stack, network, plan):
+            trained = stack.params, plan.optimizer.state()[0]
+
+            def run(order):
+                starts.append([array.tobytes() for array in trained])
+                for array in trained:
+                    array += 1
+                of_a_step = zip([(0, "forward"), (None, "rest")], next(spent), strict=True)
+                return {part: seconds * len(order) / 10 for part, seconds in of_a_step}
+
+            return work, run
 
         monkeypatch.setattr(profiling, "_ROUND", 4.0)
-        monkeypatch.setattr(profiling, "_compiled", lambda *_: (work, run))
-        result = fnn.profile(network(), *data, batch_size=10, seconds=40)
+        monkeypatch.setattr(profiling, "_compiled", compiled)
+        result = fnn.profile(network(), *data, optimizer="adam", batch_size=10, seconds=40)
+        assert len(starts) > 5
+        assert starts == starts[:1] * len(starts)  # each round starts from the same weights and the same state
         assert result.steps == 4
         assert table(result, "name", "phase", "seconds", "flops", "flops_per_second", "share_of_step") == [
             ("some", "forward", 2.5, 30, 12.0, 2.5 / 3),
@@ -294,14 +305,18 @@ class TestArguments:
         with pytest.raises(ValueError, match=r"^sample_weight holds -1, expected weights >= 0"):
             fnn.profile(network(), *data, sample_weight=np.full(50, -1.0))
 
-    @pytest.mark.parametrize("make", [network, user_network])
-    def test_divergence(self, make, data, backend, monkeypatch):
-        """The first step multiplies every weight by 1 - 2e200, and a round has more than one."""
+    @pytest.mark.parametrize(
+        ("make", "optimizer"),
+        [(network, fnn.SGD), (network, UserSGD), (user_network, fnn.SGD)],
+        ids=["as data", "one by one", "of the user's own"],
+    )
+    def test_divergence(self, make, optimizer, data, backend, monkeypatch):
+        """The first step multiplies every weight by 1 - 2e160, whose squares have no finite sum; a round has more."""
         monkeypatch.setattr(profiling, "_ROUND", 2.0)
         model = make()
         before = weights(model).tobytes()
-        with pytest.raises(fnn.DivergenceError, match="training diverged in epoch 1 of 1, at its batch"):
-            fnn.profile(model, *data, optimizer=fnn.SGD(lr=1.0), l2=1e200, seconds=10)
+        with pytest.raises(fnn.DivergenceError, match="training diverged in epoch 1 of 1, at its batch 2,"):
+            fnn.profile(model, *data, optimizer=optimizer(lr=1.0), l2=1e160, seconds=10)
         assert weights(model).tobytes() == before
 
 

@@ -25,6 +25,9 @@ class Trainer:
         self._updates = problem.layers()
         self._scores = Rows(self._activations[-1])
         self._rows = np.arange(m)
+        self._multiply = multiplication(max(dw.size for dw, _ in self._updates))
+        # A zero that needs no conversion.
+        self._zero = dtype.type(0)
         self._ones = np.ones(m, dtype)
 
     def prepare(self) -> None:
@@ -47,21 +50,21 @@ class Trainer:
         last = len(layers) - 1
         for i, (w, b) in enumerate(layers):
             a = activations[i + 1]
-            np.matmul(activations[i], w, out=a)
+            self._multiply(activations[i], w, out=a)
             a += b
             if i < last:
-                np.maximum(a, 0, out=a)
+                np.maximum(a, self._zero, out=a)
         d = self._gradient_of_the_scores(activations[-1], y)
         decay = 1 - 2 * problem.network.lr * problem.l2
         for i in range(last, -1, -1):
             (w, b), (dw, db), a = layers[i], self._updates[i], activations[i]
-            np.matmul(a.T, d, out=dw)
-            np.matmul(self._ones, d, out=db)
+            self._multiply(a.T, d, out=dw)
+            self._multiply(self._ones, d, out=db)
             if i:
                 before = self._gradients[i]
-                np.matmul(d, w.T, out=before)
+                self._multiply(d, w.T, out=before)
                 is_positive, positive = self._positive[i]
-                np.greater(a, 0, out=is_positive)
+                np.greater(a, self._zero, out=is_positive)
                 np.copyto(positive, is_positive)
                 before *= positive
                 d = before
@@ -86,14 +89,19 @@ class Trainer:
         return self._layers
 
 
+def multiplication(size: int) -> Callable[..., NDArray]:
+    """np.dot for small results: its call costs less; np.matmul for larger ones: it does not fill `out` with 0 first."""
+    return np.dot if size <= 8192 else np.matmul
+
+
 class Rows:
     """Functions of the rows of an array, over buffers made once.
 
-    Rows of few elements are turned first: what runs over the few is then vectorised along the many.
+    Many rows of few elements are turned first: what runs over the few is then vectorised along the many.
     """
 
     def __init__(self, s: NDArray) -> None:
-        self._turned = s.shape[1] <= 32
+        self._turned = s.shape[1] <= 32 and len(s) > 1
         self._s = s.T if self._turned else s
         self._axis = 0 if self._turned else 1
         self._work = np.empty(self._s.shape, s.dtype)
@@ -165,21 +173,25 @@ def rows(s: NDArray, y: NDArray) -> dict[str, Callable[[], object]]:
 def product(a: NDArray, b: NDArray) -> Callable[[], NDArray]:
     """A b into an array made once."""
     out = np.empty((a.shape[0], b.shape[1]), a.dtype)
-    return lambda: np.matmul(a, b, out=out)
+    multiply = multiplication(out.size)
+    return lambda: multiply(a, b, out=out)
 
 
 def predictor(layers: Layers, x: NDArray) -> Callable[[], NDArray]:
     """Probabilities of the classes of x, over buffers made once."""
-    buffers = [np.empty((len(x), w.shape[1]), x.dtype) for w, _ in layers]
-    own, out, last = Rows(buffers[-1]), np.empty_like(buffers[-1]), len(layers) - 1
+    steps = [(w, b, np.empty((len(x), w.shape[1]), x.dtype)) for w, b in layers]
+    *hidden, (last_w, last_b, s) = steps
+    multiply = multiplication(max(buffer.size for _, _, buffer in steps))
+    zero = x.dtype.type(0)
+    own, out = Rows(s), np.empty_like(s)
 
     def predict() -> NDArray:
         a = x
-        for i, ((w, b), buffer) in enumerate(zip(layers, buffers, strict=True)):
-            a = np.matmul(a, w, out=buffer)
+        for w, b, buffer in hidden:
+            a = multiply(a, w, out=buffer)
             a += b
-            if i < last:
-                np.maximum(a, 0, out=a)
+            np.maximum(a, zero, out=a)
+        np.add(multiply(a, last_w, out=s), last_b, out=s)
         return own.softmax(out)
 
     return predict

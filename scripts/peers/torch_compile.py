@@ -51,7 +51,7 @@ def predictor(layers: Layers, x: NDArray) -> Callable[[], torch.Tensor]:
     """Probabilities of the classes of x."""
     layers, x = tensors(layers), torch.from_numpy(x)
     predict = compiled(lambda layers, x: torch.softmax(scores(layers, x), 1))
-    return torch.inference_mode()(lambda: predict(layers, x))
+    return lambda: predict(layers, x)
 
 
 def compiled(function: Callable) -> Callable:
