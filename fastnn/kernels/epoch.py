@@ -56,7 +56,7 @@ from .updates import SGD, corrected
 
 # Multiply-adds of a step that are worth a thread: besides waiting at barriers, each core fetches from the other what it
 # has written.
-STEP_GRAIN = 1_500_000
+STEP_GRAIN = 2_000_000
 
 
 class Target(NamedTuple):
