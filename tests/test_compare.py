@@ -297,6 +297,21 @@ class TestTables:
         assert training[1] == ["float64", "training", "10.0", "11.5", "**1.15**", "50%"]
         assert rows[1] == ["float64", "rows", "10.0", "11.5", "**1.15**", "2.50", "4.0"]
 
+    def test_inference(self):
+        def record(case, **seconds):
+            return {"cores": 1, "dtype": "float64", "case": case, "seconds": seconds}
+
+        inference = module("comparison.inference")
+        records = [record("a", fastnn=4e-6, NumPy=5e-6, JAX=2e-6), record("b", fastnn=1.5e-4, NumPy=1.5e-3)]
+        (table,) = cells(inference.tables(records))
+        assert table[1:] == [
+            ["float64", "a", "4.00", "5.00", "2.00", "**0.50**"],
+            ["float64", "b", "150.0", "1,500", "-", "10.00"],
+        ]
+        text = inference.tables([record("a", fastnn=4e-6)])
+        assert cells(text)[0][1] == ["float64", "a", "4.00", "-"]
+        assert text.endswith("Nobody to compare with.")
+
     def test_optimizers(self):
         seconds = {"SGD": 1e-3, "momentum": 1.1e-3, "Nesterov": 1.15e-3, "Adam": 1.2e-3}
         records = [{"cores": 1, "dtype": "float32", "case": "a", "seconds": seconds}]
@@ -343,15 +358,16 @@ class TestTiming:
         ]
         assert calls[:4] == ["prepare a", "run a", "prepare b", "run b"]
 
-    @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs a system that pins processes")
     def test_pinned_lets_go_again(self, monkeypatch):
+        pinned = []
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5, 2, 3}, raising=False)
+        monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: pinned.append(set(cores)), raising=False)
         monkeypatch.setenv("OMP_NUM_THREADS", "7")
         monkeypatch.delenv("FASTNN_NUM_THREADS", raising=False)
-        before = os.sched_getaffinity(0)
-        with module("_measure").pinned(1):
-            assert len(os.sched_getaffinity(0)) == 1
-            assert os.environ["OMP_NUM_THREADS"] == os.environ["FASTNN_NUM_THREADS"] == "1"
-        assert os.sched_getaffinity(0) == before
+        with module("_measure").pinned(2):
+            assert pinned == [{2, 3}]
+            assert os.environ["OMP_NUM_THREADS"] == os.environ["FASTNN_NUM_THREADS"] == "2"
+        assert pinned == [{2, 3}, {5, 2, 3}]
         assert os.environ["OMP_NUM_THREADS"] == "7"
         assert "FASTNN_NUM_THREADS" not in os.environ
 

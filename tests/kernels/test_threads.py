@@ -53,6 +53,23 @@ def test_matmul(shape, on_threads, rng, dtype):
         np.testing.assert_array_equal(result, one)
 
 
+@pytest.mark.parametrize("shape", [(3, 70, 40), (300, 257, 129)], ids=str)
+def test_linear_and_its_gradients(shape, on_threads, rng, dtype):
+    m, d, k = shape
+    x, w, dy = (rng.normal(size=size).astype(dtype) for size in [(m, d), (d, k), (m, k)])
+
+    def call():
+        out, dx, dw, db = (np.empty(size, dtype) for size in [(m, k), (m, d), (d, k), k])
+        kernels.linear(x, w, w[0], out)
+        kernels.linear_backward(dy, x, w, 0.1, dx, dw, db)
+        return out, dx, dw, db
+
+    one, *more = on_threads(call)
+    for result in more:
+        for first, second in zip(one, result, strict=True):
+            np.testing.assert_array_equal(second, first)
+
+
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam"])
 @pytest.mark.parametrize(
     "case", [(20, [32, "relu", 2]), (40, [256, "tanh", 3]), (300, [513, "relu", 130, "tanh", 10])], ids=str
