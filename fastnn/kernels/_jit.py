@@ -39,6 +39,13 @@ class _Library(JITCodeLibrary):
         ll_module.data_layout = self._codegen._data_layout
 
 
+class _FinishedLibrary(_Library):
+    """Code that is written as the CPU should get it."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+
 class _PartLibrary(JITCodeLibrary):
     """Code that is only linked into its callers: they optimise it, and it becomes machine code nowhere else."""
 
@@ -72,6 +79,10 @@ class _Compiler(Compiler):
         return super().compile_extra(func)
 
 
+class _FinishedCompiler(_Compiler):
+    library = _FinishedLibrary
+
+
 class _PartCompiler(_Compiler):
     library = _PartLibrary
 
@@ -86,18 +97,24 @@ def kernel(function: Callable[..., Any]) -> Any:
 def inline(function: Callable[..., Any]) -> Any:
     """Compile a function that only other compiled functions call."""
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler, **_OPTIONS}
-    return numba.njit(**options)(function)
+    dispatcher = numba.njit(**options)(function)
+    template = dispatcher.get_call_template
+    # Or Numba would compile a function anew for every constant that it is called with.
+    dispatcher.get_call_template = lambda args, kws: template([types.unliteral(arg) for arg in args], kws)
+    return dispatcher
 
 
 class Shared:
     """A compiled function that others call through its address, so that its code is compiled and cached just once.
 
     Numba links the code of a callee into every caller and optimises it there again: for the matrix product, seconds
-    for each entry point. ``signature`` gives the Numba signature for a float type.
+    for each entry point. ``signature`` gives the Numba signature for a float type. A function is ``finished`` if it is
+    LLVM code by hand, which optimising makes no faster.
     """
 
-    def __init__(self, function: Callable[..., Any], signature: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[..., Any], signature: Callable[[Any], Any], finished: bool) -> None:
         self._function, self._signature = function, signature
+        self._compiler = _FinishedCompiler if finished else _Compiler
         self._compiled: dict[Any, CFunc] = {}
 
     def caller(self) -> Any:
@@ -130,12 +147,12 @@ class Shared:
 
     def _compile(self, dtype: Any) -> CFunc:
         kind = self._signature(numba.from_dtype(np.dtype(dtype)))
-        compiled = CFunc(self._function, (kind.args, kind.return_type), {}, _OPTIONS, pipeline_class=_Compiler)
+        compiled = CFunc(self._function, (kind.args, kind.return_type), {}, _OPTIONS, pipeline_class=self._compiler)
         compiled._cache = Cache(self._function)
         compiled.compile()
         return compiled
 
 
-def shared(signature: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Shared]:
+def shared(signature: Callable[[Any], Any], finished: bool = False) -> Callable[[Callable[..., Any]], Shared]:
     """Compile a function once for each dtype, to be called through its address; see ``Shared``."""
-    return lambda function: Shared(function, signature)
+    return lambda function: Shared(function, signature, finished)
