@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -275,7 +276,7 @@ class TestTables:
             ["float32", "b", "10.0 (0.125)", "5.00 (0.125)", "-", "**0.50**", "40%"],
         ]
         assert two[0] == [*one[0], "than on one core"]
-        assert [row[-3:] for row in two[1:]] == [["1.05", "25%", "1.25"], ["2.00", "16%", "**0.80**"]]
+        assert [row[-3:] for row in two[1:]] == [["1.05", "50%", "1.25"], ["2.00", "32%", "**0.80**"]]
         assert "Training on 1 core:" in text
         assert "Training on 2 cores:" in text
         # sqrt(1.5 * 0.5) and sqrt(1.05 * 2).
@@ -357,6 +358,25 @@ class TestTiming:
             "run b",
         ]
         assert calls[:4] == ["prepare a", "run a", "prepare b", "run b"]
+
+    def test_the_peak_is_that_of_all_cores_at_once(self, monkeypatch):
+        running, most = threading.Barrier(2, timeout=30), []
+        monkeypatch.setattr("fastnn.kernels.machine.fma_task", lambda dtype, steps: (lambda: most.append(1), 70))
+        task, operations = module("comparison.peak").peak_task("float32", cores=1)
+        task()
+        assert operations == 70
+        assert len(most) == 2  # once to compile
+        monkeypatch.setattr("fastnn.kernels.machine.fma_task", lambda dtype, steps: (meet, 70))
+        waits = iter((False, True, True))
+
+        def meet():
+            if next(waits):
+                running.wait()
+
+        task, operations = module("comparison.peak").peak_task("float64", cores=2)
+        task()
+        assert operations == 140
+        assert next(waits, None) is None
 
     def test_pinned_lets_go_again(self, monkeypatch):
         pinned = []

@@ -6,6 +6,7 @@ from types import ModuleType
 import _measure as measure
 import peers
 from comparison.agreement import check
+from comparison.peak import peak_task
 from comparison.problems import SQUARED_ERROR, Network, Problem, learnable
 from comparison.settings import Settings, say
 from comparison.tables import TARGET, advantage, contenders, micro, on, ratio, summary
@@ -38,8 +39,6 @@ def measure_all(settings: Settings) -> list[dict]:
 
 def measure_network(modules: list[ModuleType], problem: Problem, settings: Settings) -> dict:
     """The best of several rounds, each contender once a round; the compiling call and its loss come before."""
-    from fastnn.kernels.machine import fma_task
-
     trainers = {module.NAME: module.Trainer(problem) for module in modules}
     losses = {}
     for name, trainer in trainers.items():
@@ -47,12 +46,10 @@ def measure_network(modules: list[ModuleType], problem: Problem, settings: Setti
         trainer.run()
         losses[name] = problem.objective(trainer.layers())
     check(losses, problem.dtype.name, problem.network.name)
-    # Milliseconds long, so that the clock has come to rest at what it keeps under wide vectors.
-    task, flops = fma_task(problem.dtype, steps=1_000_000)
-    task()
+    chains, operations = peak_task(problem.dtype.name, settings.cores)
     tasks = {name: (trainer.prepare, trainer.run) for name, trainer in trainers.items()}
-    best = measure.best_rounds(tasks | {"peak": (lambda: None, task)}, settings.rounds, settings.pause)
-    peak = flops / best.pop("peak")
+    best = measure.best_rounds(tasks | {"peak": (lambda: None, chains)}, settings.rounds, settings.pause)
+    peak = operations / best.pop("peak")
     network = problem.network
     steps = network.steps * problem.epochs
     return {
@@ -87,6 +84,6 @@ def row(record: dict, names: Sequence[str]) -> list[str]:
     """The cells of a network: each time with the loss that it led to, and the share of the peak of all cores."""
     seconds, losses = record["seconds"], record["losses"]
     cells = [f"{micro(seconds[name])} ({losses[name]:.5g})" if name in seconds else "-" for name in names]
-    share = record["flops"] / seconds[peers.OURS] / (record["peak"] * record["cores"])
+    share = record["flops"] / seconds[peers.OURS] / record["peak"]
     target = TARGET if record["cores"] == 1 else 1.0
     return [record["dtype"], record["case"], *cells, ratio(advantage(seconds), target), f"{share:.0%}"]
