@@ -3,6 +3,9 @@
 Every section and every number of cores is measured in a process of its own, pinned before any library loads, since
 BLAS and JAX count the cores as they load. Contenders take turns in rounds, and the best of several rounds counts; what
 a first call compiles is not in it. Rows that fastnn loses are printed like the others, in bold.
+
+`pip install -e '.[peers]'` brings the peers, and whoever is missing is skipped. Install torch first, from PyTorch's CPU
+index, to spare yourself the CUDA build.
 """
 
 import argparse
