@@ -115,7 +115,7 @@ def prune(parent: Path) -> None:
     oldest = time.time() - KEEP_DAYS * 24 * 3600
     with contextlib.suppress(OSError):
         for folder in list(parent.iterdir()):
-            is_ours = re.fullmatch("[0-9a-f]{24}", folder.name) and folder.is_dir() and not folder.is_symlink()
+            is_ours = re.fullmatch("[0-9a-f]{24}", folder.name) and folder.is_dir()
             if is_ours and folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
 
