@@ -3,6 +3,7 @@
 :mod:`fastnn.reference.epoch` documents the rows of ``ops``. Everything that a compiled call takes is bundled here.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,10 +18,14 @@ _CODES: dict[type, int] = {Identity: 0, ReLU: 1, LeakyReLU: 2, Tanh: 3, Sigmoid:
 
 
 class Network(NamedTuple):
-    """The layers as data: ops (n, 6) int64 and the slopes (n,) float64 of leaky ReLUs."""
+    """The layers as data: ops (n, 6) int64, the slopes of leaky ReLUs and rates of dropouts (n,) float64, and a seed.
+
+    The seed, from 0 to 2^63, decides which units a dropout drops.
+    """
 
     ops: Array
     slopes: Array
+    seed: int = 0
 
 
 class Batches(NamedTuple):
@@ -33,11 +38,32 @@ class Batches(NamedTuple):
     batch_size: int
 
 
+class Convention(NamedTuple):
+    """How losses are counted.
+
+    ``least`` and ``most`` bound the cross-entropy of a sample, and both logarithms of the binary one. ``value`` and
+    ``gradient`` are factors of a batch's mean loss and of its gradient. With ``penalty_per_batch`` the factor of Σ w²
+    is divided by the weight of a batch: the sum of its samples' weights, or its size. With ``mean_over_rows`` a batch
+    counts by its size in the mean over an epoch, even if its samples have weights. Without ``stop`` training goes on
+    after a loss that is not finite.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    value: float = 1.0
+    gradient: float = 1.0
+    penalty_per_batch: bool = False
+    mean_over_rows: bool = False
+    stop: bool = True
+
+
 class Objective(NamedTuple):
-    """What training minimises: the code of a loss, and the factor of Σ w²."""
+    """What training minimises: the code of a loss, the factor of Σ w², label smoothing, and how losses are counted."""
 
     loss: int
     l2: float
+    smoothing: float = 0.0
+    convention: Convention = Convention()
 
 
 class Rule(NamedTuple):

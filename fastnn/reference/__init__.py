@@ -16,6 +16,7 @@ from .activations import (
     tanh,
     tanh_backward,
 )
+from .dropout import dropout
 from .epoch import train_epoch
 from .inference import forward
 from .losses import cross_entropy, cross_entropy_backward, squared_error, squared_error_backward
@@ -27,6 +28,7 @@ __all__ = [
     "adam_update",
     "cross_entropy",
     "cross_entropy_backward",
+    "dropout",
     "forward",
     "identity",
     "identity_backward",

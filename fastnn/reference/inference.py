@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import activations
+from .dropout import dropout, key_of
 from .matmul import linear
 from .softmax import softmax as softmax_of_rows
 
@@ -22,8 +23,8 @@ BLOCK = 1 << 18
 def forward(network, params, x, out, softmax=False):
     """out (m, outputs of the last op) = the network's output for x (m, inputs of the first op), any strides.
 
-    With ``softmax`` it is the softmax of the output. Returns whether x is finite in the dtype of ``params``; if it is
-    not, the rows of ``out`` that belong to it are not either, or are nothing to rely on.
+    The network has no dropout. With ``softmax`` it is the softmax of the output. Returns whether x is finite in the
+    dtype of ``params``; if it is not, the rows of ``out`` that belong to it are not either, or are nothing to rely on.
     """
     rows = max(32, BLOCK // int(network.ops[:, 1:3].max()))
     finite = True
@@ -38,15 +39,17 @@ def forward(network, params, x, out, softmax=False):
     return finite
 
 
-def values(network, params, x):
-    """The output of every op, one after the other, for the samples x."""
-    for op, slope in zip(network.ops, network.slopes, strict=True):
+def values(network, params, x, t=0):
+    """The output of every op, one after the other, for the samples x of the batch that update t takes."""
+    for i, (op, slope) in enumerate(zip(network.ops, network.slopes, strict=True)):
         kind, _, n_out, _, _, activation = op
         y = np.empty((len(x), n_out), params.dtype)
         if kind == 0:
             linear(x, *weight_and_bias(op, params), y)
-        else:
+        elif kind == 1:
             np.copyto(y, x)
+        else:
+            dropout(x, slope, key_of(network.seed, t, i), y)
         ACTIVATIONS[activation][0](y, *slope_of(activation, slope), y)
         yield y
         x = y

@@ -10,18 +10,19 @@ from .softmax import finite_max, softmax
 
 
 @np.errstate(all="ignore")
-def cross_entropy(scores, y, sample_weight):
+def cross_entropy(scores, y, sample_weight, least=-np.inf, most=np.inf):
     """The mean of -s_y + log Σ e^s over scores (m, k), as log Σ e^(s - max) + (max - s_y).
 
-    y holds integer labels (m,) or targets (m, k) whose rows sum to 1, for which -s_y becomes -Σ_j y_j s_j.
+    y holds integer labels (m,) or targets (m, k) whose rows sum to 1, for which -s_y becomes -Σ_j y_j s_j. The loss of
+    a sample is put to ``least`` or ``most`` where it lies beyond.
     """
     largest = finite_max(scores)
     log_sum = np.log(np.exp(scores - largest).sum(axis=1))
-    return _weighted_mean(log_sum + (largest[:, 0] - _target_score(scores, y)), sample_weight)
+    return _weighted_mean(np.clip(log_sum + (largest[:, 0] - _target_score(scores, y)), least, most), sample_weight)
 
 
 @np.errstate(all="ignore")
-def cross_entropy_backward(scores, y, sample_weight, out):
+def cross_entropy_backward(scores, y, sample_weight, out, least=-np.inf, most=np.inf):
     """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
     softmax(scores, out)
     if y.ndim == 1:
@@ -29,7 +30,7 @@ def cross_entropy_backward(scores, y, sample_weight, out):
     else:
         out -= y
     out *= _shares(scores, sample_weight)
-    return cross_entropy(scores, y, sample_weight)
+    return cross_entropy(scores, y, sample_weight, least, most)
 
 
 @np.errstate(all="ignore")
@@ -44,6 +45,32 @@ def squared_error_backward(pred, y, sample_weight, out):
     np.subtract(pred, y, out=out)
     out *= 2 * _shares(pred, sample_weight)
     return squared_error(pred, y, sample_weight)
+
+
+@np.errstate(all="ignore")
+def binary_cross_entropy_backward(scores, y, sample_weight, out, least=-np.inf, most=np.inf):
+    """out (m, k) = (σ(s) - y) v_i / Σ v, and the mean of Σ_outputs -y log σ(s) - (1 - y) log(1 - σ(s)) is returned.
+
+    y (m, k) lies in [0, 1]. -log σ(s) = log(1 + e^-s); both logarithms stay between ``least`` and ``most``.
+    """
+    e = np.exp(-np.abs(scores))
+    np.copyto(out, (np.where(scores < 0, e, 1) / (1 + e) - y) * _shares(scores, sample_weight))
+    log = np.log1p(e)
+    of_one = np.clip(log + np.maximum(-scores, 0), least, most)
+    of_zero = np.clip(log + np.maximum(scores, 0), least, most)
+    return _weighted_mean((y * of_one + (1 - y) * of_zero).sum(axis=1), sample_weight)
+
+
+@np.errstate(all="ignore")
+def poisson_backward(scores, y, sample_weight, out):
+    """out (m, k) = (e^s - y) v_i / Σ v, and the mean of Σ_outputs y log(y / e^s) - y + e^s is returned, for y >= 0.
+
+    Half of the Poisson deviance of counts y with the means e^s; 0 log 0 = 0.
+    """
+    mean = np.exp(scores)
+    np.copyto(out, (mean - y) * _shares(scores, sample_weight))
+    information = np.where(y > 0, y * (np.log(np.where(y > 0, y, 1)) - scores), 0)
+    return _weighted_mean((information - y + mean).sum(axis=1), sample_weight)
 
 
 def _target_score(scores, y):
