@@ -29,7 +29,11 @@ def build(case, rng, dtype):
             width = n_out
             continue
         name, slope = (layer, 0.0) if isinstance(layer, str) else layer
-        if not ops or ops[-1][0] == 1 or ops[-1][5] != 0:
+        if name == "dropout":
+            ops.append([2, width, width, -1, -1, 0])
+            slopes.append(slope)
+            continue
+        if not ops or ops[-1][0] != 0 or ops[-1][5] != 0:
             ops.append([1, width, width, -1, -1, 0])
             slopes.append(0.0)
         ops[-1][5] = ACTIVATIONS.index(name)
@@ -37,7 +41,7 @@ def build(case, rng, dtype):
     params = np.zeros(at, dtype)
     for offset, value in values:
         params[offset : offset + value.size] = value
-    return Network(np.array(ops, np.int64), np.array(slopes)), params
+    return Network(np.array(ops, np.int64), np.array(slopes), 2**62 + 17), params
 
 
 def batches(x, y, batch_size, sample_weight=None, order=None):

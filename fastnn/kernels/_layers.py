@@ -12,6 +12,7 @@ from ._address import address
 from ._cpu import ISA
 from ._jit import inline
 from ._product import COLLIDE, LINE, ask_for, column_sums, product
+from ._random import key_of, row_key
 from ._tile import BIAS, COMBINE, GATE, ROWS, STORE, UPDATE, VECTORS
 from ._vector import (
     data,
@@ -31,10 +32,11 @@ from ._vector import (
     store_part,
 )
 from .activations import LEAKY_RELU, RELU, activate, gate
+from .dropout import dropout_row
 from .threads import part
 from .updates import SGD, update
 
-LINEAR = 0
+LINEAR, _, DROPOUT = range(3)
 KIND, INPUTS, OUTPUTS, WEIGHT, BIAS_AT, ACTIVATION = range(6)
 VALUES, GRADIENT, STRIDE = range(3)
 
@@ -50,6 +52,7 @@ class Net(NamedTuple):
     ops: np.ndarray
     slopes: np.ndarray
     params: np.ndarray
+    seed: int = 0
 
 
 class Input(NamedTuple):
@@ -139,18 +142,31 @@ def linear_op(net, i, rows, col, cols, x, x_row, y, y_row, zeros, room):
 
 
 @inline
-def forward_op(net, i, rows, x, x_row, y, y_row, zeros, room):
-    """Y (rows, outputs) = op i of x (rows, inputs)."""
+def forward_op(net, i, t, row, rows, x, x_row, y, y_row, zeros, room):
+    """Y (rows, outputs) = op i of x (rows, inputs), the rows from ``row`` on of the batch that update t takes.
+
+    For t = 0 nothing is dropped.
+    """
     n_out = net.ops[i, OUTPUTS]
     if net.ops[i, KIND] == LINEAR:
         linear_op(net, i, rows, 0, n_out, x, x_row, y, y_row, zeros, room)
+    elif net.ops[i, KIND] == DROPOUT and t > 0:
+        drop(net, i, t, row, rows, x, x_row, y, y_row)
     else:
         for r in range(rows):
             activate(net.ops[i, ACTIVATION], net.slopes[i], shift(x, r * x_row), shift(y, r * y_row), n_out)
 
 
 @inline
-def backward_op(net, i, rows, d, d_row, y, dx, x_row, room):
+def drop(net, i, t, row, rows, x, x_row, y, y_row):
+    """Y = the dropout op i of some rows of a batch, forward or, applied to gradients, backward."""
+    key = key_of(net.seed, t, i)
+    for r in range(rows):
+        dropout_row(shift(x, r * x_row), row_key(key, row + r), net.slopes[i], shift(y, r * y_row), net.ops[i, OUTPUTS])
+
+
+@inline
+def backward_op(net, i, t, row, rows, d, d_row, y, dx, x_row, room):
     """Dx = the gradient at the input of op i, times the derivative of the activation that made that input.
 
     d (rows, outputs) is the gradient before op i's own activation; y and dx (rows, inputs) share the row distance.
@@ -168,9 +184,12 @@ def backward_op(net, i, rows, d, d_row, y, dx, x_row, room):
             for r in range(rows):
                 row = shift(dx, r * x_row)
                 gate(activation, slope, row, shift(y, r * x_row), row, n_in)
-    else:
-        for r in range(rows):
-            gate(activation, slope, shift(d, r * d_row), shift(y, r * x_row), shift(dx, r * x_row), n_in)
+        return
+    if net.ops[i, KIND] == DROPOUT:
+        drop(net, i, t, row, rows, d, d_row, dx, x_row)
+        d, d_row = dx, x_row
+    for r in range(rows):
+        gate(activation, slope, shift(d, r * d_row), shift(y, r * x_row), shift(dx, r * x_row), n_in)
 
 
 class Step(NamedTuple):

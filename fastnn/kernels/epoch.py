@@ -48,23 +48,15 @@ from ._layers import (
 )
 from ._product import ROOM, ask_no_more, room
 from ._tile import ROWS
-from ._vector import data, get, integer, itemsize, put, shift
+from ._vector import data, integer, itemsize, shift
 from .activations import IDENTITY, gate
-from .losses import CROSS_ENTROPY, finish_cross_entropy, label_row, share_of, squared_row, target_row
+from .objectives import Goal, Target, batch_loss, batch_weight, loss_rows, penalty_factor
 from .threads import get_num_threads, part, run
-from .updates import SGD, corrected
+from .updates import ACCUMULATE, SGD, corrected
 
 # Multiply-adds of a step that are worth a thread: besides waiting at barriers, each core fetches from the other what it
 # has written.
 STEP_GRAIN = 2_000_000
-
-
-class Target(NamedTuple):
-    """Labels or targets, and sample weights; what is missing is empty."""
-
-    labels: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
 
 
 class Order(NamedTuple):
@@ -93,14 +85,14 @@ class Space(NamedTuple):
 
 
 @kernel
-def _train(net, slots, x, target, order, loss, step, t, space, clock, own_room, rank, size):
-    result = _train_batches(net, slots, x, target, order, loss, step, t, space, clock, data(own_room), rank, size)
+def _train(net, slots, x, target, order, goal, step, t, space, clock, own_room, rank, size):
+    result = _train_batches(net, slots, x, target, order, goal, step, t, space, clock, data(own_room), rank, size)
     ask_no_more(data(own_room))
     return result
 
 
 @inline
-def _train_batches(net, slots, x, target, order, loss, step, t, space, clock, room, rank, size):
+def _train_batches(net, slots, x, target, order, goal, step, t, space, clock, room, rank, size):
     block = shift(room, ROOM)
     ahead = Ahead(space.samples[rank], np.zeros(1, np.int64), space.places[rank])
     losses = shift(data(space.nodes), space.losses_at)
@@ -111,15 +103,16 @@ def _train_batches(net, slots, x, target, order, loss, step, t, space, clock, ro
     own, own_row = shift(room, space.own_at), space.plan[0, STRIDE]
     col, end_col = columns_of(net, rank, size, room) if step.kind == SGD else (0, 0)
     begin(clock)
-    if step.l2 != 0.0:
+    if goal.l2 != 0.0:
         square_sums(net, data(space.squares), rank, size)
     if not barrier(space.sync, size):
         return 0.0, -1
     for number in range((n + order.batch_size - 1) // order.batch_size):
         start = number * order.batch_size
         m = min(order.batch_size, n - start)
-        weight = _batch_weight(target.weights, order.rows, start, m)
-        penalty = step.l2 * _total(space.squares) if step.l2 != 0.0 else 0.0
+        weight = batch_weight(target.weights, order.rows, start, m)
+        l2 = penalty_factor(goal, weight)
+        penalty = l2 * _total(space.squares) if l2 != 0.0 else 0.0
         done = 0
         if end_col > col:
             _gather(net, x, order.rows, start, m, own, own_row)
@@ -133,19 +126,22 @@ def _train_batches(net, slots, x, target, order, loss, step, t, space, clock, ro
         first, end = part(m, ROWS, rank, size)
         if end > first:
             _rows_to_gradients(
-                net, x, target, order.rows, start + first, first, end - first, done, loss, weight, space, clock, room
-            )
+                net, x, target, order.rows, start + first, first, end - first, done, goal, weight, t + number + 1,
+                space, clock, room,
+            )  # fmt: skip
         if not barrier(space.sync, size):
             break
 
-        value = _batch_loss(losses, target.weights, order.rows, start, m, weight)
-        value += penalty
-        total += weight * value
-        seen += weight
-        if not math.isfinite(value):
+        value = goal.value * batch_loss(losses, target.weights, order.rows, start, m, weight) + penalty
+        share = float(m) if goal.mean_over_rows else weight
+        total += share * value
+        seen += share
+        if goal.stop and not math.isfinite(value):
             return total / seen if seen != 0.0 else 0.0, number
         lr, eps = corrected(step.kind, step.lr, step.momentum, step.beta2, step.eps, t + number + 1)
-        now = Step(step.kind, lr, step.momentum, step.beta2, eps, step.l2)
+        if step.kind == ACCUMULATE:
+            lr *= weight
+        now = Step(step.kind, lr, step.momentum, step.beta2, eps, l2)
         lap(clock, -1, REST)
         ahead.count[0] = 0
         # Backwards, so that the first layer's weights, just updated, are in the cache when the next batch needs them.
@@ -215,8 +211,8 @@ def _gather(net, x, order, sample, rows, out, out_row):
 
 
 @inline
-def _rows_to_gradients(net, x, target, order, sample, row, rows, done, loss, weight, space, clock, room):
-    """Some rows of a batch, forward, through the loss, and back to the gradient before every activation.
+def _rows_to_gradients(net, x, target, order, sample, row, rows, done, goal, weight, t, space, clock, room):
+    """Some rows of the batch of update t, forward, through the loss, and back to the gradient before every activation.
 
     The first ``done`` ops have been gone through.
     """
@@ -227,7 +223,7 @@ def _rows_to_gradients(net, x, target, order, sample, row, rows, done, loss, wei
         lap(clock, -1, GATHER)
     for i in range(done, last):
         forward_op(
-            net, i, rows, _node(space, i, VALUES, row), plan[i, STRIDE], _node(space, i + 1, VALUES, row),
+            net, i, t, row, rows, _node(space, i, VALUES, row), plan[i, STRIDE], _node(space, i + 1, VALUES, row),
             plan[i + 1, STRIDE], zeros, room,
         )  # fmt: skip
         lap(clock, i, FORWARD)
@@ -235,7 +231,7 @@ def _rows_to_gradients(net, x, target, order, sample, row, rows, done, loss, wei
     n, apart = ops[last - 1, OUTPUTS], plan[last, STRIDE]
     scores, gradient = _node(space, last, VALUES, row), _node(space, last, GRADIENT, row)
     losses, rests = shift(data(space.nodes), space.losses_at + row), shift(data(space.nodes), space.rests_at + row)
-    _loss_rows(scores, gradient, apart, n, target, order, sample, rows, loss, weight, losses, rests)
+    loss_rows(scores, gradient, apart, n, target, order, sample, rows, goal, weight, losses, rests)
     if ops[last - 1, ACTIVATION] != IDENTITY:
         for r in range(rows):
             d = shift(gradient, r * apart)
@@ -244,31 +240,10 @@ def _rows_to_gradients(net, x, target, order, sample, row, rows, done, loss, wei
 
     for i in range(last - 1, _first_linear(ops), -1):
         backward_op(
-            net, i, rows, _node(space, i + 1, GRADIENT, row), plan[i + 1, STRIDE], _node(space, i, VALUES, row),
+            net, i, t, row, rows, _node(space, i + 1, GRADIENT, row), plan[i + 1, STRIDE], _node(space, i, VALUES, row),
             _node(space, i, GRADIENT, row), plan[i, STRIDE], room,
         )  # fmt: skip
         lap(clock, i, BACKWARD)
-
-
-@inline
-def _loss_rows(scores, gradient, apart, n, target, order, sample, rows, loss, weight, losses, rests):
-    """The gradient of the loss for some rows of scores, and losses[i], the loss of each."""
-    for r in range(rows):
-        s, d = shift(scores, r * apart), shift(gradient, r * apart)
-        at = order[sample + r]
-        share = share_of(target.weights, at, weight)
-        y = shift(data(target.targets), at * n)
-        if loss != CROSS_ENTROPY:
-            put(losses, r, squared_row(s, n, y, share, d))
-        else:
-            if len(target.labels) != 0:
-                exp_sum, rest = label_row(s, n, target.labels[at], share, d)
-            else:
-                exp_sum, rest = target_row(s, n, y, share, d)
-            put(losses, r, exp_sum)
-            put(rests, r, rest)
-    if loss == CROSS_ENTROPY:
-        finish_cross_entropy(losses, rests, losses, rows)
 
 
 @inline
@@ -277,28 +252,6 @@ def _total(squares):
     for square in squares:
         total += float(square)
     return total
-
-
-@inline
-def _batch_weight(weights, order, start, m):
-    """Σ v over a batch, or its size without weights."""
-    if len(weights) == 0:
-        return float(m)
-    total = 0.0
-    for i in range(start, start + m):
-        total += weights[order[i]]
-    return total
-
-
-@inline
-def _batch_loss(losses, weights, order, start, m, weight):
-    """Σ v_i loss_i / Σ v_i."""
-    if weight == 0.0:
-        return 0.0
-    total = 0.0
-    for i in range(m):
-        total += float(get(losses, i)) * (1.0 if len(weights) == 0 else weights[order[start + i]])
-    return total / weight
 
 
 @functools.lru_cache(maxsize=64)
@@ -355,12 +308,11 @@ def train_epoch(
         weights=none if batches.sample_weight is None else as_writeable(batches.sample_weight),
     )
     slots = rule.slots if len(rule.slots) else params.reshape(1, -1)
-    step = Step(
-        rule.kind, float(rule.lr), float(rule.momentum), float(rule.beta2), float(rule.eps), float(objective.l2)
-    )
+    step = Step(rule.kind, float(rule.lr), float(rule.momentum), float(rule.beta2), float(rule.eps), 0.0)
+    goal = Goal(int(objective.loss), float(objective.l2), float(objective.smoothing), *objective.convention)
     fixed = (
-        Net(ops, network.slopes, params), slots, describe(batches.x, dtype), target,
-        Order(batches.order, int(batch)), int(objective.loss), step, int(rule.step), space,
+        Net(ops, network.slopes, params, int(network.seed)), slots, describe(batches.x, dtype), target,
+        Order(batches.order, int(batch)), goal, step, int(rule.step), space,
     )  # fmt: skip
     results: list[tuple[float, int]] = [(0.0, -1)] * threads
 

@@ -38,7 +38,7 @@ def _forward(ops, slopes, params, x, elsewhere, row, col, kind, out, softmax, st
     product's room; the first product reads the samples in place if it can.
     """
     samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind, 0)
-    net, n_ops, n_in, n_out = Net(ops, slopes, params), len(ops), ops[0, INPUTS], out.shape[1]
+    net, n_ops, n_in, n_out = Net(ops, slopes, params, 0), len(ops), ops[0, INPUTS], out.shape[1]
     first, end = part(out.shape[0], ROWS, rank, size)
     widest = strides[n_ops + 1]
     zeros = shift(data(room), ROOM)
@@ -60,7 +60,7 @@ def _forward(ops, slopes, params, x, elsewhere, row, col, kind, out, softmax, st
             target, target_row = ends[i % 2], strides[i + 1]
             if i == n_ops - 1:
                 target, target_row = shift(data(out), start * n_out), n_out
-            forward_op(net, i, rows, source, source_row, target, target_row, zeros, data(room))
+            forward_op(net, i, 0, 0, rows, source, source_row, target, target_row, zeros, data(room))
             source, source_row = target, target_row
         if softmax:
             for r in range(rows):

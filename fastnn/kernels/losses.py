@@ -3,11 +3,14 @@
 A batch whose weights sum to 0 has loss 0 and gradient 0.
 """
 
+import math
+
 import numpy as np
 
 from ._address import as_writeable
 from ._jit import inline, kernel
 from ._vector import (
+    absolute,
     data,
     get,
     lanes,
@@ -26,19 +29,19 @@ from .softmax import divide, row_exp, row_max, row_max_and_sum, settle
 from .vectormath import apply, vexp_nonpositive, vlog
 
 # The codes of a network-as-data.
-CROSS_ENTROPY, SQUARED_ERROR = range(2)
+CROSS_ENTROPY, SQUARED_ERROR, BINARY_CROSS_ENTROPY, POISSON = range(4)
 
 
 @inline
-def label_row(s, n, label, share, out):
-    """out = (softmax(s) - one_hot(label)) share; returns Σ e^(s - shift) and shift - s_label."""
+def label_row(s, n, label, smoothing, share, out):
+    """out = (softmax(s) - y) share for y = (1 - smoothing) one_hot + smoothing / n; Σ e^(s - shift), shift - Σ y s."""
     largest = row_max(s, n)
-    width = lanes(s)
+    width, low, high = lanes(s), smoothing / n, 1.0 - smoothing
     if n <= width:
         e = vexp_nonpositive(load_part(s, 0, n, -np.inf) - largest)
         total = reduce_add(e)
         p = divide(e, splat(s, total), 1.0 / splat(s, total))
-        store_part(out, 0, n, (p - one_hot(s, label)) * share)
+        store_part(out, 0, n, (p - low - one_hot(s, label) * high) * share)
     else:
         total = row_exp(s, largest, out, n)
         inverse = 1.0 / splat(s, total)
@@ -46,13 +49,24 @@ def label_row(s, n, label, share, out):
         for i in range(0, n, width):
             count = min(width, n - i)
             if count == width:
-                store(out, i, divide(load(out, i), splat(s, total), inverse) * share)
+                store(out, i, (divide(load(out, i), splat(s, total), inverse) - low) * share)
             else:
                 e = load_part(out, i, count, 0.0)
-                store_part(out, i, count, divide(e, splat(s, total), inverse) * share)
-        put(out, label, (hot / total - 1.0) * share)
+                store_part(out, i, count, (divide(e, splat(s, total), inverse) - low) * share)
+        put(out, label, (hot / total - low - high) * share)
     top, total = settle(s, n, largest, total)
-    return total, top - get(s, label)
+    if smoothing == 0.0:
+        return total, top - get(s, label)
+    return total, top - get(s, label) * high - _sum(s, n) * low
+
+
+@inline
+def _sum(s, n):
+    width = lanes(s)
+    total = splat(s, 0.0)
+    for i in range(0, n, width):
+        total = total + load_part(s, i, min(width, n - i), 0.0)
+    return reduce_add(total)
 
 
 @inline
@@ -93,6 +107,48 @@ def squared_row(pred, n, y, share, out):
         total = total + difference * difference
         store_part(out, i, count, difference * (share * 2))
     return reduce_add(total)
+
+
+@inline
+def binary_row(s, n, y, share, least, most, out):
+    """out = (σ(s) - y) share; returns Σ -y log σ(s) - (1 - y) log(1 - σ(s)), both logarithms within bounds.
+
+    log(1 + e) keeps its digits for small e as e log u / (u - 1) with u the rounded 1 + e (N. J. Higham, Accuracy and
+    Stability of Numerical Algorithms, 2nd edition, SIAM 2002, section 1.14.1).
+    """
+    width = lanes(s)
+    total = splat(s, 0.0)
+    for i in range(0, n, width):
+        count = min(width, n - i)
+        x, target = load_part(s, i, count, 0.0), load_part(y, i, count, np.nan)
+        e = vexp_nonpositive(absolute(x) * -1.0)
+        u = e + 1.0
+        store_part(out, i, count, (select(x < 0.0, e, 1.0) / u - target) * share)
+        log = select(u == 1.0, e, vlog(u) * e / (u - 1.0))
+        of_one = _within(select(x < 0.0, log - x, log), least, most)
+        of_zero = _within(select(x < 0.0, log, log + x), least, most)
+        loss = select(target == 0.0, 0.0, target * of_one) + select(target == 1.0, 0.0, (1.0 - target) * of_zero)
+        total = total + select(target == target, loss, 0.0)
+    return reduce_add(total)
+
+
+@inline
+def _within(x, least, most):
+    return select(x > most, most, select(x < least, least, x))
+
+
+@inline
+def poisson_row(s, n, y, share, out):
+    """out = (e^s - y) share; returns Σ y log(y / e^s) - y + e^s."""
+    total = 0.0
+    for i in range(n):
+        score, target = float(get(s, i)), float(get(y, i))
+        mean = math.exp(score)
+        put(out, i, (mean - target) * share)
+        if target > 0.0:
+            total += target * (math.log(target) - score)
+        total += mean - target
+    return total
 
 
 @inline
@@ -145,7 +201,7 @@ def _cross_entropy_backward(scores, labels, targets, weights, out, room):
         row, d = shift(data(scores), i * n), shift(data(out), i * n)
         share = share_of(weights, i, weight)
         if labels.size != 0:
-            total, rest = label_row(row, n, labels[i], share, d)
+            total, rest = label_row(row, n, labels[i], 0.0, share, d)
         else:
             total, rest = target_row(row, n, shift(data(targets), i * n), share, d)
         put(sums, i, total)

@@ -10,7 +10,7 @@ from ._vector import data, fma, lanes, load, load_part, store, store_part
 from .vectormath import vsqrt
 
 # The codes of a network-as-data.
-SGD, MOMENTUM, NESTEROV, ADAM = range(4)
+SGD, MOMENTUM, NESTEROV, ADAM, ADAM_PLAIN, ACCUMULATE = range(6)
 
 
 @inline
@@ -18,7 +18,7 @@ def update(kind, w, dw, first, second, lr, momentum, beta2, eps, penalty, n):
     """Update w[i] for i < n from the gradient dw[i] + penalty w[i].
 
     ``first`` and ``second`` are the optimizer's slots, w itself where it has none. For Adam, lr and eps hold the
-    step's bias corrections already, see ``corrected``.
+    step's bias corrections already, see ``corrected``. ACCUMULATE adds lr times the gradient to the first slot.
     """
     width = lanes(w)
     for i in range(0, n, width):
@@ -31,7 +31,9 @@ def update(kind, w, dw, first, second, lr, momentum, beta2, eps, penalty, n):
             x = x - g * lr
         else:
             a = load(first, i) if full else load_part(first, i, count, 0.0)
-            if kind == ADAM:
+            if kind == ACCUMULATE:
+                a = fma(g, lr, a)
+            elif kind >= ADAM:
                 b = load(second, i) if full else load_part(second, i, count, 0.0)
                 a = a * momentum + g * (1.0 - momentum)
                 b = b * beta2 + g * g * (1.0 - beta2)
@@ -56,11 +58,11 @@ def update(kind, w, dw, first, second, lr, momentum, beta2, eps, penalty, n):
 
 @inline
 def corrected(kind, lr, beta1, beta2, eps, t):
-    """The lr and eps of Adam's update t, with the two bias corrections folded in."""
-    if kind != ADAM:
+    """The lr and eps of Adam's update t, with the two bias corrections folded in; the plain form leaves eps."""
+    if kind != ADAM and kind != ADAM_PLAIN:
         return lr, eps
     root = math.sqrt(1.0 - beta2**t)
-    return lr * root / (1.0 - beta1**t), eps * root
+    return lr * root / (1.0 - beta1**t), eps * root if kind == ADAM else eps
 
 
 @kernel

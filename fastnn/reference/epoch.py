@@ -15,11 +15,9 @@ import numpy as np
 
 from . import updates
 from .dropout import dropout, key_of
-from .inference import ACTIVATIONS, slope_of, values, weight_and_bias
+from .inference import ACTIVATIONS, DROPOUT, slope_of, values, weight_and_bias
 from .matmul import linear_backward, matmul
 from .objectives import loss_and_gradient
-
-DROPOUT = 2
 
 
 @np.errstate(all="ignore")
@@ -154,9 +152,8 @@ def _apply(rule, params, gradient, slots, weight, t):
 
 def _penalty(objective, weight):
     """The factor of Σ w² for a batch of this weight."""
-    if not objective.convention.penalty_per_batch:
-        return objective.l2
-    return objective.l2 / weight if weight != 0 else 0.0
+    divides = objective.convention.penalty_per_batch and weight != 0
+    return objective.l2 / weight if divides else objective.l2
 
 
 def _mean(total, weights):

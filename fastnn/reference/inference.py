@@ -15,6 +15,7 @@ ACTIVATIONS = [
     (activations.sigmoid, activations.sigmoid_backward),
 ]
 LEAKY_RELU = 2
+DROPOUT = 2
 # Elements of a node that pass at a time, so that the memory for it does not grow with the data.
 BLOCK = 1 << 18
 
@@ -23,8 +24,8 @@ BLOCK = 1 << 18
 def forward(network, params, x, out, softmax=False):
     """out (m, outputs of the last op) = the network's output for x (m, inputs of the first op), any strides.
 
-    The network has no dropout. With ``softmax`` it is the softmax of the output. Returns whether x is finite in the
-    dtype of ``params``; if it is not, the rows of ``out`` that belong to it are not either, or are nothing to rely on.
+    Nothing is dropped. With ``softmax`` it is the softmax of the output. Returns whether x is finite in the dtype of
+    ``params``; if it is not, the rows of ``out`` that belong to it are not either, or are nothing to rely on.
     """
     rows = max(32, BLOCK // int(network.ops[:, 1:3].max()))
     finite = True
@@ -40,16 +41,16 @@ def forward(network, params, x, out, softmax=False):
 
 
 def values(network, params, x, t=0):
-    """The output of every op, one after the other, for the samples x of the batch that update t takes."""
+    """The output of every op for the samples x of the batch that update t takes; for t = 0 nothing is dropped."""
     for i, (op, slope) in enumerate(zip(network.ops, network.slopes, strict=True)):
         kind, _, n_out, _, _, activation = op
         y = np.empty((len(x), n_out), params.dtype)
         if kind == 0:
             linear(x, *weight_and_bias(op, params), y)
-        elif kind == 1:
-            np.copyto(y, x)
-        else:
+        elif kind == DROPOUT and t > 0:
             dropout(x, slope, key_of(network.seed, t, i), y)
+        else:
+            np.copyto(y, x)
         ACTIVATIONS[activation][0](y, *slope_of(activation, slope), y)
         yield y
         x = y

@@ -58,7 +58,8 @@ def binary_cross_entropy_backward(scores, y, sample_weight, out, least=-np.inf, 
     log = np.log1p(e)
     of_one = np.clip(log + np.maximum(-scores, 0), least, most)
     of_zero = np.clip(log + np.maximum(scores, 0), least, most)
-    return _weighted_mean((y * of_one + (1 - y) * of_zero).sum(axis=1), sample_weight)
+    parts = np.where(y == 0, 0, y * of_one) + np.where(y == 1, 0, (1 - y) * of_zero)
+    return _weighted_mean(parts.sum(axis=1), sample_weight)
 
 
 @np.errstate(all="ignore")

@@ -72,7 +72,14 @@ def test_linear_and_its_gradients(shape, on_threads, rng, dtype):
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam"])
 @pytest.mark.parametrize(
-    "case", [(20, [32, "relu", 2]), (40, [256, "tanh", 3]), (300, [513, "relu", 130, "tanh", 10])], ids=str
+    "case",
+    [
+        (20, [32, "relu", 2]),
+        (40, [256, "tanh", 3]),
+        (300, [513, "relu", 130, "tanh", 10]),
+        (40, [64, "relu", ("dropout", 0.5), 7]),
+    ],
+    ids=str,
 )
 def test_epoch_and_forward(case, name, on_threads, rng, dtype):
     network, params = build(case, rng, dtype)
