@@ -10,19 +10,25 @@ from .softmax import finite_max, softmax
 
 
 @np.errstate(all="ignore")
-def cross_entropy(scores, y, sample_weight, least=-np.inf, most=np.inf):
+def cross_entropy(scores, y, sample_weight):
     """The mean of -s_y + log Σ e^s over scores (m, k), as log Σ e^(s - max) + (max - s_y).
 
-    y holds integer labels (m,) or targets (m, k) whose rows sum to 1, for which -s_y becomes -Σ_j y_j s_j. The loss of
-    a sample is put to ``least`` or ``most`` where it lies beyond.
+    y holds integer labels (m,) or targets (m, k) whose rows sum to 1, for which -s_y becomes -Σ_j y_j s_j.
     """
-    largest = finite_max(scores)
-    log_sum = np.log(np.exp(scores - largest).sum(axis=1))
-    return _weighted_mean(np.clip(log_sum + (largest[:, 0] - _target_score(scores, y)), least, most), sample_weight)
+    return bounded_cross_entropy(scores, y, sample_weight, -np.inf, np.inf)
 
 
 @np.errstate(all="ignore")
-def cross_entropy_backward(scores, y, sample_weight, out, least=-np.inf, most=np.inf):
+def bounded_cross_entropy(scores, y, sample_weight, least, most):
+    """The same where the loss of a sample that lies beyond ``least`` or ``most`` is put to it."""
+    largest = finite_max(scores)
+    log_sum = np.log(np.exp(scores - largest).sum(axis=1))
+    losses = np.clip(log_sum + (largest[:, 0] - _target_score(scores, y)), least, most)
+    return _weighted_mean(losses, sample_weight)
+
+
+@np.errstate(all="ignore")
+def cross_entropy_backward(scores, y, sample_weight, out):
     """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
     softmax(scores, out)
     if y.ndim == 1:
@@ -30,7 +36,7 @@ def cross_entropy_backward(scores, y, sample_weight, out, least=-np.inf, most=np
     else:
         out -= y
     out *= _shares(scores, sample_weight)
-    return cross_entropy(scores, y, sample_weight, least, most)
+    return cross_entropy(scores, y, sample_weight)
 
 
 @np.errstate(all="ignore")
@@ -48,7 +54,7 @@ def squared_error_backward(pred, y, sample_weight, out):
 
 
 @np.errstate(all="ignore")
-def binary_cross_entropy_backward(scores, y, sample_weight, out, least=-np.inf, most=np.inf):
+def binary_cross_entropy_backward(scores, y, sample_weight, out, least, most):
     """out (m, k) = (σ(s) - y) v_i / Σ v, and the mean of Σ_outputs -y log σ(s) - (1 - y) log(1 - σ(s)) is returned.
 
     y (m, k) lies in [0, 1]. -log σ(s) = log(1 + e^-s); both logarithms stay between ``least`` and ``most``.

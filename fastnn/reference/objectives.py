@@ -14,7 +14,8 @@ def loss_and_gradient(objective, scores, y, sample_weight, out):
     if objective.loss == CROSS_ENTROPY:
         if objective.smoothing != 0 and y.ndim == 1:
             y = smoothed(y, scores.shape[1], objective.smoothing, scores.dtype)
-        loss = losses.cross_entropy_backward(scores, y, sample_weight, out, *bounds)
+        losses.cross_entropy_backward(scores, y, sample_weight, out)
+        loss = losses.bounded_cross_entropy(scores, y, sample_weight, *bounds)
     elif objective.loss == SQUARED_ERROR:
         loss = losses.squared_error_backward(scores, y, sample_weight, out)
     elif objective.loss == BINARY_CROSS_ENTROPY:
