@@ -361,12 +361,12 @@ class TestTiming:
 
     def test_the_peak_is_that_of_all_cores_at_once(self, monkeypatch):
         running, most = threading.Barrier(2, timeout=30), []
-        monkeypatch.setattr("fastnn.kernels.machine.fma_task", lambda dtype, steps: (lambda: most.append(1), 70))
+        monkeypatch.setattr("fastnn.kernels.machine.fma_task", lambda dtype: (lambda: most.append(1), 70))
         task, operations = module("comparison.peak").peak_task("float32", cores=1)
         task()
         assert operations == 70
         assert len(most) == 2  # once to compile
-        monkeypatch.setattr("fastnn.kernels.machine.fma_task", lambda dtype, steps: (meet, 70))
+        monkeypatch.setattr("fastnn.kernels.machine.fma_task", lambda dtype: (meet, 70))
         waits = iter((False, True, True))
 
         def meet():

@@ -15,7 +15,8 @@ from ._vector import data, fma, lanes, load, reduce_add, store
 _CHAINS = 12  # independent sums: more than the latency times the throughput of a fused multiply-add
 # What one call does at least, so that starting it, and on several threads waiting for the last, costs little beside it.
 _TRIAD_BYTES = 1 << 26
-_STEPS, _STEPS_TOGETHER = 20_000, 2_000_000
+# About ten milliseconds: under wide vectors the clock takes one or two to come to rest.
+_STEPS = 5_000_000
 
 
 @kernel
@@ -45,12 +46,12 @@ def _triad(a, b, c, scalar, times):
                 store(x, j, fma(load(z, j), scalar, load(y, j)))
 
 
-def fma_peak(dtype: Any, seconds: float = 0.02, threads: int = 1) -> float:
+def fma_peak(dtype: Any, seconds: float = 0.1, threads: int = 1) -> float:
     """The most floating-point operations a second that ``threads`` cores did in several tries, registers only.
 
     A fused multiply-add counts as two, over the full vector width of this CPU.
     """
-    task, flops = fma_task(dtype, _STEPS if threads == 1 else _STEPS_TOGETHER)
+    task, flops = fma_task(dtype)
     return _best_rate([task] * threads, flops, seconds)
 
 

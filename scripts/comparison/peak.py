@@ -5,15 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-# About ten milliseconds: under wide vectors the clock takes one or two to come to rest.
-STEPS = 5_000_000
-
 
 def peak_task(dtype: str, cores: int) -> tuple[Callable[[], object], int]:
     """Multiply-adds in the registers of all cores at once, compiled, and how many operations they are."""
     from fastnn.kernels.machine import fma_task
 
-    alone, operations = fma_task(np.dtype(dtype), STEPS)
+    alone, operations = fma_task(np.dtype(dtype))
     alone()
     if cores == 1:
         return alone, operations
