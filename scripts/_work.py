@@ -137,6 +137,9 @@ def _elements(n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
         moved = _bytes(dy, out) if name == "identity" else _bytes(dy, x, out)
         call = functools.partial(getattr(kernels, f"{name}_backward"), dy, x, *slope, out)
         yield Work(ELEMENTS, f"{name}_backward", size, backward * n, moved, moved, call)
+    row, dropped = x.reshape(1, n), out.reshape(1, n)
+    moved = _bytes(x, out)
+    yield Work(ELEMENTS, "dropout", size, n, moved, moved, lambda: kernels.dropout(row, 0.5, 1, dropped))
     for name, (per_weight, arrays) in UPDATES.items():
         held = [np.zeros(n, x.dtype) for _ in range(arrays)]
         settings = {"sgd_update": (1e-9,), "adam_update": (1e-9, 0.9, 0.999, 1e-8, 1)}.get(name, (1e-9, 0.9))
