@@ -152,6 +152,7 @@ class TestWork:
             ("tanh_backward", "1 Ki"): (3 * n, 3 * n, 3 * n),
             ("sigmoid", "1 Ki"): (3 * n, 2 * n, 2 * n),
             ("sigmoid_backward", "1 Ki"): (3 * n, 3 * n, 3 * n),
+            ("dropout", "1 Ki"): (n, 2 * n, 2 * n),
             ("sgd_update", "1 Ki"): (2 * n, 3 * n, 2 * n),
             ("momentum_update", "1 Ki"): (4 * n, 5 * n, 3 * n),
             ("nesterov_update", "1 Ki"): (6 * n, 5 * n, 3 * n),
