@@ -3,6 +3,7 @@
 from . import datasets, initializers, schedules
 from ._warmup import warmup
 from .backend import get_num_threads, set_num_threads, use_backend
+from .dropout import Dropout
 from .errors import DivergenceError
 from .gradient_check import check_gradients
 from .history import History
@@ -47,6 +48,7 @@ __all__ = [
     "Adam",
     "CrossEntropy",
     "DivergenceError",
+    "Dropout",
     "History",
     "Identity",
     "Layer",

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from . import losses, serialization, training
 from .history import History
-from .layers import Activation, Linear
+from .layers import BuiltIn
 from .losses import CrossEntropy, Loss, SquaredError
 from .optimizers import Optimizer
 from .stack import Stack, call_list
@@ -25,7 +25,8 @@ class Sequential:
     dtype : {"float32", "float64"}
         The dtype of all parameters and outputs.
     seed : int or None
-        Where the initial weights and the order of the samples come from; None for another one each time.
+        Where the initial weights, the order of the samples and the units that :class:`Dropout` drops come from; None
+        for another one each time.
 
     Attributes
     ----------
@@ -53,8 +54,7 @@ class Sequential:
     """
 
     def __init__(self, *layers: Any, dtype: Any = "float32", seed: int | None = 0) -> None:
-        self._rng = generator(seed)
-        self._stack = Stack(layers, float_dtype(dtype), self._rng)
+        self._stack = Stack(layers, float_dtype(dtype), generator(seed))
         self._loss: Any = None
         self.history = History()
 
@@ -93,7 +93,7 @@ class Sequential:
         X : array_like (m, n_in)
             Finite numbers. float32, float64 and uint8 in any memory layout are used without a copy.
         training : bool
-            Whether the layers keep what :meth:`backward` needs.
+            Whether the layers keep what :meth:`backward` needs, and dropout drops units, others each time.
 
         Returns
         -------
@@ -220,7 +220,7 @@ class Sequential:
             before = self._loss, self.history
             self._loss, self.history = plan.loss, History()
             try:
-                training.run(self._stack, plan, self._rng, self.history)
+                training.run(self._stack, plan, self.history)
             except ValueError:
                 if not self.history:
                     self._loss, self.history = before
@@ -288,7 +288,7 @@ class Sequential:
         rows = [("layer", "outputs", "parameters")]
         for layer, width in zip(self.layers, self._stack.widths, strict=True):
             n_parameters = sum(p.size for p in call_list(layer, "parameters"))
-            name = repr(layer) if isinstance(layer, (Linear, Activation)) else type(layer).__name__
+            name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
             rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
         columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"{a:<{columns[0]}}  {b:>{columns[1]}}  {c:>{columns[2]}}" for a, b, c in rows]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from . import losses, optimizers, training
 from .backend import MODULES, active, get_num_threads
 from .errors import DivergenceError
-from .layers import Activation, Linear
+from .layers import Activation, BuiltIn, Linear
 from .losses import Loss
 from .lowering import Batches, Network, Objective
 from .model import Sequential
@@ -275,7 +275,7 @@ def _layer_by_layer(stack: Stack, plan: training.Plan) -> tuple[Work, Run]:
     """The layers one by one, as ``training`` runs them where one of them, the loss or the optimizer is a user's own."""
     work: Work = {}
     for i, layer in enumerate(stack.layers):
-        name = repr(layer) if isinstance(layer, (Linear, Activation)) else type(layer).__name__
+        name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
         product = 2 * plan.batch_size * layer.n_in * layer.n_out if type(layer) is Linear else 0
         work |= {(i, name, "forward"): product, (i, name, "backward"): 2 * product}
     work |= {(None, _STEP, phase): 0 for phase in ("gather", "loss", "update", "rest")}

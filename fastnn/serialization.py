@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from . import layers, losses
+from .dropout import Dropout
 from .stack import Stack, check_layers
 from .validation import finite, float_dtype
 
-FORMAT = 1
+FORMAT = 2  # that of dropout; a model without it is written as 1, which every version reads
 _ACTIVATIONS = {c.__name__: c for c in (layers.Identity, layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.Sigmoid)}
-_CLASSES: dict[str, type] = {"Linear": layers.Linear, **_ACTIVATIONS}
+_CLASSES: dict[str, type] = {"Linear": layers.Linear, **_ACTIVATIONS, "Dropout": Dropout}
 _KIND = "fastnn model"
 _MAGIC = b"PK\x03\x04"
 
@@ -23,7 +24,7 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
     """Save a model; see :meth:`fastnn.Sequential.save`."""
     header = {
         "kind": _KIND,
-        "format": FORMAT,
+        "format": FORMAT if stack.dropouts() else 1,
         "dtype": stack.dtype.name,
         "loss": loss.name if losses.is_built_in(loss) else None,
         "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
@@ -101,6 +102,8 @@ def _describe(i: int, layer: Any) -> dict[str, Any]:
         entry |= {"n_in": layer.n_in, "n_out": layer.n_out, "bias": layer.has_bias}
     if isinstance(layer, layers.LeakyReLU):
         entry["slope"] = layer.slope
+    if isinstance(layer, Dropout):
+        entry["rate"] = layer.rate
     return entry
 
 
@@ -111,6 +114,8 @@ def _build(i: int, entry: dict[str, Any], arrays: dict[str, Any]) -> Any:
         return layers.Linear(entry["n_in"], entry["n_out"], init=weight, bias=bias)
     if name == "LeakyReLU":
         return layers.LeakyReLU(entry["slope"])
+    if name == "Dropout":
+        return Dropout(entry["rate"])
     if name not in _ACTIVATIONS:
         raise ValueError(f"layer {i} has the class {name!r}, which this version of fastnn does not know")
     return _ACTIVATIONS[name]()

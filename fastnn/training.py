@@ -106,12 +106,12 @@ def prepare(
     )
 
 
-def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) -> None:
+def run(stack: Stack, plan: Plan, history: History) -> None:
     """Train through the epochs of ``plan`` and record them in ``history``.
 
     A ValueError before the end of the first epoch leaves everything but ``history`` as it was.
     """
-    optimizer, samples, epochs = plan.optimizer, len(plan.x), plan.epochs
+    optimizer, samples, epochs, rng = plan.optimizer, len(plan.x), plan.epochs, stack.rng
     before = rng.bit_generator.state, dict(vars(optimizer))
     optimizer.bind(stack)
     train = _compiled_epoch(stack, plan) if plan.compiled else _layerwise_epoch(stack, plan)
@@ -126,6 +126,7 @@ def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) ->
             try:
                 if plan.shuffle:
                     _shuffle(order, rng)
+                drawn = rng.bit_generator.state
                 loss, failed = train(order, lr, optimizer.steps)
             except BaseException:
                 state.restore()
@@ -133,7 +134,8 @@ def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) ->
             if failed >= 0 or not state.is_finite():
                 state.restore()
                 if epoch == 0:
-                    _check_data(stack, plan, rng, *before)
+                    _check_data(stack, plan, *before)
+                rng.bit_generator.state = drawn  # the replay drops the same units
                 raise DivergenceError(epoch, _replay(train, state, plan, order, lr), epochs)
             seconds = time.perf_counter() - started
             optimizer.steps += -(-samples // plan.batch_size)
@@ -152,13 +154,13 @@ def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) ->
                 return
 
 
-def _check_data(stack: Stack, plan: Plan, rng: np.random.Generator, state: Any, attributes: dict[str, Any]) -> None:
+def _check_data(stack: Stack, plan: Plan, state: Any, attributes: dict[str, Any]) -> None:
     """Raise the ValueError that ``prepare`` put off, if the data are to blame, as if nothing had happened."""
     try:
         finite("X", plan.x, stack.dtype)
         finite("y", plan.y, stack.dtype)
     except ValueError:
-        rng.bit_generator.state = state
+        stack.rng.bit_generator.state = state
         vars(plan.optimizer).update(attributes)
         raise
 
@@ -182,13 +184,12 @@ def evaluate(stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array |
 
 
 def _compiled_epoch(stack: Stack, plan: Plan) -> Epoch:
-    objective = Objective(plan.loss.code, plan.l2)
-    slots = plan.optimizer.state()[0]
+    network, objective, slots = stack.seeded(), Objective(plan.loss.code, plan.l2), plan.optimizer.state()[0]
 
     def train(order: Array, lr: float, step: int) -> tuple[float, int]:
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
         rule = plan.optimizer.rule(slots, lr, step)
-        loss, failed = active().train_epoch(stack.network, stack.params, batches, objective, rule)
+        loss, failed = active().train_epoch(network, stack.params, batches, objective, rule)
         return float(loss), int(failed)
 
     return train
