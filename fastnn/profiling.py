@@ -16,7 +16,7 @@ from .backend import MODULES, active, get_num_threads
 from .errors import DivergenceError
 from .layers import Activation, BuiltIn, Linear
 from .losses import Loss
-from .lowering import Batches, Network, Objective
+from .lowering import Batches, Network
 from .model import Sequential
 from .optimizers import Optimizer
 from .stack import Stack
@@ -252,8 +252,7 @@ def _compiled(stack: Stack, network: Network, plan: training.Plan) -> tuple[Work
         table = np.zeros((len(ops) + 1, 3))
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
         rule = plan.optimizer.rule(slots, plan.lr, 0)
-        objective = Objective(plan.loss.code, plan.l2)
-        _, failed = active().train_epoch(network, stack.params, batches, objective, rule, table)
+        _, failed = active().train_epoch(network, stack.params, batches, plan.objective, rule, table)
         if failed >= 0:
             raise DivergenceError(0, int(failed), 1)
         return {part: float(table[place]) for part, place in places.items()}

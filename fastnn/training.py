@@ -47,6 +47,11 @@ class Plan:
     verbose: bool
     compiled: bool
 
+    @property
+    def objective(self) -> Objective:
+        """What the compiled epoch minimises."""
+        return Objective(self.loss.code, self.l2, losses.smoothing(self.loss, self.y))
+
 
 def prepare(
     stack: Stack,
@@ -184,7 +189,7 @@ def evaluate(stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array |
 
 
 def _compiled_epoch(stack: Stack, plan: Plan) -> Epoch:
-    network, objective, slots = stack.seeded(), Objective(plan.loss.code, plan.l2), plan.optimizer.state()[0]
+    network, objective, slots = stack.seeded(), plan.objective, plan.optimizer.state()[0]
 
     def train(order: Array, lr: float, step: int) -> tuple[float, int]:
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
