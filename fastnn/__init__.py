@@ -3,6 +3,7 @@
 from . import datasets, initializers, schedules
 from ._warmup import warmup
 from .backend import get_num_threads, set_num_threads, use_backend
+from .callbacks import EarlyStopping
 from .dropout import Dropout
 from .errors import DivergenceError
 from .gradient_check import check_gradients
@@ -49,6 +50,7 @@ __all__ = [
     "CrossEntropy",
     "DivergenceError",
     "Dropout",
+    "EarlyStopping",
     "History",
     "Identity",
     "Layer",

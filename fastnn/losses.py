@@ -46,7 +46,8 @@ class CrossEntropy:
     ----------
     label_smoothing : float
         With 0 <= label_smoothing < 1, ε: the targets become (1 - ε) y + ε / k, y one-hot for labels, so that no score
-        has to grow without end. Validation and ``evaluate`` measure the same loss; the accuracy knows nothing of it.
+        has to grow without end; targets (m, k) are copied for it. Validation and ``evaluate`` measure the same loss;
+        the accuracy knows nothing of it.
 
     Raises
     ------

@@ -6,7 +6,7 @@ by layer; both are a function of the order of the samples, the learning rate and
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 
 from . import losses, optimizers
 from .backend import active
+from .callbacks import Callback, Values, check_callbacks
+from .class_weights import weighted
 from .errors import DivergenceError
 from .history import History, progress_line
 from .interrupts import Interrupt
@@ -46,11 +48,19 @@ class Plan:
     validation: tuple[Array, Array] | None
     verbose: bool
     compiled: bool
+    callbacks: tuple[Callback, ...]
 
     @property
     def objective(self) -> Objective:
         """What the compiled epoch minimises."""
         return Objective(self.loss.code, self.l2, losses.smoothing(self.loss, self.y))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the values of an epoch."""
+        if self.validation is None:
+            return ("loss",)
+        return ("loss", "val_loss", "val_accuracy") if isinstance(self.loss, CrossEntropy) else ("loss", "val_loss")
 
 
 def prepare(
@@ -67,6 +77,8 @@ def prepare(
     validation_data: Any,
     sample_weight: ArrayLike | None,
     verbose: int,
+    class_weight: Any = None,
+    callbacks: Iterable[Callback] = (),
     check_later: bool = False,
 ) -> Plan:
     """Check the arguments of a fit, without changing anything.
@@ -78,6 +90,7 @@ def prepare(
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
     if verbose not in (0, 1):
         raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
+    callbacks = check_callbacks(callbacks)
     optimizer.check(stack.dtype)
     first = optimizer.epoch if optimizer.belongs_to(stack) else 0
     lr = optimizer.rate(first)
@@ -94,10 +107,14 @@ def prepare(
             raise TypeError("validation_data is not a pair, expected (X, y)")
         x_val = features(validation_data[0], x.shape[1], stack.dtype, "X of validation_data")
         validation = x_val, losses.targets(loss, validation_data[1], len(x_val), k, stack.dtype, "y of validation_data")
+    y = losses.targets(loss, y, m, k, stack.dtype, check_finite=check_finite)
+    weights = sample_weights(sample_weight, m, stack.dtype)
+    if class_weight is not None:
+        weights = weighted(class_weight, loss, y, k, sample_weight, stack.dtype)
     return Plan(
         x=x,
-        y=losses.targets(loss, y, m, k, stack.dtype, check_finite=check_finite),
-        sample_weight=sample_weights(sample_weight, m, stack.dtype),
+        y=y,
+        sample_weight=weights,
         loss=loss,
         optimizer=optimizer,
         lr=lr,
@@ -108,11 +125,12 @@ def prepare(
         validation=validation,
         verbose=bool(verbose),
         compiled=compiled,
+        callbacks=callbacks,
     )
 
 
-def run(stack: Stack, plan: Plan, history: History) -> None:
-    """Train through the epochs of ``plan`` and record them in ``history``.
+def run(stack: Stack, plan: Plan, history: History, stops: Callable[[int, Values], bool]) -> None:
+    """Train through the epochs of ``plan``, or until ``stops(epoch, values)``, and record them in ``history``.
 
     A ValueError before the end of the first epoch leaves everything but ``history`` as it was.
     """
@@ -152,10 +170,12 @@ def run(stack: Stack, plan: Plan, history: History) -> None:
             history.record(values)
             if plan.verbose:
                 print(progress_line(epoch + 1, epochs, values, samples / seconds), flush=True)
-            if interrupt.requested:
-                history.interrupted = True
+            history.stopped = stops(epoch + 1, values)
+            history.interrupted = interrupt.requested
+            if history.stopped or history.interrupted:
                 if plan.verbose:
-                    print(f"interrupted: stopped after epoch {epoch + 1} of {epochs}", flush=True)
+                    why = "interrupted" if history.interrupted else "a callback returned True"
+                    print(f"{why}: stopped after epoch {epoch + 1} of {epochs}", flush=True)
                 return
 
 

@@ -48,7 +48,7 @@ def call_everything(dtype, folder):
         optimizer.step(model)
     for activation in (fnn.ReLU(), UserReLU()):
         model = fnn.Sequential(fnn.Linear(5, 4), activation, fnn.Dropout(0.5), fnn.Linear(4, 3), dtype=dtype)
-        model.fit(x, labels, loss=fnn.CrossEntropy(0.1), epochs=1, verbose=0)
+        model.fit(x, labels, loss=fnn.CrossEntropy(0.1), class_weight="balanced", epochs=1, verbose=0)
         model.predict_proba(x)
     fnn.check_gradients(network(dtype), x, labels)
     fnn.profile(network(dtype), x, labels)
