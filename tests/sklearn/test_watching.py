@@ -4,6 +4,7 @@ import io
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
@@ -167,41 +168,40 @@ class Terminal(io.StringIO):
 
 
 class TestProgress:
-    @pytest.fixture
-    def terminal(self, capsys, monkeypatch):
-        stderr = Terminal()
-        monkeypatch.setattr(sys, "stderr", stderr)
-        return stderr
+    def fit_on_a_terminal(self, **settings):
+        with redirect_stderr(Terminal()) as terminal:
+            model = MLPClassifier(**SMALL, **settings).fit(X, Y)
+        return model, terminal.getvalue()
 
-    def test_a_bar_under_the_lines(self, terminal, capsys):
+    def test_a_bar_under_the_lines(self, capsys):
         pytest.importorskip("tqdm")
-        model = MLPClassifier(**SMALL, verbose=True).fit(X, Y)
+        model, shown = self.fit_on_a_terminal(verbose=True)
         lines = [f"Iteration {i}, loss = {loss:.8f}" for i, loss in enumerate(model.loss_curve_, 1)]
         assert capsys.readouterr().out.splitlines() == lines
-        assert "epoch" in terminal.getvalue()
-        assert f"loss={model.loss_:.4g}" in terminal.getvalue()
+        assert "0/4" in shown
+        assert "epoch" in shown
 
-    def test_it_is_gone_when_a_line_is_printed(self, terminal, monkeypatch):
+    def test_it_is_gone_when_a_line_is_printed(self):
         pytest.importorskip("tqdm")
-        monkeypatch.setattr(sys, "stdout", terminal)
-        MLPClassifier(**SMALL, verbose=True).fit(X, Y)
-        for line in terminal.getvalue().splitlines():
-            if "Iteration" in line:
-                assert line.rpartition("\r")[2].startswith("Iteration")
+        with redirect_stderr(Terminal()) as terminal, redirect_stdout(terminal):
+            MLPClassifier(**SMALL, verbose=True).fit(X, Y)
+        lines = [line for line in terminal.getvalue().splitlines() if "Iteration" in line]
+        assert "0/4" in terminal.getvalue()
+        assert len(lines) == 4
+        assert all(line.startswith("Iteration") for line in lines)
+        assert terminal.getvalue().rpartition("\r")[2].strip() == ""
 
     @pytest.mark.parametrize("settings", [{"verbose": False}, {}])
-    def test_only_when_asked(self, terminal, settings):
-        MLPClassifier(**SMALL, **settings).fit(X, Y)
-        assert terminal.getvalue() == ""
+    def test_only_when_asked(self, settings):
+        assert self.fit_on_a_terminal(**settings)[1] == ""
 
     def test_only_on_a_terminal(self, capsys):
         MLPClassifier(**SMALL, verbose=True).fit(X, Y)
         assert capsys.readouterr().err == ""
 
-    def test_only_with_tqdm(self, terminal, monkeypatch, capsys):
+    def test_only_with_tqdm(self, monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-        MLPClassifier(**SMALL, verbose=True).fit(X, Y)
-        assert terminal.getvalue() == ""
+        assert self.fit_on_a_terminal(verbose=True)[1] == ""
         assert capsys.readouterr().out.count("Iteration") == 4
 
 
