@@ -64,7 +64,7 @@ class Epochs:
             self._dense = np.empty((batch_size, x.shape[1]), x.dtype)
             self._in_turn = np.arange(batch_size)
 
-    def run(self, order: Array, rule: Rule) -> float:
+    def run(self, order: Array, rule: Rule) -> np.floating[Any]:
         """Train on the samples in this order, and return the loss of the epoch.
 
         Raises
@@ -82,7 +82,7 @@ class Epochs:
         else:
             batches = Batches(self._x, self._goal.targets, self._sample_weight, order, self._batch_size)
             loss, _ = active().train_epoch(self._network, self._params, batches, self._goal.objective, rule)
-        return float("nan") if self._goal.undefined else loss
+        return self._goal.number(np.nan if self._goal.undefined else loss)
 
     def _run_sparse(self, order: Array, rule: Rule) -> float:
         total = shares = 0.0

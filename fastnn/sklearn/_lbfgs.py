@@ -30,7 +30,7 @@ class FullLoss:
         self._plan: Plan = mlp._own_weights().plan
         self._prepared: DType | None = None
 
-    def __call__(self, packed: Array) -> tuple[float, Array]:
+    def __call__(self, packed: Array) -> tuple[np.floating[Any], Array]:
         """Return the loss and the gradient at ``packed`` (n,), in its dtype."""
         if self._prepared is None or packed.dtype != self._prepared:
             self._prepare(FLOAT32 if packed.dtype == FLOAT32 else FLOAT64)
@@ -40,7 +40,7 @@ class FullLoss:
             start += array.size
         self._slots[...] = 0
         loss = self._epochs.run(self._order, self._rule)
-        return np.float64(loss), np.concatenate([array.ravel() for array in self._gradients])
+        return loss, np.concatenate([array.ravel() for array in self._gradients])
 
     def _prepare(self, dtype: DType) -> None:
         buffer = aligned_zeros(self._plan.size, dtype)

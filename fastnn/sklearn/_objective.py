@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from ..lowering import Convention, Objective
-from ..validation import Array, DType
+from ..validation import FLOAT32, Array, DType
 
 _CROSS_ENTROPY, _SQUARED_ERROR, _BINARY_CROSS_ENTROPY, _POISSON = range(4)
 _CODES = {
@@ -21,12 +21,14 @@ _CODES = {
 class Goal(NamedTuple):
     """The targets as the kernels take them, and what is minimised.
 
-    ``undefined`` says that the loss is NaN whatever the network computes, as the Poisson loss of negative counts.
+    ``undefined`` says that the loss is NaN whatever the network computes, as the Poisson loss of negative counts;
+    ``number`` is the type in which scikit-learn counts losses, float32 only where float32 values are fitted.
     """
 
     targets: Array
     objective: Objective
     undefined: bool
+    number: type[np.floating[Any]]
 
 
 def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -> Goal:
@@ -58,7 +60,8 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
         targets += smoothing / 2
     undefined = code == _POISSON and bool((targets < 0).any())
     in_kernel = float(smoothing) if code == _CROSS_ENTROPY else 0.0
-    return Goal(targets, Objective(code, penalty, in_kernel, convention), undefined)
+    number = np.float32 if y.dtype == dtype == FLOAT32 else np.float64
+    return Goal(targets, Objective(code, penalty, in_kernel, convention), undefined, number)
 
 
 def weights_of_samples(mlp: Any, y: Array, sample_weight: Array | None, dtype: DType) -> Array | None:

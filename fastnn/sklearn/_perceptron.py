@@ -129,7 +129,7 @@ class CompiledPerceptron:
         # scikit-learn hands the samples on to the loss, and does nothing else with them.
         super()._fit_lbfgs(FullLoss(self, X, y, v), y, *rest)  # type: ignore[misc]
 
-    def _loss_grad_lbfgs(self, packed_coef_inter: Array, loss: FullLoss, *rest: Any) -> tuple[float, Array]:
+    def _loss_grad_lbfgs(self, packed_coef_inter: Array, loss: FullLoss, *rest: Any) -> tuple[Any, Array]:
         return loss(packed_coef_inter)
 
     def _unpack(self, packed_parameters: Array) -> None:

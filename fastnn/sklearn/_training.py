@@ -54,7 +54,7 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
         mlp.n_iter_ = 0
         with Progress(mlp, 1 if incremental else mlp.max_iter) as progress:
             for _ in range(mlp.max_iter):
-                mlp.loss_ = np.float64(epochs.run(order.next(), moments.rule(mlp.t_)))
+                mlp.loss_ = epochs.run(order.next(), moments.rule(mlp.t_))
                 moments.count(-(-len(rows) // batch_size))
                 mlp.n_iter_ += 1
                 mlp.t_ += len(rows)
