@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,18 +26,20 @@ DIGITS = Network((64, 128, 10), batch=32, steps=56)
 WIDE = Network((784, 256, 10), batch=128, steps=1)
 
 
-def in_fresh_process(*arguments: str, environment: Mapping[str, str] | None = None) -> dict[str, float]:
-    """What a fresh process says to these arguments.
+def in_fresh_process(
+    *arguments: str, environment: Mapping[str, str] | None = None, script: str = __file__
+) -> dict[str, Any]:
+    """What a script says to these arguments, in a fresh process.
 
     Raises
     ------
     RuntimeError
         If it fails, with the last line of what it had to say.
     """
-    done = subprocess.run([sys.executable, __file__, *arguments], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script, *arguments], env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"fresh.py {' '.join(arguments)} failed: {done.stderr.strip().splitlines()[-1]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        raise RuntimeError(f"{Path(script).name} {' '.join(arguments)} failed: {done.stderr.strip().splitlines()[-1]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
