@@ -3,6 +3,8 @@
 from . import datasets, initializers, schedules
 from ._warmup import warmup
 from .backend import get_num_threads, set_num_threads, use_backend
+from .callbacks import EarlyStopping
+from .dropout import Dropout
 from .errors import DivergenceError
 from .gradient_check import check_gradients
 from .history import History
@@ -47,6 +49,8 @@ __all__ = [
     "Adam",
     "CrossEntropy",
     "DivergenceError",
+    "Dropout",
+    "EarlyStopping",
     "History",
     "Identity",
     "Layer",

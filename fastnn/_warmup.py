@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from .backend import use_backend
+from .dropout import Dropout
 from .layers import Linear, ReLU
 from .model import Sequential
 from .ops import (
@@ -51,9 +52,10 @@ def warmup(dtypes: Iterable[str] = ("float32", "float64")) -> None:
 def _touch_everything(kind: np.dtype) -> None:
     x, w, b = np.ones((3, 4), kind), np.ones((4, 2), kind), np.ones(2, kind)
     y = np.array([0, 1, 0])
-    model = Sequential(Linear(4, 3), ReLU(), Linear(3, 2), dtype=kind.name, seed=0)
+    model = Sequential(Linear(4, 3), ReLU(), Dropout(0.5), Linear(3, 2), dtype=kind.name, seed=0)
     model.fit(x, y, epochs=1, batch_size=2, verbose=0)
     model.predict_proba(x)
+    model.forward(x, training=True)
     scores = linear(x, w, b)
     matmul(x, w)
     linear_backward(scores, x, w)

@@ -66,6 +66,13 @@ def get_num_threads() -> int:
     return int(importlib.import_module("fastnn.kernels.threads").get_num_threads())
 
 
+@contextmanager
+def limit_threads(n: int) -> Iterator[None]:
+    """Let compiled kernels use at most ``n`` of their threads inside the block, for calls from the current thread."""
+    with importlib.import_module("fastnn.kernels.threads").limit_threads(n):
+        yield
+
+
 def _load_default() -> Any:
     module = _load(os.environ.get("FASTNN_BACKEND", "numba"), "FASTNN_BACKEND")
     _loaded["default"] = module

@@ -24,8 +24,8 @@ def check_gradients(
     Parameters
     ----------
     model : Sequential
-        Layers of your own must give the same result each time (no dropout); float32 arrays that they hold as
-        attributes are widened to float64.
+        :class:`Dropout` drops the same units in each pass. Layers of your own must give the same result each time;
+        float32 arrays that they hold as attributes are widened to float64.
     X : array_like (m, n_in)
     y : array_like (m,) or (m, n_out)
     loss : {"cross_entropy", "squared_error"} or an object with forward and backward methods, optional
@@ -56,11 +56,16 @@ def check_gradients(
     x = np.array(features(X, stack.n_in, FLOAT64), np.float64)
     targets = losses.targets(loss, y, len(x), stack.output_width(x), FLOAT64)
 
-    def objective() -> float:
-        outputs = stack.forward(x, training=True)
-        return losses.value(loss, outputs, targets, None) + l2 * stack.sum_of_squares()
+    drawn = stack.rng.bit_generator.state
 
-    _, dy = losses.value_and_gradient(loss, stack.forward(x, training=True), targets, None)
+    def outputs() -> Array:
+        stack.rng.bit_generator.state = drawn
+        return stack.forward(x, training=True)
+
+    def objective() -> float:
+        return losses.value(loss, outputs(), targets, None) + l2 * stack.sum_of_squares()
+
+    _, dy = losses.value_and_gradient(loss, outputs(), targets, None)
     dx = stack.backward(dy, l2)
     linear = [stack.layers[i] for i in stack.spans]
     pairs = [(p, g) for layer in linear for p, g in zip(layer.parameters(), layer.gradients(), strict=True)]

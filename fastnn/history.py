@@ -10,11 +10,14 @@ class History(dict[str, list[float]]):
     ----------
     interrupted : bool
         Whether Ctrl-C ended the training early.
+    stopped : bool
+        Whether a callback did.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.interrupted = False
+        self.stopped = False
 
     def record(self, values: dict[str, float]) -> None:
         """Append the values of one epoch."""

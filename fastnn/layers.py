@@ -1,4 +1,4 @@
-"""Layers: the base class, which a user's own layer may extend, and the linear layer.
+"""Layers: the base class, which a user's own layer may extend, the linear layer, and activations.
 
 A layer that is used in a model keeps its parameters as views into the model's flat buffer, so what is read from or
 written to ``layer.weight`` is what the kernels use.
@@ -53,8 +53,8 @@ class Layer(ABC):
         return []
 
 
-class _BuiltIn(Layer):
-    """A layer that has an op code. Copies and pickles leave out views of the model's buffers and saved inputs."""
+class BuiltIn(Layer):
+    """A layer that has an op code. Copies and pickles leave out what belongs to the model, and saved inputs."""
 
     _TRANSIENT: ClassVar[tuple[str, ...]] = ()
 
@@ -62,7 +62,7 @@ class _BuiltIn(Layer):
         return {name: value for name, value in vars(self).items() if name not in self._TRANSIENT}
 
 
-class Linear(_BuiltIn):
+class Linear(BuiltIn):
     """The linear layer x W + b. A subclass that overrides ``backward`` takes ``l2`` as well.
 
     Parameters
@@ -204,8 +204,12 @@ class Linear(_BuiltIn):
         return f"Linear({self.n_in}, {self.n_out}{'' if self.has_bias else ', bias=False'})"
 
 
-class Activation(_BuiltIn):
-    """A built-in activation: elementwise, without parameters, as wide as what comes."""
+class Elementwise(BuiltIn):
+    """A built-in layer that is elementwise, without parameters, as wide as what comes."""
+
+
+class Activation(Elementwise):
+    """A built-in activation."""
 
     _TRANSIENT = ("_y",)
     _forward: ClassVar[Callable[..., Array]]

@@ -7,7 +7,18 @@ from numpy.typing import ArrayLike
 
 from . import ops
 from .backend import active
-from .validation import Array, DType, any_array, class_targets, computed, finite, real_targets, same_length
+from .validation import (
+    Array,
+    DType,
+    any_array,
+    class_targets,
+    computed,
+    finite,
+    float_arrays,
+    number,
+    real_targets,
+    same_length,
+)
 
 
 @runtime_checkable
@@ -30,21 +41,68 @@ class CrossEntropy:
     """The mean of -s_y + log Σ e^s over scores s (m, k), for integer labels (m,) or targets (m, k).
 
     See :func:`fastnn.cross_entropy`.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        With 0 <= label_smoothing < 1, ε: the targets become (1 - ε) y + ε / k, y one-hot for labels, so that no score
+        has to grow without end; targets (m, k) are copied for it. Validation and ``evaluate`` measure the same loss;
+        the accuracy knows nothing of it.
+
+    Raises
+    ------
+    ValueError
+        If ``label_smoothing`` is out of its range.
+    TypeError
+        If it is not a number.
+
+    Notes
+    -----
+    Source of label smoothing: C. Szegedy et al., Rethinking the Inception architecture for computer vision, CVPR 2016,
+    section 7.
     """
 
     name: ClassVar[str] = "cross_entropy"
     code: ClassVar[int] = 0
+    _label_smoothing: float = 0.0
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self._label_smoothing = number("label_smoothing", label_smoothing, least=0, below=1)
+
+    @property
+    def label_smoothing(self) -> float:
+        """The share of each target that all classes get, fixed when the loss is made."""
+        return self._label_smoothing
 
     def forward(self, scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the loss."""
-        return ops.cross_entropy(scores, y, sample_weight)
+        return ops.cross_entropy(scores, self._targets(scores, y), sample_weight)
 
     def backward(self, scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Return the gradient (m, k) with respect to the scores."""
-        return ops.cross_entropy_backward(scores, y, sample_weight)
+        return ops.cross_entropy_backward(scores, self._targets(scores, y), sample_weight)
+
+    def smoothed(self, y: Array, k: int, dtype: DType) -> Array:
+        """Return checked labels or targets as smoothed targets (m, k)."""
+        kept, shared = 1 - self.label_smoothing, self.label_smoothing / k
+        if y.ndim == 2:
+            targets: Array = y * dtype.type(kept)
+            targets += dtype.type(shared)
+        else:
+            targets = np.full((len(y), k), shared, dtype)
+            targets[np.arange(len(y)), y] = kept + shared
+        return targets
+
+    def _targets(self, scores: ArrayLike, y: ArrayLike) -> ArrayLike:
+        if self.label_smoothing == 0 or np.ndim(scores) != 2 or np.size(scores) == 0:
+            return y
+        (array,) = float_arrays(("scores", scores))
+        m, k = array.shape
+        return self.smoothed(class_targets(y, m, k, array.dtype), k, array.dtype)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        setting = f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
+        return f"{type(self).__name__}({setting})"
 
 
 class SquaredError:
@@ -71,13 +129,13 @@ BY_NAME: dict[str, type[CrossEntropy] | type[SquaredError]] = {
 }
 
 
-def resolve(loss: Any) -> Loss:
-    """Return the loss of that name, or the object itself where it is a loss."""
+def resolve(loss: Any, **settings: Any) -> Loss:
+    """Return the loss of that name with these settings, or the object itself where it is a loss."""
     names = ", ".join(map(repr, BY_NAME))
     if isinstance(loss, str):
         if loss not in BY_NAME:
             raise ValueError(f"loss is {loss!r}, expected {names} or an object with forward and backward methods")
-        return BY_NAME[loss]()
+        return BY_NAME[loss](**settings)
     if isinstance(loss, type) or not isinstance(loss, Loss):
         raise TypeError(f"loss is {loss!r}, expected {names} or an object with forward and backward methods")
     return loss
@@ -93,10 +151,13 @@ def targets(
 ) -> Array:
     """Return y in the form that ``loss`` takes for outputs (m, k); for a user's loss any array of m finite rows.
 
-    Without ``check_finite`` it is left to the caller to find out whether the targets of the squared error are.
+    Targets of the built-in cross-entropy are smoothed here, its labels later, see :func:`smoothing`. Without
+    ``check_finite`` it is left to the caller to find out whether the targets of the squared error are.
     """
     if isinstance(loss, CrossEntropy):
-        return class_targets(y, m, k, dtype, name)
+        array = class_targets(y, m, k, dtype, name)
+        is_smoothed = is_built_in(loss) and loss.label_smoothing > 0 and array.ndim == 2
+        return loss.smoothed(array, k, dtype) if is_smoothed else array
     if isinstance(loss, SquaredError):
         return real_targets(y, m, k, dtype, name, check_finite)
     array = any_array(name, y)
@@ -107,22 +168,31 @@ def targets(
     return array
 
 
+def smoothing(loss: Any, y: Array) -> float:
+    """Return the label smoothing that ``loss`` has left to do where :func:`targets` returned labels."""
+    return loss.label_smoothing if isinstance(loss, CrossEntropy) and y.ndim == 1 else 0.0
+
+
 def value(loss: Any, pred: Array, y: Array, sample_weight: Array | None) -> float:
     """Return the loss of checked arrays."""
     if is_built_in(loss):
-        return float(getattr(active(), loss.name)(pred, y, sample_weight))
+        return float(getattr(active(), loss.name)(pred, _smoothed(loss, y, pred), sample_weight))
     return _user_value(loss, pred, y, () if sample_weight is None else (sample_weight,))
 
 
 def value_and_gradient(loss: Any, pred: Array, y: Array, sample_weight: Array | None) -> tuple[float, Array]:
     """Return the loss of checked arrays and its gradient (m, k)."""
     if is_built_in(loss):
-        gradient = np.empty_like(pred)
+        gradient, y = np.empty_like(pred), _smoothed(loss, y, pred)
         return float(getattr(active(), loss.name + "_backward")(pred, y, sample_weight, gradient)), gradient
     weights = () if sample_weight is None else (sample_weight,)
     gradient = loss.backward(pred, y, *weights)
     m, k = pred.shape
     return _user_value(loss, pred, y, weights), computed("backward", loss, gradient, m, k, pred.dtype)
+
+
+def _smoothed(loss: Any, y: Array, pred: Array) -> Array:
+    return loss.smoothed(y, pred.shape[1], pred.dtype) if smoothing(loss, y) else y
 
 
 def _user_value(loss: Any, pred: Array, y: Array, weights: tuple[Array, ...]) -> float:

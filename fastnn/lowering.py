@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .layers import Activation, Identity, LeakyReLU, Linear, ReLU, Sigmoid, Tanh
+from .dropout import Dropout
+from .layers import Elementwise, Identity, LeakyReLU, Linear, ReLU, Sigmoid, Tanh
 from .validation import Array, DType
 
 ALIGNMENT = 64
@@ -87,7 +88,7 @@ class Span(NamedTuple):
 
 def is_built_in(layer: Any) -> bool:
     """Return whether ``layer`` has an op code; a user's subclass has not."""
-    return type(layer) is Linear or type(layer) in _CODES
+    return type(layer) in (Linear, Dropout) or type(layer) in _CODES
 
 
 def layout(layers: Sequence[Any]) -> tuple[dict[int, Span], int]:
@@ -104,31 +105,41 @@ def layout(layers: Sequence[Any]) -> tuple[dict[int, Span], int]:
     return spans, size
 
 
-def lower(layers: Sequence[Any], spans: dict[int, Span], n_in: int | None) -> Network | None:
-    """Return the layers as data, or None where one of them has no op code or the width of the input is not known."""
+def lower(layers: Sequence[Any], spans: dict[int, Span], n_in: int | None, training: bool = True) -> Network | None:
+    """Return the layers as data, or None where one of them has no op code or the width of the input is not known.
+
+    Without ``training`` there is no dropout in it.
+    """
     rows: list[list[int]] = []
     slopes: list[float] = []
     width = n_in
+    before: type | None = None
     for i, layer in enumerate(layers):
         if type(layer) is Linear:
             rows.append([0, layer.n_in, layer.n_out, *spans[i], _CODES[Identity]])
             slopes.append(0.0)
             width = layer.n_out
+        elif type(layer) is Dropout and width is not None:
+            if not training:
+                continue
+            rows.append([2, width, width, -1, -1, _CODES[Identity]])
+            slopes.append(layer.rate)
         elif type(layer) in _CODES and width is not None:
-            if i == 0 or type(layers[i - 1]) is not Linear:
+            if before is not Linear:
                 rows.append([1, width, width, -1, -1, _CODES[Identity]])
                 slopes.append(0.0)
             rows[-1][5] = _CODES[type(layer)]
             slopes[-1] = layer.slope if isinstance(layer, LeakyReLU) else 0.0
         else:
             return None
+        before = type(layer)
     return Network(np.array(rows, np.int64), np.array(slopes, np.float64))
 
 
 def input_width(layers: Sequence[Any]) -> int | None:
-    """Return the inputs of the first layer that says so, looking past activations, or None."""
+    """Return the inputs of the first layer that says so, looking past those as wide as what comes, or None."""
     for layer in layers:
-        if not isinstance(layer, Activation):
+        if not isinstance(layer, Elementwise):
             n_in: int | None = getattr(layer, "n_in", None)
             return n_in
     return None

@@ -1,14 +1,16 @@
 """The model: layers one after the other, over one flat buffer of parameters."""
 
 import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import losses, serialization, training
+from .callbacks import Callback, begun
 from .history import History
-from .layers import Activation, Linear
+from .layers import BuiltIn
 from .losses import CrossEntropy, Loss, SquaredError
 from .optimizers import Optimizer
 from .stack import Stack, call_list
@@ -25,7 +27,8 @@ class Sequential:
     dtype : {"float32", "float64"}
         The dtype of all parameters and outputs.
     seed : int or None
-        Where the initial weights and the order of the samples come from; None for another one each time.
+        Where the initial weights, the order of the samples and the units that :class:`Dropout` drops come from; None
+        for another one each time.
 
     Attributes
     ----------
@@ -53,8 +56,7 @@ class Sequential:
     """
 
     def __init__(self, *layers: Any, dtype: Any = "float32", seed: int | None = 0) -> None:
-        self._rng = generator(seed)
-        self._stack = Stack(layers, float_dtype(dtype), self._rng)
+        self._stack = Stack(layers, float_dtype(dtype), generator(seed))
         self._loss: Any = None
         self.history = History()
 
@@ -93,7 +95,7 @@ class Sequential:
         X : array_like (m, n_in)
             Finite numbers. float32, float64 and uint8 in any memory layout are used without a copy.
         training : bool
-            Whether the layers keep what :meth:`backward` needs.
+            Whether the layers keep what :meth:`backward` needs, and dropout drops units, others each time.
 
         Returns
         -------
@@ -151,6 +153,8 @@ class Sequential:
         shuffle: bool = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         sample_weight: ArrayLike | None = None,
+        class_weight: Mapping[int, float] | str | ArrayLike | None = None,
+        callbacks: Iterable[Callback] = (),
         verbose: int = 1,
     ) -> History:
         """Train the model: minimise mean(loss_i) + l2 Σ W² over batches of the samples.
@@ -163,6 +167,7 @@ class Sequential:
             Integer labels or targets whose rows sum to 1 for cross-entropy; values for the squared error. Labels are
             held as int64 and targets in the model's dtype: another dtype costs a copy.
         loss : {"cross_entropy", "squared_error"} or an object with forward and backward methods
+            An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`Loss`).
         optimizer : {"sgd", "adam"}, SGD or Adam
             An object keeps its state, so fitting the same model again with it continues. A function as learning rate
             is called before each epoch, for the first one before anything changes. A subclass of your own makes its
@@ -177,6 +182,15 @@ class Sequential:
             Evaluated after each epoch, without the penalty.
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero.
+        class_weight : dict, "balanced" or array_like (n_out,), optional
+            For integer labels under cross-entropy: the weight >= 0 of each class, which that of each of its samples is
+            multiplied by. A dict leaves out classes of weight 1; "balanced" gives class c the weight
+            m / (k · m_c), for m samples of k classes, m_c of them in c. Validation data are not weighted.
+        callbacks : iterable of functions, such as [:class:`EarlyStopping`]
+            Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
+            that the history got for it; if one returns True, training stops there. An object that is called may have
+            two more methods: ``begin(model, names)`` is called before anything changes, with the names of the values
+            to come, and ``end(model)`` however the training ends.
         verbose : {0, 1}
             1 prints a line an epoch.
 
@@ -199,7 +213,8 @@ class Sequential:
         -----
         Ctrl-C ends the training after the current epoch, with ``history.interrupted`` true. A second Ctrl-C raises
         KeyboardInterrupt, and any other exception of a layer or loss of your own passes through; the parameters are
-        then those of the end of the epoch before.
+        then those of the end of the epoch before. One of a callback passes through too, with those of the end of its
+        epoch. ``history.stopped`` tells whether a callback ended the training.
         """
         plan = training.prepare(
             self._stack,
@@ -213,14 +228,16 @@ class Sequential:
             shuffle=shuffle,
             validation_data=validation_data,
             sample_weight=sample_weight,
+            class_weight=class_weight,
+            callbacks=callbacks,
             verbose=verbose,
             check_later=True,
         )
-        with plan.optimizer.held():
+        with plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as stops:
             before = self._loss, self.history
             self._loss, self.history = plan.loss, History()
             try:
-                training.run(self._stack, plan, self._rng, self.history)
+                training.run(self._stack, plan, self.history, stops)
             except ValueError:
                 if not self.history:
                     self._loss, self.history = before
@@ -288,7 +305,7 @@ class Sequential:
         rows = [("layer", "outputs", "parameters")]
         for layer, width in zip(self.layers, self._stack.widths, strict=True):
             n_parameters = sum(p.size for p in call_list(layer, "parameters"))
-            name = repr(layer) if isinstance(layer, (Linear, Activation)) else type(layer).__name__
+            name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
             rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
         columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"{a:<{columns[0]}}  {b:>{columns[1]}}  {c:>{columns[2]}}" for a, b, c in rows]

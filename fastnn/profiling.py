@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from . import losses, optimizers, training
 from .backend import MODULES, active, get_num_threads
 from .errors import DivergenceError
-from .layers import Activation, Linear
+from .layers import Activation, BuiltIn, Linear
 from .losses import Loss
-from .lowering import Batches, Network, Objective
+from .lowering import Batches, Network
 from .model import Sequential
 from .optimizers import Optimizer
 from .stack import Stack
@@ -252,8 +252,7 @@ def _compiled(stack: Stack, network: Network, plan: training.Plan) -> tuple[Work
         table = np.zeros((len(ops) + 1, 3))
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
         rule = plan.optimizer.rule(slots, plan.lr, 0)
-        objective = Objective(plan.loss.code, plan.l2)
-        _, failed = active().train_epoch(network, stack.params, batches, objective, rule, table)
+        _, failed = active().train_epoch(network, stack.params, batches, plan.objective, rule, table)
         if failed >= 0:
             raise DivergenceError(0, int(failed), 1)
         return {part: float(table[place]) for part, place in places.items()}
@@ -275,7 +274,7 @@ def _layer_by_layer(stack: Stack, plan: training.Plan) -> tuple[Work, Run]:
     """The layers one by one, as ``training`` runs them where one of them, the loss or the optimizer is a user's own."""
     work: Work = {}
     for i, layer in enumerate(stack.layers):
-        name = repr(layer) if isinstance(layer, (Linear, Activation)) else type(layer).__name__
+        name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
         product = 2 * plan.batch_size * layer.n_in * layer.n_out if type(layer) is Linear else 0
         work |= {(i, name, "forward"): product, (i, name, "backward"): 2 * product}
     work |= {(None, _STEP, phase): 0 for phase in ("gather", "loss", "update", "rest")}

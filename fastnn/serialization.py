@@ -9,23 +9,27 @@ from typing import Any
 import numpy as np
 
 from . import layers, losses
+from .dropout import Dropout
 from .stack import Stack, check_layers
 from .validation import finite, float_dtype
 
-FORMAT = 1
+FORMAT = 2  # that of label smoothing and dropout; a model without them is written as 1, which every version reads
 _ACTIVATIONS = {c.__name__: c for c in (layers.Identity, layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.Sigmoid)}
-_CLASSES: dict[str, type] = {"Linear": layers.Linear, **_ACTIVATIONS}
+_CLASSES: dict[str, type] = {"Linear": layers.Linear, **_ACTIVATIONS, "Dropout": Dropout}
 _KIND = "fastnn model"
 _MAGIC = b"PK\x03\x04"
 
 
 def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
     """Save a model; see :meth:`fastnn.Sequential.save`."""
+    is_smoothed = type(loss) is losses.CrossEntropy and loss.label_smoothing > 0
+    settings = {"label_smoothing": loss.label_smoothing} if is_smoothed else {}
     header = {
         "kind": _KIND,
-        "format": FORMAT,
+        "format": FORMAT if settings or stack.dropouts() else 1,
         "dtype": stack.dtype.name,
         "loss": loss.name if losses.is_built_in(loss) else None,
+        "loss_settings": settings,
         "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
     }
     arrays = {"header": np.array(json.dumps(header))}
@@ -52,8 +56,8 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
         raise
 
 
-def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, str | None]:
-    """Return the layers, the dtype and the name of the loss in a saved file."""
+def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, losses.Loss | None]:
+    """Return the layers, the dtype and the loss in a saved file."""
     header, arrays = _contents(path)
     if not isinstance(header, dict) or header.get("kind") != _KIND or not isinstance(header.get("format"), int):
         raise ValueError(f"{path} is not a saved fastnn model: its header is that of something else")
@@ -64,9 +68,7 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, str | None]:
     try:
         built = [_build(i, entry, arrays) for i, entry in enumerate(header["layers"])]
         check_layers(built)
-        if header["loss"] is not None:
-            losses.resolve(header["loss"])
-        return built, float_dtype(header["dtype"]).name, header["loss"]
+        return built, float_dtype(header["dtype"]).name, _loss(header["loss"], header.get("loss_settings", {}))
     except KeyError as error:
         raise ValueError(f"{path} is not a valid model: {error} is missing") from None
     except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
@@ -101,6 +103,8 @@ def _describe(i: int, layer: Any) -> dict[str, Any]:
         entry |= {"n_in": layer.n_in, "n_out": layer.n_out, "bias": layer.has_bias}
     if isinstance(layer, layers.LeakyReLU):
         entry["slope"] = layer.slope
+    if isinstance(layer, Dropout):
+        entry["rate"] = layer.rate
     return entry
 
 
@@ -111,6 +115,12 @@ def _build(i: int, entry: dict[str, Any], arrays: dict[str, Any]) -> Any:
         return layers.Linear(entry["n_in"], entry["n_out"], init=weight, bias=bias)
     if name == "LeakyReLU":
         return layers.LeakyReLU(entry["slope"])
+    if name == "Dropout":
+        return Dropout(entry["rate"])
     if name not in _ACTIVATIONS:
         raise ValueError(f"layer {i} has the class {name!r}, which this version of fastnn does not know")
     return _ACTIVATIONS[name]()
+
+
+def _loss(name: Any, settings: dict[str, Any]) -> losses.Loss | None:
+    return None if name is None else losses.resolve(name, **settings)

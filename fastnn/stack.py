@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .backend import active
-from .layers import Activation, Layer, Linear
-from .lowering import aligned_zeros, input_width, is_built_in, layout, lower, views
+from .dropout import Dropout, draw_seed
+from .layers import Elementwise, Layer, Linear
+from .lowering import Network, aligned_zeros, input_width, is_built_in, layout, lower, views
 from .validation import FLOAT32, FLOAT64, Array, DType, computed, features, finite, positive_int
 
 _BLOCK_ELEMENTS = 1 << 19
@@ -25,7 +26,8 @@ class Stack:
     layers : tuple of layers
     widths : the outputs of each layer, None where it is not known
     n_in : the inputs of the first layer, or None
-    network : the layers as data, or None where they must run one by one
+    rng : the generator of initial weights, of the order of samples, and of dropout
+    network, inference : the layers as data, with dropout and without, or None where they must run one by one
     params, gradient : the flat buffers; gradient is None before the first backward pass
     block : how many rows go through at once, so that memory stays bounded
     """
@@ -34,9 +36,11 @@ class Stack:
         self.widths = check_layers(layers)
         self.layers = layers
         self.dtype = dtype
+        self.rng = rng
         self.n_in = input_width(layers)
         self.spans, size = layout(layers)
         self.network = lower(layers, self.spans, self.n_in)
+        self.inference = lower(layers, self.spans, self.n_in, training=False)
         self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
         self.trained_shape: tuple[int, ...] | None = None
         initial = {i: layers[i].initialise(rng) for i in self.spans}
@@ -47,16 +51,18 @@ class Stack:
                 layers[i].bias = bias
 
     def bind(self, params: Array) -> None:
-        """Make ``params`` the parameters: every linear layer gets views into it."""
+        """Make ``params`` the parameters: every linear layer gets views into it, every dropout the generator."""
         self.params = params
         self.dtype = params.dtype
         self.gradient: Array | None = None
         for i, span in self.spans.items():
             self.layers[i].bind(*views(self.layers[i], span, params))
+        for layer in self.dropouts():
+            layer.bind(self.rng)
 
     def outputs(self, X: ArrayLike, softmax: bool = False) -> Array:
         """Return the outputs (m, n_out) for X (m, n_in), or their softmax; see ``validation.features`` for X."""
-        if self.network is None:
+        if self.inference is None:
             x = features(X, self.n_in, self.dtype)
             blocks = [x[i : i + self.block] for i in range(0, len(x), self.block)]
             outputs = np.concatenate([self.forward(block, training=False) for block in blocks])
@@ -65,7 +71,7 @@ class Stack:
             return outputs
         x = features(X, self.n_in, self.dtype, check_finite=False)
         out = np.empty((len(x), self.widths[-1] or 0), self.dtype)
-        if not active().forward(self.network, self.params, x, out, softmax):
+        if not active().forward(self.inference, self.params, x, out, softmax):
             finite("X", x, self.dtype)
         return out
 
@@ -144,6 +150,16 @@ class Stack:
         """Return the layers that are not built in."""
         return [layer for layer in self.layers if not is_built_in(layer)]
 
+    def seeded(self) -> Network | None:
+        """Return the network with a seed of its own, drawn if there is dropout: without, nothing is drawn."""
+        if self.network is None or not self.dropouts():
+            return self.network
+        return self.network._replace(seed=draw_seed(self.rng))
+
+    def dropouts(self) -> list[Dropout]:
+        """Return the layers that draw from the generator in training."""
+        return [layer for layer in self.layers if isinstance(layer, Dropout)]
+
     def _owns(self, parameter: Array) -> bool:
         return self.params.size > 0 and np.may_share_memory(parameter, self.params)
 
@@ -177,12 +193,12 @@ def check_layers(layers: Sequence[Any]) -> list[int | None]:
             raise TypeError(f"layer {i} is {layer!r}, expected a layer: an object with forward and backward methods")
         if any(layer is other for other in layers[:i]):
             raise ValueError(f"layer {i} is an object that comes earlier too: make a new {layer!r} for each place")
-        if isinstance(layer, Linear) and layer.is_bound:
+        if isinstance(layer, (Linear, Dropout)) and layer.is_bound:
             raise ValueError(f"layer {i}, {layer!r}, belongs to another model already: make a new one")
         n_in, n_out = (_declared(layer, i, name) for name in ("n_in", "n_out"))
         if n_in is not None and width is not None and n_in != width:
             raise ValueError(f"layer {i}, {layer!r}, has {n_in} inputs, but layer {i - 1} has {width} outputs")
-        width = n_out if n_out is not None or not isinstance(layer, Activation) else width
+        width = n_out if n_out is not None or not isinstance(layer, Elementwise) else width
         widths.append(width)
     return widths
 

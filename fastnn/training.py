@@ -6,7 +6,7 @@ by layer; both are a function of the order of the samples, the learning rate and
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 
 from . import losses, optimizers
 from .backend import active
+from .callbacks import Callback, Values, check_callbacks
+from .class_weights import weighted
 from .errors import DivergenceError
 from .history import History, progress_line
 from .interrupts import Interrupt
@@ -46,6 +48,19 @@ class Plan:
     validation: tuple[Array, Array] | None
     verbose: bool
     compiled: bool
+    callbacks: tuple[Callback, ...]
+
+    @property
+    def objective(self) -> Objective:
+        """What the compiled epoch minimises."""
+        return Objective(self.loss.code, self.l2, losses.smoothing(self.loss, self.y))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the values of an epoch."""
+        if self.validation is None:
+            return ("loss",)
+        return ("loss", "val_loss", "val_accuracy") if isinstance(self.loss, CrossEntropy) else ("loss", "val_loss")
 
 
 def prepare(
@@ -62,6 +77,8 @@ def prepare(
     validation_data: Any,
     sample_weight: ArrayLike | None,
     verbose: int,
+    class_weight: Any = None,
+    callbacks: Iterable[Callback] = (),
     check_later: bool = False,
 ) -> Plan:
     """Check the arguments of a fit, without changing anything.
@@ -73,6 +90,7 @@ def prepare(
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
     if verbose not in (0, 1):
         raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
+    callbacks = check_callbacks(callbacks)
     optimizer.check(stack.dtype)
     first = optimizer.epoch if optimizer.belongs_to(stack) else 0
     lr = optimizer.rate(first)
@@ -89,10 +107,14 @@ def prepare(
             raise TypeError("validation_data is not a pair, expected (X, y)")
         x_val = features(validation_data[0], x.shape[1], stack.dtype, "X of validation_data")
         validation = x_val, losses.targets(loss, validation_data[1], len(x_val), k, stack.dtype, "y of validation_data")
+    y = losses.targets(loss, y, m, k, stack.dtype, check_finite=check_finite)
+    weights = sample_weights(sample_weight, m, stack.dtype)
+    if class_weight is not None:
+        weights = weighted(class_weight, loss, y, k, sample_weight, stack.dtype)
     return Plan(
         x=x,
-        y=losses.targets(loss, y, m, k, stack.dtype, check_finite=check_finite),
-        sample_weight=sample_weights(sample_weight, m, stack.dtype),
+        y=y,
+        sample_weight=weights,
         loss=loss,
         optimizer=optimizer,
         lr=lr,
@@ -103,15 +125,16 @@ def prepare(
         validation=validation,
         verbose=bool(verbose),
         compiled=compiled,
+        callbacks=callbacks,
     )
 
 
-def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) -> None:
-    """Train through the epochs of ``plan`` and record them in ``history``.
+def run(stack: Stack, plan: Plan, history: History, stops: Callable[[int, Values], bool]) -> None:
+    """Train through the epochs of ``plan``, or until ``stops(epoch, values)``, and record them in ``history``.
 
     A ValueError before the end of the first epoch leaves everything but ``history`` as it was.
     """
-    optimizer, samples, epochs = plan.optimizer, len(plan.x), plan.epochs
+    optimizer, samples, epochs, rng = plan.optimizer, len(plan.x), plan.epochs, stack.rng
     before = rng.bit_generator.state, dict(vars(optimizer))
     optimizer.bind(stack)
     train = _compiled_epoch(stack, plan) if plan.compiled else _layerwise_epoch(stack, plan)
@@ -126,6 +149,7 @@ def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) ->
             try:
                 if plan.shuffle:
                     _shuffle(order, rng)
+                drawn = rng.bit_generator.state
                 loss, failed = train(order, lr, optimizer.steps)
             except BaseException:
                 state.restore()
@@ -133,7 +157,8 @@ def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) ->
             if failed >= 0 or not state.is_finite():
                 state.restore()
                 if epoch == 0:
-                    _check_data(stack, plan, rng, *before)
+                    _check_data(stack, plan, *before)
+                rng.bit_generator.state = drawn  # the replay drops the same units
                 raise DivergenceError(epoch, _replay(train, state, plan, order, lr), epochs)
             seconds = time.perf_counter() - started
             optimizer.steps += -(-samples // plan.batch_size)
@@ -145,20 +170,22 @@ def run(stack: Stack, plan: Plan, rng: np.random.Generator, history: History) ->
             history.record(values)
             if plan.verbose:
                 print(progress_line(epoch + 1, epochs, values, samples / seconds), flush=True)
-            if interrupt.requested:
-                history.interrupted = True
+            history.stopped = stops(epoch + 1, values)
+            history.interrupted = interrupt.requested
+            if history.stopped or history.interrupted:
                 if plan.verbose:
-                    print(f"interrupted: stopped after epoch {epoch + 1} of {epochs}", flush=True)
+                    why = "interrupted" if history.interrupted else "a callback returned True"
+                    print(f"{why}: stopped after epoch {epoch + 1} of {epochs}", flush=True)
                 return
 
 
-def _check_data(stack: Stack, plan: Plan, rng: np.random.Generator, state: Any, attributes: dict[str, Any]) -> None:
+def _check_data(stack: Stack, plan: Plan, state: Any, attributes: dict[str, Any]) -> None:
     """Raise the ValueError that ``prepare`` put off, if the data are to blame, as if nothing had happened."""
     try:
         finite("X", plan.x, stack.dtype)
         finite("y", plan.y, stack.dtype)
     except ValueError:
-        rng.bit_generator.state = state
+        stack.rng.bit_generator.state = state
         vars(plan.optimizer).update(attributes)
         raise
 
@@ -182,13 +209,12 @@ def evaluate(stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array |
 
 
 def _compiled_epoch(stack: Stack, plan: Plan) -> Epoch:
-    objective = Objective(plan.loss.code, plan.l2)
-    slots = plan.optimizer.state()[0]
+    network, objective, slots = stack.seeded(), plan.objective, plan.optimizer.state()[0]
 
     def train(order: Array, lr: float, step: int) -> tuple[float, int]:
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
         rule = plan.optimizer.rule(slots, lr, step)
-        loss, failed = active().train_epoch(stack.network, stack.params, batches, objective, rule)
+        loss, failed = active().train_epoch(network, stack.params, batches, objective, rule)
         return float(loss), int(failed)
 
     return train

@@ -46,9 +46,10 @@ def call_everything(dtype, folder):
         scores = model.forward(x, training=True)
         model.backward(fnn.cross_entropy_backward(scores, labels))
         optimizer.step(model)
-    with_user_code = fnn.Sequential(fnn.Linear(5, 4), UserReLU(), fnn.Linear(4, 3), dtype=dtype)
-    with_user_code.fit(x, labels, epochs=1, verbose=0)
-    with_user_code.predict_proba(x)
+    for activation in (fnn.ReLU(), UserReLU()):
+        model = fnn.Sequential(fnn.Linear(5, 4), activation, fnn.Dropout(0.5), fnn.Linear(4, 3), dtype=dtype)
+        model.fit(x, labels, loss=fnn.CrossEntropy(0.1), class_weight="balanced", epochs=1, verbose=0)
+        model.predict_proba(x)
     fnn.check_gradients(network(dtype), x, labels)
     fnn.profile(network(dtype), x, labels)
 

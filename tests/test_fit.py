@@ -80,8 +80,8 @@ class TestSameWeights:
         if part == "parameters":
             first = UserLinear(own.layers[0].weight.copy(), own.layers[0].bias.copy())
             own = fnn.Sequential(first, *_rebuilt(own)[1:], dtype="float64")
-        own._rng = np.random.default_rng(5)
-        compiled._rng = np.random.default_rng(5)
+        own._stack.rng = np.random.default_rng(5)
+        compiled._stack.rng = np.random.default_rng(5)
         settings = {
             "l2": 0.0 if part == "parameters" else 0.01,
             "epochs": 2,
@@ -124,7 +124,7 @@ class TestSameWeights:
         shuffled.fit(X, y, batch_size=16, epochs=2, verbose=0)
         optimizer = fnn.SGD(lr=0.01)
         for _ in range(2):
-            order = given._rng.permutation(50)
+            order = given._stack.rng.permutation(50)
             given.fit(X[order], y[order], optimizer=optimizer, batch_size=16, epochs=1, shuffle=False, verbose=0)
         assert_same_weights(shuffled, given, rtol=1e-12)
         other = network(seed=4)

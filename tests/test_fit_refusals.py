@@ -53,7 +53,7 @@ def network(*, layer=None, dtype="float32"):
 
 
 def state(model):
-    return pickle.dumps((model._stack.params, model.loss, dict(model.history), model._rng.bit_generator.state))
+    return pickle.dumps((model._stack.params, model.loss, dict(model.history), model._stack.rng.bit_generator.state))
 
 
 @pytest.mark.usefixtures("backend")

@@ -232,7 +232,7 @@ class TestUntouched:
             (optimizer.steps, optimizer.epoch, optimizer.belongs_to(model._stack)),
             model.history,
             model.loss,
-            model._rng.bit_generator.state,
+            model._stack.rng.bit_generator.state,
         )
 
     def test_layers_and_losses_of_the_users_own(self, data):

@@ -230,7 +230,7 @@ def change(path, edit):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda h, a: h.update(format=2), "has format 2, but this version of fastnn reads up to 1: update fastnn"),
+        (lambda h, a: h.update(format=3), "has format 3, but this version of fastnn reads up to 2: update fastnn"),
         (lambda h, a: h.update(kind="other"), "is not a saved fastnn model: its header is that of something else"),
         (lambda h, a: h.pop("format"), "is not a saved fastnn model: its header is that of something else"),
         (lambda h, a: h.pop("layers"), "is not a valid model: 'layers' is missing"),

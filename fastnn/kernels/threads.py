@@ -12,7 +12,8 @@ region, workqueue ends the whole process when two threads enter it at once, and 
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from queue import SimpleQueue
 
 from ._jit import inline
@@ -106,6 +107,7 @@ def _initial_threads() -> int:
 
 
 _team = _Team(_initial_threads())
+_limit: ContextVar[int] = ContextVar("fastnn_thread_limit", default=MOST)
 
 
 def set_num_threads(n: int) -> None:
@@ -115,9 +117,19 @@ def set_num_threads(n: int) -> None:
     before.dismiss()
 
 
+@contextlib.contextmanager
+def limit_threads(n: int) -> Iterator[None]:
+    """Let the kernels that are called from this thread, inside the block, use at most n of the threads."""
+    token = _limit.set(n)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
 def get_num_threads() -> int:
     """The most threads that a kernel uses."""
-    return _team.size
+    return min(_team.size, _limit.get())
 
 
 def _start_afresh() -> None:
@@ -137,7 +149,7 @@ def run(
     ``abort`` releases helpers that wait for this thread, should an exception keep it from its part.
     """
     team = _team
-    wanted = min(team.size, most or team.size, work // GRAIN)
+    wanted = min(team.size, _limit.get(), most or team.size, work // GRAIN)
     helpers: list[_Helper] = []
     while len(helpers) + 1 < wanted and (helper := team.helper()) is not None:
         helpers.append(helper)

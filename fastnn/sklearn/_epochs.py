@@ -1,0 +1,104 @@
+"""Passes over the training samples: which come in which order, and one compiled call for each pass."""
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+from ..backend import active
+from ..lowering import Batches, Network, Rule
+from ..validation import FLOAT32, FLOAT64, Array
+from ._objective import Goal
+
+WEIGHTS_CANCEL = "Weights sum to zero, can't be normalized"
+
+
+class Order:
+    """The samples in the order of training, drawn from a RandomState exactly as scikit-learn draws it.
+
+    Parameters
+    ----------
+    rows : ndarray (m,) int64
+        The samples to train on.
+    random_state : RandomState, or None to keep the order
+    """
+
+    def __init__(self, rows: Array, random_state: Any) -> None:
+        self._rows, self._random_state = rows, random_state
+        if random_state is not None:
+            self._places, self._spare = np.arange(len(rows)), np.empty_like(rows)
+            self._shuffled = self._places.copy()
+
+    def next(self) -> Array:
+        """Return the order of the next epoch, valid until the call after it."""
+        if self._random_state is not None:
+            np.copyto(self._shuffled, self._places)
+            self._random_state.shuffle(self._shuffled)
+            np.take(self._rows, self._shuffled, out=self._spare, mode="clip")
+            self._rows, self._spare = self._spare, self._rows
+        return self._rows
+
+
+class Epochs:
+    """Compiled passes over samples (n, d) in batches; those of a sparse matrix become dense a batch at a time.
+
+    Parameters
+    ----------
+    network, params : what is trained, as the kernels take it
+    x : ndarray or sparse matrix (n, d)
+    goal : the targets of all n samples and what is minimised
+    sample_weight : ndarray (n,) in the dtype of ``params``, or None
+    batch_size : int
+    """
+
+    def __init__(
+        self, network: Network, params: Array, x: Any, goal: Goal, sample_weight: Array | None, batch_size: int
+    ) -> None:
+        self._network, self._params, self._goal = network, params, goal
+        self._sample_weight, self._batch_size = sample_weight, batch_size
+        self._by_size = goal.objective.convention.mean_over_rows
+        self._may_cancel = sample_weight is not None and self._by_size and bool((sample_weight <= 0).any())
+        self._sparse = issparse(x)
+        self._x: Any = x.tocsr() if self._sparse else _as_kernels_read(x, params)
+        if self._sparse:
+            self._dense = np.empty((batch_size, x.shape[1]), x.dtype)
+            self._in_turn = np.arange(batch_size)
+
+    def run(self, order: Array, rule: Rule) -> float:
+        """Train on the samples in this order, and return the loss of the epoch.
+
+        Raises
+        ------
+        ZeroDivisionError
+            If the weights of a batch sum to 0, before anything has changed.
+        """
+        if self._may_cancel:
+            assert self._sample_weight is not None
+            starts = np.arange(0, len(order), self._batch_size)
+            if not np.add.reduceat(self._sample_weight[order], starts).all():
+                raise ZeroDivisionError(WEIGHTS_CANCEL)
+        if self._sparse:
+            loss = self._run_sparse(order, rule)
+        else:
+            batches = Batches(self._x, self._goal.targets, self._sample_weight, order, self._batch_size)
+            loss, _ = active().train_epoch(self._network, self._params, batches, self._goal.objective, rule)
+        return float("nan") if self._goal.undefined else loss
+
+    def _run_sparse(self, order: Array, rule: Rule) -> float:
+        total = shares = 0.0
+        targets = self._goal.targets
+        for number, start in enumerate(range(0, len(order), self._batch_size)):
+            rows = order[start : start + self._batch_size]
+            m = len(rows)
+            x = self._x[rows].toarray(out=self._dense[:m])
+            v = None if self._sample_weight is None else self._sample_weight[rows]
+            batches = Batches(x, targets[rows], v, self._in_turn[:m], self._batch_size)
+            step = rule._replace(step=rule.step + number)
+            loss, _ = active().train_epoch(self._network, self._params, batches, self._goal.objective, step)
+            share = m if v is None or self._by_size else float(v.sum(dtype=np.float64))
+            total, shares = total + share * loss, shares + share
+        return total / shares
+
+
+def _as_kernels_read(x: Array, params: Array) -> Array:
+    return x if x.dtype in (FLOAT32, FLOAT64) else x.astype(params.dtype)

@@ -1,0 +1,55 @@
+"""The full loss and its gradient as scipy's L-BFGS wants them, in memory that does not grow with the data."""
+
+from typing import Any
+
+import numpy as np
+
+from ..lowering import Rule, aligned_zeros
+from ..validation import FLOAT32, FLOAT64, Array, DType
+from ._epochs import WEIGHTS_CANCEL, Epochs
+from ._network import Plan
+from ._objective import goal
+
+_GRADIENT = 5
+_BLOCK = 1024
+
+
+class FullLoss:
+    """The mean loss with its penalty and their gradient, as a function of all coefficients and then all intercepts."""
+
+    def __init__(self, mlp: Any, x: Any, y: Array, sample_weight: Array | None) -> None:
+        self._mlp, self._x, self._y, self._sample_weight = mlp, x, y, sample_weight
+        self._order = np.arange(len(y), dtype=np.int64)
+        self._total, self._block = float(len(y)), _BLOCK
+        if sample_weight is not None:
+            self._total = float(sample_weight.sum())
+            if self._total == 0:
+                raise ZeroDivisionError(WEIGHTS_CANCEL)
+            if sample_weight.min() < 0:  # those of a block might cancel
+                self._block = len(y)
+        self._plan: Plan = mlp._own_weights().plan
+        self._prepared: DType | None = None
+
+    def __call__(self, packed: Array) -> tuple[float, Array]:
+        """Return the loss and the gradient at ``packed`` (n,), in its dtype."""
+        if self._prepared is None or packed.dtype != self._prepared:
+            self._prepare(FLOAT32 if packed.dtype == FLOAT32 else FLOAT64)
+        start = 0
+        for array in self._weights:
+            array[...] = packed[start : start + array.size].reshape(array.shape)
+            start += array.size
+        self._slots[...] = 0
+        loss = self._epochs.run(self._order, self._rule)
+        return np.float64(loss), np.concatenate([array.ravel() for array in self._gradients])
+
+    def _prepare(self, dtype: DType) -> None:
+        buffer = aligned_zeros(self._plan.size, dtype)
+        self._slots = aligned_zeros((1, self._plan.size), dtype)
+        self._weights, self._gradients = (
+            [*coefs, *intercepts] for coefs, intercepts in map(self._plan.views, (buffer, self._slots[0]))
+        )
+        v = None if self._sample_weight is None else self._sample_weight.astype(dtype, copy=False)
+        wanted = goal(self._mlp, self._y, dtype, penalty=self._mlp.alpha / (2 * self._total), per_batch=False)
+        self._epochs = Epochs(self._plan.scores, buffer, self._x, wanted, v, min(self._block, len(self._y)))
+        self._rule = Rule(_GRADIENT, 1 / self._total, 0.0, 0.0, 0.0, self._slots, 0)
+        self._prepared = dtype

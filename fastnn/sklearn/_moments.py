@@ -1,0 +1,55 @@
+"""scikit-learn's optimizer objects as rules of the compiled epoch."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
+
+from ..lowering import Rule, aligned_zeros
+from ._network import Weights, copy
+
+_MOMENTUM, _NESTEROV, _ADAM = 1, 2, 4
+
+
+class Moments:
+    """An SGDOptimizer or AdamOptimizer whose velocities or moments are views into one flat array.
+
+    The optimizer holds what scikit-learn's own loop would leave in it, so training goes on from it as usual.
+    """
+
+    def __init__(self, optimizer: Any, weights: Weights) -> None:
+        self._optimizer, self._weights = optimizer, weights
+        self._adam = isinstance(optimizer, AdamOptimizer)
+        self._names = ("ms", "vs") if self._adam else ("velocities",)
+        self._slots = aligned_zeros((len(self._names), weights.plan.size), weights.dtype)
+        self._lists = []
+        for name, row in zip(self._names, self._slots, strict=True):
+            coefs, intercepts = weights.plan.views(row)
+            copy(coefs + intercepts, getattr(optimizer, name))
+            self._lists.append(coefs + intercepts)
+            setattr(optimizer, name, self._lists[-1])
+
+    def belong_to(self, optimizer: Any, weights: Weights) -> bool:
+        """Return whether these are still the moments of the optimizer for these weights."""
+        if optimizer is not self._optimizer or weights is not self._weights:
+            return False
+        return all(getattr(optimizer, name) is views for name, views in zip(self._names, self._lists, strict=True))
+
+    def rule(self, samples_seen: int) -> Rule:
+        """Return the rule of the next epoch.
+
+        Only Adam counts its updates; elsewhere the samples seen before make every update a number of its own, from
+        which dropout draws its masks.
+        """
+        o = self._optimizer
+        if self._adam:
+            return Rule(_ADAM, o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon, self._slots, o.t)
+        kind = _NESTEROV if o.nesterov else _MOMENTUM
+        return Rule(kind, o.learning_rate, o.momentum, 0.0, 0.0, self._slots, samples_seen)
+
+    def count(self, updates: int) -> None:
+        """Note that so many updates were made."""
+        o = self._optimizer
+        if self._adam:
+            o.t += updates
+            o.learning_rate = o.learning_rate_init * np.sqrt(1 - o.beta_2**o.t) / (1 - o.beta_1**o.t)

@@ -1,0 +1,83 @@
+"""What scikit-learn's perceptrons minimise, in the terms of the compiled epoch."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+
+from ..lowering import Convention, Objective
+from ..validation import Array, DType
+
+_CROSS_ENTROPY, _SQUARED_ERROR, _BINARY_CROSS_ENTROPY, _POISSON = range(4)
+_CODES = {
+    "softmax": _CROSS_ENTROPY,
+    "identity": _SQUARED_ERROR,
+    "logistic": _BINARY_CROSS_ENTROPY,
+    "exp": _POISSON,
+}
+
+
+class Goal(NamedTuple):
+    """The targets as the kernels take them, and what is minimised.
+
+    ``undefined`` says that the loss is NaN whatever the network computes, as the Poisson loss of negative counts.
+    """
+
+    targets: Array
+    objective: Objective
+    undefined: bool
+
+
+def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -> Goal:
+    """Return the goal of training on y (n, k), with scikit-learn's way of counting losses.
+
+    Parameters
+    ----------
+    mlp : estimator with ``out_activation_``
+    y : ndarray (n, k)
+        Indicators of the classes, or values.
+    dtype : of the computation
+    penalty : float
+        The factor of Σ w².
+    per_batch : bool
+        Whether the penalty is shared out to batches by their weight, and batches count by their size; else by weight.
+    """
+    code = _CODES[mlp.out_activation_]
+    eps = float(np.finfo(dtype).eps)
+    smoothing = getattr(mlp, "label_smoothing", 0.0)
+    bounds: dict[str, float] = {}
+    if code in (_CROSS_ENTROPY, _BINARY_CROSS_ENTROPY):
+        bounds = {"least": -math.log1p(-eps), "most": -math.log(eps)}
+    elif code == _SQUARED_ERROR:
+        bounds = {"value": 0.5 / y.shape[1], "gradient": 0.5}
+    convention = Convention(**bounds, penalty_per_batch=per_batch, mean_over_rows=per_batch, stop=False)
+    targets = y.argmax(axis=1).astype(np.int64) if code == _CROSS_ENTROPY else np.array(y, dtype, order="C")
+    if code == _BINARY_CROSS_ENTROPY and smoothing:
+        targets *= 1 - smoothing
+        targets += smoothing / 2
+    undefined = code == _POISSON and bool((targets < 0).any())
+    in_kernel = float(smoothing) if code == _CROSS_ENTROPY else 0.0
+    return Goal(targets, Objective(code, penalty, in_kernel, convention), undefined)
+
+
+def weights_of_samples(mlp: Any, y: Array, sample_weight: Array | None, dtype: DType) -> Array | None:
+    """Return the weight of each sample with that of its class, or None; y (n, k) are the indicators of the classes."""
+    class_weight = getattr(mlp, "class_weight", None)
+    if class_weight is not None:
+        of_class = _class_weights(mlp, class_weight, y)
+        sample_weight = of_class if sample_weight is None else sample_weight * of_class
+    return None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype)
+
+
+def _class_weights(mlp: Any, class_weight: Any, y: Array) -> Array:
+    weights: Array
+    if mlp._label_binarizer.y_type_.startswith("multilabel"):
+        weights = compute_sample_weight(class_weight, y.astype(np.int64))
+        return weights
+    if isinstance(class_weight, list):
+        raise ValueError("class_weight is a list, which is for several labels a sample: pass a dict or 'balanced'")
+    labels = y.argmax(axis=1) if y.shape[1] > 1 else y[:, 0].astype(np.int64)
+    classes = mlp.classes_
+    weights = compute_class_weight(class_weight, classes=classes, y=classes[labels])[labels]
+    return weights

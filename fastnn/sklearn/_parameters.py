@@ -1,0 +1,149 @@
+"""The parameters that are added to scikit-learn's own: their constraints, their defaults, and what they mean together.
+
+Every default leaves scikit-learn's behaviour as it is.
+"""
+
+import inspect
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+
+ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "leaky_relu")
+MOST_THREADS = 1024
+
+SHARED_DEFAULTS: dict[str, Any] = {
+    "dropout": 0.0,
+    "dtype": None,
+    "callbacks": None,
+    "n_threads": None,
+}
+CLASSIFIER_DEFAULTS: dict[str, Any] = {
+    "class_weight": None,
+    "label_smoothing": 0.0,
+    "stratify": False,
+    **SHARED_DEFAULTS,
+}
+SHARED_CONSTRAINTS: dict[str, Any] = {
+    "activation": [StrOptions(set(ACTIVATIONS)), list, tuple],
+    "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple, np.ndarray],
+    "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64}), None],
+    "callbacks": [list, tuple, None],
+    "n_threads": [Interval(Integral, 1, MOST_THREADS, closed="both"), None],
+}
+CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
+    "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    "stratify": ["boolean"],
+    **SHARED_CONSTRAINTS,
+}
+
+
+def constructor(base: type, defaults: dict[str, Any]) -> Callable[..., None]:
+    """Return an ``__init__`` that takes what the installed scikit-learn's takes, and ``defaults`` as keywords."""
+    inherited = inspect.signature(base.__init__)  # type: ignore[misc]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(name, keyword, default=default) for name, default in defaults.items()]
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        own = {name: kwargs.pop(name, default) for name, default in defaults.items()}
+        base.__init__(self, *args, **kwargs)  # type: ignore[misc]
+        vars(self).update(own)
+
+    __init__.__signature__ = inherited.replace(  # type: ignore[attr-defined]
+        parameters=[*inherited.parameters.values(), *added]
+    )
+    return __init__
+
+
+def with_keyword(method: Callable[..., Any], name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that gives a function the signature of ``method`` and a keyword ``name=None``."""
+    inherited = inspect.signature(method)
+    added = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__signature__ = inherited.replace(  # type: ignore[attr-defined]
+            parameters=[*inherited.parameters.values(), added]
+        )
+        return function
+
+    return decorate
+
+
+def n_hidden(mlp: Any) -> int:
+    """Return the number of hidden layers that ``hidden_layer_sizes`` asks for."""
+    return int(np.size(mlp.hidden_layer_sizes))
+
+
+def hidden_activations(mlp: Any, n_layers: int) -> list[str]:
+    """Return the activation of each of ``n_layers`` hidden layers.
+
+    Raises
+    ------
+    ValueError
+        If ``activation`` is a sequence of another length, or names one that does not exist.
+    """
+    if isinstance(mlp.activation, str):
+        return [mlp.activation] * n_layers
+    names = list(mlp.activation)
+    if len(names) != n_layers:
+        raise ValueError(
+            f"activation has {len(names)} names, but there are {n_layers} hidden layers: "
+            "give one name for each, or one str for all"
+        )
+    for name in names:
+        if name not in ACTIVATIONS:
+            raise ValueError(f"activation holds {name!r}, expected names out of {', '.join(map(repr, ACTIVATIONS))}")
+    return names
+
+
+def dropout_rates(mlp: Any, n_layers: int) -> list[float]:
+    """Return the rate at which each of ``n_layers`` hidden layers drops its units.
+
+    Raises
+    ------
+    ValueError
+        If ``dropout`` is a sequence of another length, or one of its rates is not in [0, 1).
+    """
+    if isinstance(mlp.dropout, Real):
+        return [float(mlp.dropout)] * n_layers
+    rates = list(mlp.dropout)
+    if len(rates) != n_layers:
+        raise ValueError(
+            f"dropout has {len(rates)} rates, but there are {n_layers} hidden layers: "
+            "give one rate for each, or one number for all"
+        )
+    for rate in rates:
+        if not isinstance(rate, Real) or not 0 <= float(rate) < 1:
+            raise ValueError(f"dropout holds {rate!r}, expected rates with 0 <= rate < 1")
+    return [float(rate) for rate in rates]
+
+
+def check_together(mlp: Any, incremental: bool, validation_data: Any) -> None:
+    """Refuse parameters that do not fit together, before anything is trained.
+
+    Raises
+    ------
+    TypeError
+        If a callback cannot be called.
+    ValueError
+        If ``activation`` or ``dropout`` do not fit the hidden layers, or the solver or ``partial_fit`` cannot do what
+        is asked for.
+    """
+    hidden_activations(mlp, n_hidden(mlp))
+    rates = dropout_rates(mlp, n_hidden(mlp))
+    for callback in mlp.callbacks or ():
+        if not callable(callback):
+            raise TypeError(f"callbacks holds {callback!r}, expected functions callback(estimator, epoch, values)")
+    if mlp.solver == "lbfgs":
+        asked = {"dropout": any(rates), "callbacks": mlp.callbacks, "validation_data": validation_data is not None}
+        for name, given in asked.items():
+            if given:
+                raise ValueError(f"solver 'lbfgs' has no epochs, so {name} does not apply: use solver 'adam' or 'sgd'")
+    if incremental and getattr(mlp, "class_weight", None) == "balanced":
+        raise ValueError(
+            "class_weight 'balanced' is unknown to partial_fit, which sees a part of the classes: pass "
+            "class_weight=dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y_all)))"
+        )

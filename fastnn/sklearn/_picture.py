@@ -1,0 +1,23 @@
+"""The loss curve as a picture."""
+
+from typing import Any
+
+
+def plot_loss_curve(mlp: Any, ax: Any) -> Any:
+    """Draw the curves of a fitted perceptron, and return the Axes."""
+    if not hasattr(mlp, "loss_curve_"):
+        raise ValueError("solver 'lbfgs' keeps no loss curve: fit with solver 'adam' or 'sgd'")
+    if ax is None:
+        try:
+            from matplotlib import pyplot
+        except ImportError as error:
+            raise ImportError("plot_loss_curve needs matplotlib: pip install 'fastnn[plots]'") from error
+        _, ax = pyplot.subplots()
+    for curve, label in (("loss_curve_", "training, with penalty"), ("validation_loss_curve_", "validation")):
+        if hasattr(mlp, curve):
+            losses = getattr(mlp, curve)
+            ax.plot(range(1, len(losses) + 1), losses, label=label)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("loss")
+    ax.legend()
+    return ax

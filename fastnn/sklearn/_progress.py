@@ -1,0 +1,44 @@
+"""The bar that ``verbose=True`` shows beside scikit-learn's lines."""
+
+import contextlib
+import importlib
+import sys
+from types import TracebackType
+from typing import Any
+
+
+class Progress:
+    """A bar of tqdm over the epochs of a fit, on a terminal or in a notebook, where tqdm is installed."""
+
+    def __init__(self, mlp: Any, epochs: int) -> None:
+        self._bar = _bar(epochs) if mlp.verbose else None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def lines(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context whose printed lines stand above the bar."""
+        return contextlib.nullcontext() if self._bar is None else self._bar.external_write_mode(file=sys.stdout)
+
+    def advance(self, **values: float) -> None:
+        """Note that an epoch is over, with what it reached."""
+        if self._bar is not None:
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+            self._bar.update()
+
+
+def _bar(epochs: int) -> Any:
+    in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    if not in_notebook and not (sys.stderr is not None and sys.stderr.isatty()):
+        return None
+    try:
+        tqdm = importlib.import_module("tqdm.auto")
+    except ImportError:
+        return None
+    return tqdm.tqdm(total=epochs, unit="epoch", leave=False)

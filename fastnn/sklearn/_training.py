@@ -1,0 +1,160 @@
+"""Stochastic training: scikit-learn's loop over epochs, with one compiled call for each.
+
+The state of an estimator, the random numbers it draws and what it prints and warns are those of scikit-learn.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+
+from ..validation import Array
+from ._epochs import Epochs, Order
+from ._moments import Moments
+from ._network import Weights, copy
+from ._objective import goal
+from ._parameters import dropout_rates
+from ._progress import Progress
+from ._validation import Validation
+
+
+def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incremental: bool) -> None:
+    """Train an initialised perceptron by SGD or Adam.
+
+    Parameters
+    ----------
+    mlp : estimator
+    x : ndarray or sparse matrix (n, d)
+    y : ndarray (n, k)
+    sample_weight : ndarray (n,) in the dtype of the weights, or None
+    incremental : bool
+        Whether this is a single epoch of ``partial_fit``.
+    """
+    weights, moments = mlp._own_weights(), _moments(mlp, incremental)
+    if mlp.early_stopping and incremental:
+        raise ValueError("partial_fit does not support early_stopping=True")
+    rows, validation = np.arange(len(y), dtype=np.int64), mlp._validation
+    if mlp.early_stopping and validation is None:
+        rows, validation = _split(mlp, rows, x, y, sample_weight)
+    batch_size = _batch_size(mlp, len(rows))
+    epochs = Epochs(
+        _network(mlp, weights),
+        weights.buffer,
+        x,
+        goal(mlp, y, weights.dtype, penalty=mlp.alpha / 2, per_batch=True),
+        sample_weight,
+        batch_size,
+    )
+    order = Order(rows, mlp._random_state if mlp.shuffle else None)
+    try:
+        mlp.n_iter_ = 0
+        with Progress(mlp, 1 if incremental else mlp.max_iter) as progress:
+            for _ in range(mlp.max_iter):
+                mlp.loss_ = np.float64(epochs.run(order.next(), moments.rule(mlp.t_)))
+                moments.count(-(-len(rows) // batch_size))
+                mlp.n_iter_ += 1
+                mlp.t_ += len(rows)
+                mlp.loss_curve_.append(mlp.loss_)
+                if _epoch_ends(mlp, validation, progress) or incremental:
+                    break
+                if mlp.n_iter_ == mlp.max_iter:
+                    warnings.warn(
+                        f"Stochastic Optimizer: Maximum iterations ({mlp.max_iter}) reached and the optimization "
+                        "hasn't converged yet.",
+                        ConvergenceWarning,
+                        stacklevel=2,
+                    )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+    if mlp.early_stopping:
+        copy(weights.coefs + weights.intercepts, mlp._best_coefs + mlp._best_intercepts)
+        # scikit-learn goes on with the very arrays of the best epoch, which a warm start then trains in place.
+        mlp._best_coefs, mlp._best_intercepts = mlp.coefs_, mlp.intercepts_
+
+
+def _epoch_ends(mlp: Any, validation: Validation | None, progress: Progress) -> bool:
+    """Judge an epoch, report it, and return whether it was the last."""
+    values = {"loss": float(mlp.loss_)}
+    if validation is not None:
+        validation.refresh(mlp)
+    if mlp._validation is not None:
+        mlp.validation_loss_curve_.append(mlp._validation.loss(mlp))
+        values["validation_loss"] = mlp.validation_loss_curve_[-1]
+    with progress.lines():
+        if mlp.verbose:
+            print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
+        mlp._update_no_improvement_count(mlp.early_stopping, validation, None, *mlp._weight_of_score)
+        if mlp.early_stopping:
+            values["validation_score"] = mlp.validation_scores_[-1]
+        mlp._optimizer.iteration_ends(mlp.t_)
+        stop = mlp._no_improvement_count > mlp.n_iter_no_change and _stop_or_slow_down(mlp)
+    progress.advance(**values)
+    for callback in mlp.callbacks or ():
+        stop |= callback(mlp, mlp.n_iter_, dict(values)) is True
+    return stop
+
+
+def _stop_or_slow_down(mlp: Any) -> bool:
+    what = "Validation score" if mlp.early_stopping else "Training loss"
+    message = f"{what} did not improve more than tol={mlp.tol:f} for {mlp.n_iter_no_change} consecutive epochs."
+    if mlp._optimizer.trigger_stopping(message, mlp.verbose):
+        return True
+    mlp._no_improvement_count = 0
+    return False
+
+
+def _moments(mlp: Any, incremental: bool) -> Moments:
+    """Return the moments of the optimizer that training goes on with, or starts with."""
+    weights = mlp._own_weights()
+    if not incremental or not hasattr(mlp, "_optimizer"):
+        params = mlp.coefs_ + mlp.intercepts_
+        if mlp.solver == "sgd":
+            mlp._optimizer = SGDOptimizer(
+                params, mlp.learning_rate_init, mlp.learning_rate, mlp.momentum, mlp.nesterovs_momentum, mlp.power_t
+            )
+        else:
+            mlp._optimizer = AdamOptimizer(params, mlp.learning_rate_init, mlp.beta_1, mlp.beta_2, mlp.epsilon)
+    kept: Moments | None = vars(mlp).get("_moments")
+    if kept is None or not kept.belong_to(mlp._optimizer, weights):
+        kept = mlp._moments = Moments(mlp._optimizer, weights)
+    return kept
+
+
+def _network(mlp: Any, weights: Weights) -> Any:
+    rates = dropout_rates(mlp, len(weights.coefs) - 1)
+    if not any(rates):
+        return weights.plan.scores
+    return weights.plan.with_dropout(rates, int(mlp._random_state.randint(np.iinfo(np.int64).max, dtype=np.int64)))
+
+
+def _split(mlp: Any, rows: Array, x: Any, y: Array, sample_weight: Array | None) -> tuple[Array, Validation]:
+    """Return the rows to train on, and the others as the validation set."""
+    stratify = None
+    if is_classifier(mlp):
+        if mlp.n_outputs_ == 1:
+            stratify = y
+        elif mlp.stratify and mlp.out_activation_ == "softmax":
+            stratify = y.argmax(axis=1)
+    train, held_out = train_test_split(
+        rows, random_state=mlp._random_state, test_size=mlp.validation_fraction, stratify=stratify
+    )
+    if len(held_out) < 2 and mlp._refuses_small_validation:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    targets = y[held_out]
+    truth = mlp._label_binarizer.inverse_transform(targets) if is_classifier(mlp) else targets
+    v = None if sample_weight is None else sample_weight[held_out]
+    return train, Validation(x.tocsr()[held_out] if hasattr(x, "tocsr") else x[held_out], truth, targets, v)
+
+
+def _batch_size(mlp: Any, n: int) -> int:
+    if mlp.batch_size == "auto":
+        return min(200, n)
+    if mlp.batch_size > n:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
+        )
+    return int(np.clip(mlp.batch_size, 1, n))
