@@ -195,6 +195,7 @@ def test_ctrl_c_while_helpers_work():
     code = """
 a = np.random.default_rng(0).normal(size=(300, 300))
 product, expected = fnn.matmul(a, a), bits()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so do its children
 assert fit(epochs=3000, verbose=1).history.interrupted
 try:
     print("products", flush=True)

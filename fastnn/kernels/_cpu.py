@@ -20,6 +20,10 @@ class Isa(NamedTuple):
     cheap_masks: bool  # a masked load costs no more than a plain one
     estimates: bool = False  # there is an instruction for about 1 / √x
 
+    def lanes(self, size: int) -> int:
+        """How many elements of ``size`` bytes a vector holds."""
+        return max(1, self.bits // (8 * size))
+
 
 TABLE = {
     isa.name: isa

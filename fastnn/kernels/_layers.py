@@ -11,7 +11,7 @@ import numpy as np
 from ._address import address
 from ._cpu import ISA
 from ._jit import inline
-from ._product import COLLIDE, LINE, ask_for, column_sums, product
+from ._product import ask_for, column_sums, product
 from ._random import key_of, row_key
 from ._tile import BIAS, COMBINE, GATE, ROWS, STORE, UPDATE, VECTORS
 from ._vector import (
@@ -42,6 +42,10 @@ VALUES, GRADIENT, STRIDE = range(3)
 
 # Elements of a block of the weights' gradient, which is formed and used up block by block.
 GRADIENT_BLOCK = 16384
+# A multiple of this many bytes between rows puts them into one set of the L1 cache.
+COLLIDE = 4096
+# Elements of a cache line of float32.
+LINE = 16
 # Bytes below which fetching them early is not worth the trouble.
 WORTH_FETCHING = 32_768
 
@@ -218,7 +222,7 @@ def columns_of(net, rank, size, like):
 
 
 @inline
-def sgd_op(net, step, i, m, start, end, col, cols, x, x_row, d, d_row, squares, ahead, room):
+def sgd_op(net, step, i, m, start, end, col, cols, x, x_row, d, d_row, squares, ahead, samples, room):
     """Update rows start to end and some columns of the weight of the linear op i: W = (1 - 2 lr l2) W - lr xᵀ d.
 
     The update is the epilogue of the product, which fetches what comes next, see ``Ahead``.
@@ -226,7 +230,7 @@ def sgd_op(net, step, i, m, start, end, col, cols, x, x_row, d, d_row, squares, 
     n_out = net.ops[i, OUTPUTS]
     panels = _panels(n_out, x)
     if end > start and cols > 0:
-        _fetch(ahead, 0, 0, ahead.count[0], m * tiles_of(end - start, cols, x), room)
+        _fetch(ahead, 0, 0, samples, m * tiles_of(end - start, cols, x), room)
         weight = shift(data(net.params), net.ops[i, WEIGHT] + start * n_out + col)
         tiles = shift(squares, start // ROWS * panels + _panels(col, x))
         product(
@@ -244,7 +248,7 @@ def sgd_bias(net, step, i, m, col, cols, d, d_row):
 
 
 @inline
-def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, ahead, block, room, rank, size):
+def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, ahead, samples, block, room, rank, size):
     """Update this thread's share of the weights and biases of the linear op i; ``squares`` are as in ``square_sums``.
 
     x (m, inputs) is the op's input and d (m, outputs) the gradient before its activation. Rules with state take the
@@ -253,7 +257,7 @@ def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, ahead, block,
     n_in, n_out, bias_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT]
     start, end = part(n_in, ROWS, rank, size)
     if step.kind == SGD:
-        sgd_op(net, step, i, m, start, end, 0, n_out, x, x_row, d, d_row, squares, ahead, room)
+        sgd_op(net, step, i, m, start, end, 0, n_out, x, x_row, d, d_row, squares, ahead, samples, room)
         if i % size == rank:
             sgd_bias(net, step, i, m, 0, n_out, d, d_row)
         return
@@ -263,9 +267,8 @@ def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, ahead, block,
         rows = min(height, end - first)
         pieces = _put_state(net, slots, at + first * n_out, rows * n_out, ahead.places)
         done, more = first - start, min(end, first + height) - start
-        count = ahead.count[0]
         _fetch(
-            ahead, pieces, count * done // (end - start), count * more // (end - start),
+            ahead, pieces, samples * done // (end - start), samples * more // (end - start),
             m * tiles_of(rows, n_out, x), room,
         )  # fmt: skip
         product(STORE, rows, n_out, m, shift(x, first), 1, x_row, d, d_row, 1, block, n_out, block, 0, 1.0, 0.0, room)
@@ -280,12 +283,11 @@ def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, ahead, block,
 class Ahead(NamedTuple):
     """What the products of the updates are to fetch into the L2 cache while they compute.
 
-    ``samples`` and ``count[0]`` are the next batch's rows and how many they are, each an address and a number of bytes;
-    ``places`` has room for a share of them and for the pieces of memory that an update needs.
+    ``samples`` holds the next batch's rows, each an address and a number of bytes; ``places`` has room for a share of
+    them and for the pieces of memory that an update needs.
     """
 
     samples: np.ndarray
-    count: np.ndarray
     places: np.ndarray
 
 
@@ -365,7 +367,7 @@ def _panels(n_out, like):
 def count_squares(ops: np.ndarray, size: int) -> int:
     """How many places ``square_sums`` fills, for elements of ``size`` bytes."""
     linear = ops[ops[:, KIND] == LINEAR]
-    width = VECTORS * max(1, ISA.bits // (8 * size))
+    width = VECTORS * ISA.lanes(size)
     return int((-(-linear[:, INPUTS] // ROWS) * -(-linear[:, OUTPUTS] // width)).sum())
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numba import types
 
 from ._address import address
+from ._cpu import ISA
 from ._jit import inline, shared
 from ._tile import (
     A_STRIDE,
@@ -28,7 +29,6 @@ from ._tile import (
     DEPTH,
     FIELDS,
     GATE,
-    LANES_32,
     MODE,
     ROWS,
     STORE,
@@ -62,14 +62,10 @@ from .activations import LEAKY_RELU, RELU, activate, gate
 # dimension must not depend on the number of rows, or a thread's share of them would change the order of the sums.
 BLOCK_BYTES = 800_000
 INNER_BYTES = 4096
-# A multiple of this many bytes between rows puts them into one set of the L1 cache.
-COLLIDE = 4096
 # B is packed where its rows lie this many bytes apart and a few row tiles share it, or where many share it.
 FAR = 4096
 FEW_ROWS = 2 * ROWS
 MANY_ROWS = 32 * ROWS
-# Elements of a cache line of float32.
-LINE = 16
 
 # The room of a product: the fields of a panel, a packed row tile of A, a packed block of B.
 HEAD = 2 * FIELDS
@@ -78,7 +74,7 @@ LEFT, NEXT, LAST = FIELDS - 6, FIELDS - 4, FIELDS - 3
 PRODUCT_AT, TILES_AT = FIELDS - 2, FIELDS - 1
 INNER = INNER_BYTES // 4
 BLOCK = HEAD + ROWS * INNER
-ROOM = BLOCK + max(BLOCK_BYTES // 4, INNER * VECTORS * LANES_32)
+ROOM = BLOCK + max(BLOCK_BYTES // 4, INNER * VECTORS * ISA.lanes(4))
 
 
 def _signature(dtype):

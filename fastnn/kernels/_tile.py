@@ -43,7 +43,6 @@ STORE, BIAS, GATE, COMBINE, UPDATE = range(5)
 ROWS, VECTORS = ISA.rows, ISA.vectors
 # Vectors of a tile of a single row, whose sums would otherwise wait for each other.
 WIDE = 8
-LANES_32 = max(1, ISA.bits // 32)
 # Rows whose addresses share one base register: x86 adds 0, 1 or 2 strides in an address for free.
 _GROUP = 3
 _I8P = ir.IntType(8).as_pointer()

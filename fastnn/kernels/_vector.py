@@ -37,7 +37,7 @@ class _VectorModel(models.PrimitiveModel):
 
 def lanes_of(dtype: Any) -> int:
     """How many elements of a Numba float type a vector holds."""
-    return max(1, ISA.bits // int(dtype.bitwidth))
+    return ISA.lanes(dtype.bitwidth // 8)
 
 
 def vector_of(dtype: Any) -> Vector:

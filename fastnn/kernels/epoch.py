@@ -94,7 +94,7 @@ def _train(net, slots, x, target, order, goal, step, t, space, clock, own_room, 
 @inline
 def _train_batches(net, slots, x, target, order, goal, step, t, space, clock, room, rank, size):
     block = shift(room, ROOM)
-    ahead = Ahead(space.samples[rank], np.zeros(1, np.int64), space.places[rank])
+    ahead = Ahead(space.samples[rank], space.places[rank])
     losses = shift(data(space.nodes), space.losses_at)
     total = seen = 0.0
     n = len(order.rows)
@@ -102,6 +102,7 @@ def _train_batches(net, slots, x, target, order, goal, step, t, space, clock, ro
     zeros = shift(data(space.nodes), space.zeros_at)
     own, own_row = shift(room, space.own_at), space.plan[0, STRIDE]
     col, end_col = columns_of(net, rank, size, room) if step.kind == SGD else (0, 0)
+    by_columns = end_col > col
     begin(clock)
     if goal.l2 != 0.0:
         square_sums(net, data(space.squares), rank, size)
@@ -113,21 +114,19 @@ def _train_batches(net, slots, x, target, order, goal, step, t, space, clock, ro
         weight = batch_weight(target.weights, order.rows, start, m)
         l2 = penalty_factor(goal, weight)
         penalty = l2 * _total(space.squares) if l2 != 0.0 else 0.0
-        done = 0
-        if end_col > col:
+        if by_columns:
             _gather(net, x, order.rows, start, m, own, own_row)
             lap(clock, -1, GATHER)
             scores = _node(space, 1, VALUES, 0)
             linear_op(net, 0, m, col, end_col - col, own, own_row, scores, space.plan[1, STRIDE], zeros, room)
             lap(clock, 0, FORWARD)
-            done = 1
             if not barrier(space.sync, size):
                 break
         first, end = part(m, ROWS, rank, size)
         if end > first:
             _rows_to_gradients(
-                net, x, target, order.rows, start + first, first, end - first, done, goal, weight, t + number + 1,
-                space, clock, room,
+                net, x, target, order.rows, start + first, first, end - first, by_columns, goal, weight,
+                t + number + 1, space, clock, room,
             )  # fmt: skip
         if not barrier(space.sync, size):
             break
@@ -143,28 +142,28 @@ def _train_batches(net, slots, x, target, order, goal, step, t, space, clock, ro
             lr *= weight
         now = Step(step.kind, lr, step.momentum, step.beta2, eps, l2)
         lap(clock, -1, REST)
-        ahead.count[0] = 0
+        samples = 0
         # Backwards, so that the first layer's weights, just updated, are in the cache when the next batch needs them.
         squares = shift(data(space.squares), len(space.squares))
         for i in range(len(net.ops) - 1, -1, -1):
             if net.ops[i, KIND] == LINEAR:
                 if i == first_linear and start + m < n:
                     more = min(order.batch_size, n - start - m)
-                    first, end = (0, more) if end_col > col else part(more, ROWS, rank, size)
-                    _note_samples(net, x, target, order.rows, start + m + first, start + m + end, ahead)
+                    first, end = (0, more) if by_columns else part(more, ROWS, rank, size)
+                    samples = _note_samples(net, x, target, order.rows, start + m + first, start + m + end, ahead)
                 squares = shift(squares, -count_of_squares(net, i, squares))
                 values, gradient = _node(space, i, VALUES, 0), _node(space, i + 1, GRADIENT, 0)
-                if i == 0 and end_col > col:
+                if i == 0 and by_columns:
                     apart, cols = space.plan[1, STRIDE], end_col - col
                     sgd_op(
                         net, now, 0, m, 0, net.ops[0, INPUTS], col, cols, own, own_row, gradient, apart, squares,
-                        ahead, room,
+                        ahead, samples, room,
                     )  # fmt: skip
                     sgd_bias(net, now, 0, m, col, cols, gradient, apart)
                 else:
                     update_op(
                         net, slots, now, i, m, values, space.plan[i, STRIDE], gradient, space.plan[i + 1, STRIDE],
-                        squares, ahead, block, room, rank, size,
+                        squares, ahead, samples, block, room, rank, size,
                     )  # fmt: skip
                 lap(clock, i, UPDATE)
         if not barrier(space.sync, size):
@@ -183,7 +182,10 @@ def _first_linear(ops):
 
 @inline
 def _note_samples(net, x, target, order, start, end, ahead):
-    """Note down the rows of the coming samples and of their targets; those with their columns apart are left out."""
+    """Note down the rows of the coming samples and of their targets, and return how many pieces of memory they are.
+
+    Those with their columns apart are left out.
+    """
     n_out = net.ops[len(net.ops) - 1, OUTPUTS]
     count = 0
     for i in range(start, end):
@@ -194,7 +196,7 @@ def _note_samples(net, x, target, order, start, end, ahead):
             targets = shift(data(target.targets), order[i] * n_out)
             put_piece(ahead.samples, count, integer(targets), n_out * itemsize(targets))
             count += 1
-    ahead.count[0] = count
+    return count
 
 
 @inline
@@ -211,17 +213,17 @@ def _gather(net, x, order, sample, rows, out, out_row):
 
 
 @inline
-def _rows_to_gradients(net, x, target, order, sample, row, rows, done, goal, weight, t, space, clock, room):
+def _rows_to_gradients(net, x, target, order, sample, row, rows, by_columns, goal, weight, t, space, clock, room):
     """Some rows of the batch of update t, forward, through the loss, and back to the gradient before every activation.
 
-    The first ``done`` ops have been gone through.
+    With ``by_columns`` the first op has been gone through.
     """
     ops, plan, last = net.ops, space.plan, len(net.ops)
     zeros = shift(data(space.nodes), space.zeros_at)
-    if done == 0:
+    if not by_columns:
         _gather(net, x, order, sample, rows, _node(space, 0, VALUES, row), plan[0, STRIDE])
         lap(clock, -1, GATHER)
-    for i in range(done, last):
+    for i in range(1 if by_columns else 0, last):
         forward_op(
             net, i, t, row, rows, _node(space, i, VALUES, row), plan[i, STRIDE], _node(space, i + 1, VALUES, row),
             plan[i + 1, STRIDE], zeros, room,

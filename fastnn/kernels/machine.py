@@ -85,7 +85,7 @@ def triad_task(n_bytes: int, dtype: Any = np.float32) -> tuple[Callable[[], obje
 
 def width(dtype: Any) -> int:
     """How many elements a vector of this CPU holds."""
-    return max(1, ISA.bits // (8 * np.dtype(dtype).itemsize))
+    return ISA.lanes(np.dtype(dtype).itemsize)
 
 
 def _best_rate(tasks: Sequence[Callable[[], object]], amount: int, seconds: float) -> float:
