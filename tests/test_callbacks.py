@@ -90,7 +90,7 @@ class TestCalls:
         model.fit(*data, callbacks=[clip], **SHORT)
         assert np.abs(model.layers[0].weight).max() == 0.1
 
-    def test_ctrl_c_during_a_callback(self, data, monkeypatch):
+    def test_ctrl_c_during_a_callback(self, data):
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             history = network().fit(*data, callbacks=[lambda *_: signal.raise_signal(signal.SIGINT)], **SHORT)
