@@ -108,8 +108,8 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
             score: float = super()._score(X, y, sample_weight)
             return score
         labels = self._labels(X.outputs)
-        if labels.ndim == 1:
-            return float(np.average(labels == X.truth, weights=X.sample_weight))
+        if labels.ndim == 1 and X.sample_weight is None:
+            return float(np.mean(labels == X.truth))
         return float(accuracy_score(X.truth, labels, sample_weight=X.sample_weight))
 
 

@@ -14,7 +14,7 @@ from ..validation import FLOAT32, FLOAT64, UINT8, Array
 from ._lbfgs import FullLoss
 from ._network import Weights
 from ._objective import weights_of_samples
-from ._parameters import check_together, hidden_activations, n_hidden, with_keyword
+from ._parameters import check_together, with_keyword
 from ._picture import plot_loss_curve
 from ._threads import limited_threads
 from ._training import fit_stochastic
@@ -29,6 +29,7 @@ _BLOCK_ELEMENTS = 1 << 20
 class CompiledPerceptron:
     """The mixin before scikit-learn's class."""
 
+    activation: Any
     _random_state: Any
     out_activation_: str
     _weight_of_score = (None,) if _WEIGHTED else ()
@@ -111,9 +112,10 @@ class CompiledPerceptron:
         self._lay_out()
 
     def _init_coef(self, fan_in: int, fan_out: int, dtype: Any) -> tuple[Array, Array]:
-        names = hidden_activations(self, n_hidden(self)) or ["identity"]
-        layer = min(len(self.coefs_), len(names) - 1)
-        one = SimpleNamespace(activation=names[layer], _random_state=self._random_state)
+        # One name counts for all layers, the last and a first one without hidden layers too; of several, the last does.
+        names = [self.activation] if isinstance(self.activation, str) else list(self.activation) or ["identity"]
+        name = names[min(len(self.coefs_), len(names) - 1)]
+        one = SimpleNamespace(activation=name, _random_state=self._random_state)
         drawn: tuple[Array, Array] = BaseMultilayerPerceptron._init_coef(one, fan_in, fan_out, dtype)
         return drawn
 

@@ -204,7 +204,7 @@ class TestData:
 
 
 class TestPicture:
-    @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+    @pytest.mark.filterwarnings("ignore:lbfgs failed to converge", "ignore:.*iprint:DeprecationWarning")
     def test_lbfgs_has_no_curve(self):
         with pytest.raises(ValueError, match="solver 'lbfgs' keeps no loss curve: fit with solver 'adam' or 'sgd'"):
             MLPRegressor(**SMALL, solver="lbfgs").fit(X, Y).plot_loss_curve()

@@ -12,11 +12,14 @@ from sklearn.datasets import load_iris, make_multilabel_classification
 from sklearn.preprocessing import scale
 from sklearn.utils.class_weight import compute_sample_weight
 
+import fastnn.sklearn
 import fastnn.sklearn._training as training
 from fastnn.sklearn import MLPClassifier, MLPRegressor
 from tests.sklearn.pairs import RELEASE
 
-pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge")
+# scikit-learn 1.6 hands on what new releases of scipy no longer want.
+OF_SCIPY = "ignore:.*iprint:DeprecationWarning"
+pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge", OF_SCIPY)
 
 X, Y = scale(load_iris().data), load_iris().target
 SMALL = {"hidden_layer_sizes": (6, 5), "max_iter": 4, "random_state": 0}
@@ -221,6 +224,12 @@ class TestActivations:
             bound = np.sqrt(factor / (n_in + n_out))
             np.testing.assert_array_equal(model.coefs_[i], rng.uniform(-bound, bound, (n_in, n_out)))
             np.testing.assert_array_equal(model.intercepts_[i], rng.uniform(-bound, bound, n_out))
+
+    @pytest.mark.parametrize("activation", ["logistic", "tanh"])
+    def test_initial_weights_without_hidden_layers(self, activation):
+        settings = {"hidden_layer_sizes": (), "activation": activation, "max_iter": 1, "random_state": 0}
+        ours, theirs = (module.MLPRegressor(**settings).fit(X, Y) for module in (fastnn.sklearn, neural_network))
+        np.testing.assert_allclose(ours.coefs_[0], theirs.coefs_[0], rtol=1e-12)
 
     def test_without_hidden_layers(self):
         none, one = (
