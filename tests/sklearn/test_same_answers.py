@@ -32,8 +32,6 @@ LBFGS = {"solver": "lbfgs"}
 
 every_dataset = pytest.mark.parametrize("name", DATASETS)
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
-# scikit-learn 1.6 passes an option that SciPy 1.16 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp`:DeprecationWarning")
 
 
 @pytest.mark.parametrize("solver", STOCHASTIC)

@@ -33,8 +33,6 @@ RTOL = {"sgd": 1e-9, "adam": 1e-9, "lbfgs": 1e-6}
 every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
 since_1_7 = pytest.mark.skipif(RELEASE < (1, 7), reason="new in scikit-learn 1.7")
-# scikit-learn 1.6 passes an option that SciPy 1.16 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp`:DeprecationWarning")
 
 
 class TestSampleWeight:

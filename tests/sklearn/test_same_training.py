@@ -22,9 +22,6 @@ from tests.sklearn.pairs import (
 DATA = {CLASSIFIER: "wine", "MLPRegressor": "linnerud"}
 SGD = {"solver": "sgd", "learning_rate_init": 0.05}
 
-# scikit-learn 1.6 passes an option that SciPy 1.16 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp`:DeprecationWarning")
-
 every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 every_solver = pytest.mark.parametrize("solver", [SGD, {"solver": "adam"}], ids=["sgd", "adam"])
 

@@ -29,8 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"),
     # Python 3.12 warns of every fork of a process with threads, which joblib's multiprocessing does.
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
-    # scikit-learn 1.6 passes an option that SciPy 1.16 deprecates.
-    pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp`:DeprecationWarning"),
 ]
 
 SETTINGS = {"hidden_layer_sizes": (6,), "max_iter": 8, "random_state": 0}
