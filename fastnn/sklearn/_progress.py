@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Progress:
-    """A bar of tqdm over the epochs of a fit, on a terminal or in a notebook, where tqdm is installed."""
+    """A bar of tqdm over several epochs, on a terminal or in a notebook, where tqdm is installed."""
 
     def __init__(self, mlp: Any, epochs: int) -> None:
-        self._bar = _bar(epochs) if mlp.verbose else None
+        self._bar = _bar(epochs) if mlp.verbose and epochs > 1 else None
 
     def __enter__(self) -> "Progress":
         return self

@@ -278,3 +278,23 @@ class TestStratify:
         for seed in range(5):
             MLPClassifier(**settings | {"random_state": seed}, stratify=stratify).fit(X, labels)
         assert all(counts == [20, 6, 4] for counts in held_out) == stratify
+
+
+class TestBlocks:
+    """L-BFGS sees the samples in blocks, which must not show."""
+
+    @pytest.mark.parametrize("form", [np.asarray, csr_matrix])
+    @pytest.mark.parametrize("least", [None, 0.0, -0.2])
+    def test_the_full_loss(self, least, form):
+        if least is not None and RELEASE < (1, 7):
+            pytest.skip("this scikit-learn has no sample weights to compare with")
+        rng = np.random.RandomState(0)
+        X_ = rng.normal(size=(2500, 4))
+        y = np.tanh(X_ @ rng.normal(size=4)) + rng.normal(size=2500)
+        weights = {} if least is None else {"sample_weight": rng.uniform(least, 2, 2500)}
+        settings = SMALL | {"solver": "lbfgs", "alpha": 5.0}
+        ours, theirs = (
+            module.MLPRegressor(**settings).fit(form(X_), y, **weights) for module in (fastnn.sklearn, neural_network)
+        )
+        assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-9)
+        np.testing.assert_allclose(ours.predict(X_), theirs.predict(X_), rtol=1e-6, atol=1e-9)

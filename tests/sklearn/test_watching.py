@@ -195,6 +195,12 @@ class TestProgress:
     def test_only_when_asked(self, settings):
         assert self.fit_on_a_terminal(**settings)[1] == ""
 
+    def test_not_for_a_single_epoch(self, capsys):
+        with redirect_stderr(Terminal()) as terminal:
+            MLPClassifier(**SMALL, verbose=True).partial_fit(X, Y, classes=[0, 1, 2])
+        assert terminal.getvalue() == ""
+        assert capsys.readouterr().out.startswith("Iteration 1, loss = ")
+
     def test_only_on_a_terminal(self, capsys):
         MLPClassifier(**SMALL, verbose=True).fit(X, Y)
         assert capsys.readouterr().err == ""
