@@ -111,25 +111,43 @@ def squared_row(pred, n, y, share, out):
 
 @inline
 def binary_row(s, n, y, share, least, most, out):
-    """out = (σ(s) - y) share; returns Σ -y log σ(s) - (1 - y) log(1 - σ(s)), both logarithms within bounds.
-
-    log(1 + e) keeps its digits for small e as e log u / (u - 1) with u the rounded 1 + e (N. J. Higham, Accuracy and
-    Stability of Numerical Algorithms, 2nd edition, SIAM 2002, section 1.14.1).
-    """
+    """out = (σ(s) - y) share; returns Σ -y log σ(s) - (1 - y) log(1 - σ(s)), both logarithms within bounds."""
     width = lanes(s)
     total = splat(s, 0.0)
     for i in range(0, n, width):
         count = min(width, n - i)
         x, target = load_part(s, i, count, 0.0), load_part(y, i, count, np.nan)
-        e = vexp_nonpositive(absolute(x) * -1.0)
-        u = e + 1.0
-        store_part(out, i, count, (select(x < 0.0, e, 1.0) / u - target) * share)
-        log = select(u == 1.0, e, vlog(u) * e / (u - 1.0))
-        of_one = _within(select(x < 0.0, log - x, log), least, most)
-        of_zero = _within(select(x < 0.0, log, log + x), least, most)
-        loss = select(target == 0.0, 0.0, target * of_one) + select(target == 1.0, 0.0, (1.0 - target) * of_zero)
+        difference, loss = _binary(x, target, least, most)
+        store_part(out, i, count, difference * share)
         total = total + select(target == target, loss, 0.0)
     return reduce_add(total)
+
+
+@inline
+def binary_column(s, y, n, least, most):
+    """s[i] = σ(s[i]) - y[i] and y[i] = the loss, for samples with one score; the same numbers as ``binary_row`` has."""
+    width = lanes(s)
+    for i in range(0, n, width):
+        count = min(width, n - i)
+        difference, loss = _binary(load_part(s, i, count, 0.0), load_part(y, i, count, 0.0), least, most)
+        store_part(s, i, count, difference)
+        store_part(y, i, count, loss)
+
+
+@inline
+def _binary(x, target, least, most):
+    """σ(x) - target, and the loss.
+
+    log(1 + e) keeps its digits for small e as e log u / (u - 1) with u the rounded 1 + e (N. J. Higham, Accuracy and
+    Stability of Numerical Algorithms, 2nd edition, SIAM 2002, section 1.14.1).
+    """
+    e = vexp_nonpositive(absolute(x) * -1.0)
+    u = e + 1.0
+    log = select(u == 1.0, e, vlog(u) * e / (u - 1.0))
+    of_one = _within(select(x < 0.0, log - x, log), least, most)
+    of_zero = _within(select(x < 0.0, log, log + x), least, most)
+    loss = select(target == 0.0, 0.0, target * of_one) + select(target == 1.0, 0.0, (1.0 - target) * of_zero)
+    return select(x < 0.0, e, 1.0) / u - target, loss
 
 
 @inline

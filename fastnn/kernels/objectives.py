@@ -11,6 +11,7 @@ from .losses import (
     CROSS_ENTROPY,
     POISSON,
     SQUARED_ERROR,
+    binary_column,
     binary_row,
     finish_cross_entropy,
     label_row,
@@ -47,6 +48,9 @@ class Goal(NamedTuple):
 @inline
 def loss_rows(scores, gradient, apart, n, target, order, sample, rows, goal, weight, losses, rests):
     """The gradient of the loss for some rows of scores, and losses[i], the loss of each."""
+    if goal.loss == BINARY_CROSS_ENTROPY and n == 1:
+        _single_scores(scores, gradient, apart, target, order, sample, rows, goal, weight, losses, rests)
+        return
     for r in range(rows):
         s, d = shift(scores, r * apart), shift(gradient, r * apart)
         at = order[sample + r]
@@ -69,6 +73,19 @@ def loss_rows(scores, gradient, apart, n, target, order, sample, rows, goal, wei
         finish_cross_entropy(losses, rests, losses, rows)
         for r in range(rows):
             put(losses, r, _bounded(get(losses, r), goal))
+
+
+@inline
+def _single_scores(scores, gradient, apart, target, order, sample, rows, goal, weight, losses, rests):
+    """The binary loss of samples with one score each, which come together into vectors."""
+    targets = data(target.targets)
+    for r in range(rows):
+        put(rests, r, get(scores, r * apart))
+        put(losses, r, get(targets, order[sample + r]))
+    binary_column(rests, losses, rows, goal.least, goal.most)
+    for r in range(rows):
+        share = share_of(target.weights, order[sample + r], weight) * goal.gradient
+        put(gradient, r * apart, get(rests, r) * share)
 
 
 @inline
