@@ -258,7 +258,10 @@ def _total(squares):
 
 @functools.lru_cache(maxsize=64)
 def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, int]]:
-    """Where the nodes of a network lie, for a batch; ``shape`` holds the ops, ``size`` the bytes of an element."""
+    """Where the nodes of a network lie, for a batch, the multiply-adds of a sample, and the places of squares.
+
+    ``shape`` holds the ops, ``size`` the bytes of an element.
+    """
     ops = np.frombuffer(shape, np.int64).reshape(-1, 6)
     widths = [int(ops[0, INPUTS]), *(int(n) for n in ops[:, OUTPUTS])]
     plan = np.zeros((len(widths), 3), np.int64)
@@ -270,7 +273,8 @@ def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, in
     widest = max(widths)
     block = max(GRADIENT_BLOCK, ROWS * widest)
     places = {"zeros_at": at, "losses_at": at + widest, "rests_at": at + widest + batch}
-    return plan, {**places, "size": at + widest + 2 * batch, "own_at": ROOM + block}
+    counts = {"work": 3 * multiply_adds(ops), "squares": count_squares(ops, size)}
+    return plan, {**places, **counts, "size": at + widest + 2 * batch, "own_at": ROOM + block}
 
 
 _NO_LABELS = np.empty(0, np.int64)
@@ -285,7 +289,7 @@ def train_epoch(
     dtype, ops = params.dtype, network.ops
     batch = min(batches.batch_size, len(batches.order))
     plan, places = _plan(ops.tobytes(), batch, dtype.itemsize)
-    work = 3 * multiply_adds(ops)
+    work = places["work"]
     threads = min(get_num_threads(), max(1, work * batch // STEP_GRAIN))
     own_size = places["own_at"] - ROOM + (batch * int(plan[0, STRIDE]) if threads > 1 else 0)
     nodes = room(dtype, own_size + places["size"])[-places["size"] :]
@@ -297,7 +301,7 @@ def train_epoch(
         losses_at=places["losses_at"],
         rests_at=places["rests_at"],
         own_at=places["own_at"],
-        squares=np.zeros(count_squares(ops, dtype.itemsize), dtype),
+        squares=np.zeros(places["squares"], dtype),
         samples=np.empty((threads, 4 * batch), np.int64),
         places=np.empty((threads, 4 * batch + 6), np.int64),
         sync=np.zeros(16, np.int64),

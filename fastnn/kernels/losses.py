@@ -19,6 +19,7 @@ from ._vector import (
     one_hot,
     put,
     reduce_add,
+    reduce_max,
     select,
     shift,
     splat,
@@ -35,8 +36,18 @@ CROSS_ENTROPY, SQUARED_ERROR, BINARY_CROSS_ENTROPY, POISSON = range(4)
 @inline
 def label_row(s, n, label, smoothing, share, out):
     """out = (softmax(s) - y) share for y = (1 - smoothing) one_hot + smoothing / n; Σ e^(s - shift), shift - Σ y s."""
-    largest = row_max(s, n)
     width, low, high = lanes(s), smoothing / n, 1.0 - smoothing
+    if width < n <= 2 * width:
+        a, b = load(s, 0), load_part(s, width, n - width, -np.inf)
+        largest = reduce_max(select(a > b, a, b))
+        a, b = vexp_nonpositive(a - largest), vexp_nonpositive(b - largest)
+        total = reduce_add(a + b)
+        inverse = 1.0 / splat(s, total)
+        a, b = divide(a, splat(s, total), inverse), divide(b, splat(s, total), inverse)
+        store(out, 0, (a - low - one_hot(s, label) * high) * share)
+        store_part(out, width, n - width, (b - low - one_hot(s, label - width) * high) * share)
+        return _label_loss(s, n, label, smoothing, largest, total)
+    largest = row_max(s, n)
     if n <= width:
         e = vexp_nonpositive(load_part(s, 0, n, -np.inf) - largest)
         total = reduce_add(e)
@@ -54,10 +65,15 @@ def label_row(s, n, label, smoothing, share, out):
                 e = load_part(out, i, count, 0.0)
                 store_part(out, i, count, (divide(e, splat(s, total), inverse) - low) * share)
         put(out, label, (hot / total - low - high) * share)
+    return _label_loss(s, n, label, smoothing, largest, total)
+
+
+@inline
+def _label_loss(s, n, label, smoothing, largest, total):
     top, total = settle(s, n, largest, total)
     if smoothing == 0.0:
         return total, top - get(s, label)
-    return total, top - get(s, label) * high - _sum(s, n) * low
+    return total, top - get(s, label) * (1.0 - smoothing) - _sum(s, n) * (smoothing / n)
 
 
 @inline
