@@ -42,6 +42,24 @@ def test_a_layer_of_your_own(capsys):
     assert accuracy > 0.9
 
 
+def test_what_helps_against_overfitting(capsys):
+    (code,) = blocks("regularise")
+    exec(code, {})
+    epochs, accuracy = capsys.readouterr().out.splitlines()
+    assert int(epochs.split()[2]) < 500
+    assert float(accuracy.split()[-1].rstrip("%")) > 90
+
+
+def test_in_place_of_scikit_learn(capsys):
+    pytest.importorskip("sklearn")
+    (code,) = blocks("sklearn")
+    exec(code, {})
+    ours = capsys.readouterr().out
+    exec(code.replace("fastnn.sklearn", "sklearn.neural_network"), {})
+    assert ours == capsys.readouterr().out
+    assert float(ours.split()[-1].rstrip("%")) > 95
+
+
 def test_the_profile_is_a_table(capsys):
     (code,) = blocks("profile")
     exec(code, {})
@@ -62,7 +80,7 @@ def test_errors_look_like_this(here):
 
 def test_every_formula_has_its_function():
     rows = re.findall(r"^\| .* \| `(\w+)\.py` \| (.*) \|$", README, re.M)
-    assert len(rows) == 18
+    assert len(rows) == 22
     for file, functions in rows:
         module = __import__(f"fastnn.reference.{file}", fromlist=[file])
         for function in re.findall(r"`(\w+)`", functions):
@@ -80,5 +98,5 @@ def test_every_file_has_its_place():
 
 
 def test_the_measured_tables_have_their_markers():
-    for name in ("mnist", "bench_kernels", "compare"):
+    for name in ("mnist", "bench_kernels", "compare", "compare_sklearn"):
         assert re.search(rf"^<!-- {name}:begin -->\n(.*\n)*?<!-- {name}:end -->$", README, re.M)
