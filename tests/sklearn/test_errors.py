@@ -194,6 +194,14 @@ class TestData:
             with pytest.raises(ValueError, match=message):
                 model.predict(wrong)
 
+    @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+    def test_weights_that_do_not_fit_each_other(self):
+        model = MLPClassifier(**SMALL).fit(X, Y)
+        model.coefs_[1] = model.coefs_[1][:1]
+        message = r"coefs_ have shapes \[\(4, 5\), \(1, 4\), \(4, 3\)\], but the columns of one must be the rows of the"
+        with pytest.raises(ValueError, match=message):
+            model.predict(X)
+
     def test_training_that_leaves_the_finite_numbers(self):
         model = MLPRegressor(
             hidden_layer_sizes=(5,), solver="sgd", learning_rate_init=1e30, max_iter=20, random_state=0
