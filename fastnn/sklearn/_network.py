@@ -12,7 +12,7 @@ from ..validation import FLOAT32, FLOAT64, Array, DType
 from ._parameters import hidden_activations
 
 _LAYERS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU, "leaky_relu": LeakyReLU}
-_DROPOUT = 2
+_ACTIVATION, _DROPOUT = 1, 2
 
 
 class Plan:
@@ -28,6 +28,8 @@ class Plan:
     ----------
     scores, outputs : Network
         The network up to its scores, and with the logistic function behind them if there is one.
+    after_first_product : Network
+        The outputs from the first layer's values on, before its activation.
     """
 
     def __init__(self, units: Sequence[int], activations: Sequence[str], logistic: bool) -> None:
@@ -40,6 +42,7 @@ class Plan:
         self._spans = [spans[i] for i in range(0, len(layers), 2)]
         self.scores = _lowered(layers, spans)
         self.outputs = _lowered([*layers[:-1], Sigmoid()], spans) if logistic else self.scores
+        self.after_first_product = _without_first_product(self.outputs)
 
     def views(self, buffer: Array) -> tuple[list[Array], list[Array]]:
         """Return the coefficients and the intercepts of all layers, as views into a flat buffer."""
@@ -112,6 +115,13 @@ def _lowered(layers: list[Any], spans: Any) -> Network:
     network = lower(layers, spans, layers[0].n_in)
     assert network is not None, "every layer is built in"
     return network
+
+
+def _without_first_product(network: Network) -> Network:
+    ops = network.ops.copy()
+    _, _, width, _, _, activation = ops[0]
+    ops[0] = [_ACTIVATION, width, width, -1, -1, activation]
+    return network._replace(ops=ops)
 
 
 def _is(a: Any, b: Any) -> bool:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import assert_all_finite, check_is_fitted, validat
 from ..backend import active
 from ..validation import FLOAT32, FLOAT64, UINT8, Array
 from ._lbfgs import FullLoss
-from ._network import Weights
+from ._network import Plan, Weights
 from ._objective import weights_of_samples
 from ._parameters import check_together, with_keyword
 from ._picture import plot_loss_curve
@@ -159,12 +159,7 @@ class CompiledPerceptron:
         softmax = self.out_activation_ == "softmax"
         with limited_threads(self.n_threads):  # type: ignore[attr-defined]
             if issparse(X):
-                rows, step = X.tocsr(), max(32, _BLOCK_ELEMENTS // max(plan.units))
-                finite = True
-                for start in range(0, len(out), step):
-                    part = slice(start, start + step)
-                    x = rows[part].toarray().astype(dtype, copy=False)
-                    finite &= active().forward(plan.outputs, params, x, out[part], softmax)
+                finite = self._of_sparse(plan, params, X.tocsr(), out, softmax)
             else:
                 x = X if X.dtype in (FLOAT32, FLOAT64, UINT8) else X.astype(dtype)
                 finite = active().forward(plan.outputs, params, x, out, softmax)
@@ -172,6 +167,17 @@ class CompiledPerceptron:
             with np.errstate(over="ignore"):
                 np.exp(out, out=out)
         return out, finite
+
+    def _of_sparse(self, plan: Plan, params: Array, X: Any, out: Array, softmax: bool) -> bool:
+        """Write the outputs for the rows of a CSR matrix, whose first product scipy forms from what it stores."""
+        coefs, intercepts = plan.views(params)
+        finite, step = True, max(32, _BLOCK_ELEMENTS // plan.units[1])
+        for start in range(0, len(out), step):
+            part = slice(start, start + step)
+            first = X[part] @ coefs[0]
+            first += intercepts[0]
+            finite &= active().forward(plan.after_first_product, params, first, out[part], softmax)
+        return finite
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:
         if check_input:
