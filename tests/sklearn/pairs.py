@@ -77,7 +77,7 @@ def outcome(call: Callable[[], Any], stdout: io.StringIO | None = None) -> Outco
         warnings.simplefilter("always")
         try:
             value = call()
-        except Exception as raised:
+        except (Exception, KeyboardInterrupt) as raised:
             error = type(raised), str(raised)
     warned = [(w.category, str(w.message)) for w in caught if not issubclass(w.category, RuntimeWarning)]
     return Outcome(value, error, warned, printed.getvalue())
