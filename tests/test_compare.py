@@ -1,7 +1,5 @@
-"""The comparison with the peers: everyone does the same work, and nothing is left out of the tables."""
+"""The comparison with the peers: nothing is left out of the tables."""
 
-import contextlib
-import importlib
 import itertools
 import json
 import math
@@ -10,157 +8,14 @@ import re
 import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.special
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    """The scripts are imported from their folder, as they are when one of them runs."""
-    sys.path.insert(0, str(SCRIPTS))
-    yield
-    sys.path.remove(str(SCRIPTS))
-
-
-def module(name):
-    return importlib.import_module(name)
-
-
-def peer(key):
-    """The module of a contender, or a skip where its library is missing."""
-    needs, _ = module("peers").PEERS.get(key, ((), ""))
-    for library in needs:
-        pytest.importorskip(library)
-    return module("peers").load_one(key)
-
-
-TRAINERS = ("ours", "numpy", "sklearn", "torch", "torch_compile", "jax")
-DTYPES = ("float32", "float64")
-TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
-
-
-@pytest.fixture
-def uncompiled(monkeypatch):
-    """torch.compile takes seconds a graph: the functions that it gets are what is tested."""
-    with contextlib.suppress(ImportError):
-        monkeypatch.setattr("peers.torch_compile.compiled", lambda function: function)
-
-
-def problem(widths, loss, dtype, epochs=1, steps=5):
-    problems = module("comparison.problems")
-    return problems.learnable(problems.Network(widths, 6, steps, loss, lr=0.05), dtype, epochs)
-
-
-def trained_by_hand(problem):
-    """Plain SGD from the gradient of the loss, written out, in float64."""
-    rng = np.random.default_rng(problem.seed)
-    weights = [w.astype(np.float64) for w, _ in problem.layers()]
-    biases = [b.astype(np.float64) for _, b in problem.layers()]
-    x, lr = problem.x.astype(np.float64), problem.network.lr
-    for _ in range(problem.epochs):
-        for rows in np.split(rng.permutation(len(x)), problem.network.steps):
-            activations = [x[rows]]
-            for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
-                s = activations[-1] @ w + b
-                activations.append(s if i == len(weights) - 1 else np.where(s > 0, s, 0))
-            if problem.network.loss == "cross_entropy":
-                d = scipy.special.softmax(s, axis=1) - np.eye(s.shape[1])[problem.y[rows]]
-            else:
-                d = 2 * (s - problem.y[rows])
-            d /= len(rows)
-            for i in reversed(range(len(weights))):
-                dw, db = activations[i].T @ d + 2 * problem.l2 * weights[i], d.sum(axis=0)
-                d = (d @ weights[i].T) * (activations[i] > 0)
-                weights[i] -= lr * dw
-                biases[i] -= lr * db
-    return weights, biases
-
-
-class TestPeers:
-    @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize(
-        ("widths", "loss"),
-        [
-            ((5, 8, 7, 3), "cross_entropy"),
-            ((4, 6, 2), "cross_entropy"),
-            ((5, 40), "cross_entropy"),
-            ((5, 8, 6, 1), "squared_error"),
-            ((4, 6, 5), "squared_error"),
-        ],
-    )
-    @pytest.mark.parametrize("key", TRAINERS)
-    def test_trainers_take_the_same_steps(self, key, widths, loss, dtype, uncompiled):
-        given = replace(problem(widths, loss, dtype, epochs=2), l2=0.01)
-        trainer = peer(key).Trainer(given)
-        weights, biases = trained_by_hand(given)
-        # The second time everything starts again.
-        for _ in range(2):
-            trainer.prepare()
-            trainer.run()
-            for (w, b), right_w, right_b in zip(trainer.layers(), weights, biases, strict=True):
-                assert w.dtype == b.dtype == dtype
-                np.testing.assert_allclose(w, right_w, rtol=0, atol=TOLERANCE[dtype])
-                np.testing.assert_allclose(b, right_b, rtol=0, atol=TOLERANCE[dtype])
-
-    @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("turned", ["", "a", "b"])
-    @pytest.mark.parametrize("key", ["ours", "numpy", "torch", "jax"])
-    def test_products(self, key, turned, dtype):
-        rng = np.random.default_rng(0)
-        a, b = rng.normal(size=(5, 7)).astype(dtype), rng.normal(size=(7, 3)).astype(dtype)
-        expected = a.astype(np.float64) @ b
-        a = np.ascontiguousarray(a.T).T if turned == "a" else a
-        b = np.ascontiguousarray(b.T).T if turned == "b" else b
-        result = np.asarray(peer(key).product(a, b)())
-        assert result.dtype == dtype
-        np.testing.assert_allclose(result, expected, rtol=0, atol=TOLERANCE[dtype])
-
-    @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("shape", [(6, 5), (3, 40)])
-    @pytest.mark.parametrize("key", ["ours", "numpy", "scipy", "torch", "jax"])
-    def test_functions_of_rows(self, key, shape, dtype):
-        rng = np.random.default_rng(1)
-        s, y = (5 * rng.normal(size=shape)).astype(dtype), rng.integers(0, shape[1], shape[0])
-        logs = scipy.special.log_softmax(s.astype(np.float64), axis=1)
-        expected = {
-            "softmax": (np.exp(logs),),
-            "log-softmax": (logs,),
-            "log-sum-exp": (scipy.special.logsumexp(s.astype(np.float64), axis=1),),
-            "cross-entropy and gradient": (
-                -logs[np.arange(len(y)), y].mean(),
-                (np.exp(logs) - np.eye(shape[1])[y]) / len(y),
-            ),
-        }
-        functions = peer(key).rows(s, y)
-        assert set(functions) == set(expected)
-        for name, function in functions.items():
-            for _ in range(2):
-                result = function()
-                parts = result if isinstance(result, tuple) else (result,)
-                for part, right in zip(parts, expected[name], strict=True):
-                    np.testing.assert_allclose(np.asarray(part), right, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
-
-    @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize(
-        "key", ["ours", "numpy", "sklearn", "torch", "torch_compile", "jax", "onnxruntime", "onnxruntime_bound"]
-    )
-    @pytest.mark.parametrize("widths", [(5, 8, 7, 3), (4, 2)])
-    def test_predictors(self, key, widths, dtype, uncompiled):
-        layers = module("comparison.problems").initial_layers(widths, np.dtype(dtype))
-        layers = [(w, b + np.arange(len(b), dtype=dtype) / 8) for w, b in layers]
-        x = a = np.random.default_rng(2).normal(size=(3, widths[0])).astype(dtype)
-        for w, b in layers[:-1]:
-            a = np.maximum(a @ w + b, 0)
-        expected = scipy.special.softmax(a @ layers[-1][0] + layers[-1][1], axis=1)
-        task = peer(key).predictor(layers, x)
-        for _ in range(2):
-            np.testing.assert_allclose(np.asarray(task()), expected, rtol=0, atol=TOLERANCE[dtype])
+from tests.comparing import cells, module
+from tests.comparing import scripts as scripts
 
 
 class TestAgreement:
@@ -225,13 +80,6 @@ class TestAgreement:
 def settings(**changes):
     defaults = {"peers": ("numpy",), "dtypes": ("float32",), "rounds": 1, "quick": True}
     return module("comparison.settings").Settings(**(defaults | changes))
-
-
-def cells(text):
-    """The rows of each table in the text, header first."""
-    tables = re.findall(r"(?:^\|.*\n?)+", text, re.M)
-    split = [[[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()] for table in tables]
-    return [[lines[0], *lines[2:]] for lines in split]
 
 
 class TestTables:

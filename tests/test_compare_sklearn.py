@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from tests.test_compare import cells, module
-from tests.test_compare import scripts as scripts
+from tests.comparing import cells, module
+from tests.comparing import scripts as scripts
 from tests.test_scripts import expect_one_line, write_idx
 
 pytest.importorskip("sklearn")
