@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from tests.comparing import cells, module
+from tests.comparing import cells, module, peer, problem
 from tests.comparing import scripts as scripts
 
 
