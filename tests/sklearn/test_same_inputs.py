@@ -54,6 +54,12 @@ class TestSampleWeight:
         same(both, lambda estimator: estimator.fit(X, y, sample_weight=weights))
 
     @since_1_7
+    def test_a_batch_of_no_weight_is_refused(self):
+        both, (X, y) = pair(CLASSIFIER, max_iter=3, batch_size=10, shuffle=False), data("wine")
+        result = same(both, lambda estimator: estimator.fit(X, y, sample_weight=np.arange(178) // 10 > 0))
+        assert result.error == (ZeroDivisionError, "Weights sum to zero, can't be normalized")
+
+    @since_1_7
     @every_estimator
     def test_of_partial_fit(self, name, rng):
         both, (X, y) = pair(name), data(DATA[name])
