@@ -114,8 +114,15 @@ class EarlyStopping:
         )
 
 
-def check_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
-    """Return the callbacks, all of which can be called."""
+def asks_to_stop(answer: Any) -> bool:
+    """Return whether what a callback returned is True, of Python or NumPy, and not just anything that is not zero."""
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+
+def check_callbacks(callbacks: Iterable[Callback] | None) -> tuple[Callback, ...]:
+    """Return the callbacks, all of which can be called; None is none."""
+    if callbacks is None:
+        return ()
     if callable(callbacks) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks is {callbacks!r}, expected a list of functions, such as [fnn.EarlyStopping()]")
     checked = tuple(callbacks)
@@ -139,6 +146,6 @@ def begun(
 
         def after_epoch(epoch: int, values: Values) -> bool:
             answers = [callback(model, epoch, values) for callback in callbacks]
-            return any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
+            return any(map(asks_to_stop, answers))
 
         yield after_epoch

@@ -154,7 +154,7 @@ class Sequential:
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[int, float] | str | ArrayLike | None = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback] | None = None,
         verbose: int = 1,
     ) -> History:
         """Train the model: minimise mean(loss_i) + l2 Σ W² over batches of the samples.
@@ -186,7 +186,7 @@ class Sequential:
             For integer labels under cross-entropy: the weight >= 0 of each class, which that of each of its samples is
             multiplied by. A dict leaves out classes of weight 1; "balanced" gives class c the weight
             m / (k · m_c), for m samples of k classes, m_c of them in c. Validation data are not weighted.
-        callbacks : iterable of functions, such as [:class:`EarlyStopping`]
+        callbacks : iterable of functions, such as [:class:`EarlyStopping`], optional
             Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
             that the history got for it; if one returns True, training stops there. An object that is called may have
             two more methods: ``begin(model, names)`` is called before anything changes, with the names of the values

@@ -78,7 +78,7 @@ def prepare(
     sample_weight: ArrayLike | None,
     verbose: int,
     class_weight: Any = None,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Iterable[Callback] | None = None,
     check_later: bool = False,
 ) -> Plan:
     """Check the arguments of a fit, without changing anything.

@@ -102,7 +102,7 @@ class TestCalls:
         ("callbacks", "message"),
         [
             (fnn.EarlyStopping(), r"callbacks is EarlyStopping\(patience=10, .*\), expected a list of functions, such"),
-            (None, "callbacks is None, expected a list of functions"),
+            (3, "callbacks is 3, expected a list of functions"),
             ([print, "stop"], r"callbacks\[1\] is 'stop', expected a function of \(model, epoch, values\)"),
             ([fnn.EarlyStopping], r"callbacks\[0\] is <class .*>, expected a function of"),
         ],

@@ -97,10 +97,15 @@ class _Team:
 
 
 def _initial_threads() -> int:
-    """FASTNN_NUM_THREADS, or the CPUs that this process may run on."""
+    """FASTNN_NUM_THREADS, or the CPUs that this process may run on, but no more than NUMBA_NUM_THREADS.
+
+    joblib gives each of its worker processes a share of the CPUs by the latter.
+    """
     text = os.environ.get("FASTNN_NUM_THREADS", "").strip()
     if not text:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        share = os.environ.get("NUMBA_NUM_THREADS", "").strip()
+        return min(cpus, int(share)) if share.isdecimal() and int(share) > 0 else cpus
     if not text.isdecimal() or not 1 <= int(text) <= MOST:
         raise ValueError(f"FASTNN_NUM_THREADS is {text!r}, expected a whole number from 1 to {MOST}")
     return int(text)

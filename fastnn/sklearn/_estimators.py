@@ -28,7 +28,8 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
     activation : str, or sequence of str with one for each hidden layer
         'identity', 'logistic', 'tanh', 'relu' or 'leaky_relu', whose slope for negative inputs is 0.01.
     class_weight : dict, 'balanced', list of dicts, default None
-        The weight of each class, which multiplies that of its samples; a list for several labels a sample.
+        The weight of each class, which multiplies that of its samples; a list for several labels a sample. It weighs
+        in the share of them that early stopping sets aside too, but not in ``validation_data``.
     label_smoothing : float in [0, 1), default 0
         The share of every target that is spread evenly over the classes in training.
     stratify : bool, default False
@@ -70,7 +71,7 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
 
     def predict(self, X: Any) -> Array:
         """Return the labels (n_samples,), or the indicators (n_samples, n_classes) of several, for X."""
-        outputs = self._checked_outputs(X)
+        outputs = self._checked_outputs(X, scores=True)
         if outputs is None:
             labels: Array = super().predict(X)
             return labels

@@ -74,7 +74,7 @@ class Weights:
     def __init__(self, mlp: Any) -> None:
         coefs, intercepts = mlp.coefs_, mlp.intercepts_
         units = [len(coefs[0]), *(coef.shape[1] for coef in coefs)]
-        self._made_for = mlp.activation, mlp.out_activation_
+        self._made_for = _activations(mlp)
         self.plan = Plan(units, hidden_activations(mlp, len(coefs) - 1), mlp.out_activation_ == "logistic")
         dtype = FLOAT32 if np.result_type(*coefs, *intercepts) == FLOAT32 else FLOAT64
         self.buffer = aligned_zeros(self.plan.size, dtype)
@@ -94,7 +94,7 @@ class Weights:
         if len(mlp.coefs_) != len(self.coefs) or len(mlp.intercepts_) != len(self.intercepts):
             return False
         same = all(map(_is, self.coefs, mlp.coefs_)) and all(map(_is, self.intercepts, mlp.intercepts_))
-        return same and self._made_for == (mlp.activation, mlp.out_activation_)
+        return same and self._made_for == _activations(mlp)
 
     def params(self, dtype: DType) -> Array:
         """Return the flat buffer, or a copy of it in another dtype."""
@@ -103,6 +103,12 @@ class Weights:
         params = aligned_zeros(self.plan.size, dtype)
         params[...] = self.buffer
         return params
+
+
+def _activations(mlp: Any) -> tuple[Any, str]:
+    """The activations that an estimator has at the moment; a list may change later."""
+    hidden = mlp.activation
+    return hidden if isinstance(hidden, str) else tuple(hidden), mlp.out_activation_
 
 
 def copy(targets: Sequence[Array], sources: Sequence[Array]) -> None:

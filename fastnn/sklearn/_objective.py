@@ -1,6 +1,7 @@
 """What scikit-learn's perceptrons minimise, in the terms of the compiled epoch."""
 
 import math
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,10 @@ def weights_of_samples(mlp: Any, y: Array, sample_weight: Array | None, dtype: D
 
 def _class_weights(mlp: Any, class_weight: Any, y: Array) -> Array:
     weights: Array
+    for of_labels in class_weight if isinstance(class_weight, list) else [class_weight]:
+        for label, weight in of_labels.items() if isinstance(of_labels, dict) else ():
+            if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+                raise ValueError(f"class_weight[{label!r}] is {weight!r}, expected a finite number >= 0")
     if mlp._label_binarizer.y_type_.startswith("multilabel"):
         weights = compute_sample_weight(class_weight, y.astype(np.int64))
         return weights

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from ..callbacks import EarlyStopping
+
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "leaky_relu")
 MOST_THREADS = 1024
 
@@ -109,7 +111,7 @@ def dropout_rates(mlp: Any, n_layers: int) -> list[float]:
     """
     if isinstance(mlp.dropout, Real):
         return [float(mlp.dropout)] * n_layers
-    rates = list(mlp.dropout)
+    rates = list(np.atleast_1d(mlp.dropout)) if isinstance(mlp.dropout, np.ndarray) else list(mlp.dropout)
     if len(rates) != n_layers:
         raise ValueError(
             f"dropout has {len(rates)} rates, but there are {n_layers} hidden layers: "
@@ -126,15 +128,28 @@ def check_together(mlp: Any, incremental: bool, validation_data: Any) -> None:
 
     Raises
     ------
+    AttributeError, IndexError
+        If training is to go on with more, or fewer, hidden layers than there are, as in scikit-learn.
     TypeError
         If a callback cannot be called.
     ValueError
         If ``activation`` or ``dropout`` do not fit the hidden layers, or the solver or ``partial_fit`` cannot do what
         is asked for.
     """
+    kept = len(mlp.coefs_) - 1 if hasattr(mlp, "coefs_") and (incremental or mlp.warm_start) else n_hidden(mlp)
+    if kept != n_hidden(mlp):
+        raise (AttributeError if kept < n_hidden(mlp) else IndexError)(
+            f"hidden_layer_sizes asks for {n_hidden(mlp)} hidden layers, but training goes on with {kept}: use "
+            "warm_start=False and fit to start afresh"
+        )
     hidden_activations(mlp, n_hidden(mlp))
     rates = dropout_rates(mlp, n_hidden(mlp))
     for callback in mlp.callbacks or ():
+        if isinstance(callback, EarlyStopping):
+            raise TypeError(
+                f"callbacks holds {callback!r}, which is for fastnn.Sequential: use early_stopping=True, with "
+                "validation_data in fit for a set of your own"
+            )
         if not callable(callback):
             raise TypeError(f"callbacks holds {callback!r}, expected functions callback(estimator, epoch, values)")
     if mlp.solver == "lbfgs":

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.base import is_classifier
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
 
@@ -18,11 +19,13 @@ from ._parameters import check_together, with_keyword
 from ._picture import plot_loss_curve
 from ._threads import limited_threads
 from ._training import fit_stochastic
-from ._validation import of_user
+from ._validation import check_numbers, of_user
 
 # scikit-learn 1.6 knows no sample weights here, and passes them nowhere.
 _WEIGHTED = "sample_weight" in inspect.signature(BaseMultilayerPerceptron._fit_stochastic).parameters
 _TRANSIENT = ("_weights", "_moments", "_validation", "_validation_data")
+# What a subclass of scikit-learn's class may override to train in its own way.
+_COMPILED = ("_backprop", "_compute_loss_grad", "_forward_pass")
 _BLOCK_ELEMENTS = 1 << 20
 
 
@@ -36,6 +39,15 @@ class CompiledPerceptron:
     _refuses_small_validation = _WEIGHTED
     _validation = None
     _validation_data = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a subclass whose own forward or backward pass the compiled kernels would pass over in silence."""
+        super().__init_subclass__(**kwargs)
+        for name in _COMPILED:
+            if name in vars(cls):
+                raise TypeError(
+                    f"{cls.__name__} overrides {name}, which compiled kernels replace: extend scikit-learn's own class"
+                )
 
     @with_keyword(BaseMultilayerPerceptron.fit, "validation_data")
     def fit(self, X: Any, y: Any, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
@@ -93,6 +105,8 @@ class CompiledPerceptron:
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array]:
         X, y = super()._validate_input(X, y, incremental, reset)  # type: ignore[misc]
+        if not is_classifier(self):
+            check_numbers("y", y)
         if self._validation_data is not None:
             self._validation = of_user(self, self._validation_data, n_outputs=y.shape[1] if y.ndim == 2 else 1)
         return self._in_dtype(X), y
@@ -101,9 +115,9 @@ class CompiledPerceptron:
         """Return X in the dtype that the user asked for."""
         if self.dtype is None or X.dtype == self.dtype:  # type: ignore[attr-defined]
             return X
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             X = X.astype(self.dtype)  # type: ignore[attr-defined]
-        assert_all_finite(X, input_name="X")
+            assert_all_finite(X, input_name="X")
         return X
 
     def _initialize(self, y: Array, layer_units: list[int], dtype: Any) -> None:
@@ -150,13 +164,13 @@ class CompiledPerceptron:
             self._lay_out()
         return self._weights
 
-    def _outputs(self, weights: Weights, X: Any) -> tuple[Array, bool]:
-        """Return the outputs (n, k) for X (n, d), and whether X is finite."""
+    def _outputs(self, weights: Weights, X: Any, scores: bool = False) -> tuple[Array, bool]:
+        """Return the outputs (n, k) for X (n, d), and whether X is finite; with ``scores`` those before a softmax."""
         kind = FLOAT32 if np.result_type(X.dtype, weights.dtype) == FLOAT32 else FLOAT64
         dtype = kind if self.dtype is None else weights.dtype  # type: ignore[attr-defined]
         plan, params = weights.plan, weights.params(dtype)
         out = np.empty((X.shape[0], plan.units[-1]), dtype)
-        softmax = self.out_activation_ == "softmax"
+        softmax = self.out_activation_ == "softmax" and not scores
         with limited_threads(self.n_threads):  # type: ignore[attr-defined]
             if issparse(X):
                 finite = self._of_sparse(plan, params, X.tocsr(), out, softmax)
@@ -185,10 +199,16 @@ class CompiledPerceptron:
         weights = vars(self).get("_weights")
         if weights is None or not weights.belong_to(self):
             weights = Weights(self)
-        return self._outputs(weights, X)[0]
+        outputs, finite = self._outputs(weights, X)
+        if not finite:
+            self._in_dtype(X)  # which says that X is beyond the dtype
+        return outputs
 
-    def _checked_outputs(self, X: Any) -> Array | None:
-        """Return the outputs for what passes scikit-learn's validation as it is, or None if it may not pass."""
+    def _checked_outputs(self, X: Any, scores: bool = False) -> Array | None:
+        """Return the outputs for what passes scikit-learn's validation as it is, or None if it may not pass.
+
+        With ``scores`` they are those before a softmax, whose largest is the same.
+        """
         weights = vars(self).get("_weights")
         if weights is None or type(X) is not np.ndarray or X.dtype != weights.dtype or not X.flags.c_contiguous:
             return None
@@ -196,7 +216,7 @@ class CompiledPerceptron:
             return None
         if not weights.belong_to(self):
             return None
-        out, finite = self._outputs(weights, X)
+        out, finite = self._outputs(weights, X, scores)
         return out if finite else None
 
     def __getstate__(self) -> dict[str, Any]:

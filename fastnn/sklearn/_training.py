@@ -10,8 +10,11 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import _multilayer_perceptron as theirs
+from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
+from ..callbacks import asks_to_stop
 from ..validation import Array
 from ._epochs import Epochs, Order
 from ._moments import Moments
@@ -62,14 +65,13 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
                 if _epoch_ends(mlp, validation, progress) or incremental:
                     break
                 if mlp.n_iter_ == mlp.max_iter:
-                    warnings.warn(
+                    _warn(
                         f"Stochastic Optimizer: Maximum iterations ({mlp.max_iter}) reached and the optimization "
                         "hasn't converged yet.",
                         ConvergenceWarning,
-                        stacklevel=2,
                     )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        _warn("Training interrupted by user.")
     if mlp.early_stopping:
         copy(weights.coefs + weights.intercepts, mlp._best_coefs + mlp._best_intercepts)
         # scikit-learn goes on with the very arrays of the best epoch, which a warm start then trains in place.
@@ -82,7 +84,8 @@ def _epoch_ends(mlp: Any, validation: Validation | None, progress: Progress) -> 
     if validation is not None:
         validation.refresh(mlp)
     if mlp._validation is not None:
-        mlp.validation_loss_curve_.append(mlp._validation.loss(mlp))
+        unknown = len(mlp.loss_curve_) - 1 - len(mlp.validation_loss_curve_)  # epochs of fits without validation_data
+        mlp.validation_loss_curve_ += [np.nan] * unknown + [mlp._validation.loss(mlp)]
         values["validation_loss"] = mlp.validation_loss_curve_[-1]
     with progress.lines():
         if mlp.verbose:
@@ -94,8 +97,15 @@ def _epoch_ends(mlp: Any, validation: Validation | None, progress: Progress) -> 
         stop = mlp._no_improvement_count > mlp.n_iter_no_change and _stop_or_slow_down(mlp)
     progress.advance(**values)
     for callback in mlp.callbacks or ():
-        stop |= callback(mlp, mlp.n_iter_, dict(values)) is True
+        stop |= asks_to_stop(callback(mlp, mlp.n_iter_, dict(values)))
     return stop
+
+
+def _warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn in the name of scikit-learn's module, where filters expect these warnings to come from."""
+    line = BaseMultilayerPerceptron._fit_stochastic.__code__.co_firstlineno
+    registry = vars(theirs).setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, theirs.__file__, line, theirs.__name__, registry)
 
 
 def _stop_or_slow_down(mlp: Any) -> bool:
@@ -154,7 +164,5 @@ def _batch_size(mlp: Any, n: int) -> int:
     if mlp.batch_size == "auto":
         return min(200, n)
     if mlp.batch_size > n:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
-        )
+        _warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     return int(np.clip(mlp.batch_size, 1, n))

@@ -39,6 +39,12 @@ class Validation:
             return float(LOSS_FUNCTIONS[name](self.targets, self.outputs))
 
 
+def check_numbers(name: str, y: Array) -> None:
+    """Raise the TypeError that scikit-learn comes to where targets are no numbers."""
+    if y.dtype.kind not in "biuf":
+        raise TypeError(f"{name} holds {y.dtype}, expected numbers: use {name}.astype(float)")
+
+
 def of_user(mlp: Any, validation_data: Any, n_outputs: int) -> Validation:
     """Return the checked ``validation_data`` of a call of fit, whose own X and y, with n_outputs, were checked before.
 
@@ -50,7 +56,9 @@ def of_user(mlp: Any, validation_data: Any, n_outputs: int) -> Validation:
         If X or y would be refused in training, or do not fit the training set.
     """
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-        raise TypeError(f"validation_data is {type(validation_data).__name__}, expected a pair (X, y)")
+        kind = type(validation_data).__name__
+        got = f"a {kind} of {len(validation_data)}" if isinstance(validation_data, (tuple, list)) else kind
+        raise TypeError(f"validation_data is {got}, expected a pair (X, y)")
     x, y = validation_data
     try:
         x, y = validate_data(
@@ -63,6 +71,8 @@ def of_user(mlp: Any, validation_data: Any, n_outputs: int) -> Validation:
             y_numeric=not is_classifier(mlp),
             reset=False,
         )
+        if not is_classifier(mlp):
+            check_numbers("y of validation_data", y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y.ravel()
         targets = _indicators(mlp, y) if is_classifier(mlp) else y.reshape(len(y), -1)

@@ -3,16 +3,19 @@
 import importlib
 import sys
 import types
+import warnings
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
 
+from sklearn import neural_network
 from sklearn.datasets import load_iris, make_multilabel_classification
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
+from fastnn import EarlyStopping
 from fastnn.sklearn import MLPClassifier, MLPRegressor
 
 X, Y = load_iris(return_X_y=True)
@@ -162,7 +165,8 @@ class TestData:
 
     @pytest.mark.parametrize("data", [X, (X,), "Xy"])
     def test_validation_data_that_is_no_pair(self, data):
-        with pytest.raises(TypeError, match=rf"validation_data is {type(data).__name__}, expected a pair \(X, y\)"):
+        got = "a tuple of 1" if isinstance(data, tuple) else type(data).__name__
+        with pytest.raises(TypeError, match=rf"validation_data is {got}, expected a pair \(X, y\)"):
             MLPClassifier(**SMALL).fit(X, Y, validation_data=data)
 
     @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
@@ -226,3 +230,71 @@ class TestPicture:
     def test_before_fit(self):
         with pytest.raises(NotFittedError):
             MLPClassifier().plot_loss_curve()
+
+
+class TestWhatScikitLearnRefusesToo:
+    def test_targets_that_are_no_numbers(self):
+        words = np.array(["1.5"] * len(X))
+        with pytest.raises(TypeError, match=r"^y holds <U3, expected numbers: use y\.astype\(float\)"):
+            MLPRegressor(**SMALL).fit(X, words)
+        with pytest.raises(TypeError, match=r"^y of validation_data holds <U3"):
+            MLPRegressor(**SMALL).fit(X, Y, validation_data=(X, words))
+        with pytest.raises(TypeError):
+            neural_network.MLPRegressor(**SMALL).fit(X, words)
+
+    @pytest.mark.parametrize(("sizes", "error"), [((5, 4, 3), AttributeError), ((5,), IndexError)])
+    @pytest.mark.parametrize("base", [MLPClassifier, neural_network.MLPClassifier])
+    @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+    def test_going_on_with_other_layers(self, base, sizes, error):
+        model = base(**SMALL, warm_start=True).fit(X, Y)
+        message = f"asks for {len(sizes)} hidden layers, but training goes on with 2" if base is MLPClassifier else None
+        with pytest.raises(error, match=message):
+            model.set_params(hidden_layer_sizes=sizes).fit(X, Y)
+        with pytest.raises(error, match=message):
+            model.partial_fit(X, Y)
+
+
+class TestNumbersBeyondTheDtype:
+    @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+    def test_in_float32(self):
+        model = MLPClassifier(**SMALL, dtype="float32").fit(X, Y)
+        for method in (model.predict, model.predict_proba, lambda x: model.fit(x, Y)):
+            with pytest.raises(ValueError, match="X contains infinity or a value too large"):
+                method(X * 1e40)
+
+
+class TestClassWeights:
+    @pytest.mark.parametrize("weight", [-1, np.nan, np.inf, "a", None])
+    def test_that_are_no_weights(self, weight):
+        with pytest.raises(ValueError, match=rf"class_weight\[0\] is {weight!r}, expected a finite number >= 0"):
+            MLPClassifier(**SMALL, class_weight={0: weight}).fit(X, Y)
+
+    def test_of_several_labels(self):
+        x, y = make_multilabel_classification(50, n_classes=2, random_state=0)
+        with pytest.raises(ValueError, match=r"class_weight\[1\] is -2, expected a finite number >= 0"):
+            MLPClassifier(**SMALL, class_weight=[{0: 1}, {1: -2}]).fit(x, y)
+
+
+def test_the_callback_of_the_other_api():
+    with pytest.raises(TypeError, match=r"callbacks holds EarlyStopping\(.*: use early_stopping=True"):
+        MLPClassifier(**SMALL, callbacks=[EarlyStopping()]).fit(X, Y)
+
+
+def test_a_dropout_that_is_an_array_without_axes():
+    with pytest.raises(ValueError, match="dropout has 1 rates, but there are 2 hidden layers"):
+        MLPClassifier(**SMALL, dropout=np.array(0.2)).fit(X, Y)
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 500}], ids=["of the iterations", "of the batch size"])
+def test_warnings_come_from_scikit_learns_module(settings):
+    """The filter of its own gallery, by module, silences them here too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", module="sklearn")
+        MLPClassifier(**SMALL, **settings).fit(X, Y)
+
+
+@pytest.mark.parametrize("name", ["_backprop", "_compute_loss_grad", "_forward_pass"])
+def test_a_subclass_with_passes_of_its_own(name):
+    with pytest.raises(TypeError, match=f"^Mine overrides {name}, which compiled kernels replace: extend scikit-learn"):
+        type("Mine", (MLPClassifier,), {name: lambda self: None})

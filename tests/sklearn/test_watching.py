@@ -50,6 +50,9 @@ class TestCallbacks:
         assert first == second == [1, 2, 3]
         assert model.n_iter_ == len(model.loss_curve_) == 3
 
+    def test_true_of_numpy_stops(self):
+        assert MLPClassifier(**SMALL, callbacks=[lambda m, *_: m.loss_ < np.inf]).fit(X, Y).n_iter_ == 1
+
     def test_what_is_not_true_does_not(self):
         assert MLPClassifier(**SMALL, callbacks=[lambda *args: "go on"]).fit(X, Y).n_iter_ == 4
 
@@ -149,6 +152,13 @@ class TestValidationData:
         assert model.n_iter_ < 100
         assert model.t_ == model.n_iter_ * len(X[::2])
         assert model.best_validation_score_ == max(model.validation_scores_) == model.score(X[1::2], y[1::2])
+
+    def test_epochs_without_it_are_gaps_in_the_curve(self):
+        model = MLPClassifier(**SMALL, warm_start=True).fit(X, Y)
+        model.fit(X, Y, validation_data=(X, Y)).fit(X, Y)
+        model.fit(X, Y, validation_data=(X, Y))
+        np.testing.assert_array_equal(np.isfinite(model.validation_loss_curve_), [i // 4 % 2 == 1 for i in range(16)])
+        assert len(model.loss_curve_) == 16
 
     def test_of_a_regressor(self):
         X_, y = load_diabetes(return_X_y=True)
