@@ -63,7 +63,7 @@ class EarlyStopping:
     ) -> None:
         self.patience = positive_int("patience", patience)
         self.min_delta = number("min_delta", min_delta, least=0)
-        if monitor not in _BETTER:
+        if monitor not in tuple(_BETTER):
             raise ValueError(f"monitor is {monitor!r}, expected {', '.join(map(repr, _BETTER))}")
         self.monitor = monitor
         self.restore_best = flag("restore_best", restore_best)

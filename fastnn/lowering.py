@@ -42,7 +42,8 @@ class Batches(NamedTuple):
 class Convention(NamedTuple):
     """How losses are counted.
 
-    ``least`` and ``most`` bound the cross-entropy of a sample, and both logarithms of the binary one. ``value`` and
+    ``least`` and ``most`` bound the cross-entropy of a sample, and both logarithms of the binary one, which with a
+    finite ``most`` are taken of rounded probabilities. ``value`` and
     ``gradient`` are factors of a batch's mean loss and of its gradient. With ``penalty_per_batch`` the factor of Σ w²
     is divided by the weight of a batch: the sum of its samples' weights, or its size. With ``mean_over_rows`` a batch
     counts by its size in the mean over an epoch, even if its samples have weights. Without ``stop`` training goes on

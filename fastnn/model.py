@@ -235,14 +235,15 @@ class Sequential:
         )
         with plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as stops:
             before = self._loss, self.history
-            self._loss, self.history = plan.loss, History()
+            history = History()
+            self._loss, self.history = plan.loss, history
             try:
-                training.run(self._stack, plan, self.history, stops)
+                training.run(self._stack, plan, history, stops)
             except ValueError:
-                if not self.history:
+                if not history:
                     self._loss, self.history = before
                 raise
-        return self.history
+        return history
 
     def predict(self, X: ArrayLike) -> Array:
         """Return labels (m,) int64 after training with cross-entropy, else outputs (m, n_out).

@@ -45,7 +45,8 @@ def number(
 ) -> float:
     """Return ``value`` as a finite float that is > ``above``, >= ``least`` and < ``below``."""
     bounds = [(">", above), (">=", least), ("<", below)]
-    expected = "a finite number" + "".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)
+    limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+    expected = f"a finite number {limits}".rstrip()
     if isinstance(value, (bool, np.bool_, str, bytes)):
         raise TypeError(f"{name} is {value!r}, expected {expected}")
     try:

@@ -379,3 +379,10 @@ class TestEarlyStopping:
         with pytest.raises(ValueError, match=message):
             model.fit(X, y, callbacks=[fnn.EarlyStopping(monitor=monitor)], **settings, **SHORT)
         assert state(model) == before
+
+
+def test_a_fit_within_a_callback(data):
+    """The inner fit has a history of its own; the outer one returns its own."""
+    model = network()
+    history = model.fit(*data, callbacks=[lambda m, epoch, v: epoch == 1 and m.fit(*data, **SHORT) and False], **SHORT)
+    assert len(history["loss"]) == SHORT["epochs"]

@@ -277,8 +277,8 @@ class TestAlone:
 @pytest.mark.parametrize(
     ("act", "error", "message"),
     [
-        (lambda: fnn.Dropout(1), ValueError, "rate is 1, expected a finite number >= 0 < 1"),
-        (lambda: fnn.Dropout(-0.1), ValueError, "rate is -0.1, expected a finite number >= 0 < 1"),
+        (lambda: fnn.Dropout(1), ValueError, "rate is 1, expected a finite number >= 0 and < 1"),
+        (lambda: fnn.Dropout(-0.1), ValueError, "rate is -0.1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.Dropout(np.nan), ValueError, "rate is nan, expected a finite number"),
         (lambda: fnn.Dropout("half"), TypeError, "rate is 'half', expected a finite number"),
         (

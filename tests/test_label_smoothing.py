@@ -63,7 +63,7 @@ class TestLoss:
     @pytest.mark.parametrize(
         ("value", "error", "message"),
         [
-            (1, ValueError, "label_smoothing is 1, expected a finite number >= 0 < 1"),
+            (1, ValueError, "label_smoothing is 1, expected a finite number >= 0 and < 1"),
             (-0.1, ValueError, "label_smoothing is -0.1, expected a finite number >= 0"),
             (np.nan, ValueError, "label_smoothing is nan, expected a finite number"),
             ("a", TypeError, "label_smoothing is 'a', expected a finite number"),

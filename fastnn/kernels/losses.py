@@ -152,18 +152,21 @@ def binary_column(s, y, n, least, most):
 
 @inline
 def _binary(x, target, least, most):
-    """σ(x) - target, and the loss.
+    """σ(x) - target, and the loss; where there are bounds the logarithms are those of the rounded σ(x) and 1 - σ(x).
 
-    log(1 + e) keeps its digits for small e as e log u / (u - 1) with u the rounded 1 + e (N. J. Higham, Accuracy and
-    Stability of Numerical Algorithms, 2nd edition, SIAM 2002, section 1.14.1).
+    Otherwise log(1 + e) keeps its digits for small e as e log u / (u - 1) with u the rounded 1 + e (N. J. Higham,
+    Accuracy and Stability of Numerical Algorithms, 2nd edition, SIAM 2002, section 1.14.1).
     """
     e = vexp_nonpositive(absolute(x) * -1.0)
     u = e + 1.0
-    log = select(u == 1.0, e, vlog(u) * e / (u - 1.0))
-    of_one = _within(select(x < 0.0, log - x, log), least, most)
-    of_zero = _within(select(x < 0.0, log, log + x), least, most)
+    p = select(x < 0.0, e, 1.0) / u
+    if most < np.inf:
+        of_one, of_zero = _within(vlog(p) * -1.0, least, most), _within(vlog((p - 1.0) * -1.0) * -1.0, least, most)
+    else:
+        log = select(u == 1.0, e, vlog(u) * e / (u - 1.0))
+        of_one, of_zero = select(x < 0.0, log - x, log), select(x < 0.0, log, log + x)
     loss = select(target == 0.0, 0.0, target * of_one) + select(target == 1.0, 0.0, (1.0 - target) * of_zero)
-    return select(x < 0.0, e, 1.0) / u - target, loss
+    return p - target, loss
 
 
 @inline

@@ -57,13 +57,16 @@ def squared_error_backward(pred, y, sample_weight, out):
 def binary_cross_entropy_backward(scores, y, sample_weight, out, least, most):
     """out (m, k) = (σ(s) - y) v_i / Σ v, and the mean of Σ_outputs -y log σ(s) - (1 - y) log(1 - σ(s)) is returned.
 
-    y (m, k) lies in [0, 1]. -log σ(s) = log(1 + e^-s); both logarithms stay between ``least`` and ``most``.
+    y (m, k) lies in [0, 1]. -log σ(s) = log(1 + e^-s), which keeps its digits. With a finite ``most`` the logarithms
+    are those of the rounded σ(s) and 1 - σ(s), between ``least`` and ``most``.
     """
     e = np.exp(-np.abs(scores))
-    np.copyto(out, (np.where(scores < 0, e, 1) / (1 + e) - y) * _shares(scores, sample_weight))
-    log = np.log1p(e)
-    of_one = np.clip(log + np.maximum(-scores, 0), least, most)
-    of_zero = np.clip(log + np.maximum(scores, 0), least, most)
+    p = np.where(scores < 0, e, 1) / (1 + e)
+    np.copyto(out, (p - y) * _shares(scores, sample_weight))
+    if most < np.inf:
+        of_one, of_zero = (np.clip(-np.log(q), least, most) for q in (p, 1 - p))
+    else:
+        of_one, of_zero = (np.log1p(e) + np.maximum(x, 0) for x in (-scores, scores))
     parts = np.where(y == 0, 0, y * of_one) + np.where(y == 1, 0, (1 - y) * of_zero)
     return _weighted_mean(parts.sum(axis=1), sample_weight)
 

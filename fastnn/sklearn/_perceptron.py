@@ -25,7 +25,7 @@ from ._validation import check_numbers, of_user
 _WEIGHTED = "sample_weight" in inspect.signature(BaseMultilayerPerceptron._fit_stochastic).parameters
 _TRANSIENT = ("_weights", "_moments", "_validation", "_validation_data")
 # What a subclass of scikit-learn's class may override to train in its own way.
-_COMPILED = ("_backprop", "_compute_loss_grad", "_forward_pass")
+_COMPILED = ("_backprop", "_compute_loss_grad", "_forward_pass", "_forward_pass_fast")
 _BLOCK_ELEMENTS = 1 << 20
 
 
@@ -149,6 +149,8 @@ class CompiledPerceptron:
         return loss(packed_coef_inter)
 
     def _unpack(self, packed_parameters: Array) -> None:
+        if self.dtype is not None:  # type: ignore[attr-defined]
+            packed_parameters = packed_parameters.astype(self.dtype)  # type: ignore[attr-defined]
         super()._unpack(packed_parameters)  # type: ignore[misc]
         self._lay_out()
 

@@ -80,6 +80,22 @@ def test_loss_and_gradient(loss, k, bounds, smoothing, weighted, twin, rng, dtyp
     np.testing.assert_allclose(gradient[: w.size].reshape(w.shape), expected, rtol=tolerance, atol=tolerance)
 
 
+@TWINS
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_the_bounded_binary_loss_is_that_of_rounded_probabilities(target, twin, rng):
+    """As scikit-learn has it: log of p and of 1 - p as they are stored, between eps and 1 - eps."""
+    eps = np.finfo(np.float64).eps
+    x, network = rng.normal(size=(200, 1)) * 25, build((1, [(1, False)]), rng, np.float64)[0]
+    params = np.zeros(16)
+    params[0] = 1
+    p = np.clip(special.expit(x), eps, 1 - eps)
+    bounds = Convention(least=-math.log1p(-eps), most=-math.log(eps), stop=False)
+    loss, _ = gradient_of(
+        twin, network, params, batches(x, np.full((200, 1), target), 200), Objective(BINARY, 0.0, 0.0, bounds)
+    )
+    np.testing.assert_allclose(loss, -np.log(p if target else 1 - p).mean(), rtol=1e-12)
+
+
 SCORES = [(x, 1.0, x) for x in (0.0, 1e-300, 1.0, 36.8, 40.0, 709.0, 1e6)] + [(1e200, 1e150, math.inf)]
 
 

@@ -294,7 +294,7 @@ def test_warnings_come_from_scikit_learns_module(settings):
         MLPClassifier(**SMALL, **settings).fit(X, Y)
 
 
-@pytest.mark.parametrize("name", ["_backprop", "_compute_loss_grad", "_forward_pass"])
+@pytest.mark.parametrize("name", ["_backprop", "_compute_loss_grad", "_forward_pass", "_forward_pass_fast"])
 def test_a_subclass_with_passes_of_its_own(name):
     with pytest.raises(TypeError, match=f"^Mine overrides {name}, which compiled kernels replace: extend scikit-learn"):
         type("Mine", (MLPClassifier,), {name: lambda self: None})

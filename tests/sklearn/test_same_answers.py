@@ -6,6 +6,7 @@ over 5 iterations of L-BFGS, so what is more is a difference.
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression, Ridge
 
 import fastnn.sklearn as ours
@@ -50,6 +51,15 @@ def test_fifty_epochs(name, activation, solver):
     both = pair(DATASETS[name], activation=activation, max_iter=50, n_iter_no_change=50, **LONG[solver])
     same_fit(both, *data(name), rtol=1e-6)
     assert both.theirs.n_iter_ == 50
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_scores_that_saturate(solver):
+    """Unscaled, as users often fit it: probabilities round to 1, and their logarithms are those of rounded numbers."""
+    X, y = load_breast_cancer(return_X_y=True)
+    both = pair("MLPClassifier", activation="identity", solver=solver, hidden_layer_sizes=(20,), max_iter=5)
+    same_fit(both, X, y, rtol=1e-6 if solver == "lbfgs" else 1e-9)
+    assert np.isin(both.theirs.predict_proba(X), (0, 1)).any() or solver == "lbfgs"
 
 
 @every_activation
