@@ -24,20 +24,10 @@ GRAIN = 4_000_000
 
 
 class _Job:
-    """A call for a helper, and how it ended."""
+    """A call for a helper, whether it is done, and the error that ended it."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self.call, self.done, self.error = call, threading.Event(), None
-
-    def finish(self) -> BaseException | None:
-        """Wait until the helper is through, whatever happens to this thread, and return what interrupted the wait."""
-        interruption = None
-        while not self.done.is_set():
-            try:
-                self.done.wait()
-            except BaseException as error:
-                interruption = error
-        return self.error or interruption
 
 
 class _Helper:
@@ -155,15 +145,16 @@ def run(
     """
     team = _team
     wanted = min(team.size, _limit.get(), most or team.size, work // GRAIN)
-    helpers: list[_Helper] = []
-    while len(helpers) + 1 < wanted and (helper := team.helper()) is not None:
-        helpers.append(helper)
-    size = len(helpers) + 1
-    if size == 1:
+    if wanted <= 1:
         task(0, 1)
         return
+    helpers: list[_Helper] = []
     jobs: list[_Job] = []
+    errors: list[BaseException] = []
     try:
+        while len(helpers) + 1 < wanted and (helper := team.helper()) is not None:
+            helpers.append(helper)
+        size = len(helpers) + 1
         for rank, helper in enumerate(helpers, 1):
             job = _Job(lambda rank=rank: task(rank, size))
             jobs.append(job)
@@ -174,7 +165,17 @@ def run(
             abort()
         raise
     finally:
-        errors = [error for job in jobs if (error := job.finish()) is not None]
+        waiting = True
+        while waiting:
+            try:  # nothing may come before this: an interruption would leave helpers at work, or out of reach
+                for job in jobs:
+                    job.done.wait()
+                waiting = False
+            except BaseException as error:
+                errors.append(error)
+        for helper in helpers[len(jobs) :]:
+            team.take_back(helper)
+    errors += [job.error for job in jobs if job.error is not None]
     if errors:
         raise errors[0]
 
