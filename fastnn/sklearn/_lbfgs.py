@@ -11,7 +11,8 @@ from ._network import Plan
 from ._objective import goal
 
 _GRADIENT = 5
-_BLOCK = 1024
+# Rows that are taken at once, fewer of wide samples, so that memory stays bounded.
+_MOST_ROWS, _BLOCK_ELEMENTS = 1024, 1 << 19
 
 
 class FullLoss:
@@ -20,14 +21,15 @@ class FullLoss:
     def __init__(self, mlp: Any, x: Any, y: Array, sample_weight: Array | None) -> None:
         self._mlp, self._x, self._y, self._sample_weight = mlp, x, y, sample_weight
         self._order = np.arange(len(y), dtype=np.int64)
-        self._total, self._block = float(len(y)), _BLOCK
+        self._plan: Plan = mlp._own_weights().plan
+        self._total = float(len(y))
+        self._block = max(32, min(_MOST_ROWS, _BLOCK_ELEMENTS // max(self._plan.units)))
         if sample_weight is not None:
             self._total = float(sample_weight.sum())
             if self._total == 0:
                 raise ZeroDivisionError(WEIGHTS_CANCEL)
             if sample_weight.min() < 0:  # those of a block might cancel
                 self._block = len(y)
-        self._plan: Plan = mlp._own_weights().plan
         self._prepared: DType | None = None
 
     def __call__(self, packed: Array) -> tuple[np.floating[Any], Array]:
