@@ -117,7 +117,7 @@ class TestNoHiddenLayer:
 
 
 def converged(estimator, alpha, X, y):
-    """A linear model that has taken steps along the whole gradient until nothing but the last digit changed any more."""
+    """A linear model that has taken steps along the whole gradient until no digit, or only the last, changed."""
     steps = {"solver": "sgd", "learning_rate_init": 0.1, "batch_size": len(X), "tol": 0.0, "max_iter": 10_000}
     model = estimator(hidden_layer_sizes=(), alpha=alpha, random_state=0, n_iter_no_change=200, **steps)
     return model.fit(X, y)
