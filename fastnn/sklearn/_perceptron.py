@@ -159,10 +159,14 @@ class CompiledPerceptron:
         self._weights = Weights(self)
         self.coefs_, self.intercepts_ = list(self._weights.coefs), list(self._weights.intercepts)
 
-    def _own_weights(self) -> Weights:
-        """Return the flat weights that training changes, made anew where the user has put other arrays."""
+    def _flat_weights(self) -> Weights | None:
+        """Return the flat weights if the estimator still uses them, None where the user has put other arrays."""
         weights: Weights | None = vars(self).get("_weights")
-        if weights is None or not weights.belong_to(self):
+        return weights if weights is not None and weights.belong_to(self) else None
+
+    def _own_weights(self) -> Weights:
+        """Return the flat weights that training changes, made anew where there are none to use."""
+        if self._flat_weights() is None:
             self._lay_out()
         return self._weights
 
@@ -198,10 +202,7 @@ class CompiledPerceptron:
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        weights = vars(self).get("_weights")
-        if weights is None or not weights.belong_to(self):
-            weights = Weights(self)
-        outputs, finite = self._outputs(weights, X)
+        outputs, finite = self._outputs(self._flat_weights() or Weights(self), X)
         if not finite:
             self._in_dtype(X)  # which says that X is beyond the dtype
         return outputs
@@ -211,12 +212,12 @@ class CompiledPerceptron:
 
         With ``scores`` they are those before a softmax, whose largest is the same.
         """
-        weights = vars(self).get("_weights")
-        if weights is None or type(X) is not np.ndarray or X.dtype != weights.dtype or not X.flags.c_contiguous:
+        if type(X) is not np.ndarray or X.ndim != 2 or len(X) == 0 or "feature_names_in_" in vars(self):
             return None
-        if X.ndim != 2 or len(X) == 0 or X.shape[1] != weights.plan.units[0] or "feature_names_in_" in vars(self):
+        weights = self._flat_weights() if hasattr(self, "coefs_") else None
+        if weights is None or X.dtype != weights.dtype or X.shape[1] != weights.plan.units[0]:
             return None
-        if not weights.belong_to(self):
+        if not X.flags.c_contiguous:
             return None
         out, finite = self._outputs(weights, X, scores)
         return out if finite else None
