@@ -13,6 +13,10 @@ from .dropout import Dropout
 from .layers import Elementwise, Identity, LeakyReLU, Linear, ReLU, Sigmoid, Tanh
 from .validation import Array, DType
 
+# The codes of ops, losses and rules, see fastnn.reference.epoch.
+LINEAR, ACTIVATION, DROPOUT = range(3)
+CROSS_ENTROPY, SQUARED_ERROR, BINARY_CROSS_ENTROPY, POISSON = range(4)
+SGD, MOMENTUM, NESTEROV, ADAM, ADAM_PLAIN, ACCUMULATE = range(6)
 ALIGNMENT = 64
 _STRIDE = 16
 _CODES: dict[type, int] = {Identity: 0, ReLU: 1, LeakyReLU: 2, Tanh: 3, Sigmoid: 4}
@@ -117,17 +121,17 @@ def lower(layers: Sequence[Any], spans: dict[int, Span], n_in: int | None, train
     before: type | None = None
     for i, layer in enumerate(layers):
         if type(layer) is Linear:
-            rows.append([0, layer.n_in, layer.n_out, *spans[i], _CODES[Identity]])
+            rows.append([LINEAR, layer.n_in, layer.n_out, *spans[i], _CODES[Identity]])
             slopes.append(0.0)
             width = layer.n_out
         elif type(layer) is Dropout and width is not None:
             if not training:
                 continue
-            rows.append([2, width, width, -1, -1, _CODES[Identity]])
+            rows.append([DROPOUT, width, width, -1, -1, _CODES[Identity]])
             slopes.append(layer.rate)
         elif type(layer) in _CODES and width is not None:
             if before is not Linear:
-                rows.append([1, width, width, -1, -1, _CODES[Identity]])
+                rows.append([ACTIVATION, width, width, -1, -1, _CODES[Identity]])
                 slopes.append(0.0)
             rows[-1][5] = _CODES[type(layer)]
             slopes[-1] = layer.slope if isinstance(layer, LeakyReLU) else 0.0

@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
-from ..lowering import Rule, aligned_zeros
+from ..lowering import ADAM_PLAIN, MOMENTUM, NESTEROV, Rule, aligned_zeros
 from ._network import Weights, copy
-
-_MOMENTUM, _NESTEROV, _ADAM = 1, 2, 4
 
 
 class Moments:
@@ -43,8 +41,8 @@ class Moments:
         """
         o = self._optimizer
         if self._adam:
-            return Rule(_ADAM, o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon, self._slots, o.t)
-        kind = _NESTEROV if o.nesterov else _MOMENTUM
+            return Rule(ADAM_PLAIN, o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon, self._slots, o.t)
+        kind = NESTEROV if o.nesterov else MOMENTUM
         return Rule(kind, o.learning_rate, o.momentum, 0.0, 0.0, self._slots, samples_seen)
 
     def count(self, updates: int) -> None:

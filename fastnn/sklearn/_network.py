@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..layers import Identity, LeakyReLU, Linear, ReLU, Sigmoid, Tanh
-from ..lowering import Network, aligned_zeros, layout, lower, views
+from ..lowering import ACTIVATION, DROPOUT, Network, aligned_zeros, layout, lower, views
 from ..validation import FLOAT32, FLOAT64, Array, DType
 from ._parameters import hidden_activations
 
 _LAYERS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU, "leaky_relu": LeakyReLU}
-_ACTIVATION, _DROPOUT = 1, 2
 
 
 class Plan:
@@ -56,7 +55,7 @@ class Plan:
             ops.append(op)
             slopes.append(slope)
             if rate:
-                ops.append(np.array([_DROPOUT, op[2], op[2], -1, -1, 0]))
+                ops.append(np.array([DROPOUT, op[2], op[2], -1, -1, 0]))
                 slopes.append(rate)
         return Network(np.array(ops, np.int64), np.array(slopes, np.float64), seed)
 
@@ -126,7 +125,7 @@ def _lowered(layers: list[Any], spans: Any) -> Network:
 def _without_first_product(network: Network) -> Network:
     ops = network.ops.copy()
     _, _, width, _, _, activation = ops[0]
-    ops[0] = [_ACTIVATION, width, width, -1, -1, activation]
+    ops[0] = [ACTIVATION, width, width, -1, -1, activation]
     return network._replace(ops=ops)
 
 

@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from ..lowering import Convention, Objective
+from ..lowering import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON, SQUARED_ERROR, Convention, Objective
 from ..validation import FLOAT32, Array, DType
 
-_CROSS_ENTROPY, _SQUARED_ERROR, _BINARY_CROSS_ENTROPY, _POISSON = range(4)
 _CODES = {
-    "softmax": _CROSS_ENTROPY,
-    "identity": _SQUARED_ERROR,
-    "logistic": _BINARY_CROSS_ENTROPY,
-    "exp": _POISSON,
+    "softmax": CROSS_ENTROPY,
+    "identity": SQUARED_ERROR,
+    "logistic": BINARY_CROSS_ENTROPY,
+    "exp": POISSON,
 }
 
 
@@ -50,17 +49,17 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
     eps = float(np.finfo(dtype).eps)
     smoothing = getattr(mlp, "label_smoothing", 0.0)
     bounds: dict[str, float] = {}
-    if code in (_CROSS_ENTROPY, _BINARY_CROSS_ENTROPY):
+    if code in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY):
         bounds = {"least": -math.log1p(-eps), "most": -math.log(eps)}
-    elif code == _SQUARED_ERROR:
+    elif code == SQUARED_ERROR:
         bounds = {"value": 0.5 / y.shape[1], "gradient": 0.5}
     convention = Convention(**bounds, penalty_per_batch=per_batch, mean_over_rows=per_batch, stop=False)
-    targets = y.argmax(axis=1).astype(np.int64) if code == _CROSS_ENTROPY else np.array(y, dtype, order="C")
-    if code == _BINARY_CROSS_ENTROPY and smoothing:
+    targets = y.argmax(axis=1).astype(np.int64) if code == CROSS_ENTROPY else np.array(y, dtype, order="C")
+    if code == BINARY_CROSS_ENTROPY and smoothing:
         targets *= 1 - smoothing
         targets += smoothing / 2
-    undefined = code == _POISSON and bool((targets < 0).any())
-    in_kernel = float(smoothing) if code == _CROSS_ENTROPY else 0.0
+    undefined = code == POISSON and bool((targets < 0).any())
+    in_kernel = float(smoothing) if code == CROSS_ENTROPY else 0.0
     number = np.float32 if y.dtype == dtype == FLOAT32 else np.float64
     return Goal(targets, Objective(code, penalty, in_kernel, convention), undefined, number)
 
