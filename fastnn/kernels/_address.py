@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from numba import types
+from numba.extending import intrinsic
+
 from ._jit import kernel
 from ._vector import data, integer
 
@@ -48,3 +51,14 @@ def whole_strides(array: np.ndarray) -> np.ndarray:
 def strides(array: np.ndarray) -> tuple[int, ...]:
     """The strides in elements."""
     return tuple(stride // array.itemsize for stride in array.strides)
+
+
+@intrinsic
+def read_once(typing: Any, array: Any, i: Any) -> Any:
+    """Element i of an array that others may write to: what is checked is what is used, it is not read again."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        values = context.make_array(array)(context, builder, args[0])
+        return builder.load_atomic(builder.gep(values.data, [args[1]]), "monotonic", array.dtype.bitwidth // 8)
+
+    return array.dtype(array, types.intp), emit

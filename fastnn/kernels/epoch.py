@@ -47,6 +47,7 @@ from ._layers import (
     update_op,
 )
 from ._product import ROOM, ask_no_more, room
+from ._subnormals import flushed
 from ._tile import ROWS
 from ._vector import data, integer, itemsize, shift
 from .activations import IDENTITY, gate
@@ -86,7 +87,8 @@ class Space(NamedTuple):
 
 @kernel
 def _train(net, slots, x, target, order, goal, step, t, space, clock, own_room, rank, size):
-    result = _train_batches(net, slots, x, target, order, goal, step, t, space, clock, data(own_room), rank, size)
+    arguments = (net, slots, x, target, order, goal, step, t, space, clock, data(own_room), rank, size)
+    result = flushed(_train_batches, arguments)
     ask_no_more(data(own_room))
     return result
 
@@ -326,6 +328,9 @@ def train_epoch(
         own = nodes.base if rank == 0 else room(dtype, own_size)
         results[rank] = _train(*fixed, clock_of(clock if rank == 0 else None), own, rank, size)
 
-    run(task, work * len(batches.order), threads, lambda: space.sync.put(ABORTED, 1))
+    def abort() -> None:
+        space.sync[ABORTED] = 1
+
+    run(task, work * len(batches.order), threads, abort)
     loss, failed = results[0]
     return float(loss), int(failed)

@@ -21,6 +21,7 @@ from ._layers import (
     row_distance,
 )
 from ._product import ROOM, room
+from ._subnormals import flushed
 from ._tile import ROWS
 from ._vector import data, fma, integer, itemsize, lanes, load, load_part, pointer, reduce_add, shift, splat, store
 from .softmax import softmax_row
@@ -32,6 +33,13 @@ CHUNK = 256
 
 @kernel
 def _forward(ops, slopes, params, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
+    return flushed(
+        _forward_rows, (ops, slopes, params, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size)
+    )
+
+
+@inline
+def _forward_rows(ops, slopes, params, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
     """out = the network's output; every thread takes its own rows, CHUNK at a time. Returns whether x is finite.
 
     The samples are in ``x``, or ``elsewhere`` if that is an address. Nodes alternate between two buffers behind the

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ._address import as_writeable
+from ._address import as_writeable, read_once
 from ._jit import inline, kernel
 from ._vector import (
     absolute,
@@ -34,8 +34,22 @@ CROSS_ENTROPY, SQUARED_ERROR, BINARY_CROSS_ENTROPY, POISSON = range(4)
 
 
 @inline
+def label_at(labels, i, n):
+    """Label i, or -1 where it is none of 0..n-1: whoever owns the array may write to it at any moment."""
+    label = read_once(labels, i)
+    return label if 0 <= label < n else -1
+
+
+@inline
 def label_row(s, n, label, smoothing, share, out):
-    """out = (softmax(s) - y) share for y = (1 - smoothing) one_hot + smoothing / n; Σ e^(s - shift), shift - Σ y s."""
+    """out = (softmax(s) - y) share for y = (1 - smoothing) one_hot + smoothing / n; Σ e^(s - shift), shift - Σ y s.
+
+    All of it is NaN for a label that is -1.
+    """
+    if label < 0:
+        for i in range(n):
+            put(out, i, np.nan)
+        return get(out, 0), get(out, 0)
     width, low, high = lanes(s), smoothing / n, 1.0 - smoothing
     if width < n <= 2 * width:
         a, b = load(s, 0), load_part(s, width, n - width, -np.inf)
@@ -222,9 +236,10 @@ def _cross_entropy(scores, labels, targets, weights, room):
     for i in range(m):
         row = shift(data(scores), i * n)
         top, total = settle(row, n, *row_max_and_sum(row, n))
-        score = get(row, labels[i]) if labels.size != 0 else target_score(row, n, shift(data(targets), i * n))
+        label = label_at(labels, i, n) if labels.size != 0 else 0
+        score = get(row, max(label, 0)) if labels.size != 0 else target_score(row, n, shift(data(targets), i * n))
         put(sums, i, total)
-        put(rests, i, top - score)
+        put(rests, i, top - score if label >= 0 else np.nan)
     finish_cross_entropy(sums, rests, sums, m)
     return weighted_mean(sums, weights, m)
 
@@ -238,7 +253,7 @@ def _cross_entropy_backward(scores, labels, targets, weights, out, room):
         row, d = shift(data(scores), i * n), shift(data(out), i * n)
         share = share_of(weights, i, weight)
         if labels.size != 0:
-            total, rest = label_row(row, n, labels[i], 0.0, share, d)
+            total, rest = label_row(row, n, label_at(labels, i, n), 0.0, share, d)
         else:
             total, rest = target_row(row, n, shift(data(targets), i * n), share, d)
         put(sums, i, total)

@@ -14,6 +14,7 @@ from .losses import (
     binary_column,
     binary_row,
     finish_cross_entropy,
+    label_at,
     label_row,
     poisson_row,
     share_of,
@@ -64,7 +65,7 @@ def loss_rows(scores, gradient, apart, n, target, order, sample, rows, goal, wei
             put(losses, r, poisson_row(s, n, y, share, d))
         else:
             if len(target.labels) != 0:
-                exp_sum, rest = label_row(s, n, target.labels[at], goal.smoothing, share, d)
+                exp_sum, rest = label_row(s, n, label_at(target.labels, at, n), goal.smoothing, share, d)
             else:
                 exp_sum, rest = target_row(s, n, y, share, d)
             put(losses, r, exp_sum)

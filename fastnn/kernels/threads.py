@@ -24,10 +24,20 @@ GRAIN = 4_000_000
 
 
 class _Job:
-    """A call for a helper, whether it is done, and the error that ended it."""
+    """A call for a helper, whether it is done, and the error that ended it; ``abort`` tells the other threads of it."""
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call, self.done, self.error = call, threading.Event(), None
+    error: BaseException | None = None
+
+    def __init__(self, call: Callable[[], None], abort: Callable[[], None]) -> None:
+        self._call, self._abort, self.done = call, abort, threading.Event()
+
+    def run(self) -> None:
+        """Make the call."""
+        try:
+            self._call()
+        except BaseException as error:
+            self.error = error
+            self._abort()
 
 
 class _Helper:
@@ -39,18 +49,22 @@ class _Helper:
 
     def start(self, job: _Job | None) -> None:
         """Run a job, or end the thread for None."""
-        self._jobs.put(job)
+        try:
+            self._jobs.put(job)
+        except MemoryError:  # it is not in the queue, and nobody may wait for it
+            if job is not None:
+                job.done.set()
+            raise
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            try:
-                job.call()
-            except BaseException as error:
-                job.error = error
+            job.run()
             done = job.done
             del job  # or the arrays of the last call would live until the next
-            self._team.take_back(self)
-            done.set()
+            try:
+                self._team.take_back(self)
+            finally:
+                done.set()
 
 
 class _Team:
@@ -137,11 +151,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def run(
-    task: Callable[[int, int], None], work: int, most: int | None = None, abort: Callable[[], None] | None = None
+    task: Callable[[int, int], None], work: int, most: int | None = None, abort: Callable[[], None] = lambda: None
 ) -> None:
     """Call task(rank, size) on as many threads as ``work``, in multiply-adds, is worth, and ``most`` at most.
 
-    ``abort`` releases helpers that wait for this thread, should an exception keep it from its part.
+    ``abort`` releases threads that wait for another inside the task; it is called when an exception keeps any of them
+    from its part, and must not need memory, whose lack may be that exception.
     """
     team = _team
     wanted = min(team.size, _limit.get(), most or team.size, work // GRAIN)
@@ -156,13 +171,12 @@ def run(
             helpers.append(helper)
         size = len(helpers) + 1
         for rank, helper in enumerate(helpers, 1):
-            job = _Job(lambda rank=rank: task(rank, size))
+            job = _Job(lambda rank=rank: task(rank, size), abort)
             jobs.append(job)
             helper.start(job)
         task(0, size)
     except BaseException:
-        if abort is not None:
-            abort()
+        abort()
         raise
     finally:
         waiting = True

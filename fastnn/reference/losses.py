@@ -1,7 +1,8 @@
 """Losses as weighted means over the batch, each with its gradient.
 
 With sample weights v the mean is Σ v_i loss_i / Σ v_i, without them v_i = 1. A batch whose weights sum to 0, such as
-one without samples, has loss 0 and gradient 0.
+one without samples, has loss 0 and gradient 0. A label that is none of 0..k-1, which it can only become while it is
+used, makes the loss and the gradient of its row NaN.
 """
 
 import numpy as np
@@ -32,7 +33,7 @@ def cross_entropy_backward(scores, y, sample_weight, out):
     """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
     softmax(scores, out)
     if y.ndim == 1:
-        out[np.arange(len(y)), y] -= 1
+        out -= one_hot(y, scores.shape[1])
     else:
         out -= y
     out *= _shares(scores, sample_weight)
@@ -86,8 +87,14 @@ def poisson_backward(scores, y, sample_weight, out):
 def _target_score(scores, y):
     """s_y (m,) for labels, Σ_j y_j s_j for targets; a target of 0 contributes 0 even where the score is -inf."""
     if y.ndim == 1:
-        return scores[np.arange(len(y)), y]
+        y = one_hot(y, scores.shape[1])
     return np.where(y == 0, 0, y * scores).sum(axis=1)
+
+
+def one_hot(labels, k):
+    """The labels as targets (m, k), a row of NaN for what is no label."""
+    labels = labels[:, None]
+    return np.where((labels >= 0) & (labels < k), labels == np.arange(k), np.nan)
 
 
 def _shares(scores, sample_weight):

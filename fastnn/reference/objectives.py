@@ -31,6 +31,4 @@ def smoothed(labels, k, smoothing, dtype):
 
     Source: C. Szegedy et al., Rethinking the Inception architecture for computer vision, CVPR 2016, section 7.
     """
-    targets = np.full((len(labels), k), smoothing / k)
-    targets[np.arange(len(labels)), labels] += 1 - smoothing
-    return targets.astype(dtype)
+    return ((1 - smoothing) * losses.one_hot(labels, k) + smoothing / k).astype(dtype)

@@ -294,3 +294,63 @@ threading.Thread(target=work).start()
 """
     args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
     assert subprocess.run([sys.executable, "-c", code], **args).stdout == "True\n"
+
+
+def test_a_helper_that_fails_ends_the_epoch_of_all():
+    """In a process of its own: who waits for it inside compiled code would wait for ever."""
+    code = """
+import importlib, threading
+import numpy as np
+from fastnn import kernels
+from fastnn.kernels import threads
+from tests.networks import batches, build, objective, problem, rule
+
+epoch, rng, case = importlib.import_module("fastnn.kernels.epoch"), np.random.default_rng(0), (64, [512, "relu", 10])
+network, params = build(case, rng, np.float32)
+x, y = problem(case, 1200, "labels", rng, np.float32)
+call = lambda: kernels.train_epoch(network, params.copy(), batches(x, y, 600), objective("cross_entropy"),
+                                   rule("sgd", params))
+threads.set_num_threads(3)
+before, room = call(), epoch.room
+
+def fails(*args):
+    if threading.current_thread() is not threading.main_thread():
+        raise MemoryError("no room")
+    return room(*args)
+
+for _ in range(20):
+    epoch.room = fails
+    try:
+        call()
+    except MemoryError as error:
+        print(error)
+    epoch.room = room
+    assert call() == before
+"""
+    args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run([sys.executable, "-c", code], **args)
+    assert done.stdout == 20 * "no room\n", done.stderr
+
+
+def test_a_job_that_cannot_be_queued_is_not_waited_for(monkeypatch):
+    before = threads.get_num_threads()
+    threads.set_num_threads(3)
+
+    def start(self, job):
+        self._jobs = NoRoom()
+        begin(self, job)
+
+    class NoRoom:
+        def put(self, job):
+            raise MemoryError("no room")
+
+    begin = threads._Helper.start
+    aborted = threading.Event()
+    try:
+        threads.run(lambda rank, size: None, 10**12)
+        with monkeypatch.context() as patched, pytest.raises(MemoryError, match="no room"):
+            patched.setattr(threads._Helper, "start", start)
+            threads.run(lambda rank, size: None, 10**12, abort=aborted.set)
+        assert aborted.is_set()
+    finally:
+        threads.set_num_threads(before)
