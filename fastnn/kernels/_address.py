@@ -7,7 +7,6 @@ ones (products, the epoch) are handed addresses, which have one type only.
 from typing import Any
 
 import numpy as np
-
 from numba import types
 from numba.extending import intrinsic
 

@@ -348,9 +348,10 @@ def test_a_job_that_cannot_be_queued_is_not_waited_for(monkeypatch):
     aborted = threading.Event()
     try:
         threads.run(lambda rank, size: None, 10**12)
-        with monkeypatch.context() as patched, pytest.raises(MemoryError, match="no room"):
-            patched.setattr(threads._Helper, "start", start)
+        monkeypatch.setattr(threads._Helper, "start", start)
+        with pytest.raises(MemoryError, match="no room"):
             threads.run(lambda rank, size: None, 10**12, abort=aborted.set)
         assert aborted.is_set()
     finally:
+        monkeypatch.undo()
         threads.set_num_threads(before)
