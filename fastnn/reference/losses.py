@@ -33,7 +33,7 @@ def cross_entropy_backward(scores, y, sample_weight, out):
     """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
     softmax(scores, out)
     if y.ndim == 1:
-        out -= one_hot(y, scores.shape[1])
+        out -= one_hot(y, scores.shape[1], scores.dtype)
     else:
         out -= y
     out *= _shares(scores, sample_weight)
@@ -87,14 +87,14 @@ def poisson_backward(scores, y, sample_weight, out):
 def _target_score(scores, y):
     """s_y (m,) for labels, Σ_j y_j s_j for targets; a target of 0 contributes 0 even where the score is -inf."""
     if y.ndim == 1:
-        y = one_hot(y, scores.shape[1])
+        y = one_hot(y, scores.shape[1], scores.dtype)
     return np.where(y == 0, 0, y * scores).sum(axis=1)
 
 
-def one_hot(labels, k):
+def one_hot(labels, k, dtype):
     """The labels as targets (m, k), a row of NaN for what is no label."""
     labels = labels[:, None]
-    return np.where((labels >= 0) & (labels < k), labels == np.arange(k), np.nan)
+    return np.where((labels >= 0) & (labels < k), labels == np.arange(k), np.nan).astype(dtype)
 
 
 def _shares(scores, sample_weight):

@@ -31,4 +31,4 @@ def smoothed(labels, k, smoothing, dtype):
 
     Source: C. Szegedy et al., Rethinking the Inception architecture for computer vision, CVPR 2016, section 7.
     """
-    return ((1 - smoothing) * losses.one_hot(labels, k) + smoothing / k).astype(dtype)
+    return ((1 - smoothing) * losses.one_hot(labels, k, np.float64) + smoothing / k).astype(dtype)
