@@ -1,6 +1,7 @@
 """The two estimators."""
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn import neural_network
@@ -9,65 +10,70 @@ from sklearn.metrics import accuracy_score, r2_score
 from ..validation import Array
 from ._parameters import (
     CLASSIFIER_CONSTRAINTS,
-    CLASSIFIER_DEFAULTS,
     SHARED_CONSTRAINTS,
-    SHARED_DEFAULTS,
-    constructor,
+    Activation,
+    Callback,
+    ClassWeight,
+    Dropout,
+    LearningRate,
+    Precision,
+    Solver,
 )
 from ._perceptron import CompiledPerceptron
+from ._signatures import extending
 from ._validation import Validation
 
 
+@extending(neural_network.MLPClassifier)
 class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: ignore[misc]
-    """scikit-learn's MLPClassifier, several times faster, with the same answers for the same ``random_state``.
-
-    Every parameter, attribute and method of ``sklearn.neural_network.MLPClassifier`` is here too.
-
-    Parameters
-    ----------
-    activation : str, or sequence of str with one for each hidden layer
-        'identity', 'logistic', 'tanh', 'relu' or 'leaky_relu', whose slope for negative inputs is 0.01.
-    class_weight : dict, 'balanced', list of dicts, default None
-        The weight of each class, which multiplies that of its samples; a list for several labels a sample. It weighs
-        in the share of them that early stopping sets aside too, but not in ``validation_data``.
-    label_smoothing : float in [0, 1), default 0
-        The share of every target that is spread evenly over the classes in training.
-    stratify : bool, default False
-        Whether early stopping sets aside the same share of every class also when there are more than two.
-    dropout : float in [0, 1), or sequence with one for each hidden layer, default 0
-        The share of units that are dropped in training.
-    dtype : 'float32', 'float64', default None
-        The precision to compute in; None for that of X, as in scikit-learn.
-    callbacks : sequence of functions, default None
-        Called as ``callback(estimator, epoch, values)`` after every epoch, the first of which is 1; ``values`` has
-        "loss" and, where they are known, "validation_loss" and "validation_score". One that returns True stops
-        training.
-    n_threads : int, default None
-        The most threads that this estimator uses; None for what ``fastnn.set_num_threads`` says.
-
-    Attributes
-    ----------
-    validation_loss_curve_ : list of float
-        The loss of ``validation_data`` after every epoch, without penalty and smoothing, if ``fit`` got any.
-
-    Raises
-    ------
-    sklearn.utils._param_validation.InvalidParameterError
-        In ``fit``, if a parameter is not of its kind or out of its range.
-    ValueError
-        In ``fit``, if parameters do not fit together.
-
-    Notes
-    -----
-    Dropout is that of N. Srivastava et al., JMLR 15, 2014, scaled in training; label smoothing that of C. Szegedy et
-    al., Rethinking the Inception architecture for computer vision, 2016, section 7.
-    """
+    """scikit-learn's MLPClassifier, several times faster, with the same answers for the same ``random_state``."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **neural_network.MLPClassifier._parameter_constraints,
         **CLASSIFIER_CONSTRAINTS,
     }
-    __init__ = constructor(neural_network.MLPClassifier, CLASSIFIER_DEFAULTS)
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] | Array = (100,),
+        activation: Activation | Sequence[Activation] = "relu",
+        *,
+        solver: Solver = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: LearningRate = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        class_weight: ClassWeight | None = None,
+        label_smoothing: float = 0.0,
+        stratify: bool = False,
+        dropout: Dropout = 0.0,
+        dtype: Precision | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        n_threads: int | None = None,
+    ) -> None:
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.stratify = stratify
+        self.dropout = dropout
+        self.dtype = dtype
+        self.callbacks = callbacks
+        self.n_threads = n_threads
 
     def predict(self, X: Any) -> Array:
         """Return the labels (n_samples,), or the indicators (n_samples, n_classes) of several, for X."""
@@ -114,48 +120,51 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
         return float(accuracy_score(X.truth, labels, sample_weight=X.sample_weight))
 
 
+@extending(neural_network.MLPRegressor)
 class MLPRegressor(CompiledPerceptron, neural_network.MLPRegressor):  # type: ignore[misc]
-    """scikit-learn's MLPRegressor, several times faster, with the same answers for the same ``random_state``.
-
-    Every parameter, attribute and method of ``sklearn.neural_network.MLPRegressor`` is here too.
-
-    Parameters
-    ----------
-    activation : str, or sequence of str with one for each hidden layer
-        'identity', 'logistic', 'tanh', 'relu' or 'leaky_relu', whose slope for negative inputs is 0.01.
-    dropout : float in [0, 1), or sequence with one for each hidden layer, default 0
-        The share of units that are dropped in training.
-    dtype : 'float32', 'float64', default None
-        The precision to compute in; None for that of X, as in scikit-learn.
-    callbacks : sequence of functions, default None
-        Called as ``callback(estimator, epoch, values)`` after every epoch, the first of which is 1; ``values`` has
-        "loss" and, where they are known, "validation_loss" and "validation_score". One that returns True stops
-        training.
-    n_threads : int, default None
-        The most threads that this estimator uses; None for what ``fastnn.set_num_threads`` says.
-
-    Attributes
-    ----------
-    validation_loss_curve_ : list of float
-        The loss of ``validation_data`` after every epoch, without penalty, if ``fit`` got any.
-
-    Raises
-    ------
-    sklearn.utils._param_validation.InvalidParameterError
-        In ``fit``, if a parameter is not of its kind or out of its range.
-    ValueError
-        In ``fit``, if parameters do not fit together.
-
-    Notes
-    -----
-    Dropout is that of N. Srivastava et al., JMLR 15, 2014, scaled in training.
-    """
+    """scikit-learn's MLPRegressor, several times faster, with the same answers for the same ``random_state``."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **neural_network.MLPRegressor._parameter_constraints,
         **SHARED_CONSTRAINTS,
     }
-    __init__ = constructor(neural_network.MLPRegressor, SHARED_DEFAULTS)
+
+    def __init__(
+        self,
+        loss: Literal["squared_error", "poisson"] = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] | Array = (100,),
+        activation: Activation | Sequence[Activation] = "relu",
+        *,
+        solver: Solver = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: LearningRate = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: Dropout = 0.0,
+        dtype: Precision | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        n_threads: int | None = None,
+    ) -> None:
+        self.dropout = dropout
+        self.dtype = dtype
+        self.callbacks = callbacks
+        self.n_threads = n_threads
 
     def predict(self, X: Any) -> Array:
         """Return the values (n_samples,) or (n_samples, n_outputs) for X."""

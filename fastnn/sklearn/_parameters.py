@@ -1,33 +1,30 @@
-"""The parameters that are added to scikit-learn's own: their constraints, their defaults, and what they mean together.
+"""The parameters that are added to scikit-learn's own: their types, their constraints, and what they mean together.
 
 Every default leaves scikit-learn's behaviour as it is.
 """
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from ..callbacks import EarlyStopping
+from ..validation import Array
+from ._validation import Given
 
-ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "leaky_relu")
+Activation: TypeAlias = Literal["identity", "logistic", "tanh", "relu", "leaky_relu"]
+Solver: TypeAlias = Literal["lbfgs", "sgd", "adam"]
+LearningRate: TypeAlias = Literal["constant", "invscaling", "adaptive"]
+ClassWeight: TypeAlias = Mapping[Any, float] | Literal["balanced"] | Sequence[Mapping[Any, float]]
+Dropout: TypeAlias = float | Sequence[float] | Array
+Precision: TypeAlias = Literal["float32", "float64"] | type[np.float32] | type[np.float64]
+Callback: TypeAlias = Callable[[Any, int, dict[str, float]], Any]
+
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 MOST_THREADS = 1024
 
-SHARED_DEFAULTS: dict[str, Any] = {
-    "dropout": 0.0,
-    "dtype": None,
-    "callbacks": None,
-    "n_threads": None,
-}
-CLASSIFIER_DEFAULTS: dict[str, Any] = {
-    "class_weight": None,
-    "label_smoothing": 0.0,
-    "stratify": False,
-    **SHARED_DEFAULTS,
-}
 SHARED_CONSTRAINTS: dict[str, Any] = {
     "activation": [StrOptions(set(ACTIVATIONS)), list, tuple],
     "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple, np.ndarray],
@@ -41,37 +38,6 @@ CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
     "stratify": ["boolean"],
     **SHARED_CONSTRAINTS,
 }
-
-
-def constructor(base: type, defaults: dict[str, Any]) -> Callable[..., None]:
-    """Return an ``__init__`` that takes what the installed scikit-learn's takes, and ``defaults`` as keywords."""
-    inherited = inspect.signature(base.__init__)  # type: ignore[misc]
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    added = [inspect.Parameter(name, keyword, default=default) for name, default in defaults.items()]
-
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        own = {name: kwargs.pop(name, default) for name, default in defaults.items()}
-        base.__init__(self, *args, **kwargs)  # type: ignore[misc]
-        vars(self).update(own)
-
-    __init__.__signature__ = inherited.replace(  # type: ignore[attr-defined]
-        parameters=[*inherited.parameters.values(), *added]
-    )
-    return __init__
-
-
-def with_keyword(method: Callable[..., Any], name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator that gives a function the signature of ``method`` and a keyword ``name=None``."""
-    inherited = inspect.signature(method)
-    added = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        function.__signature__ = inherited.replace(  # type: ignore[attr-defined]
-            parameters=[*inherited.parameters.values(), added]
-        )
-        return function
-
-    return decorate
 
 
 def n_hidden(mlp: Any) -> int:
@@ -123,7 +89,7 @@ def dropout_rates(mlp: Any, n_layers: int) -> list[float]:
     return [float(rate) for rate in rates]
 
 
-def check_together(mlp: Any, incremental: bool, validation_data: Any) -> None:
+def check_together(mlp: Any, incremental: bool, given: Given | None) -> None:
     """Refuse parameters that do not fit together, before anything is trained.
 
     Raises
@@ -153,9 +119,11 @@ def check_together(mlp: Any, incremental: bool, validation_data: Any) -> None:
         if not callable(callback):
             raise TypeError(f"callbacks holds {callback!r}, expected functions callback(estimator, epoch, values)")
     if mlp.solver == "lbfgs":
-        asked = {"dropout": any(rates), "callbacks": mlp.callbacks, "validation_data": validation_data is not None}
-        for name, given in asked.items():
-            if given:
+        asked = {"dropout": any(rates), "callbacks": mlp.callbacks}
+        if given is not None:
+            asked[given.name] = True
+        for name, is_asked in asked.items():
+            if is_asked:
                 raise ValueError(f"solver 'lbfgs' has no epochs, so {name} does not apply: use solver 'adam' or 'sgd'")
     if incremental and getattr(mlp, "class_weight", None) == "balanced":
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import inspect
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from scipy.sparse import issparse
@@ -15,11 +15,12 @@ from ..validation import FLOAT32, FLOAT64, UINT8, Array
 from ._lbfgs import FullLoss
 from ._network import Plan, Weights
 from ._objective import weights_of_samples
-from ._parameters import check_together, with_keyword
+from ._parameters import check_together
 from ._picture import plot_loss_curve
+from ._signatures import as_installed
 from ._threads import limited_threads
 from ._training import fit_stochastic
-from ._validation import check_numbers, of_user
+from ._validation import check_numbers, given, of_user
 
 # scikit-learn 1.6 knows no sample weights here, and passes them nowhere.
 _WEIGHTED = "sample_weight" in inspect.signature(BaseMultilayerPerceptron._fit_stochastic).parameters
@@ -27,6 +28,8 @@ _TRANSIENT = ("_weights", "_moments", "_validation", "_validation_data")
 # What a subclass of scikit-learn's class may override to train in its own way.
 _COMPILED = ("_backprop", "_compute_loss_grad", "_forward_pass", "_forward_pass_fast")
 _BLOCK_ELEMENTS = 1 << 20
+
+Self = TypeVar("Self", bound="CompiledPerceptron")
 
 
 class CompiledPerceptron:
@@ -39,6 +42,8 @@ class CompiledPerceptron:
     _refuses_small_validation = _WEIGHTED
     _validation = None
     _validation_data = None
+    # Requested by name, the pair would reach the last step of a Pipeline without what transform_input does to X_val.
+    __metadata_request__fit: ClassVar = {"validation_data": False}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass whose own forward or backward pass the compiled kernels would pass over in silence."""
@@ -49,8 +54,17 @@ class CompiledPerceptron:
                     f"{cls.__name__} overrides {name}, which compiled kernels replace: extend scikit-learn's own class"
                 )
 
-    @with_keyword(BaseMultilayerPerceptron.fit, "validation_data")
-    def fit(self, X: Any, y: Any, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
+    @as_installed(BaseMultilayerPerceptron.fit)
+    def fit(
+        self: Self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        X_val: Any = None,
+        y_val: Any = None,
+    ) -> Self:
         """Fit the model to data X and targets y.
 
         Parameters
@@ -64,14 +78,25 @@ class CompiledPerceptron:
         validation_data : pair (X, y), optional
             Samples whose loss, without penalty, is kept after each epoch in ``validation_loss_curve_``. With
             ``early_stopping=True`` they are the validation set, and all of X is trained on.
+        X_val, y_val : like X and y, optional
+            The same in two parts. A Pipeline hands ``validation_data`` on as it is; with metadata routing, ``X_val``
+            is what its ``transform_input=["X_val"]`` transforms as it does X.
 
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        TypeError
+            If ``validation_data`` is no pair, or a target or a callback is of the wrong kind.
+        ValueError
+            If data or parameters are not as described, or do not fit together.
         """
-        self._validation_data = validation_data
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        self._validation_data = given(validation_data, X_val, y_val)
         try:
-            return super().fit(X, y, *args, **kwargs)  # type: ignore[misc]
+            return super().fit(X, y, **weights)  # type: ignore[misc, no-any-return]
         finally:
             for name in ("_validation", "_validation_data"):
                 vars(self).pop(name, None)

@@ -1,6 +1,6 @@
 """The samples that judge training between epochs: a share of the training set, or the user's own."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -45,26 +45,58 @@ def check_numbers(name: str, y: Array) -> None:
         raise TypeError(f"{name} holds {y.dtype}, expected numbers: use {name}.astype(float)")
 
 
-def of_user(mlp: Any, validation_data: Any, n_outputs: int) -> Validation:
-    """Return the checked ``validation_data`` of a call of fit, whose own X and y, with n_outputs, were checked before.
+class Given(NamedTuple):
+    """A validation set as it was handed to ``fit``, and how messages call it."""
+
+    x: Any
+    y: Any
+    name: str
+    name_of_y: str
+
+
+def given(validation_data: Any, X_val: Any, y_val: Any) -> Given | None:
+    """Return the validation set that ``fit`` was handed, as a pair or in two parts, or None.
 
     Raises
     ------
     TypeError
-        If it is no pair.
+        If ``validation_data`` is no pair.
     ValueError
-        If X or y would be refused in training, or do not fit the training set.
+        If both came, or a part without the other.
     """
+    came = [name for name, part in (("X_val", X_val), ("y_val", y_val)) if part is not None]
+    if validation_data is not None:
+        if came:
+            raise ValueError(f"validation_data and {came[0]} came at once: pass validation_data, or X_val with y_val")
+        return Given(*_pair(validation_data), "validation_data", "y of validation_data")
+    if len(came) == 1:
+        missing = "y_val" if came == ["X_val"] else "X_val"
+        raise ValueError(f"{came[0]} came without {missing}: pass both, or neither")
+    return Given(X_val, y_val, "X_val with y_val", "y_val") if came else None
+
+
+def _pair(validation_data: Any) -> tuple[Any, Any]:
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
         kind = type(validation_data).__name__
         got = f"a {kind} of {len(validation_data)}" if isinstance(validation_data, (tuple, list)) else kind
         raise TypeError(f"validation_data is {got}, expected a pair (X, y)")
     x, y = validation_data
+    return x, y
+
+
+def of_user(mlp: Any, given: Given, n_outputs: int) -> Validation:
+    """Return the checked validation set of a call of fit, whose own X and y, with n_outputs, were checked before.
+
+    Raises
+    ------
+    ValueError
+        If X or y would be refused in training, or do not fit the training set.
+    """
     try:
         x, y = validate_data(
             mlp,
-            x,
-            y,
+            given.x,
+            given.y,
             accept_sparse=["csr", "csc"],
             dtype=(np.float64, np.float32),
             multi_output=True,
@@ -72,14 +104,14 @@ def of_user(mlp: Any, validation_data: Any, n_outputs: int) -> Validation:
             reset=False,
         )
         if not is_classifier(mlp):
-            check_numbers("y of validation_data", y)
+            check_numbers(given.name_of_y, y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y.ravel()
         targets = _indicators(mlp, y) if is_classifier(mlp) else y.reshape(len(y), -1)
     except ValueError as error:
-        raise ValueError(f"validation_data: {error}") from error
+        raise ValueError(f"{given.name}: {error}") from error
     if targets.shape[1] != n_outputs:
-        raise ValueError(f"validation_data: y has {targets.shape[1]} outputs, but {n_outputs} are trained")
+        raise ValueError(f"{given.name}: y has {targets.shape[1]} outputs, but {n_outputs} are trained")
     truth = mlp._label_binarizer.inverse_transform(targets) if is_classifier(mlp) else targets
     return Validation(mlp._in_dtype(x), truth, targets)
 

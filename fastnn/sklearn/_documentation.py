@@ -1,0 +1,103 @@
+"""The docstrings of the estimators: one template, filled with scikit-learn's descriptions and fastnn's own."""
+
+import inspect
+import re
+from typing import Any
+
+_TEMPLATE = """{summary}
+
+Every parameter, attribute and method of ``{theirs}`` is here too.
+The parameters from ``{first}`` on are fastnn's own, and ``activation`` takes more.
+
+Parameters
+----------
+{parameters}
+
+Attributes
+----------
+{attributes}
+
+Raises
+------
+sklearn.utils._param_validation.InvalidParameterError
+    In ``fit``, if a parameter is not of its kind or out of its range.
+ValueError
+    In ``fit``, if parameters do not fit together.
+
+See Also
+--------
+{theirs} : The class that this one extends; ``to_sklearn()`` returns a fitted one.
+fastnn.Sequential : Networks of other layers and losses.
+"""
+
+_PARAMETERS = """
+activation : {'identity', 'logistic', 'tanh', 'relu', 'leaky_relu'}, or sequence of them, default='relu'
+    Activation function for the hidden layers, or one for each of them.
+
+    - 'identity', returns f(x) = x
+
+    - 'logistic', returns f(x) = 1 / (1 + exp(-x))
+
+    - 'tanh', returns f(x) = tanh(x)
+
+    - 'relu', returns f(x) = max(0, x)
+
+    - 'leaky_relu', returns f(x) = max(0.01 x, x)
+
+class_weight : dict, 'balanced' or list of dicts, default=None
+    The weight of each class, which multiplies that of its samples; a list for several labels a sample. It weighs in
+    the share of them that early stopping sets aside too, but not in the validation set of the user.
+
+label_smoothing : float in [0, 1), default=0
+    The share of every target that is spread evenly over the classes in training, as in C. Szegedy et al., Rethinking
+    the Inception architecture for computer vision, 2016, section 7.
+
+stratify : bool, default=False
+    Whether early stopping sets aside the same share of every class also when there are more than two.
+
+dropout : float in [0, 1), or sequence with one for each hidden layer, default=0
+    The share of units that are dropped in training, as in N. Srivastava et al., JMLR 15, 2014; those left are scaled.
+
+dtype : {'float32', 'float64'}, default=None
+    The precision to compute in; None for that of X, as in scikit-learn.
+
+callbacks : sequence of functions, default=None
+    Called as ``callback(estimator, epoch, values)`` after every epoch, the first of which is 1; ``values`` has "loss"
+    and, where they are known, "validation_loss" and "validation_score". One that returns True stops training.
+
+n_threads : int, default=None
+    The most threads that this estimator uses; None for what ``fastnn.set_num_threads`` says.
+"""
+
+_ATTRIBUTES = """
+validation_loss_curve_ : list of float
+    The loss of the validation set after every epoch, without penalty and label smoothing, if ``fit`` got any.
+"""
+
+
+def docstring(ours: Any, theirs: Any) -> str | None:
+    """Return the docstring of an estimator that extends ``theirs``, or None where Python leaves docstrings out."""
+    if ours.__doc__ is None or theirs.__doc__ is None:
+        return None
+    inherited, own = _sections(theirs.__doc__), _entries(_PARAMETERS)
+    described = _entries(inherited["Parameters"]) | own
+    names = list(inspect.signature(ours).parameters)
+    attributes = _entries(inherited["Attributes"]) | _entries(_ATTRIBUTES)
+    return _TEMPLATE.format(
+        summary=ours.__doc__,
+        theirs=f"sklearn.neural_network.{theirs.__name__}",
+        first=next(name for name in names if name in own and name != "activation"),
+        parameters="\n\n".join(described.get(name, name) for name in names),
+        attributes="\n\n".join(attributes.values()),
+    )
+
+
+def _sections(text: str) -> dict[str, str]:
+    """Return what stands under each heading of a docstring."""
+    parts = re.split(r"^(\w[\w ]*)\n-{3,}\n", inspect.cleandoc(text), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _entries(section: str) -> dict[str, str]:
+    """Return the entries of a section by name: a line ``name : type``, and an indented description below it."""
+    return {entry.partition(" :")[0]: entry.rstrip() for entry in re.split(r"\n(?=\S)", section.strip())}
