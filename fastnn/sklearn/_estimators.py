@@ -8,6 +8,7 @@ from sklearn import neural_network
 from sklearn.metrics import accuracy_score, r2_score
 
 from ..validation import Array
+from ._conversion import in_class
 from ._parameters import (
     CLASSIFIER_CONSTRAINTS,
     SHARED_CONSTRAINTS,
@@ -74,6 +75,21 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
         self.dtype = dtype
         self.callbacks = callbacks
         self.n_threads = n_threads
+
+    def to_sklearn(self) -> neural_network.MLPClassifier:
+        """Return an ``sklearn.neural_network.MLPClassifier`` in the same state, which shares no array with this one.
+
+        Parameters and fitted attributes are the same, so it predicts the same up to rounding, and ``partial_fit`` and
+        a warm start go on from here. It does not call ``callbacks``, has no ``validation_loss_curve_``, and computes
+        in the precision of what it is given.
+
+        Raises
+        ------
+        ValueError
+            If scikit-learn has no counterpart for the activations, or for what further training would do; the latter
+            can be reset with ``set_params``.
+        """
+        return in_class(self, neural_network.MLPClassifier)
 
     def predict(self, X: Any) -> Array:
         """Return the labels (n_samples,), or the indicators (n_samples, n_classes) of several, for X."""
@@ -165,6 +181,21 @@ class MLPRegressor(CompiledPerceptron, neural_network.MLPRegressor):  # type: ig
         self.dtype = dtype
         self.callbacks = callbacks
         self.n_threads = n_threads
+
+    def to_sklearn(self) -> neural_network.MLPRegressor:
+        """Return an ``sklearn.neural_network.MLPRegressor`` in the same state, which shares no array with this one.
+
+        Parameters and fitted attributes are the same, so it predicts the same up to rounding, and ``partial_fit`` and
+        a warm start go on from here. It does not call ``callbacks``, has no ``validation_loss_curve_``, and computes
+        in the precision of what it is given.
+
+        Raises
+        ------
+        ValueError
+            If scikit-learn has no counterpart for the activations, or for what further training would do; the latter
+            can be reset with ``set_params``.
+        """
+        return in_class(self, neural_network.MLPRegressor)
 
     def predict(self, X: Any) -> Array:
         """Return the values (n_samples,) or (n_samples, n_outputs) for X."""

@@ -33,6 +33,7 @@ def extending(theirs: Any) -> Callable[[Estimator], Estimator]:
             written(self, **given)
 
         ours.__init__ = as_installed(theirs.__init__)(__init__)  # type: ignore[misc]
+        ours._own_parameters = tuple(own)  # type: ignore[attr-defined]
         for name, default in own.items():
             setattr(ours, name, default)
         ours.__doc__ = docstring(ours, theirs)
