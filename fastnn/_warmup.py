@@ -24,10 +24,10 @@ from .ops import (
     squared_error,
     squared_error_backward,
 )
-from .validation import float_dtype
+from .validation import FloatType, float_dtype
 
 
-def warmup(dtypes: Iterable[str] = ("float32", "float64")) -> None:
+def warmup(dtypes: Iterable[FloatType] = ("float32", "float64")) -> None:
     """Compile every kernel into the cache on disk, or load it from there.
 
     The first run on a machine takes about ten seconds for each dtype, a later one a fraction of a second. New
@@ -52,7 +52,7 @@ def warmup(dtypes: Iterable[str] = ("float32", "float64")) -> None:
 def _touch_everything(kind: np.dtype) -> None:
     x, w, b = np.ones((3, 4), kind), np.ones((4, 2), kind), np.ones(2, kind)
     y = np.array([0, 1, 0])
-    model = Sequential(Linear(4, 3), ReLU(), Dropout(0.5), Linear(3, 2), dtype=kind.name, seed=0)
+    model = Sequential(Linear(4, 3), ReLU(), Dropout(0.5), Linear(3, 2), dtype=kind, seed=0)
     model.fit(x, y, epochs=1, batch_size=2, verbose=0)
     model.predict_proba(x)
     model.forward(x, training=True)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 from .validation import positive_int
 
@@ -24,7 +24,7 @@ def active() -> Any:
 
 
 @contextmanager
-def use_backend(name: str) -> Iterator[None]:
+def use_backend(name: Literal["numba", "numpy"]) -> Iterator[None]:
     """Run everything inside the ``with`` block on the named backend.
 
     The choice holds for the current thread (and for the current task of asyncio); a thread that is started inside the

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -59,7 +59,11 @@ class EarlyStopping:
     _improved_value: float | None
 
     def __init__(
-        self, patience: int = 10, min_delta: float = 0.0, monitor: str = "val_loss", restore_best: bool = True
+        self,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        monitor: Literal["val_loss", "loss", "val_accuracy"] = "val_loss",
+        restore_best: bool = True,
     ) -> None:
         self.patience = positive_int("patience", patience)
         self.min_delta = number("min_delta", min_delta, least=0)

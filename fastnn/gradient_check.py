@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import losses
+from .losses import Loss, LossName
 from .lowering import aligned_zeros
 from .model import Sequential
 from .stack import Stack
@@ -14,7 +15,13 @@ from .validation import FLOAT64, Array, features, number, positive_int
 
 
 def check_gradients(
-    model: Sequential, X: ArrayLike, y: ArrayLike, *, loss: Any = None, l2: float = 0.0, n_checks: int = 1000
+    model: Sequential,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: LossName | Loss | None = None,
+    l2: float = 0.0,
+    n_checks: int = 1000,
 ) -> float:
     """Compare the gradients of backward with central differences and return the largest relative error.
 

@@ -6,7 +6,7 @@ written to ``layer.weight`` is what the kernels use.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -104,7 +104,7 @@ class Linear(BuiltIn):
         n_in: int,
         n_out: int,
         *,
-        init: str | Callable[..., ArrayLike] | ArrayLike = "he",
+        init: Literal["he", "glorot", "zeros"] | Callable[..., ArrayLike] | ArrayLike = "he",
         bias: bool | ArrayLike = True,
     ) -> None:
         self.n_in = positive_int("n_in", n_in)

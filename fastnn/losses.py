@@ -1,6 +1,6 @@
 """Losses as objects for ``fit``: cross-entropy, squared error, or a user's own with forward and backward methods."""
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +19,8 @@ from .validation import (
     real_targets,
     same_length,
 )
+
+LossName: TypeAlias = Literal["cross_entropy", "squared_error"]
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from . import losses, serialization, training
 from .callbacks import Callback, begun
 from .history import History
-from .layers import BuiltIn
-from .losses import CrossEntropy, Loss, SquaredError
-from .optimizers import Optimizer
+from .layers import BuiltIn, Layer
+from .losses import CrossEntropy, Loss, LossName, SquaredError
+from .optimizers import Optimizer, OptimizerName
 from .stack import Stack, call_list
-from .validation import Array, DType, features, float_dtype, generator, number, real_array, sample_weights
+from .validation import Array, DType, FloatType, features, float_dtype, generator, number, real_array, sample_weights
 
 
 class Sequential:
@@ -55,13 +55,13 @@ class Sequential:
     array([0, 1, 1, 0])
     """
 
-    def __init__(self, *layers: Any, dtype: Any = "float32", seed: int | None = 0) -> None:
+    def __init__(self, *layers: Any, dtype: FloatType = "float32", seed: int | None = 0) -> None:
         self._stack = Stack(layers, float_dtype(dtype), generator(seed))
         self._loss: Any = None
         self.history = History()
 
     @property
-    def layers(self) -> tuple[Any, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """The layers, first to last."""
         return self._stack.layers
 
@@ -80,7 +80,7 @@ class Sequential:
         return result
 
     @loss.setter
-    def loss(self, loss: str | Loss) -> None:
+    def loss(self, loss: LossName | Loss) -> None:
         self._loss = losses.resolve(loss)
 
     def parameters(self) -> list[Array]:
@@ -145,15 +145,15 @@ class Sequential:
         X: ArrayLike,
         y: ArrayLike,
         *,
-        loss: str | Loss = "cross_entropy",
-        optimizer: str | Optimizer = "sgd",
+        loss: LossName | Loss = "cross_entropy",
+        optimizer: OptimizerName | Optimizer = "sgd",
         l2: float = 0.0,
         epochs: int = 10,
         batch_size: int = 32,
         shuffle: bool = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         sample_weight: ArrayLike | None = None,
-        class_weight: Mapping[int, float] | str | ArrayLike | None = None,
+        class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | None = None,
         callbacks: Iterable[Callback] | None = None,
         verbose: int = 1,
     ) -> History:
@@ -360,7 +360,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
         If it cannot be read.
     """
     layers, dtype, loss = serialization.read(path)
-    model = Sequential(*layers, dtype=dtype)
+    model = Sequential(*layers, dtype=np.dtype(dtype))
     if loss is not None:
         model.loss = loss
     return model

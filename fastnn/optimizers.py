@@ -5,7 +5,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from .validation import Array, DType, flag, number
 
 if TYPE_CHECKING:
     from .model import Sequential
+
+OptimizerName: TypeAlias = Literal["sgd", "adam"]
 
 
 class Optimizer(ABC):

@@ -15,10 +15,10 @@ from . import losses, optimizers, training
 from .backend import MODULES, active, get_num_threads
 from .errors import DivergenceError
 from .layers import Activation, BuiltIn, Linear
-from .losses import Loss
+from .losses import Loss, LossName
 from .lowering import Batches, Network
 from .model import Sequential
-from .optimizers import Optimizer
+from .optimizers import Optimizer, OptimizerName
 from .stack import Stack
 from .validation import Array, computed, number
 
@@ -133,8 +133,8 @@ def profile(
     X: ArrayLike,
     y: ArrayLike,
     *,
-    loss: str | Loss | None = None,
-    optimizer: str | Optimizer = "sgd",
+    loss: LossName | Loss | None = None,
+    optimizer: OptimizerName | Optimizer = "sgd",
     l2: float = 0.0,
     batch_size: int = 32,
     sample_weight: ArrayLike | None = None,

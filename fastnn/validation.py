@@ -6,13 +6,16 @@ name the argument, what came, what was expected and the fix.
 
 import math
 import operator
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 DType = np.dtype[Any]
+FloatType: TypeAlias = (
+    Literal["float32", "float64"] | type[np.float32] | type[np.float64] | np.dtype[np.float32] | np.dtype[np.float64]
+)
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 UINT8 = np.dtype(np.uint8)

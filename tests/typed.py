@@ -1,0 +1,66 @@
+"""A program as users write it, which mypy checks and nothing runs: what it must refuse is marked with an ignore.
+
+An ignore that nothing needs is an error too, so a signature that is no longer seen fails here.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastnn as fnn
+from fastnn.sklearn import MLPClassifier, MLPRegressor
+
+X, y = np.zeros((3, 2)), np.array([0, 1, 2])
+
+
+def fit_estimators() -> None:
+    """Every keyword is known, with its type; ``fit`` returns the estimator."""
+    classifier: MLPClassifier = MLPClassifier(
+        (10, 5),
+        ["relu", "leaky_relu"],
+        solver="adam",
+        batch_size="auto",
+        n_iter_no_change=np.inf,
+        class_weight={0: 1, 1: 2.5},
+        label_smoothing=0.1,
+        dropout=[0.1, 0.2],
+        dtype=np.float32,
+        callbacks=[lambda estimator, epoch, values: values["loss"] < 0.1],
+        n_threads=1,
+    ).fit(X, y, X_val=X, y_val=y)
+    rates: float | Sequence[float] | NDArray[np.float64] = classifier.dropout
+    regressor = MLPRegressor("poisson", hidden_layer_sizes=3, activation="tanh", dropout=0.5, dtype="float64")
+    regressor.fit(X, y, validation_data=(X, y)).fit(X, y, sample_weight=[1, 2, 3])
+    labels: NDArray[np.int64] = classifier.predict(X)
+    print(rates, labels, classifier.to_sklearn().coefs_)
+
+    MLPClassifier(clas_weight="balanced")  # type: ignore[call-arg]
+    MLPClassifier(activation="swish")  # type: ignore[arg-type]
+    MLPClassifier(class_weight="even")  # type: ignore[arg-type]
+    MLPClassifier((3,), "relu", "adam")  # type: ignore[call-arg]
+    MLPRegressor(class_weight="balanced")  # type: ignore[call-arg]
+    MLPRegressor(loss="absolute_error")  # type: ignore[arg-type]
+    MLPRegressor(dtype="float16")  # type: ignore[arg-type]
+    regressor.fit(X, y, x_val=X)  # type: ignore[call-arg]
+    regressor.fit(X, y, validation_data=X)  # type: ignore[arg-type]
+
+
+def fit_model(dtype: np.dtype[np.float32]) -> None:
+    """Names are literal types, and a model knows that its layers are layers."""
+    model = fnn.Sequential(fnn.Linear(2, 4, init="he"), fnn.ReLU(), fnn.Linear(4, 3), dtype="float64")
+    stopping = fnn.EarlyStopping(monitor="val_accuracy")
+    model.fit(X, y, loss="cross_entropy", optimizer="adam", class_weight="balanced", callbacks=[stopping])
+    model.fit(X, y, loss=fnn.CrossEntropy(0.1), optimizer=fnn.SGD(lr=0.1), class_weight={0: 1.0})
+    model.loss = "squared_error"
+    layers: tuple[fnn.Layer, ...] = model.layers
+    fnn.warmup([np.float32, np.dtype("float64"), dtype])
+    with fnn.use_backend("numpy"):
+        print(layers, fnn.Sequential(*layers, dtype=model.dtype))
+
+    print(model.layers[0].wieght)  # type: ignore[attr-defined]
+    model.fit(X, y, loss="cross_entropi")  # type: ignore[arg-type]
+    model.fit(X, y, optimizer="addam")  # type: ignore[arg-type]
+    fnn.Sequential(dtype="float16")  # type: ignore[arg-type]
+    fnn.EarlyStopping(monitor="val_los")  # type: ignore[arg-type]
+    fnn.use_backend("cuda")  # type: ignore[arg-type]
