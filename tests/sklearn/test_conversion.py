@@ -157,9 +157,9 @@ class TestWithoutCounterpart:
     @pytest.mark.parametrize(
         ("sizes", "activation", "expected"), [((4, 3), ["tanh"] * 2, "tanh"), ((), [], "identity")]
     )
-    def test_one_activation_for_all_layers_has_one(self, name, sizes, activation, name_of_it):
+    def test_one_activation_for_all_layers_has_one(self, name, sizes, activation, expected):
         both, X, y = fitted(name, hidden_layer_sizes=sizes, activation=activation, warm_start=True)
-        assert both.theirs.activation == name_of_it
+        assert both.theirs.activation == expected
         same(both, lambda model: model.set_params(warm_start=False).fit(X, y))
         assert_same_answers(both, X)
 

@@ -129,6 +129,7 @@ class TestDocstring:
 
     def test_help_shows_it(self, name):
         text = pydoc.plain(pydoc.render_doc(getattr(ours, name)))
+        assert "'leaky_relu', returns f(x)" in text
         for parameter, words in (("dropout", "dropped in training"), ("alpha", "Strength of the L2 regularization")):
             assert f"{parameter} : float" in text
             assert words in text
