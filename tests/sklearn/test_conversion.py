@@ -163,6 +163,10 @@ class TestWithoutCounterpart:
         same(both, lambda model: model.set_params(warm_start=False).fit(X, y))
         assert_same_answers(both, X)
 
+    def test_the_layers_that_are_there_count(self, name):
+        both, X, _ = fitted(name, activation=["tanh", "tanh"], dropout=[0.0, 0.0])
+        assert_same_answers(Pair(both.ours.set_params(hidden_layer_sizes=(9,)), both.ours.to_sklearn()), X)
+
     @pytest.mark.parametrize(
         ("settings", "shown"),
         [
