@@ -1,7 +1,6 @@
 """Class weights: one number a class, which the weight of each of its samples is multiplied by."""
 
 import operator
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,8 +43,8 @@ def _of_classes(class_weight: Any, y: Array, k: int) -> Array:
         counts = np.bincount(y, minlength=k)
         return len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     weights = np.ones(k)
-    if isinstance(class_weight, Mapping):
-        for label, weight in class_weight.items():
+    if hasattr(class_weight, "keys"):  # a mapping, or a series of pandas, whose index holds the labels
+        for label, weight in dict(class_weight).items():
             weights[_label(label, k)] = number(f"class_weight[{label!r}]", weight, least=0)
         return weights
     array = real_array("class_weight", class_weight)

@@ -12,7 +12,7 @@ import numpy as np
 from .backend import active
 from .lowering import Rule, aligned_zeros
 from .stack import Stack
-from .validation import Array, DType, flag, number
+from .validation import SMALLEST_NORMAL, Array, DType, flag, number
 
 if TYPE_CHECKING:
     from .model import Sequential
@@ -294,7 +294,7 @@ class Adam(Optimizer):
 
     def check(self, dtype: DType) -> None:
         """Raise ValueError where eps vanishes in ``dtype``, so that zero gradients would be divided by zero."""
-        if dtype.type(self.eps * np.sqrt(1 - self.beta2)) == 0:
+        if self.eps * np.sqrt(1 - self.beta2) < SMALLEST_NORMAL[dtype]:  # training takes smaller numbers for zero
             raise ValueError(f"eps is {self.eps:g}, which vanishes in {dtype}: expected at least 1e-30")
 
     def _settings(self) -> tuple[float, float, float]:

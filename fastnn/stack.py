@@ -13,7 +13,7 @@ from .backend import active
 from .dropout import Dropout, draw_seed
 from .layers import Elementwise, Layer, Linear
 from .lowering import Network, aligned_zeros, input_width, is_built_in, layout, lower, views
-from .validation import FLOAT32, FLOAT64, Array, DType, computed, features, finite, positive_int
+from .validation import FLOAT32, FLOAT64, Array, DType, any_array, computed, features, finite, positive_int, real_array
 
 _BLOCK_ELEMENTS = 1 << 19
 
@@ -112,12 +112,15 @@ class Stack:
         ------
         TypeError
             If one of them is not a writeable float32 or float64 array, which training could not change.
+        ValueError
+            If it is an array with masked values, which training would change under the mask.
         """
         found = []
         for layer in self.user_layers():
             for p in call_list(layer, "parameters"):
                 if not isinstance(p, np.ndarray) or p.dtype not in (FLOAT32, FLOAT64) or not p.flags.writeable:
                     raise TypeError(f"parameters of {layer!r} must be writeable float32 or float64 arrays, not {p!r}")
+                any_array(f"parameters of {layer!r}", p)
                 if not self._owns(p):
                     found.append(p)
         return found
@@ -139,7 +142,8 @@ class Stack:
                     f"{[p.shape for p in parameters]}: they must be equal after backward"
                 )
             pairs = zip(gradients, parameters, strict=True)
-            found += [np.asarray(g, p.dtype, order="C") for g, p in pairs if not self._owns(p)]
+            name = f"gradients of {layer!r}"
+            found += [np.asarray(real_array(name, g), p.dtype, order="C") for g, p in pairs if not self._owns(p)]
         return found
 
     def sum_of_squares(self) -> float:

@@ -6,6 +6,7 @@ name the argument, what came, what was expected and the fix.
 
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -21,11 +22,14 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 UINT8 = np.dtype(np.uint8)
 INT64 = np.dtype(np.int64)
 LARGEST = {FLOAT32: float(np.finfo(np.float32).max), FLOAT64: float(np.finfo(np.float64).max)}
+SMALLEST_NORMAL = {FLOAT32: float(np.finfo(np.float32).tiny), FLOAT64: float(np.finfo(np.float64).tiny)}
+REAL = "fiub"
 TARGET_SUM_TOLERANCE = 1e-4
 _LARGEST_INT = (1 << 63) - 1
 _CHUNK = 1 << 18
 _SMALL = 1 << 12
 _SAFE_SUM_OF_SQUARES = 1e36
+_MOST_COLUMNS_NAMED = 5
 
 
 def positive_int(name: str, value: Any) -> int:
@@ -50,7 +54,7 @@ def number(
     bounds = [(">", above), (">=", least), ("<", below)]
     limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
     expected = f"a finite number {limits}".rstrip()
-    if isinstance(value, (bool, np.bool_, str, bytes)):
+    if not _is_real_number(value):
         raise TypeError(f"{name} is {value!r}, expected {expected}")
     try:
         result = float(value)
@@ -67,6 +71,16 @@ def number(
     if wrong:
         raise ValueError(f"{name} is {result:g}, expected {expected}")
     return result
+
+
+def _is_real_number(value: Any) -> bool:
+    """Whether ``value`` may be one real number; ``float`` takes text, bytes, flags and NumPy's complex numbers too."""
+    kind = type(value)
+    if kind is float or kind is int:
+        return True
+    if isinstance(value, bool) or not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
+        return False
+    return getattr(getattr(value, "dtype", None), "kind", "f") in "fiu" and getattr(value, "ndim", 0) == 0
 
 
 def flag(name: str, value: Any) -> bool:
@@ -98,11 +112,18 @@ def float_dtype(dtype: Any) -> DType:
 
 def any_array(name: str, value: ArrayLike) -> Array:
     """Return ``value`` as an array of anything, without a copy where it is one."""
+    if type(value) is np.ndarray:
+        return value
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(
-            f"{name} is a masked array with masked values: choose what they are with {name}.filled(value), or leave "
-            f"them out with {name}.compressed()"
+            f"{name} is a masked array with masked values: choose what they are with its method filled(value), or "
+            "leave them out with compressed()"
         )
+    columns = _columns(value)
+    if columns and all(kind in REAL for _, _, kind in columns):
+        dtypes = {dtype for _, dtype, _ in columns}
+        if len(dtypes) > 1 or not all(isinstance(dtype, np.dtype) for dtype in dtypes):
+            return _from_columns(value, dtypes)
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -118,9 +139,41 @@ def real_array(name: str, value: ArrayLike) -> Array:
         came = "None" if value is None else f"a {type(value).__name__}"
         fix = f": use {name}.toarray()" if hasattr(value, "toarray") else ""
         raise TypeError(f"{name} is {came}, expected an array of real numbers{fix}")
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in REAL:
+        wrong = [f"{column!r} ({dtype})" for column, dtype, kind in _columns(value) if kind not in REAL]
+        if array.ndim == 2 and wrong:
+            named = ", ".join(wrong[:_MOST_COLUMNS_NAMED])
+            more = f" and {len(wrong) - _MOST_COLUMNS_NAMED} more" if len(wrong) > _MOST_COLUMNS_NAMED else ""
+            raise TypeError(
+                f"{name} holds no real numbers in the column{'s' * (len(wrong) > 1)} {named}{more}: encode them "
+                "(pandas.get_dummies), convert them (astype) or leave them out"
+            )
         raise TypeError(f"{name} holds {array.dtype} values, expected real numbers: use {name}.astype(float)")
     return array
+
+
+def _columns(value: Any) -> list[tuple[Any, Any, str]]:
+    """Name, dtype and NumPy's kind of each column of a data frame or a series, as far as they have kinds.
+
+    pandas is known by its methods and never imported.
+    """
+    if not (hasattr(value, "to_numpy") and hasattr(value, "dtype" if np.ndim(value) == 1 else "dtypes")):
+        return []
+    is_frame = len(getattr(value, "shape", ())) == 2 and hasattr(value, "dtypes")
+    pairs: Iterable[Any] = zip(value.columns, value.dtypes, strict=True) if is_frame else [(None, value.dtype)]
+    return [(name, dtype, dtype.kind) for name, dtype in pairs if hasattr(dtype, "kind")]
+
+
+def _from_columns(frame: Any, dtypes: Iterable[Any]) -> Array:
+    """Return columns of real numbers, whose dtypes differ or are pandas' own, as one array; what is missing is NaN.
+
+    NumPy by itself makes objects of them.
+    """
+    common = np.result_type(*(getattr(d, "numpy_dtype", getattr(d, "subtype", d)) for d in dtypes))
+    if common.kind != "f" and np.asarray(frame.isna()).any():
+        common = FLOAT64
+    missing = {"na_value": np.nan} if common.kind == "f" else {}
+    return np.asarray(frame.to_numpy(dtype=common, **missing))
 
 
 def are_plain(*values: Any) -> bool:
@@ -230,7 +283,7 @@ def class_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") -
     if array.ndim == 2 and array.shape == (m, k) and not (k == 1 and array.dtype.kind in "iu"):
         return _distributions(array, dtype, name)
     if array.ndim != 1:
-        hint = f": use {name}.ravel()" if array.shape == (m, 1) else ""
+        hint = f": use np.ravel({name})" if array.shape == (m, 1) else ""
         raise ValueError(f"{name} has shape {array.shape}, expected labels ({m},) or targets ({m}, {k}){hint}")
     same_length(name, array, m)
     if array.dtype.kind == "b":
@@ -279,7 +332,7 @@ def sample_weights(v: ArrayLike | None, m: int, dtype: DType, name: str = "sampl
     if not array.any():
         raise ValueError(f"{name} sums to zero, expected at least one positive weight")
     weights = np.ascontiguousarray(array, dtype)
-    if not weights.any():
+    if weights.max() < SMALLEST_NORMAL[dtype]:  # training takes smaller ones for zero
         raise ValueError(f"{name} vanishes in {dtype}, the largest is {array.max():g}: divide it by its largest value")
     with np.errstate(over="ignore"):
         total = float(weights.sum(dtype=np.float64))

@@ -91,7 +91,7 @@ BAD_LABELS = [
     (
         [[0], [1], [1], [1]],
         ValueError,
-        r"y has shape \(4, 1\), expected labels \(4,\) or targets \(4, 3\): use y.ravel",
+        r"y has shape \(4, 1\), expected labels \(4,\) or targets \(4, 3\): use np.ravel",
     ),
     (np.ones((4, 2)) / 2, ValueError, r"y has shape \(4, 2\), expected labels \(4,\) or targets \(4, 3\)"),
     (np.ones((4, 3)), ValueError, "row 0 of y sums to 3, expected 1: divide each row by its sum"),
@@ -105,7 +105,11 @@ BAD_LABELS = [
     ),
     (np.array(["a", "b", "a", "c"], object), TypeError, "y holds strings, expected integer labels 0..2: use np.unique"),
     (None, TypeError, "y is None, expected an array of real numbers"),
-    (np.ma.array([0, 1, 1, 2], mask=[0, 0, 1, 0]), ValueError, r"y is a masked array .* y.filled\(value\), .* y.compr"),
+    (
+        np.ma.array([0, 1, 1, 2], mask=[0, 0, 1, 0]),
+        ValueError,
+        r"y is a masked array .* filled\(.*compressed",
+    ),
     (np.array([0, 1, None, 1]), TypeError, "y holds object values, expected real numbers"),
     (5, ValueError, r"y has shape \(\), expected labels \(4,\) or targets \(4, 3\)"),
 ]

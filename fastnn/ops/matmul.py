@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, DType, are_plain, dimensions, float_arrays, number, same_length
+from ..validation import Array, DType, any_array, are_plain, dimensions, float_arrays, number, same_length
 
 
 def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
@@ -47,13 +47,13 @@ def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
         out = np.empty(shape, left.dtype)
         active().matmul(left, right, out)
         return out
-    _check_out(out, shape, left.dtype)
-    fits = out.flags.carray or _has_whole_rows(out)
-    direct = fits and not (_may_overlap(out, left) or _may_overlap(out, right))
-    result = out if direct else np.empty(shape, left.dtype)
+    target = _checked_out(out, shape, left.dtype)
+    fits = target.flags.carray or _has_whole_rows(target)
+    direct = fits and not (_may_overlap(target, left) or _may_overlap(target, right))
+    result = target if direct else np.empty(shape, left.dtype)
     active().matmul(left, right, result)
     if not direct:
-        out[...] = result
+        target[...] = result
     return out
 
 
@@ -142,7 +142,8 @@ def _has_whole_rows(out: Array) -> bool:
     return has_rows and out.flags.aligned and all(stride % out.itemsize == 0 for stride in out.strides)
 
 
-def _check_out(out: Array, shape: tuple[int, int], dtype: DType) -> None:
+def _checked_out(out: Array, shape: tuple[int, int], dtype: DType) -> Array:
+    """Return ``out`` as the plain array that it is or wraps."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out is a {type(out).__name__}, expected an ndarray")
     if out.dtype != dtype:
@@ -151,3 +152,4 @@ def _check_out(out: Array, shape: tuple[int, int], dtype: DType) -> None:
         raise ValueError(f"out has shape {out.shape}, expected {shape}")
     if not out.flags.writeable:
         raise ValueError("out is read-only: pass an array that can be written")
+    return any_array("out", out)

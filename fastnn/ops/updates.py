@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, contiguous, number, positive_int, real_array, same_shape
+from ..validation import Array, any_array, contiguous, number, positive_int, real_array, same_shape
 
 
 def sgd_update(w: Array, dw: ArrayLike, lr: float) -> None:
@@ -78,12 +78,11 @@ def _decay(name: str, value: float) -> float:
 def _update(name: str, dw: ArrayLike, targets: dict[str, Array], *settings: Any) -> None:
     """Run the update ``name`` on the arrays ``targets`` (w first), through copies where they are not contiguous."""
     w = targets["w"]
-    for target_name, target in targets.items():
-        _check_target(target_name, target, w)
+    arrays = [_checked_target(target_name, target, w) for target_name, target in targets.items()]
     gradient = real_array("dw", dw)
     same_shape("dw", gradient, "w", w)
-    gradient = contiguous(gradient.astype(w.dtype, copy=any(np.may_share_memory(dw, t) for t in targets.values())))
-    arrays = list(targets.values())
+    overlaps = any(np.may_share_memory(gradient, target) for target in arrays)
+    gradient = contiguous(gradient.astype(w.dtype, copy=overlaps))
     for i, first in enumerate(arrays):
         if any(np.may_share_memory(first, second) for second in arrays[i + 1 :]):
             raise ValueError(f"{', '.join(targets)} share memory: each needs an array of its own")
@@ -94,7 +93,8 @@ def _update(name: str, dw: ArrayLike, targets: dict[str, Array], *settings: Any)
             target[...] = updated
 
 
-def _check_target(name: str, target: Array, w: Array) -> None:
+def _checked_target(name: str, target: Array, w: Array) -> Array:
+    """Return ``target`` as the plain array that it is or wraps."""
     if not isinstance(target, np.ndarray) or target.dtype not in (np.float32, np.float64):
         came = target.dtype if isinstance(target, np.ndarray) else type(target).__name__
         raise TypeError(f"{name} is updated in place: expected a float32 or float64 ndarray, not {came}")
@@ -103,3 +103,4 @@ def _check_target(name: str, target: Array, w: Array) -> None:
     same_shape(name, target, "w", w)
     if not target.flags.writeable:
         raise ValueError(f"{name} is read-only: it is updated in place")
+    return any_array(name, target)
