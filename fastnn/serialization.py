@@ -1,23 +1,24 @@
 """Models as .npz files: a header in JSON, and the arrays of each linear layer. No pickle."""
 
-import io
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from . import layers, losses
+from . import layers, losses, npz
 from .dropout import Dropout
 from .stack import Stack, check_layers
-from .validation import finite, float_dtype
+from .validation import REAL, finite, float_dtype, positive_int
 
 FORMAT = 2  # that of label smoothing and dropout; a model without them is written as 1, which every version reads
 _ACTIVATIONS = {c.__name__: c for c in (layers.Identity, layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.Sigmoid)}
 _CLASSES: dict[str, type] = {"Linear": layers.Linear, **_ACTIVATIONS, "Dropout": Dropout}
 _KIND = "fastnn model"
-_MAGIC = b"PK\x03\x04"
+_LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
 
 
 def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
@@ -57,42 +58,75 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, losses.Loss | None]:
-    """Return the layers, the dtype and the loss in a saved file."""
-    header, arrays = _contents(path)
+    """Return the layers, the dtype and the loss in a saved file.
+
+    What its header says of the arrays is compared with their own headers before any of them is read.
+    """
+    with npz.opened(path) as archive:
+        header = _header(path, archive)
+        with _of_content(path):
+            shapes = _shapes(header["layers"])
+        for name, shape in shapes.items():
+            _check_array(path, archive, name, shape)
+        arrays = {name: archive.read(name) for name in shapes}
+    with _of_content(path):
+        built = [_build(i, entry, arrays) for i, entry in enumerate(header["layers"])]
+        check_layers(built)
+        return built, float_dtype(header["dtype"]).name, _loss(header["loss"], header.get("loss_settings", {}))
+
+
+def _header(path: str | os.PathLike[str], archive: npz.Archive) -> dict[str, Any]:
+    none = f"{path} is not a saved fastnn model: it has no header"
+    if "header" not in archive.names:
+        raise ValueError(none)
+    shape, dtype = archive.declared("header")
+    if shape != () or dtype.kind != "U" or dtype.itemsize > _LARGEST_HEADER:
+        raise ValueError(none)
+    text = archive.read("header")
+    try:
+        header = json.loads(str(text))
+    except (ValueError, RecursionError):
+        raise ValueError(none) from None
     if not isinstance(header, dict) or header.get("kind") != _KIND or not isinstance(header.get("format"), int):
         raise ValueError(f"{path} is not a saved fastnn model: its header is that of something else")
     if header["format"] > FORMAT:
         raise ValueError(
             f"{path} has format {header['format']}, but this version of fastnn reads up to {FORMAT}: update fastnn"
         )
+    return header
+
+
+def _shapes(entries: list[dict[str, Any]]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array that the layers need, by its name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, entry in enumerate(entries):
+        if entry["class"] == "Linear":
+            n_in, n_out = (positive_int(name, entry[name]) for name in ("n_in", "n_out"))
+            shapes[f"{i}.weight"] = n_in, n_out
+            if entry["bias"]:
+                shapes[f"{i}.bias"] = (n_out,)
+    return shapes
+
+
+def _check_array(path: str | os.PathLike[str], archive: npz.Archive, name: str, shape: tuple[int, ...]) -> None:
+    if name not in archive.names:
+        raise ValueError(f"{path} is not a valid model: {name!r} is missing")
+    declared = archive.declared(name)
+    if declared.shape != shape:
+        raise ValueError(f"{path} is not a valid model: {name} has shape {declared.shape}, expected {shape}")
+    if declared.dtype.kind not in REAL:
+        raise ValueError(f"{path} is not a valid model: {name} holds {declared.dtype} values, expected real numbers")
+
+
+@contextmanager
+def _of_content(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever is raised within is about the header of a model that is not one of fastnn's making."""
     try:
-        built = [_build(i, entry, arrays) for i, entry in enumerate(header["layers"])]
-        check_layers(built)
-        return built, float_dtype(header["dtype"]).name, _loss(header["loss"], header.get("loss_settings", {}))
+        yield
     except KeyError as error:
         raise ValueError(f"{path} is not a valid model: {error} is missing") from None
-    except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{path} is not a valid model: {error}") from None
-
-
-def _contents(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
-    with open(path, "rb") as file:
-        content = file.read(len(_MAGIC))
-        if content != _MAGIC:
-            raise ValueError(f"{path} is not a saved fastnn model: it is no .npz file")
-        content += file.read()
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    # The file is read, so whatever is raised now is about its bytes: zipfile, zlib and NumPy know a dozen types of it.
-    except Exception as error:
-        if "allow_pickle" in str(error):
-            raise ValueError(f"{path} holds pickled data, which could run code and is never loaded") from None
-        raise ValueError(f"{path} is damaged or was cut off: {error}") from None
-    try:
-        return json.loads(str(arrays.pop("header"))), arrays
-    except (KeyError, ValueError, RecursionError):
-        raise ValueError(f"{path} is not a saved fastnn model: it has no header") from None
 
 
 def _describe(i: int, layer: Any) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..npz import DEFLATE_LIMIT
 from ..validation import Array, DType
 from ._checks import real_dtype
 
 UNSIGNED_BYTE = 0x08
 CHUNK = 1 << 20
-DEFLATE_LIMIT = 1032  # deflate never packs more than 1032 bytes into one
 
 File = gzip.GzipFile | io.BufferedReader
 Arrays = tuple[Array, NDArray[np.int64]]

@@ -1,11 +1,8 @@
 """Arrays that NumPy saved."""
 
 import os
-import zipfile
-import zlib
 
-import numpy as np
-
+from .. import npz
 from ..validation import Array
 from ._checks import existing_file
 
@@ -31,28 +28,14 @@ def load_npz(path: str | os.PathLike[str], x: str = "X", y: str = "y") -> tuple[
         There is no such file.
     ValueError
         The file is no NPZ file or a damaged one, has no array of that name, holds pickled objects, or X and y differ in
-        length.
+        length. All but damage within the numbers is found before anything large is read.
     """
     file = existing_file(path)
-    if not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} is no NPZ file, or a truncated one: expected what numpy.savez writes")
-    with np.load(file, allow_pickle=False) as arrays:
+    with npz.opened(file) as archive:
         for name in (x, y):
-            if name not in arrays.files:
-                raise ValueError(f"{file} holds no array {name!r}, but {', '.join(map(repr, arrays.files)) or 'none'}")
-        features, targets = (_member(arrays, name, file) for name in (x, y))
-    if features.ndim == 0 or targets.ndim == 0 or len(features) != len(targets):
-        raise ValueError(
-            f"{file}: {x} has shape {features.shape} and {y} has shape {targets.shape}, expected as many rows in both"
-        )
-    return features, targets
-
-
-def _member(arrays: np.lib.npyio.NpzFile, name: str, file: os.PathLike[str]) -> Array:
-    try:
-        array = arrays[name]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{file}: array {name!r} cannot be read: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{file}: {name!r} holds no array in NumPy's format")
-    return array
+            if name not in archive.names:
+                raise ValueError(f"{file} holds no array {name!r}, but {', '.join(map(repr, archive.names)) or 'none'}")
+        of_x, of_y = archive.declared(x).shape, archive.declared(y).shape
+        if not of_x or not of_y or of_x[0] != of_y[0]:
+            raise ValueError(f"{file}: {x} has shape {of_x} and {y} has shape {of_y}, expected as many rows in both")
+        return archive.read(x), archive.read(y)
