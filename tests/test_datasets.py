@@ -1,6 +1,8 @@
 """The loaders, on files that the tests write themselves byte by byte."""
 
+import csv
 import gzip
+import lzma
 import re
 import struct
 import zipfile
@@ -210,6 +212,36 @@ class TestCsv:
     def test_huge_labels_stay_real(self, tmp_path):
         np.testing.assert_array_equal(load_csv(write(tmp_path / "a.csv", "1,1e30\n"), dtype="float64")[1], [1e30])
 
+    @pytest.mark.parametrize("label", [0, 1, 2])
+    def test_labels_as_text(self, tmp_path, label):
+        rows = [["0.5", "1"], ["-3e-1", ".25"], ["7", "8"]]
+        words = ["no", ' yes, or "so"\n', "0x10"]
+        table = [[*row[:label], word, *row[label:]] for row, word in zip(rows, words, strict=True)]
+        for header in ([], ["a", "b", "c"]):
+            with (tmp_path / "a.csv").open("w", newline="") as file:
+                csv.writer(file).writerows([header, *table])
+            x, y = load_csv(tmp_path / "a.csv", label)
+            np.testing.assert_array_equal(x, np.array(rows, np.float32))
+            assert x.dtype == np.float32
+            np.testing.assert_array_equal(y, ["no", 'yes, or "so"', "0x10"])
+
+    def test_whole_numbers_that_may_be_rounded_are_no_integers(self, tmp_path):
+        """2^53 + 1 is read as 2^53, so 2^53 is no longer known to be what the file holds."""
+        for text in ("9007199254740993", "9007199254740992", "-9007199254740992"):
+            y = load_csv(write(tmp_path / "a.csv", f"1,{text}\n"), dtype="float64")[1]
+            assert y.dtype == np.float64
+            np.testing.assert_array_equal(abs(y), [2.0**53])
+        assert load_csv(write(tmp_path / "a.csv", "1,-9007199254740991\n"))[1] == [-(2**53) + 1]
+
+    @pytest.mark.parametrize("suffix", ["bz2", "xz", "lzma", "GZ"])
+    def test_only_gz_is_decompressed(self, tmp_path, suffix):
+        """NumPy goes by the name of a file, and raised lzma's own error."""
+        x, y = load_csv(write(tmp_path / f"a.csv.{suffix}", "1,2\n"))
+        assert (x, y) == (1, 2)
+        (tmp_path / f"a.csv.{suffix}").write_bytes(lzma.compress(b"1,2\n"))
+        with pytest.raises(ValueError, match="is no readable text"):
+            load_csv(tmp_path / f"a.csv.{suffix}")
+
     def test_other_delimiter_byte_order_mark_and_line_ends(self, tmp_path):
         path = tmp_path / "a.tsv"
         path.write_bytes("\ufeffa\tb\r\n1\t2\r\n\r\n3\t4".encode())
@@ -244,7 +276,7 @@ class TestCsv:
             ("1,2\n\n\nfour,3\n", "line 4, column 1: 'four' is no finite number$"),
             (
                 "1,2\n3,four\n",
-                r"line 2, column 2: 'four' .*; text as labels .* np\.unique\(labels, return_inverse=True",
+                "line 2, column 2: 'four' is no finite number; labels are numbers in every row, or text in every row",
             ),
             ("1;2\n3;4\n", "line 2, column 1: '3;4' is no finite number; pass delimiter=';'"),
             ("a;b\n3;4\n", "line 2, column 1: '3;4' is no finite number; pass delimiter=';'"),
@@ -260,10 +292,19 @@ class TestCsv:
             ("1,2\n3,-inf\n", "line 2, column 2: '-inf' is no finite number$"),
             ("1,2\n3,1_0\n", "line 2, column 2: '1_0' is no finite number"),
             ("1,2\n3,4#5\n", "line 2, column 2: '4#5' is no finite number"),
-            ("1,label\n3,4\n", "line 1, column 2: 'label' is no finite number; if it names the columns, pass header"),
+            (
+                "1,label\n3,4\n",
+                "line 2, column 2: '4' is no text, but the labels before it are; if the first line .* pass header=True",
+            ),
+            ("a,b\n1,u\n2,3\n", "line 3, column 2: '3' is no text, but the labels before it are$"),
+            ("1,u\n2,\n", "line 2, column 2: '' is no text, but the labels before it are"),
+            ("1,u\nv,w\n", "line 2, column 1: 'v' is no finite number$"),
+            ("1,u\n2,nan\n", "line 2, column 2: 'nan' is no text"),
+            ("1,u\n2,v;w\n", "line 2, column 2: 'v;w' is no text"),
+            ("1,1_0\n2,u\n", "line 1, column 2: '1_0' is no finite number"),
             ("1,1e300\n", "holds a number too large for float32: pass dtype='float64'"),
             ("1e300,1\n", "holds a number too large for float32: pass dtype='float64'"),
-            ("1,0x10\n", "line 1, column 2: '0x10' is no finite number"),
+            ("0x10,1\n", "line 1, column 1: '0x10' is no finite number"),
             ("", "holds no rows of numbers"),
             ("a,b\n", "holds no rows of numbers"),
             ("1\n2\n", "has a single column, expected features and a label: is delimiter=',' right?"),
@@ -281,6 +322,8 @@ class TestCsv:
             ({"label": 2}, r"label is column 2, but .* has 2 columns: expected 0\.\.1"),
             ({"label": -3}, "label is column -3, but"),
             ({"delimiter": ", "}, "delimiter is ', ', expected one character"),
+            ({"delimiter": "\n"}, r"delimiter is '\\n', expected one character, no quote and no end of a line"),
+            ({"delimiter": '"'}, "delimiter is '\"', expected one character, no quote"),
             ({"delimiter": None}, "delimiter is None, expected one character"),
             ({"dtype": "uint8"}, "dtype is 'uint8', expected one of float32, float64$"),
         ],
@@ -330,7 +373,10 @@ class TestNpz:
             ({}, "holds no array 'X', but none"),
             ({"X": np.ones((2, 1)), "y": np.ones(3)}, r"X has shape \(2, 1\) and y has shape \(3,\), expected as many"),
             ({"X": np.ones(()), "y": np.ones(())}, r"X has shape \(\) and y has shape \(\)"),
-            ({"X": np.array([[None]]), "y": np.ones(1)}, "array 'X' cannot be read: Object arrays cannot be loaded"),
+            (
+                {"X": np.array([[None]]), "y": np.ones(1)},
+                "holds pickled data, which could run code and is never loaded",
+            ),
         ],
     )
     def test_rejects_other_contents(self, tmp_path, arrays, message):
@@ -341,16 +387,19 @@ class TestNpz:
     def test_rejects_a_truncated_file(self, tmp_path):
         np.savez(tmp_path / "a.npz", X=np.ones((9, 9)), y=np.ones(9))
         (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-30])
-        with pytest.raises(ValueError, match="is no NPZ file, or a truncated one"):
+        with pytest.raises(ValueError, match=r"a\.npz is damaged or was cut off: it cannot be read"):
             load_npz(tmp_path / "a.npz")
 
     def test_rejects_another_format(self, tmp_path):
         np.save(tmp_path / "a.npy", np.ones(3))
-        with pytest.raises(ValueError, match=r"a\.npy is no NPZ file"):
+        with pytest.raises(ValueError, match=r"a\.npy is no \.npz file"):
             load_npz(tmp_path / "a.npy")
 
     def test_rejects_a_damaged_member(self, tmp_path):
-        for content, message in ((b"no array", "'X' holds no array"), (b"\x93NUMPY\1", "array 'X' cannot be read")):
+        for content, message in (
+            (b"no array", "array 'X' cannot be read: the magic string is not correct"),
+            (b"\x93NUMPY\1", "array 'X' cannot be read: EOF"),
+        ):
             with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
                 archive.writestr("X.npy", content)
                 archive.writestr("y.npy", b"")

@@ -8,8 +8,10 @@ import operator
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,9 +21,20 @@ from ._checks import existing_file, real_dtype
 
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 LARGEST_LABEL = 2**53
-OTHER_DELIMITERS = ";\t|"
+DELIMITERS = ",;\t|"
 
 Line = tuple[int, list[str]]
+
+
+class _Table(NamedTuple):
+    """What stands where in a file: its rows come after `skip` lines and have `width` fields, one of them the label."""
+
+    file: Path
+    delimiter: str
+    skip: int
+    width: int
+    label: int
+    has_text_labels: bool
 
 
 def load_csv(
@@ -31,7 +44,7 @@ def load_csv(
     header: bool | None = None,
     dtype: DTypeLike = "float32",
 ) -> tuple[Array, Array]:
-    """Load a table of numbers in which one column is the label.
+    """Load a table of numbers in which one column is the label, a number or text.
 
     Parameters
     ----------
@@ -52,7 +65,8 @@ def load_csv(
     X : (m, d) array of dtype
         Every column but the label's, in the order of the file.
     y : (m,) array
-        The label's column: int64 where every value is whole and below 2^53, whatever dtype is; dtype otherwise.
+        The label's column: int64 where every value is whole and below 2^53, whatever dtype is, else dtype; or text,
+        which ``names, y = np.unique(y, return_inverse=True)`` numbers.
 
     Raises
     ------
@@ -61,102 +75,123 @@ def load_csv(
     TypeError
         label is neither a whole number nor text.
     ValueError
-        A row is ragged or holds text, an empty field, NaN or infinity (the message names the line); the file has no
-        rows or a single column; the label's column is not there; delimiter is no single character; dtype is neither
-        of the two.
+        A row is ragged or holds text beside the label, an empty field, NaN or infinity, or one label is text and
+        another a number (the message names the line); the file has no rows or a single column, or is damaged; the
+        label's column is not there; delimiter is no single character; dtype is neither of the two.
     """
     real = real_dtype(dtype)
     if not isinstance(label, str):
         label = _position(label)
-    if not isinstance(delimiter, str) or len(delimiter) != 1:
-        raise ValueError(f"delimiter is {delimiter!r}, expected one character")
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ValueError(f"delimiter is {delimiter!r}, expected one character, no quote and no end of a line")
     file = existing_file(path)
-    number, names = next(_lines(file, delimiter), (0, []))
-    has_header = _is_header(names) if header is None else header
-    column = _label_column(file, label, names, has_header)
-    x, labels = _parse(file, delimiter, number if has_header else 0, len(names), column, real)
-    y = _labels(labels, real)
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+    with closing(_lines(file, delimiter)) as lines:
+        number, names = next(lines, (0, []))
+        has_header = _is_header(names) if header is None else header
+        column = _label_column(file, label, names, has_header)
+        _, first = next(lines, (0, [])) if has_header else (number, names)
+    has_text_labels = len(first) == len(names) > 1 and _is_text(first[column], delimiter)
+    x, labels = _parse(_Table(file, delimiter, number if has_header else 0, len(names), column, has_text_labels), real)
+    y = labels if has_text_labels else _numbers(labels, real)
+    if not (np.isfinite(x).all() and (y.dtype.kind != "f" or np.isfinite(y).all())):
         raise ValueError(f"{file} holds a number too large for {real}: pass dtype='float64'")
     return x, y
 
 
-def _parse(file: Path, delimiter: str, skip: int, width: int, column: int, dtype: DType) -> tuple[Array, Array]:
-    """Features and labels after the first `skip` lines, by NumPy's reader; its faults are then looked for line by line.
+def _parse(table: _Table, dtype: DType) -> tuple[Array, Array]:
+    """Features and labels, by NumPy's reader; its faults are then looked for line by line.
 
-    The fields of a row are the features before the label, the label in float64, which holds every whole number below
-    2^53, and the features after it.
+    The fields of a row are the features before the label, the label, and the features after it. Labels are read as
+    text, or in float64, which holds every whole number below 2^53.
     """
-    widths = {"before": column, "after": width - column - 1}
+    file = table.file
+    widths = {"before": table.label, "after": table.width - table.label - 1}
     features = [name for name, count in widths.items() if count > 0]
     fields: list[tuple[str, DType, tuple[int, ...]]] = [(name, dtype, (widths[name],)) for name in features]
-    fields.insert(column > 0, ("label", np.dtype(np.float64), ()))
+    fields.insert(table.label > 0, ("label", np.dtype(object if table.has_text_labels else np.float64), ()))
     try:
-        with warnings.catch_warnings():
+        with _text(file) as text, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-            table = np.loadtxt(
-                str(file),
+            # An open file and not its path, which NumPy would decompress where it ends in .bz2 or .xz.
+            rows = np.loadtxt(
+                text,
                 dtype=fields,
                 comments=None,
-                delimiter=delimiter,
-                skiprows=skip,
+                delimiter=table.delimiter,
+                skiprows=table.skip,
                 ndmin=1,
-                encoding="utf-8-sig",
+                encoding="utf-8",
                 quotechar='"',
             )
     except (ValueError, *DAMAGED) as error:
-        _find_fault(file, delimiter, skip, width, column)
+        _find_fault(table)
         raise ValueError(f"{file} is no table of numbers: {error}") from error
-    if table.size == 0:
+    if rows.size == 0:
         raise ValueError(f"{file} holds no rows of numbers")
-    if width < 2:
+    if table.width < 2:
         raise ValueError(
-            f"{file} has a single column, expected features and a label: is delimiter={delimiter!r} right?"
+            f"{file} has a single column, expected features and a label: is delimiter={table.delimiter!r} right?"
         )
-    x, labels = np.concatenate([table[name] for name in features], axis=1), table["label"]
-    if not (np.isfinite(x).all() and np.isfinite(labels).all()):
-        _find_fault(file, delimiter, skip, width, column)
+    x, labels = np.concatenate([rows[name] for name in features], axis=1), rows["label"]
+    if table.has_text_labels:
+        are_right = all(_is_text(label, table.delimiter) for label in labels)
+        labels = np.array([label.strip() for label in labels])
+    else:
+        are_right = np.isfinite(labels).all()
+    if not (are_right and np.isfinite(x).all()):
+        _find_fault(table)
     return x, labels
 
 
-def _find_fault(file: Path, delimiter: str, skip: int, width: int, column: int) -> None:
-    """Raise for the first row that is ragged or holds anything but finite numbers."""
+def _find_fault(table: _Table) -> None:
+    """Raise for the first row that is ragged, holds anything but finite numbers, or has a label of another kind."""
+    file = table.file
     comment = "comments are not read, remove the line"
     header_line = 0
-    for number, fields in _lines(file, delimiter):
+    for number, fields in _lines(file, table.delimiter):
         is_comment = fields[0].lstrip().startswith("#")
-        if number <= skip:
+        if number <= table.skip:
             header_line = number if is_comment else 0
             continue
-        if len(fields) != width:
+        if len(fields) != table.width:
             if header_line:
                 raise ValueError(f"{file}, line {header_line} starts with '#': {comment}")
             hint = f"; {comment}" if is_comment else ""
             raise ValueError(
-                f"{file}, line {number}: {len(fields)} fields, expected {width} as in the first line{hint}"
+                f"{file}, line {number}: {len(fields)} fields, expected {table.width} as in the first line{hint}"
             )
         for position, field in enumerate(fields):
-            if not math.isfinite(_number(field)):
-                hint = f"; {comment}" if is_comment else _hint(field, delimiter, number == 1, position == column)
-                raise ValueError(f"{file}, line {number}, column {position + 1}: {field!r} is no finite number{hint}")
+            place = f"{file}, line {number}, column {position + 1}"
+            if table.has_text_labels and position == table.label:
+                if not _is_text(field, table.delimiter):
+                    hint = "" if table.skip else "; if the first line names the columns, pass header=True"
+                    raise ValueError(f"{place}: {field!r} is no text, but the labels before it are{hint}")
+            elif not math.isfinite(_number(field)):
+                hint = f"; {comment}" if is_comment else _hint(field, table, number == 1, position == table.label)
+                raise ValueError(f"{place}: {field!r} is no finite number{hint}")
 
 
-def _hint(field: str, delimiter: str, is_first: bool, is_label: bool) -> str:
+def _hint(field: str, table: _Table, is_first: bool, is_label: bool) -> str:
     """What may be meant by a field that is no finite number."""
-    for other in OTHER_DELIMITERS:
-        if other in field and other != delimiter:
-            return f"; pass delimiter={other!r} if that is what stands between the columns"
+    for other in _others_in(field, table.delimiter):
+        return f"; pass delimiter={other!r} if that is what stands between the columns"
     hint = "; if it names the columns, pass header=True" if is_first else ""
-    if is_label and any(map(str.isalpha, field)) and field.strip(" +-").lower() not in ("nan", "inf", "infinity"):
-        hint += "; text as labels must be numbered first: words, y = np.unique(labels, return_inverse=True)"
+    if is_label and _is_text(field, table.delimiter):
+        hint += "; labels are numbers in every row, or text in every row"
     return hint
 
 
-def _lines(file: Path, delimiter: str) -> Iterator[Line]:
-    """Every line that is not empty, with its number."""
+@contextmanager
+def _text(file: Path) -> Iterator[TextIO]:
     opener = gzip.open if file.suffix == ".gz" else open
+    with opener(file, "rt", encoding="utf-8-sig", newline="") as text:
+        yield text
+
+
+def _lines(file: Path, delimiter: str) -> Generator[Line]:
+    """Every line that is not empty, with its number."""
     try:
-        with opener(file, "rt", encoding="utf-8-sig", newline="") as text:
+        with _text(file) as text:
             reader = csv.reader(text, delimiter=delimiter)
             yield from ((reader.line_num, fields) for fields in reader if fields)
     except (UnicodeDecodeError, csv.Error, *DAMAGED) as error:
@@ -171,13 +206,27 @@ def _number(field: str) -> float:
         return math.nan
 
 
+def _is_text(field: str, delimiter: str) -> bool:
+    """Whether a field may name a class: it is no number, not empty, and no row that another delimiter splits."""
+    try:
+        float(field)
+    except ValueError:
+        return bool(field.strip()) and not _others_in(field, delimiter)
+    return False
+
+
+def _others_in(field: str, delimiter: str) -> list[str]:
+    """The usual delimiters in a field that the one in use has not split."""
+    return [other for other in DELIMITERS if other in field and other != delimiter]
+
+
 def _is_header(fields: list[str]) -> bool:
     return all(math.isnan(_number(field)) for field in fields)
 
 
 def _position(label: object) -> int:
     try:
-        if isinstance(label, bool):
+        if isinstance(label, (bool, np.bool_)):
             raise TypeError
         return operator.index(label)  # type: ignore[arg-type]  # that it may be no index is what is asked
     except TypeError:
@@ -201,7 +250,8 @@ def _label_column(file: Path, label: int | str, names: list[str], has_header: bo
     return label % len(names)
 
 
-def _labels(column: Array, dtype: DType) -> Array:
+def _numbers(column: Array, dtype: DType) -> Array:
+    """Labels as integers where all are whole and exact, else as `dtype`."""
     whole = np.array_equal(column, np.trunc(column)) and np.abs(column).max() < LARGEST_LABEL
     with np.errstate(over="ignore"):
         return column.astype(np.int64 if whole else dtype)
