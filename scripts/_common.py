@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message and leave with status 2."""
         self.exit(2, f"{self.prog}: error: {message}\n")
+
+    def in_options(self, message: str) -> str:
+        """What fastnn says of its arguments, said of the options that set them: delimiter=';' is --delimiter ';'."""
+        options = {action.dest: action.option_strings[0] for action in self._actions if action.option_strings}
+        names = "|".join(options)
+        message = re.sub(rf"^({names}) is ", lambda found: f"{options[found[1]]} is ", message)
+        message = re.sub(rf"\b({names})=True\b", lambda found: options[found[1]], message)
+        return re.sub(rf"\b({names})=(?=')", lambda found: f"{options[found[1]]} ", message)
 
 
 def positive_int(text: str) -> int:
@@ -72,24 +81,69 @@ def _checked(text: str, kind: Callable, is_right: Callable[[float], bool], expec
     return number
 
 
-def load(path: str | None, dtype: str, seed: int) -> Split:
-    """Training and held-out data: X, y, X_held_out, y_held_out.
+def column(text: str) -> int | str:
+    """The position of a column, or its name."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def delimiter(text: str) -> str:
+    """One character; a tab may be spelled."""
+    text = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(text) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one character, nor tab")
+    return text
+
+
+def add_data_options(parser: Parser) -> None:
+    """The options that :func:`load` reads."""
+    add = parser.add_argument
+    add("--data", metavar="PATH", help="a folder of IDX files, a .csv or a .npz (X, y); else the digits")
+    add("--label", type=column, help="the labels: a column of a .csv by name or position [-1], an array of a .npz [y]")
+    add("--delimiter", type=delimiter, metavar="CHAR", help="between the columns of a .csv, tab for a tab [,]")
+    add("--header", action="store_true", help="the first line of a .csv names the columns, though one is a number")
+
+
+def load(args: argparse.Namespace) -> tuple[Split, list[str]]:
+    """Training and held-out data, X, y, X_held_out, y_held_out, and the names of the classes where labels are text.
 
     An IDX folder brings its own test images; of anything else a fifth is drawn at random and held out.
     """
+    if args.data is not None and os.path.isdir(args.data):
+        _allow_options(args)
+        train, test = fnn.datasets.load_idx(args.data, args.dtype)
+        return (*train, *test), []
+    x, y = _load_whole(args)
+    if y.dtype.kind != "U":
+        return hold_out_a_fifth(x, y, args.seed), []
+    names, y = np.unique(y, return_inverse=True)
+    return hold_out_a_fifth(x, y, args.seed), names.tolist()
+
+
+def _load_whole(args: argparse.Namespace) -> tuple[NDArray, NDArray]:
+    """X and y of the digits, or of one file."""
+    path = args.data
     if path is None:
-        return hold_out_a_fifth(*fnn.datasets.load_digits(dtype), seed)
-    if os.path.isdir(path):
-        (x, y), (x_test, y_test) = fnn.datasets.load_idx(path, dtype)
-        return x, y, x_test, y_test
-    loaders = {".npz": fnn.datasets.load_npz, ".csv": lambda file: fnn.datasets.load_csv(file, dtype=dtype)}
-    name = path.removesuffix(".gz")
-    suffix = Path(name).suffix.lower()
-    if suffix not in loaders:
-        raise ValueError(
-            f"{path} is no IDX folder, .csv or .npz file" if os.path.exists(path) else f"{path} is missing"
-        )
-    return hold_out_a_fifth(*loaders[suffix](path), seed)
+        _allow_options(args)
+        return fnn.datasets.load_digits(args.dtype)
+    suffix = Path(path.removesuffix(".gz")).suffix.lower()
+    if suffix == ".csv":
+        label = -1 if args.label is None else args.label
+        return fnn.datasets.load_csv(path, label, args.delimiter or ",", args.header or None, args.dtype)
+    if suffix == ".npz":
+        _allow_options(args, "label")
+        return fnn.datasets.load_npz(path, y="y" if args.label is None else str(args.label))
+    raise ValueError(f"{path} is no IDX folder, .csv or .npz file" if os.path.exists(path) else f"{path} is missing")
+
+
+def _allow_options(args: argparse.Namespace, *allowed: str) -> None:
+    given = {"label": args.label is not None, "delimiter": args.delimiter is not None, "header": args.header}
+    for name, is_given in given.items():
+        if is_given and name not in allowed:
+            kinds = ".csv or .npz" if name == "label" else ".csv"
+            raise ValueError(f"--{name} is for a {kinds} file, but --data is {args.data or 'not given'}")
 
 
 def hold_out_a_fifth(x: NDArray, y: NDArray, seed: int) -> Split:
@@ -111,7 +165,10 @@ def hold_out(x: NDArray, y: NDArray, count: int, seed: int) -> Split:
 def count_classes(y: NDArray, y_held_out: NDArray) -> int:
     """One more than the largest of the labels 0, 1, 2, ..."""
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"the labels have dtype {y.dtype} and shape {y.shape}, expected whole numbers 0, 1, 2, ...")
+        raise ValueError(
+            f"the labels have dtype {y.dtype} and shape {y.shape}, expected whole numbers 0, 1, 2, ... or text: "
+            "--label says which they are"
+        )
     labels = np.unique(np.concatenate([y, y_held_out]))
     if labels[0] < 0 or labels[-1] >= len(y) + len(y_held_out):
         raise ValueError(f"the labels reach from {labels[0]} to {labels[-1]}, expected 0 to the number of classes - 1")
@@ -164,4 +221,4 @@ def run(main: Callable[[argparse.Namespace], None], parser: Parser) -> None:
     try:
         main(arguments)
     except (ImportError, OSError, ValueError, fnn.DivergenceError) as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(parser.in_options(" ".join(str(error).split())))

@@ -25,8 +25,8 @@ TWIN = {"numba": "numpy", "numpy": "numba"}
 
 def build_parser() -> common.Parser:
     parser = common.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common.add_data_options(parser)
     add = parser.add_argument
-    add("--data", metavar="PATH", help="a folder of IDX files, a .csv (label last) or a .npz (X, y); else the digits")
     add("--hidden", type=common.widths, default="128", metavar="N,N", help="widths of the hidden layers [%(default)s]")
     add("--epochs", type=common.positive_int, default=30, help="[%(default)s]")
     add("--batch-size", type=common.positive_int, default=32, help="[%(default)s]")
@@ -42,11 +42,13 @@ def build_parser() -> common.Parser:
 
 def main(args: argparse.Namespace) -> None:
     plt = common.import_pyplot()
-    split = common.load(args.data, args.dtype, args.seed)
+    split, names = common.load(args)
     x, y, x_test, y_test = split
     widths = [x.shape[1], *args.hidden, common.count_classes(y, y_test)]
     common.make_folder(args.out)
     print(f"{len(x)} samples to train on, {len(x_test)} held out, {widths[0]} features, {widths[-1]} classes")
+    if names:
+        print("classes: " + ", ".join(f"{i} is {name}" for i, name in enumerate(names)))
 
     with fnn.use_backend(args.backend):
         model = common.build(widths, args.dtype, args.seed)

@@ -90,7 +90,7 @@ def load_csv(
         has_header = _is_header(names) if header is None else header
         column = _label_column(file, label, names, has_header)
         _, first = next(lines, (0, [])) if has_header else (number, names)
-    has_text_labels = len(first) == len(names) > 1 and _is_text(first[column], delimiter)
+    has_text_labels = len(first) == len(names) > 1 and _is_text(first[column])
     x, labels = _parse(_Table(file, delimiter, number if has_header else 0, len(names), column, has_text_labels), real)
     y = labels if has_text_labels else _numbers(labels, real)
     if not (np.isfinite(x).all() and (y.dtype.kind != "f" or np.isfinite(y).all())):
@@ -134,7 +134,7 @@ def _parse(table: _Table, dtype: DType) -> tuple[Array, Array]:
         )
     x, labels = np.concatenate([rows[name] for name in features], axis=1), rows["label"]
     if table.has_text_labels:
-        are_right = all(_is_text(label, table.delimiter) for label in labels)
+        are_right = all(map(_is_text, labels))
         labels = np.array([label.strip() for label in labels])
     else:
         are_right = np.isfinite(labels).all()
@@ -163,7 +163,7 @@ def _find_fault(table: _Table) -> None:
         for position, field in enumerate(fields):
             place = f"{file}, line {number}, column {position + 1}"
             if table.has_text_labels and position == table.label:
-                if not _is_text(field, table.delimiter):
+                if not _is_text(field):
                     hint = "" if table.skip else "; if the first line names the columns, pass header=True"
                     raise ValueError(f"{place}: {field!r} is no text, but the labels before it are{hint}")
             elif not math.isfinite(_number(field)):
@@ -173,10 +173,11 @@ def _find_fault(table: _Table) -> None:
 
 def _hint(field: str, table: _Table, is_first: bool, is_label: bool) -> str:
     """What may be meant by a field that is no finite number."""
-    for other in _others_in(field, table.delimiter):
-        return f"; pass delimiter={other!r} if that is what stands between the columns"
+    for other in DELIMITERS:
+        if other in field and other != table.delimiter:
+            return f"; pass delimiter={other!r} if that is what stands between the columns"
     hint = "; if it names the columns, pass header=True" if is_first else ""
-    if is_label and _is_text(field, table.delimiter):
+    if is_label and _is_text(field):
         hint += "; labels are numbers in every row, or text in every row"
     return hint
 
@@ -206,18 +207,13 @@ def _number(field: str) -> float:
         return math.nan
 
 
-def _is_text(field: str, delimiter: str) -> bool:
-    """Whether a field may name a class: it is no number, not empty, and no row that another delimiter splits."""
+def _is_text(field: str) -> bool:
+    """Whether a field may name a class: it is neither empty nor a number."""
     try:
         float(field)
     except ValueError:
-        return bool(field.strip()) and not _others_in(field, delimiter)
+        return bool(field.strip())
     return False
-
-
-def _others_in(field: str, delimiter: str) -> list[str]:
-    """The usual delimiters in a field that the one in use has not split."""
-    return [other for other in DELIMITERS if other in field and other != delimiter]
 
 
 def _is_header(fields: list[str]) -> bool:
