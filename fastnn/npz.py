@@ -8,7 +8,6 @@ import errno
 import io
 import math
 import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
@@ -20,7 +19,6 @@ from .validation import Array, DType
 DEFLATE_LIMIT = 1032  # deflate never packs more than 1032 bytes into one
 _SUFFIX = ".npy"
 _LONGEST_HEADER = 1 << 14  # numpy.load takes 10,000 characters
-_EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_LIMIT}
 
 
 class Declared(NamedTuple):
@@ -58,6 +56,9 @@ class Archive:
         self._path = path
         if file.read(2) != b"PK":
             raise ValueError(f"{path} is no .npz file")
+        import zipfile  # not above: it takes longer to import than the rest of fastnn.datasets
+
+        self._expansion = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_LIMIT}
         with self._judged("it"):
             self._zip = zipfile.ZipFile(file)
             self._size = file.seek(0, os.SEEK_END)
@@ -68,7 +69,7 @@ class Archive:
         """Return the shape and the dtype of an array, which its bytes in the archive agree with."""
         info = self._members[name]
         with self._judged(f"array {name!r}"):
-            limit = _EXPANSION.get(info.compress_type, 0) * min(info.compress_size, self._size)
+            limit = self._expansion.get(info.compress_type, 0) * min(info.compress_size, self._size)
             if info.file_size > limit:
                 raise ValueError(f"it cannot hold the {info.file_size} bytes that its directory promises")
             with self._zip.open(info) as member:
