@@ -1,6 +1,11 @@
 """What training leaves behind: the losses of each epoch, and the line that is printed for it."""
 
+import itertools
 from typing import Any
+
+from .tables import Row, Table
+
+_SHOWN = 5  # epochs at each end of a long history
 
 
 class History(dict[str, list[float]]):
@@ -23,6 +28,17 @@ class History(dict[str, list[float]]):
         """Append the values of one epoch."""
         for name, value in values.items():
             self.setdefault(name, []).append(value)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the epochs for a notebook, of many only the first and the last ones."""
+        columns = [[f"{value:.4g}" for value in values] for values in self.values()]
+        rows: list[Row] = [
+            (str(i), *row) for i, row in enumerate(itertools.zip_longest(*columns, fillvalue=""), start=1)
+        ]
+        if len(rows) > 2 * _SHOWN + 1:
+            rows[_SHOWN:-_SHOWN] = [["…"] * (1 + len(self))]
+        ends = {"interrupted": self.interrupted, "stopped by a callback": self.stopped}
+        return Table(("epoch", *self), rows, 0, note=", ".join(end for end, is_so in ends.items() if is_so)).html()
 
 
 def progress_line(epoch: int, epochs: int, values: dict[str, float], samples_per_second: float) -> str:

@@ -20,6 +20,7 @@ from .lowering import Batches, Network
 from .model import Sequential
 from .optimizers import Optimizer, OptimizerName
 from .stack import Stack
+from .tables import Row, Table
 from .validation import Array, computed, number
 
 # Seconds of a round: many short ones, of which some meet no other program.
@@ -61,9 +62,9 @@ class Part(NamedTuple):
     share_of_step: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
-    """What :func:`fastnn.profile` found; ``print`` it for a table.
+    """What :func:`fastnn.profile` found; ``print`` it for a table, which prompts and notebooks show as well.
 
     Attributes
     ----------
@@ -107,25 +108,29 @@ class Profile:
         return self.flops_per_second / self.peak
 
     def __str__(self) -> str:
+        return self._table().text()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
+
+    def _table(self) -> Table:
         cores = "1 thread" if self.threads == 1 else f"up to {self.threads} threads"
         title = (
             f"one training step of {self.batch_size} samples, {self.dtype}, {self.backend}, {cores}, FMA peak "
             f"{self.peak / 1e9:,.0f} GFLOP/s"
         )
-        rows: list[tuple[str, ...]] = [("layer", "phase", "µs", "of the step", "MFLOP", "GFLOP/s", "of the peak")]
+        header = ("layer", "phase", "µs", "of the step", "MFLOP", "GFLOP/s", "of the peak")
+        rows: list[Row] = []
         before = None
         for part in self.parts:
             shown = "" if (part.layer, part.name) == before else part.name
             before = part.layer, part.name
             rows.append((shown, part.phase, *_cells(part.seconds, part.share_of_step, part.flops, part.share_of_peak)))
-        rows.append(("total", "", *_cells(self.seconds, 1.0, self.flops, self.share_of_peak)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(f"{cell:{'<' if i < 2 else '>'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
-            for row in rows
-        ]
-        rule = "-" * max(map(len, lines))
-        return "\n".join([title, "", lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        total = ("total", "", *_cells(self.seconds, 1.0, self.flops, self.share_of_peak))
+        return Table(header, rows, 2, title, total)
 
 
 def profile(
