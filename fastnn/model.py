@@ -14,6 +14,7 @@ from .layers import BuiltIn, Layer
 from .losses import CrossEntropy, Loss, LossName, SquaredError
 from .optimizers import Optimizer, OptimizerName
 from .stack import Stack, call_list
+from .tables import Table, TableText
 from .validation import Array, DType, FloatType, features, float_dtype, generator, number, real_array, sample_weights
 
 
@@ -301,20 +302,18 @@ class Sequential:
         targets = losses.targets(self._loss, y, len(x), self._stack.output_width(x), self.dtype)
         return training.evaluate(self._stack, self._loss, x, targets, sample_weights(sample_weight, len(x), self.dtype))
 
-    def summary(self) -> str:
-        """Return a table of the layers, their outputs and their numbers of parameters."""
-        rows = [("layer", "outputs", "parameters")]
+    def summary(self) -> TableText:
+        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML."""
+        rows = []
         for layer, width in zip(self.layers, self._stack.widths, strict=True):
             n_parameters = sum(p.size for p in call_list(layer, "parameters"))
             name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
             rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
-        columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [f"{a:<{columns[0]}}  {b:>{columns[1]}}  {c:>{columns[2]}}" for a, b, c in rows]
         total = sum(p.size for p in self.parameters())
         size = sum(p.nbytes for p in self.parameters())
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "-" * len(lines[0])]) + (
-            f"\n{total:,} parameters, {self.dtype}, {size / 1024:,.1f} KiB"
-        )
+        note = f"{total:,} parameters, {self.dtype}, {size / 1024:,.1f} KiB"
+        table = Table(("layer", "outputs", "parameters"), rows, note=note)
+        return TableText(table.text(), table.html())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save layers, weights, dtype and loss as an .npz file without pickle; see :func:`fastnn.load`.
@@ -338,6 +337,9 @@ class Sequential:
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype='{self.dtype}')"
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
