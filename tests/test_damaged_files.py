@@ -14,6 +14,7 @@ import pytest
 
 import fastnn as fnn
 from fastnn.datasets import load_csv, load_idx, load_npz
+from fastnn.npz import opened
 from tests.test_datasets import write_idx
 
 X, Y = np.arange(6, dtype=np.float32).reshape(3, 2) - 0.5, np.array([2, 0, 1])
@@ -137,23 +138,36 @@ def test_other_compressions_are_refused(tmp_path, compression):
         load_npz(path)
 
 
-def test_an_array_larger_than_its_archive(tmp_path):
-    """A directory and a header that agree on 2^40 numbers in a file of some hundred bytes."""
+def npy_header(shape, dtype="<f8"):
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**30,)})
-    path = write_npz(tmp_path / "a.npz", zipfile.ZIP_DEFLATED, X=header.getvalue(), y=npy(Y))
-    size = len(header.getvalue())
-    content = path.read_bytes().replace(size.to_bytes(4, "little"), (0xFFFFFFF0).to_bytes(4, "little"))
+    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_array_larger_than_its_archive(tmp_path, compression):
+    """A directory that promises gigabytes in a file of some hundred bytes, as the header does."""
+    header = npy_header((2**29 - 18,))
+    path = write_npz(tmp_path / "a.npz", compression, X=header, y=npy(Y))
+    promised = len(header) + 8 * (2**29 - 18)
+    content = path.read_bytes().replace(len(header).to_bytes(4, "little"), promised.to_bytes(4, "little"))
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"it cannot hold the 4294967280 bytes that its directory promises"):
-        load_npz(path)
+    assert_refused_unread(load_npz, path, f"it cannot hold the {promised} bytes that its directory promises")
+
+
+def test_a_reader_that_is_not_asked_first_checks_all_the_same(tmp_path):
+    path = write_npz(tmp_path / "a.npz", X=npy_header((2**30,)))
+
+    def read(path):
+        with opened(path) as archive:
+            archive.read("X")
+
+    assert_refused_unread(read, path, "its header promises float64 (1073741824,), 8589934720 bytes, it holds 128")
 
 
 def bomb(shape, dtype="<f8"):
     """An array of zeros, deflated to a thousandth of its size."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
-    return header.getvalue() + bytes(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    return npy_header(shape, dtype) + bytes(int(np.prod(shape)) * np.dtype(dtype).itemsize)
 
 
 def assert_refused_unread(load, path, message):

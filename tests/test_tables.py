@@ -128,7 +128,7 @@ def test_a_long_history_shows_its_ends():
     assert rows[0] == ["1", "1"]
     assert rows[-1] == ["100", "0.01"]
     assert note == ["stopped by a callback"]
-    assert len(cells(fnn.History(loss=[1.0] * 11))) == 12
+    assert [row[0] for row in cells(fnn.History(loss=[1.0] * 11))[1:]] == [str(i) for i in range(1, 12)]
     assert cells(fnn.History()) == [["epoch"]]
 
 
