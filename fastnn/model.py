@@ -185,8 +185,9 @@ class Sequential:
             Finite weights >= 0, not all zero.
         class_weight : dict, "balanced" or array_like (n_out,), optional
             For integer labels under cross-entropy: the weight >= 0 of each class, which that of each of its samples is
-            multiplied by. A dict leaves out classes of weight 1; "balanced" gives class c the weight
-            m / (k · m_c), for m samples of k classes, m_c of them in c. Validation data are not weighted.
+            multiplied by. A dict, or a series of pandas by its index, leaves out classes of weight 1; "balanced" gives
+            class c the weight m / (k · m_c), for m samples of k classes, m_c of them in c. Validation data are not
+            weighted.
         callbacks : iterable of functions, such as [:class:`EarlyStopping`], optional
             Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
             that the history got for it; if one returns True, training stops there. An object that is called may have
