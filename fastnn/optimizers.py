@@ -1,7 +1,6 @@
 """Optimizers: how a gradient moves the parameters. Their state belongs to the model that they last trained."""
 
 import threading
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ import numpy as np
 
 from .backend import active
 from .lowering import Rule, aligned_zeros
-from .stack import Stack
+from .stack import Identity, Stack
 from .validation import SMALLEST_NORMAL, Array, DType, flag, number
 
 if TYPE_CHECKING:
@@ -24,7 +23,8 @@ class Optimizer(ABC):
     """What SGD and Adam share: the learning rate, the state, and the step.
 
     The state (momenta, and the numbers of updates and epochs made) is kept from one ``fit`` or ``step`` to the next of
-    the same model; with another model it starts afresh. An optimizer trains one model at a time: threads that train
+    the same model; with another model it starts afresh. Copied or pickled in one go with its model, the two go on
+    together; a copy of the optimizer alone starts afresh. An optimizer trains one model at a time: threads that train
     models at once need one for each.
 
     Attributes
@@ -43,7 +43,7 @@ class Optimizer(ABC):
         self.lr = lr
         self.epoch = 0
         self.steps = 0
-        self._owner: weakref.ref[Stack] | None = None
+        self._owner: Identity | None = None
         self._slots: Array = np.zeros((0, 0))
         self._user_slots: list[Array] = []
         self._lock = threading.Lock()
@@ -113,7 +113,7 @@ class Optimizer(ABC):
 
     def belongs_to(self, stack: Stack) -> bool:
         """Return whether the state is that of this model."""
-        return self._owner is not None and self._owner() is stack
+        return self._owner is stack.identity
 
     @abstractmethod
     def check(self, dtype: DType) -> None:
@@ -124,8 +124,8 @@ class Optimizer(ABC):
         self.check(stack.dtype)
         user = stack.user_parameters()
         if not self.belongs_to(stack):
-            self._owner = weakref.ref(stack)
             self._slots = aligned_zeros((self.n_slots, stack.params.size), stack.dtype)
+            self._owner = stack.identity
             self._user_slots = []
             self.steps = self.epoch = 0
         if [slots.shape[1:] for slots in self._user_slots] != [p.shape for p in user]:
@@ -157,11 +157,21 @@ class Optimizer(ABC):
     def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
         """Call the update kernel."""
 
+    def __copy__(self) -> "Optimizer":
+        """Return a copy that starts afresh: two optimizers must not write to one state."""
+        twin = object.__new__(type(self))
+        twin.__setstate__(self.__getstate__() | {"_owner": None})
+        return twin
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"} | {"_owner": None}
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock())
+        slots = aligned_zeros(state["_slots"].shape, state["_slots"].dtype)
+        slots[...] = state["_slots"]
+        # Arrays that joblib maps into memory are read-only.
+        user_slots = [np.array(slots) for slots in state["_user_slots"]]
+        vars(self).update(state, _slots=slots, _user_slots=user_slots, _lock=threading.Lock())
 
 
 class SGD(Optimizer):

@@ -18,6 +18,13 @@ from .validation import FLOAT32, FLOAT64, Array, DType, any_array, computed, fea
 _BLOCK_ELEMENTS = 1 << 19
 
 
+class Identity:
+    """Which model it is: an object of its own for each, which copies and pickles carry along.
+
+    The optimizer refers to it, so the two stay together where they are copied in one go, and no longer than that.
+    """
+
+
 class Stack:
     """Layers one after the other.
 
@@ -26,6 +33,7 @@ class Stack:
     layers : tuple of layers
     widths : the outputs of each layer, None where it is not known
     n_in : the inputs of the first layer, or None
+    identity : what an optimizer knows the model by
     rng : the generator of initial weights, of the order of samples, and of dropout
     network, inference : the layers as data, with dropout and without, or None where they must run one by one
     params, gradient : the flat buffers; gradient is None before the first backward pass
@@ -35,6 +43,7 @@ class Stack:
     def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
         self.widths = check_layers(layers)
         self.layers = layers
+        self.identity = Identity()
         self.dtype = dtype
         self.rng = rng
         self.n_in = input_width(layers)
