@@ -319,8 +319,9 @@ class Sequential:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save layers, weights, dtype and loss as an .npz file without pickle; see :func:`fastnn.load`.
 
-        The file is written beside ``path`` and renamed, so an interrupted save leaves an earlier file whole. The state
-        of the optimizer and of the random generator is not saved.
+        The file is written beside ``path`` and renamed, so an interrupted save leaves an earlier file whole and nothing
+        else; what a killed process left of its own goes with the next save into that folder. The state of the optimizer
+        and of the random generator is not saved: to go on with both, pickle model and optimizer together.
 
         Raises
         ------

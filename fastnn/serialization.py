@@ -2,14 +2,13 @@
 
 import json
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from . import layers, losses, npz
+from . import files, layers, losses, npz
 from .dropout import Dropout
 from .stack import Stack, check_layers
 from .validation import REAL, finite, float_dtype, positive_int
@@ -40,21 +39,10 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
             arrays[f"{i}.bias"] = stack.layers[i].bias
     for name in list(arrays)[1:]:
         finite(name, arrays[name], stack.dtype)
-    target = os.path.realpath(path)
-    temporary = os.path.join(os.path.dirname(target), f".{uuid.uuid4().hex}.tmp")
     try:
-        # Unlike a file of tempfile's, this one has the permissions that the user's umask gives.
-        with open(temporary, "xb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes a name for allow_pickle
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
-        raise
+        files.replace(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]  # it takes a name for a flag
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, losses.Loss | None]:
