@@ -87,9 +87,9 @@ class EarlyStopping:
         """Return whether the training has gone on without improvement for ``patience`` epochs."""
         value = values[self.monitor]
         if self._betters(value, self.best_value):
-            self.best_epoch, self.best_value = epoch, value
             if self.restore_best:
                 self._best = [p.copy() for p in model.parameters()]
+            self.best_epoch, self.best_value = epoch, value
         if self._betters(value, self._improved_value, self.min_delta):
             self._improved_epoch, self._improved_value = epoch, value
         return epoch - self._improved_epoch >= self.patience

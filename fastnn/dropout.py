@@ -31,7 +31,8 @@ class Dropout(Elementwise):
     division in training, instead of a product afterwards, leaves the expected output of each unit as it is.
     """
 
-    _TRANSIENT = ("_rng", "_key", "_x")
+    _SAVED = ("_key", "_x")
+    _TRANSIENT = (*_SAVED, "_rng")
     _rng: np.random.Generator | None = None
     _key: int = 0
     _x: Array | None = None
@@ -73,8 +74,8 @@ class Dropout(Elementwise):
         """Whether the layer belongs to a model."""
         return self._rng is not None
 
-    def bind(self, rng: np.random.Generator) -> None:
-        """Draw from the generator of a model."""
+    def bind(self, rng: np.random.Generator | None) -> None:
+        """Draw from the generator of a model, or belong to none."""
         self._rng = rng
 
     def __repr__(self) -> str:

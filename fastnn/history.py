@@ -1,6 +1,7 @@
 """What training leaves behind: the losses of each epoch, and the line that is printed for it."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from .tables import Row, Table
@@ -28,6 +29,12 @@ class History(dict[str, list[float]]):
         """Append the values of one epoch."""
         for name, value in values.items():
             self.setdefault(name, []).append(value)
+
+    def cut(self, names: Iterable[str], epochs: int) -> None:
+        """Forget the values of these names after so many epochs; lists that a callback keeps here are its own."""
+        for name in names:
+            if name in self:
+                del self[name][epochs:]
 
     def _repr_html_(self) -> str:
         """Return a table of the epochs for a notebook, of many only the first and the last ones."""

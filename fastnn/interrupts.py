@@ -1,4 +1,4 @@
-"""Ctrl-C during training: asked once it ends the fit after the current epoch, asked twice at once."""
+"""Ctrl-C while a model trains: asked once it ends the fit after the current epoch, asked twice at once."""
 
 import signal
 import threading
@@ -7,14 +7,15 @@ from typing import Any
 
 
 class Interrupt:
-    """A context in which SIGINT sets ``requested``; a second one raises KeyboardInterrupt.
+    """A context in which SIGINT sets ``requested``; a second one raises KeyboardInterrupt, unless ``deaf`` is set.
 
+    It is set where things are put right after an exception, which nothing may disturb, and before the context ends.
     Only the main thread can catch signals, and a process that ignores SIGINT keeps ignoring it: elsewhere the context
-    does nothing.
+    does nothing. Python hears no signal before a compiled function returns, and then one for all that came meanwhile.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.deaf = False
         self._previous: Any = None
 
     def __enter__(self) -> "Interrupt":
@@ -29,6 +30,6 @@ class Interrupt:
             signal.signal(signal.SIGINT, self._previous)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and not self.deaf:
             raise KeyboardInterrupt
         self.requested = True

@@ -54,8 +54,12 @@ class Layer(ABC):
 
 
 class BuiltIn(Layer):
-    """A layer that has an op code. Copies and pickles leave out what belongs to the model, and saved inputs."""
+    """A layer that has an op code. Copies and pickles leave out what belongs to the model, and saved inputs.
 
+    A training pass saves under the names in ``_SAVED``, which are among those that copies leave out.
+    """
+
+    _SAVED: ClassVar[tuple[str, ...]] = ()
     _TRANSIENT: ClassVar[tuple[str, ...]] = ()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -92,7 +96,8 @@ class Linear(BuiltIn):
 
     n_in: int
     n_out: int
-    _TRANSIENT = ("_x", "_weight", "_bias", "_weight_grad", "_bias_grad")
+    _SAVED = ("_x",)
+    _TRANSIENT = (*_SAVED, "_weight", "_bias", "_weight_grad", "_bias_grad")
     _x: Array | None = None
     _weight: Array | None = None
     _bias: Array | None = None
@@ -183,13 +188,13 @@ class Linear(BuiltIn):
         """Whether the layer belongs to a model."""
         return self._weight is not None
 
-    def bind(self, weight: Array, bias: Array | None) -> None:
-        """Use these views into the buffer of a model."""
+    def bind(self, weight: Array | None, bias: Array | None) -> None:
+        """Use these views into the buffer of a model, or belong to none."""
         self._weight, self._bias = weight, bias
         self._weight_grad = self._bias_grad = None
 
-    def bind_gradient(self, weight_grad: Array, bias_grad: Array | None) -> None:
-        """Write gradients into these views from now on."""
+    def bind_gradient(self, weight_grad: Array | None, bias_grad: Array | None) -> None:
+        """Write gradients into these views from now on, or into new arrays."""
         self._weight_grad, self._bias_grad = weight_grad, bias_grad
 
     def initialise(self, rng: np.random.Generator) -> tuple[Array, Array | None]:
@@ -211,7 +216,7 @@ class Elementwise(BuiltIn):
 class Activation(Elementwise):
     """A built-in activation."""
 
-    _TRANSIENT = ("_y",)
+    _SAVED = _TRANSIENT = ("_y",)
     _forward: ClassVar[Callable[..., Array]]
     _backward: ClassVar[Callable[..., Array]]
     _y: Array | None = None

@@ -57,9 +57,9 @@ class Sequential:
     """
 
     def __init__(self, *layers: Any, dtype: FloatType = "float32", seed: int | None = 0) -> None:
-        self._stack = Stack(layers, float_dtype(dtype), generator(seed))
         self._loss: Any = None
         self.history = History()
+        self._stack = Stack(layers, float_dtype(dtype), generator(seed))  # last: from then on the layers belong to it
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -109,7 +109,7 @@ class Sequential:
         TypeError
             If X does not hold real numbers.
         """
-        return self._stack.forward(self._features(X), training=True) if training else self._stack.outputs(X)
+        return self._stack.training_pass(self._features(X)) if training else self._stack.outputs(X)
 
     def backward(self, dy: ArrayLike, l2: float = 0.0) -> Array:
         """Go back through all layers, so that each holds its gradients, and return the gradient of the input.
@@ -205,18 +205,22 @@ class Sequential:
         Raises
         ------
         ValueError, TypeError
-            If an argument is not as described, or the optimizer is busy training another model; the model is then
-            unchanged. If a learning rate turns out wrong before a later epoch; the model and its history are then those
-            of the epochs before.
+            If an argument is not as described, the optimizer is busy training another model, or parameters are not
+            finite; later, if a learning rate turns out wrong before its epoch, or the arrays given were changed to what
+            is refused above.
         DivergenceError
             If a loss or a parameter is no longer finite; the model keeps the last finite weights.
 
         Notes
         -----
-        Ctrl-C ends the training after the current epoch, with ``history.interrupted`` true. A second Ctrl-C raises
-        KeyboardInterrupt, and any other exception of a layer or loss of your own passes through; the parameters are
-        then those of the end of the epoch before. One of a callback passes through too, with those of the end of its
-        epoch. ``history.stopped`` tells whether a callback ended the training.
+        Whatever is raised within the first epoch, MemoryError and an exception of a layer or loss of your own included,
+        has changed nothing: not the model, its history and random generator, and not the optimizer. What is raised
+        later leaves all of them as at the end of the last whole epoch, and an exception of a callback as it found them.
+
+        Ctrl-C ends the training after the current epoch, with ``history.interrupted`` true. A second one raises
+        KeyboardInterrupt as soon as Python hears it: at once among layers of your own, in validation and callbacks, but
+        not within a compiled epoch, after which all that came meanwhile counts as one. ``history.stopped`` tells
+        whether a callback ended the training.
         """
         plan = training.prepare(
             self._stack,
@@ -236,16 +240,7 @@ class Sequential:
             check_later=True,
         )
         with plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as stops:
-            before = self._loss, self.history
-            history = History()
-            self._loss, self.history = plan.loss, history
-            try:
-                training.run(self._stack, plan, history, stops)
-            except ValueError:
-                if not history:
-                    self._loss, self.history = before
-                raise
-        return history
+            return training.run(self, plan, stops)
 
     def predict(self, X: ArrayLike) -> Array:
         """Return labels (m,) int64 after training with cross-entropy, else outputs (m, n_out).

@@ -2,9 +2,9 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class Optimizer(ABC):
         The updates made to the current model.
     """
 
+    _STATE: ClassVar[tuple[str, ...]] = ("_owner", "_slots", "_user_slots", "steps", "epoch")  # what training changes
+
     def __init__(self, lr: float | Callable[[int], float]) -> None:
         self.lr = lr
         self.epoch = 0
@@ -67,21 +69,17 @@ class Optimizer(ABC):
     def n_slots(self) -> int:
         """How many numbers the update keeps for each parameter."""
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the state to one ``fit`` or ``step`` at a time.
+    def held(self) -> AbstractContextManager[bool]:
+        """Return the context in which the state belongs to one ``fit`` or ``step`` alone.
 
         Raises
         ------
         ValueError
             If the optimizer is busy training at this moment.
         """
-        if not self._lock.acquire(blocking=False):
+        if self._lock.locked():
             raise ValueError(f"{self!r} is busy training a model at this moment: make an optimizer for each model")
-        try:
-            yield
-        finally:
-            self._lock.release()
+        return self._lock  # itself, because no interruption comes between taking a lock and entering its block
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch.
@@ -107,9 +105,14 @@ class Optimizer(ABC):
             raise ValueError("the model has no gradients yet: call model.backward(dy) before optimizer.step(model)")
         with self.held():
             lr = self.rate(self.epoch if self.belongs_to(stack) else 0)
-            self.bind(stack)
-            self.update(stack, lr, self.steps + 1)
-            self.steps += 1
+            before = vars(self).copy()
+            try:
+                self.bind(stack)
+                self.update(stack, lr, self.steps + 1)
+                self.steps += 1
+            except BaseException:
+                vars(self).update(before)
+                raise
 
     def belongs_to(self, stack: Stack) -> bool:
         """Return whether the state is that of this model."""
@@ -141,10 +144,12 @@ class Optimizer(ABC):
 
     def update(self, stack: Stack, lr: float, t: int) -> None:
         """Make update number ``t`` of the bound model after a backward pass, a user's layers included."""
-        user = list(zip(stack.user_parameters(), stack.user_gradients(), self._user_slots, strict=True))
+        user = [
+            (p, np.asarray(p, order="C"), dp, slots)
+            for p, dp, slots in zip(stack.user_parameters(), stack.user_gradients(), self._user_slots, strict=True)
+        ]
         self._apply(stack.params, stack.gradient, self._slots, lr, t)
-        for p, dp, slots in user:
-            w = np.asarray(p, order="C")
+        for p, w, dp, slots in user:
             self._apply(w, dp, slots, lr, t)
             if w is not p:
                 p[...] = w

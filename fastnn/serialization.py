@@ -26,7 +26,7 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
     settings = {"label_smoothing": loss.label_smoothing} if is_smoothed else {}
     header = {
         "kind": _KIND,
-        "format": FORMAT if settings or stack.dropouts() else 1,
+        "format": FORMAT if settings or stack.dropouts else 1,
         "dtype": stack.dtype.name,
         "loss": loss.name if losses.is_built_in(loss) else None,
         "loss_settings": settings,

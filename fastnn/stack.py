@@ -11,9 +11,22 @@ from numpy.typing import ArrayLike
 
 from .backend import active
 from .dropout import Dropout, draw_seed
-from .layers import Elementwise, Layer, Linear
+from .layers import BuiltIn, Elementwise, Layer, Linear
 from .lowering import Network, aligned_zeros, input_width, is_built_in, layout, lower, views
-from .validation import FLOAT32, FLOAT64, Array, DType, any_array, computed, features, finite, positive_int, real_array
+from .transaction import Attributes, Place
+from .validation import (
+    FLOAT32,
+    FLOAT64,
+    Array,
+    DType,
+    any_array,
+    are_finite,
+    computed,
+    features,
+    finite,
+    positive_int,
+    real_array,
+)
 
 _BLOCK_ELEMENTS = 1 << 19
 
@@ -31,6 +44,7 @@ class Stack:
     Attributes
     ----------
     layers : tuple of layers
+    dropouts : the layers that draw from the generator in training
     widths : the outputs of each layer, None where it is not known
     n_in : the inputs of the first layer, or None
     identity : what an optimizer knows the model by
@@ -43,6 +57,8 @@ class Stack:
     def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
         self.widths = check_layers(layers)
         self.layers = layers
+        self.dropouts = [layer for layer in layers if isinstance(layer, Dropout)]
+        self._saved: list[Place] = [(layer, layer._SAVED) for layer in layers if isinstance(layer, BuiltIn)]
         self.identity = Identity()
         self.dtype = dtype
         self.rng = rng
@@ -53,11 +69,15 @@ class Stack:
         self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
         self.trained_shape: tuple[int, ...] | None = None
         initial = {i: layers[i].initialise(rng) for i in self.spans}
-        self.bind(aligned_zeros(size, dtype))
-        for i, (weight, bias) in initial.items():
-            layers[i].weight = weight
-            if bias is not None:
-                layers[i].bias = bias
+        try:
+            self.bind(aligned_zeros(size, dtype))
+            for i, (weight, bias) in initial.items():
+                layers[i].weight = weight
+                if bias is not None:
+                    layers[i].bias = bias
+        except BaseException:
+            self._release()
+            raise
 
     def bind(self, params: Array) -> None:
         """Make ``params`` the parameters: every linear layer gets views into it, every dropout the generator."""
@@ -66,8 +86,15 @@ class Stack:
         self.gradient: Array | None = None
         for i, span in self.spans.items():
             self.layers[i].bind(*views(self.layers[i], span, params))
-        for layer in self.dropouts():
+        for layer in self.dropouts:
             layer.bind(self.rng)
+
+    def _release(self) -> None:
+        """Let the layers belong to no model."""
+        for i in self.spans:
+            self.layers[i].bind(None, None)
+        for layer in self.dropouts:
+            layer.bind(None)
 
     def outputs(self, X: ArrayLike, softmax: bool = False) -> Array:
         """Return the outputs (m, n_out) for X (m, n_in), or their softmax; see ``validation.features`` for X."""
@@ -103,16 +130,53 @@ class Stack:
             self.trained_shape = x.shape
         return x
 
+    def training_pass(self, x: Array) -> Array:
+        """Return the outputs of a pass that :meth:`backward` can follow; one that fails has changed nothing."""
+        before = Attributes([(self, ("trained_shape",)), *self._saved])
+        drawn = self.rng.bit_generator.state if self.dropouts else None
+        try:
+            return self.forward(x, training=True)
+        except BaseException:
+            before.restore()
+            if drawn is not None:
+                self.rng.bit_generator.state = drawn
+            raise
+
     def backward(self, dy: Array, l2: float) -> Array:
-        """Return dx from dy, the gradients of the loss, and leave the gradients of the parameters in the layers."""
-        if self.gradient is None:
-            self.gradient = aligned_zeros(self.params.size, self.dtype)
-            for i, span in self.spans.items():
-                self.layers[i].bind_gradient(*views(self.layers[i], span, self.gradient))
-        for layer, width in zip(reversed(self.layers), [*reversed(self.widths[:-1]), self.n_in], strict=True):
-            dx = layer.backward(dy, l2) if isinstance(layer, Linear) else layer.backward(dy)
-            dy = computed("backward", layer, dx, len(dy), width, self.dtype)
+        """Return dx from dy, the gradients of the loss, and leave the gradients of the parameters in the layers.
+
+        Where it fails there are none, not even earlier ones: an optimizer must not take a step along half of them.
+        """
+        try:
+            if self.gradient is None:
+                gradient = aligned_zeros(self.params.size, self.dtype)
+                for i, span in self.spans.items():
+                    self.layers[i].bind_gradient(*views(self.layers[i], span, gradient))
+                self.gradient = gradient
+            for layer, width in zip(reversed(self.layers), [*reversed(self.widths[:-1]), self.n_in], strict=True):
+                dx = layer.backward(dy, l2) if isinstance(layer, Linear) else layer.backward(dy)
+                dy = computed("backward", layer, dx, len(dy), width, self.dtype)
+        except BaseException:
+            self.forget_gradients()
+            raise
         return dy
+
+    def forget_gradients(self) -> None:
+        """Let the next backward pass write into new arrays."""
+        self.gradient = None
+        for i in self.spans:
+            self.layers[i].bind_gradient(None, None)
+
+    def places(self) -> list[Place]:
+        """Return the attributes that passes in training change, those of a user's layers left out."""
+        return [(self, ("gradient", "trained_shape")), *((layer, layer._TRANSIENT) for layer, _ in self._saved)]
+
+    def check_finite(self) -> None:
+        """Raise ValueError naming the first layer that has a parameter which is not finite."""
+        if not are_finite([self.params, *self.user_parameters()]):
+            for i, layer in enumerate(self.layers):
+                for p in call_list(layer, "parameters"):
+                    finite(f"layer {i}, {layer!r},", p, p.dtype)
 
     def user_parameters(self) -> list[Array]:
         """Return the parameters of the layers that are not built in.
@@ -165,13 +229,9 @@ class Stack:
 
     def seeded(self) -> Network | None:
         """Return the network with a seed of its own, drawn if there is dropout: without, nothing is drawn."""
-        if self.network is None or not self.dropouts():
+        if self.network is None or not self.dropouts:
             return self.network
         return self.network._replace(seed=draw_seed(self.rng))
-
-    def dropouts(self) -> list[Dropout]:
-        """Return the layers that draw from the generator in training."""
-        return [layer for layer in self.layers if isinstance(layer, Dropout)]
 
     def _owns(self, parameter: Array) -> bool:
         return self.params.size > 0 and np.may_share_memory(parameter, self.params)

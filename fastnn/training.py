@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +24,11 @@ from .losses import CrossEntropy
 from .lowering import Batches, Objective
 from .optimizers import Optimizer
 from .stack import Stack
-from .validation import Array, features, finite, flag, is_surely_finite, number, positive_int, sample_weights
+from .transaction import Copies, Place, Transaction
+from .validation import FLOAT64, Array, features, finite, flag, number, positive_int, sample_weights
+
+if TYPE_CHECKING:
+    from .model import Sequential
 
 Epoch = Callable[[Array, float, int], tuple[float, int]]
 
@@ -94,7 +98,7 @@ def prepare(
     optimizer.check(stack.dtype)
     first = optimizer.epoch if optimizer.belongs_to(stack) else 0
     lr = optimizer.rate(first)
-    stack.user_parameters()
+    stack.check_finite()
     compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
     # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
@@ -129,65 +133,100 @@ def prepare(
     )
 
 
-def run(stack: Stack, plan: Plan, history: History, stops: Callable[[int, Values], bool]) -> None:
-    """Train through the epochs of ``plan``, or until ``stops(epoch, values)``, and record them in ``history``.
+def run(model: "Sequential", plan: Plan, stops: Callable[[int, Values], bool]) -> History:
+    """Train through the epochs of ``plan``, or until ``stops(epoch, values)``, and return their history.
 
-    A ValueError before the end of the first epoch leaves everything but ``history`` as it was.
+    Whatever is raised within the first epoch leaves the model and the optimizer as they were; later, as they were at
+    the end of the last whole epoch. Only DivergenceError leaves the last finite weights.
     """
-    optimizer, samples, epochs, rng = plan.optimizer, len(plan.x), plan.epochs, stack.rng
-    before = rng.bit_generator.state, dict(vars(optimizer))
-    optimizer.bind(stack)
-    train = _compiled_epoch(stack, plan) if plan.compiled else _layerwise_epoch(stack, plan)
-    state = _State([stack.params, *optimizer.state(), *stack.user_parameters()])
-    order = np.arange(samples, dtype=np.int64)
+    stack, history = model._stack, History()
+    transaction = Transaction(_places(model, plan), stack.rng)
     # A number that overflows is reported as divergence, with its place, and not as a warning as well.
     with Interrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
-        for epoch in range(epochs):
-            lr = optimizer.rate(optimizer.epoch) if epoch else plan.lr
-            started = time.perf_counter()
-            state.keep()
-            try:
-                if plan.shuffle:
-                    _shuffle(order, rng)
-                drawn = rng.bit_generator.state
-                loss, failed = train(order, lr, optimizer.steps)
-            except BaseException:
-                state.restore()
-                raise
-            if failed >= 0 or not state.is_finite():
-                state.restore()
-                if epoch == 0:
-                    _check_data(stack, plan, *before)
-                rng.bit_generator.state = drawn  # the replay drops the same units
-                raise DivergenceError(epoch, _replay(train, state, plan, order, lr), epochs)
-            seconds = time.perf_counter() - started
-            optimizer.steps += -(-samples // plan.batch_size)
-            optimizer.epoch += 1
-            values = {"loss": loss}
-            if plan.validation is not None:
-                measured = evaluate(stack, plan.loss, *plan.validation, None)
-                values |= {f"val_{name}": value for name, value in measured.items()}
-            history.record(values)
-            if plan.verbose:
-                print(progress_line(epoch + 1, epochs, values, samples / seconds), flush=True)
+        try:
+            _train(model, plan, history, transaction, interrupt, stops)
+        except BaseException:
+            interrupt.deaf = True  # nothing may come before this: a second Ctrl-C would leave things half undone
+            transaction.rollback()
+            history.cut(plan.names, transaction.commits)
+            raise
+        interrupt.deaf = True  # or it could leave its handler in place
+    return history
+
+
+def _places(model: "Sequential", plan: Plan) -> list[Place]:
+    """The attributes that training changes; the compiled epoch knows nothing of the layers'."""
+    stack = model._stack
+    places: list[Place] = [(model, ("_loss", "history")), (plan.optimizer, plan.optimizer._STATE)]
+    return places if plan.compiled else places + stack.places()
+
+
+def _train(
+    model: "Sequential",
+    plan: Plan,
+    history: History,
+    transaction: Transaction,
+    interrupt: Interrupt,
+    stops: Callable[[int, Values], bool],
+) -> None:
+    stack, optimizer, samples = model._stack, plan.optimizer, len(plan.x)
+    optimizer.bind(stack)
+    train = _compiled_epoch(stack, plan) if plan.compiled else _layerwise_epoch(stack, plan)
+    transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
+    model._loss, model.history = plan.loss, history
+    order = np.arange(samples, dtype=np.int64)
+    for epoch in range(plan.epochs):
+        lr = plan.lr
+        if epoch:
+            lr = optimizer.rate(optimizer.epoch)
+            transaction.begin()
+        started = time.perf_counter()
+        if plan.shuffle:
+            _shuffle(order, stack.rng)
+        loss, failed = train(order, lr, optimizer.steps)
+        if failed >= 0 or not transaction.is_finite():
+            transaction.rewind()
+            _check_again(stack, plan)
+            batch = _replay(train, transaction, plan, order, lr, stack.rng)
+            transaction.commit()
+            raise DivergenceError(epoch, batch, plan.epochs)
+        seconds = time.perf_counter() - started
+        optimizer.steps += -(-samples // plan.batch_size)
+        optimizer.epoch += 1
+        values = {"loss": loss} | _validated(stack, plan)
+        history.record(values)
+        transaction.commit()
+        if plan.verbose:
+            print(progress_line(epoch + 1, plan.epochs, values, samples / seconds), flush=True)
+        try:
             history.stopped = stops(epoch + 1, values)
-            history.interrupted = interrupt.requested
-            if history.stopped or history.interrupted:
-                if plan.verbose:
-                    why = "interrupted" if history.interrupted else "a callback returned True"
-                    print(f"{why}: stopped after epoch {epoch + 1} of {epochs}", flush=True)
-                return
+        finally:
+            model._loss, model.history = plan.loss, history  # which a fit within a callback has set to its own
+        history.interrupted = interrupt.requested
+        if history.stopped or history.interrupted:
+            if plan.verbose:
+                why = "interrupted" if history.interrupted else "a callback returned True"
+                print(f"{why}: stopped after epoch {epoch + 1} of {plan.epochs}", flush=True)
+            return
 
 
-def _check_data(stack: Stack, plan: Plan, state: Any, attributes: dict[str, Any]) -> None:
-    """Raise the ValueError that ``prepare`` put off, if the data are to blame, as if nothing had happened."""
-    try:
-        finite("X", plan.x, stack.dtype)
-        finite("y", plan.y, stack.dtype)
-    except ValueError:
-        stack.rng.bit_generator.state = state
-        vars(plan.optimizer).update(attributes)
-        raise
+def _check_again(stack: Stack, plan: Plan) -> None:
+    """Raise ValueError if parameters or data are why numbers are not finite.
+
+    ``prepare`` may have put this off, and the arrays are the user's, who can change them at any time.
+    """
+    stack.check_finite()
+    finite("X", plan.x, stack.dtype)
+    finite("y", plan.y, FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes it as it came
+    sample_weights(plan.sample_weight, len(plan.x), stack.dtype)
+
+
+def _validated(stack: Stack, plan: Plan) -> dict[str, float]:
+    """The values of the validation data, if there are any."""
+    if plan.validation is None:
+        return {}
+    measured = evaluate(stack, plan.loss, *plan.validation, None)
+    return {f"val_{name}": value for name, value in measured.items()}
 
 
 def evaluate(stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array | None) -> dict[str, float]:
@@ -221,6 +260,8 @@ def _compiled_epoch(stack: Stack, plan: Plan) -> Epoch:
 
 
 def _layerwise_epoch(stack: Stack, plan: Plan) -> Epoch:
+    stack.forget_gradients()  # those of an earlier pass are the user's until this fit is through
+
     def train(order: Array, lr: float, step: int) -> tuple[float, int]:
         total = weights = 0.0
         for batch, start in enumerate(range(0, len(order), plan.batch_size)):
@@ -232,7 +273,7 @@ def _layerwise_epoch(stack: Stack, plan: Plan) -> Epoch:
             share = len(rows) if v is None else float(v.sum(dtype=np.float64))
             total, weights = total + share * loss, weights + share
             if not np.isfinite(loss):
-                return total / weights, batch
+                return math.nan, batch
             stack.backward(gradient, plan.l2)
             plan.optimizer.update(stack, lr, step + batch + 1)
         return (total / weights if weights else 0.0), -1
@@ -248,37 +289,21 @@ def _shuffle(order: Array, rng: np.random.Generator) -> None:
     rng.shuffle(order)
 
 
-def _replay(train: Epoch, state: "_State", plan: Plan, order: Array, lr: float) -> int:
-    """Train again batch by batch, up to the first that leaves the finite numbers, and return which it is.
+def _replay(
+    train: Epoch, transaction: Transaction, plan: Plan, order: Array, lr: float, rng: np.random.Generator
+) -> int:
+    """Train the epoch again batch by batch, up to the first that leaves the finite numbers, and return which it is.
 
     A user's layer may draw random numbers and come through this time: then that is the last batch.
     """
+    if plan.shuffle:
+        _shuffle(order, rng)  # so that units are dropped as before
+    last = Copies(transaction.arrays)
     for start in range(0, len(order), plan.batch_size):
-        state.keep()
+        last.keep()
         _, failed = train(order[start : start + plan.batch_size], lr, plan.optimizer.steps)
-        if failed >= 0 or not state.is_finite():
-            state.restore()
-            return start // plan.batch_size
+        if failed >= 0 or not last.is_finite():
+            last.restore()
+            break
         plan.optimizer.steps += 1
     return start // plan.batch_size
-
-
-class _State:
-    """The arrays that training changes, and a copy of them to go back to."""
-
-    def __init__(self, arrays: list[Array]) -> None:
-        self._arrays = arrays
-        self._kept = [np.empty_like(array) for array in arrays]
-
-    def keep(self) -> None:
-        for array, kept in zip(self._arrays, self._kept, strict=True):
-            np.copyto(kept, array)
-
-    def restore(self) -> None:
-        for array, kept in zip(self._arrays, self._kept, strict=True):
-            np.copyto(array, kept)
-
-    def is_finite(self) -> bool:
-        return all(
-            is_surely_finite(a) or (math.isfinite(a.min()) and math.isfinite(a.max())) for a in self._arrays if a.size
-        )

@@ -244,6 +244,11 @@ def is_surely_finite(array: Array) -> bool:
     return 0 < array.size <= _SMALL and float(np.vdot(array, array)) <= _SAFE_SUM_OF_SQUARES
 
 
+def are_finite(arrays: Iterable[Array]) -> bool:
+    """Return whether every value of every array is finite."""
+    return all(is_surely_finite(a) or (math.isfinite(a.min()) and math.isfinite(a.max())) for a in arrays if a.size)
+
+
 def features(x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X", check_finite: bool = True) -> Array:
     """Return X (m, n_in) for the kernels: float32, float64 or uint8 in any memory layout are passed on as they are.
 

@@ -1,5 +1,7 @@
 """Layers and losses that a user writes, in the same fit: what they are told, what they may return, and what not."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,38 @@ pytestmark = pytest.mark.usefixtures("backend")
 @pytest.fixture
 def data(rng):
     return labelled(rng)
+
+
+@pytest.mark.parametrize(("widths", "rows"), [((1, 1 << 15), 32), ((1 << 13, 2), 64), ((1, 3, 1), 100)])
+def test_rows_go_through_in_blocks(widths, rows):
+    """So many that the widest of all layers, the input included, has half a million elements, but 32 at least."""
+
+    class Wide(Pairs):
+        def __init__(self, n_in, n_out):
+            self.n_in, self.n_out = n_in, n_out
+
+        def forward(self, x, training=False):
+            seen.append(len(x))
+            return np.zeros((len(x), self.n_out), x.dtype)
+
+    seen = []
+    model = fnn.Sequential(*(Wide(*pair) for pair in itertools.pairwise(widths)))
+    model.loss = "squared_error"
+    X, y = np.zeros((100, widths[0]), np.float32), np.zeros((100, widths[-1]), np.float32)
+    for call in (lambda: model.predict(X), lambda: model.evaluate(X, y)):
+        seen.clear()
+        call()
+        assert sum(seen) == 100 * len(model.layers)
+        assert max(seen) == rows
+
+
+def test_evaluate_holds_the_outputs_of_a_block(monkeypatch):
+    """Of built-in layers too, whose kernel would take all rows at once."""
+    model = fnn.Sequential(fnn.Linear(1, 1 << 13))
+    model.loss, outputs, seen = "squared_error", model._stack.outputs, []
+    monkeypatch.setattr(model._stack, "outputs", lambda x: seen.append(len(x)) or outputs(x))
+    model.evaluate(np.zeros((100, 1), np.float32), np.zeros((100, 1 << 13), np.float32))
+    assert seen == [64, 36]
 
 
 def test_a_layer_of_unknown_width(data):
