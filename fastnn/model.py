@@ -267,12 +267,17 @@ class Sequential:
         Raises
         ------
         ValueError
-            If the model was trained with the squared error, or X is not as in :meth:`forward`.
+            If the model was trained with another loss than cross-entropy, or X is not as in :meth:`forward`.
         TypeError
             If X does not hold real numbers.
         """
         if isinstance(self._loss, SquaredError):
             raise ValueError("the model was trained with the squared error: its outputs are values, not class scores")
+        if self._loss is not None and not isinstance(self._loss, CrossEntropy):
+            raise ValueError(
+                f"the model was trained with {self._loss!r}, so its outputs need not be class scores: if they are, use "
+                "fastnn.softmax(model.forward(X))"
+            )
         return self._stack.outputs(X, softmax=True)
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:

@@ -12,7 +12,7 @@ from scipy import special
 
 import fastnn as fnn
 import fastnn.model
-from tests.user_code import Pairs, UserLinear, UserReLU
+from tests.user_code import Pairs, UserLinear, UserReLU, UserSquares
 
 W1 = [[1.0, -1.0], [2.0, 0.5]]
 W2 = [[1.0, 0.0, 2.0], [0.0, 3.0, -1.0]]
@@ -20,6 +20,10 @@ POINTS = [[1.0, 1.0], [0.0, 2.0], [-1.0, 0.0]]
 # relu(POINTS W1 + (0, 1)) W2 + (0, 0, 1), worked by hand
 HIDDEN = [[3.0, 0.5], [4.0, 2.0], [0.0, 2.0]]
 SCORES = [[3.0, 1.5, 6.5], [4.0, 6.0, 7.0], [0.0, 6.0, -1.0]]
+
+
+class CloserCrossEntropy(fnn.CrossEntropy):
+    """A user's subclass, after which outputs are scores as ever."""
 
 
 def by_hand(dtype="float32"):
@@ -141,6 +145,15 @@ class TestPredictions:
         np.testing.assert_array_equal(model.predict(POINTS), SCORES)
         with pytest.raises(ValueError, match="trained with the squared error: its outputs are values"):
             model.predict_proba(POINTS)
+
+    def test_no_probabilities_after_a_loss_of_ones_own(self, rng):
+        """Nothing says that outputs are scores: those of a sigmoid would all give [1]."""
+        model = fnn.Sequential(fnn.Linear(2, 1), fnn.Sigmoid())
+        model.fit(POINTS, [0, 1, 1], loss=UserSquares(), epochs=1, verbose=0)
+        with pytest.raises(ValueError, match=r"trained with .*UserSquares.*, so its outputs need not be class scores"):
+            model.predict_proba(POINTS)
+        model.loss = CloserCrossEntropy()
+        np.testing.assert_array_equal(model.predict_proba(POINTS), [[1], [1], [1]])
 
     def test_probabilities(self, dtype):
         p = by_hand(dtype).predict_proba(POINTS)
