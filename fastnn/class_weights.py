@@ -27,6 +27,7 @@ def weighted(
         raise ValueError(f"class_weight needs classes, but the loss is {loss!r}: use sample_weight")
     if y.ndim != 1:
         raise ValueError(f"class_weight needs integer labels, but y holds targets {y.shape}: use sample_weight")
+    y = np.clip(y, 0, k - 1)  # a copy: another thread may write to the user's labels at any moment
     weights = _of_classes(class_weight, y, k)[y]
     name = "class_weight"
     if sample_weight is not None:

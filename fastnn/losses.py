@@ -85,14 +85,15 @@ class CrossEntropy:
         return ops.cross_entropy_backward(scores, self._targets(scores, y), sample_weight)
 
     def smoothed(self, y: Array, k: int, dtype: DType) -> Array:
-        """Return checked labels or targets as smoothed targets (m, k)."""
+        """Return checked labels or targets as smoothed targets (m, k); for what is a label no longer, a row of NaN."""
         kept, shared = 1 - self.label_smoothing, self.label_smoothing / k
         if y.ndim == 2:
             targets: Array = y * dtype.type(kept)
             targets += dtype.type(shared)
         else:
-            targets = np.full((len(y), k), shared, dtype)
-            targets[np.arange(len(y)), y] = kept + shared
+            is_label = y[:, None] == np.arange(k)  # the only look at y, which is the user's and may change
+            targets = np.where(is_label, kept + shared, shared).astype(dtype)
+            targets[~is_label.any(axis=1)] = np.nan
         return targets
 
     def _targets(self, scores: ArrayLike, y: ArrayLike) -> ArrayLike:
@@ -168,6 +169,18 @@ def targets(
     same_length(name, array, m)
     finite(name, array, np.dtype(np.float64))
     return array
+
+
+def check_labels(loss: Any, y: Array, k: int, dtype: DType, name: str) -> None:
+    """Raise ValueError if labels that :func:`targets` returned, and that may be the user's array, were changed since.
+
+    Computing with a label out of 0..k-1 gives NaN, so this is asked where that comes out.
+    """
+    if isinstance(loss, CrossEntropy) and y.ndim == 1:
+        try:
+            class_targets(y, len(y), k, dtype, name)
+        except ValueError as error:
+            raise ValueError(f"{error} (it was changed after the call began)") from None
 
 
 def smoothing(loss: Any, y: Array) -> float:

@@ -37,11 +37,16 @@ _CHUNK = 1 << 16
 
 @dataclass
 class Plan:
-    """The checked arguments of a fit."""
+    """The checked arguments of a fit.
+
+    Its arrays are views of its own where they are not copies: a callback that gives its array another shape or dtype
+    moves nothing here.
+    """
 
     x: Array
     y: Array
     sample_weight: Array | None
+    outputs: int
     loss: Any
     optimizer: Optimizer
     lr: float
@@ -110,15 +115,17 @@ def prepare(
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise TypeError("validation_data is not a pair, expected (X, y)")
         x_val = features(validation_data[0], x.shape[1], stack.dtype, "X of validation_data")
-        validation = x_val, losses.targets(loss, validation_data[1], len(x_val), k, stack.dtype, "y of validation_data")
+        y_val = losses.targets(loss, validation_data[1], len(x_val), k, stack.dtype, "y of validation_data")
+        validation = x_val.view(), y_val.view()
     y = losses.targets(loss, y, m, k, stack.dtype, check_finite=check_finite)
     weights = sample_weights(sample_weight, m, stack.dtype)
     if class_weight is not None:
         weights = weighted(class_weight, loss, y, k, sample_weight, stack.dtype)
     return Plan(
-        x=x,
-        y=y,
-        sample_weight=weights,
+        x=x.view(),
+        y=y.view(),
+        sample_weight=None if weights is None else weights.view(),
+        outputs=k,
         loss=loss,
         optimizer=optimizer,
         lr=lr,
@@ -217,6 +224,7 @@ def _check_again(stack: Stack, plan: Plan) -> None:
     """
     stack.check_finite()
     finite("X", plan.x, stack.dtype)
+    losses.check_labels(plan.loss, plan.y, plan.outputs, stack.dtype, "y")
     finite("y", plan.y, FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes it as it came
     sample_weights(plan.sample_weight, len(plan.x), stack.dtype)
 
@@ -225,11 +233,13 @@ def _validated(stack: Stack, plan: Plan) -> dict[str, float]:
     """The values of the validation data, if there are any."""
     if plan.validation is None:
         return {}
-    measured = evaluate(stack, plan.loss, *plan.validation, None)
+    measured = evaluate(stack, plan.loss, *plan.validation, None, "y of validation_data")
     return {f"val_{name}": value for name, value in measured.items()}
 
 
-def evaluate(stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array | None) -> dict[str, float]:
+def evaluate(
+    stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array | None, name: str = "y"
+) -> dict[str, float]:
     """Return the loss and, for cross-entropy, the accuracy of checked data, block by block under a built-in loss."""
     rows = stack.block if losses.is_built_in(loss) else len(x)
     total = right = weights = 0.0
@@ -243,6 +253,8 @@ def evaluate(stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array |
             labels = y[part] if y.ndim == 1 else y[part].argmax(axis=1)
             right += float(np.average(outputs.argmax(axis=1) == labels, weights=v)) * share if share else 0.0
         weights += share
+    if not math.isfinite(total):
+        losses.check_labels(loss, y, outputs.shape[1], stack.dtype, name)
     measured = {"loss": total / weights}
     return measured | {"accuracy": right / weights} if isinstance(loss, CrossEntropy) else measured
 
