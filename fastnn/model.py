@@ -213,7 +213,7 @@ class Sequential:
 
         Notes
         -----
-        Whatever is raised within the first epoch, MemoryError and an exception of a layer or loss of your own included,
+        Whatever else is raised within the first epoch, MemoryError and exceptions of your own layers and loss included,
         has changed nothing: not the model, its history and random generator, and not the optimizer. What is raised
         later leaves all of them as at the end of the last whole epoch, and an exception of a callback as it found them.
 
