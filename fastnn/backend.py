@@ -3,6 +3,7 @@
 Numba is imported at the first use of its backend, so importing fastnn stays as cheap as importing NumPy.
 """
 
+import functools
 import importlib
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
 
+from .loading import undisturbed
 from .validation import positive_int
 
 MODULES = {"numba": "fastnn.kernels", "numpy": "fastnn.reference"}
@@ -55,7 +57,7 @@ def set_num_threads(n: int) -> None:
     TypeError, ValueError
         If ``n`` is not a positive integer, or more than 1024.
     """
-    n, threads = positive_int("n", n), importlib.import_module("fastnn.kernels.threads")
+    n, threads = positive_int("n", n), _threads()
     if n > threads.MOST:
         raise ValueError(f"n is {n}, expected at most {threads.MOST} threads")
     threads.set_num_threads(n)
@@ -63,14 +65,18 @@ def set_num_threads(n: int) -> None:
 
 def get_num_threads() -> int:
     """Return the number of threads that the compiled kernels use."""
-    return int(importlib.import_module("fastnn.kernels.threads").get_num_threads())
+    return int(_threads().get_num_threads())
 
 
 @contextmanager
 def limit_threads(n: int) -> Iterator[None]:
     """Let compiled kernels use at most ``n`` of their threads inside the block, for calls from the current thread."""
-    with importlib.import_module("fastnn.kernels.threads").limit_threads(n):
+    with _threads().limit_threads(n):
         yield
+
+
+def _threads() -> Any:
+    return _import("fastnn.kernels.threads")
 
 
 def _load_default() -> Any:
@@ -83,5 +89,10 @@ def _load(name: str, origin: str) -> Any:
     if not isinstance(name, str) or name not in MODULES:
         raise ValueError(f"{origin} is {name!r}, but the backends are {', '.join(map(repr, MODULES))}")
     if name not in _loaded:
-        _loaded[name] = importlib.import_module(MODULES[name])
+        _loaded[name] = _import(MODULES[name])
     return _loaded[name]
+
+
+@functools.cache
+def _import(module: str) -> Any:
+    return undisturbed(lambda: importlib.import_module(module))

@@ -6,6 +6,7 @@ name the argument, what came, what was expected and the fix.
 
 import math
 import operator
+import sys
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
@@ -110,11 +111,17 @@ def float_dtype(dtype: Any) -> DType:
     return FLOAT32 if name == "float32" else FLOAT64
 
 
+def _is_masked(value: Any) -> bool:
+    """Whether a value is missing, without the import of numpy.ma, as whoever has a masked array has imported it."""
+    masked_array = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    return isinstance(value, masked_array) and bool(np.ma.is_masked(value))
+
+
 def any_array(name: str, value: ArrayLike) -> Array:
     """Return ``value`` as an array of anything, without a copy where it is one."""
     if type(value) is np.ndarray:
         return value
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+    if _is_masked(value):
         raise ValueError(
             f"{name} is a masked array with masked values: choose what they are with its method filled(value), or "
             "leave them out with compressed()"

@@ -214,3 +214,74 @@ np.testing.assert_array_equal(fnn.matmul(a, a), product)
         next(line for line in process.stdout if line.startswith(sign))
         process.send_signal(signal.SIGINT)
     assert finish(process)[1] == ""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that interrupts on this system")
+def test_interruptions_of_the_first_loading():
+    """At many moments of the imports, then each millisecond while kernels are loaded: all that follows still works."""
+    code = """
+import signal, sys
+sys.modules["scipy"] = None  # Numba would load it, for nothing here
+
+import numpy as np
+import fastnn as fnn
+
+X, y = fnn.datasets.load_digits()
+trying = False
+
+def predict(dtype):
+    model = fnn.Sequential(fnn.Linear(64, 10), fnn.ReLU(), fnn.Linear(10, 10), dtype=dtype, seed=0)
+    model.fit(X[:50], y[:50], epochs=1, verbose=0)
+    return model.predict_proba(X[:5])
+
+def interrupt(*_):
+    global trying
+    if trying:
+        trying = False
+        raise KeyboardInterrupt
+
+def is_interrupted(dtype, *timer):
+    global trying
+    signal.setitimer(signal.ITIMER_REAL, *timer)
+    try:
+        trying = True
+        predict(dtype)
+        trying = False
+    except KeyboardInterrupt:
+        return True
+    return False
+
+signal.signal(signal.SIGALRM, interrupt)
+if sys.argv[1:]:
+    assert is_interrupted("float32", 0.005)
+    for moment in range(10, 600, 15):
+        is_interrupted("float32", moment / 1000)
+    assert sum(is_interrupted("float64", 0.001, 0.001) for _ in range(100)) > 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+print(predict("float32").tobytes(), predict("float64").tobytes())
+"""
+    undisturbed = run(code, FASTNN_BACKEND="numba")[0]
+    assert run(f"import sys; sys.argv.append('interrupt'){code}", FASTNN_BACKEND="numba") == (undisturbed, "")
+
+
+def test_the_first_call_imports_nothing_where_signals_interrupt():
+    """An import that is interrupted can keep the lock of all imports, for which other threads would wait for ever."""
+    code = """
+import sys, threading
+import fastnn as fnn
+
+X, y = fnn.datasets.load_digits()
+imported = {True: [], False: []}
+
+class Watch:
+    def find_spec(name, path=None, target=None):
+        imported[threading.current_thread() is threading.main_thread()].append(name)
+
+sys.meta_path.insert(0, Watch)
+model = fnn.Sequential(fnn.Linear(64, 10), fnn.ReLU(), fnn.Linear(10, 10), seed=0)
+model.fit(X[:50].tolist(), y[:50].tolist(), epochs=1, verbose=0)
+model.predict_proba(X[:5])
+assert "numba" in imported[False]
+assert not imported[True], imported[True]
+"""
+    run(code, FASTNN_BACKEND="numba")

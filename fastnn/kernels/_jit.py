@@ -1,21 +1,30 @@
 """The one decorator of every compiled function: flags, the named fastmath set, and code that is optimised only once."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
+import numpy.ma  # Numba would, at the first call, where a signal can interrupt it
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
+from ..loading import stop_if_unwanted, undisturbed
 from ._cache import Cache
+
+if config.DISABLE_JIT:
+    raise ValueError(
+        f"NUMBA_DISABLE_JIT is {config.DISABLE_JIT}, but kernels run compiled only: unset it, or run their twins with "
+        "FASTNN_BACKEND=numpy"
+    )
 
 # Contraction into fused multiply-adds is all that kernels allow: no nnan and no ninf, so NaN and infinity survive, and
 # no reassoc, so a sum has one order whatever the loop around it looks like.
@@ -36,6 +45,7 @@ class _Library(JITCodeLibrary):
     """Code that is optimised as a whole; Numba would go through each function by itself before that."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
+        stop_if_unwanted()
         ll_module.data_layout = self._codegen._data_layout
 
 
@@ -74,6 +84,7 @@ class _Compiler(Compiler):
     library: type[JITCodeLibrary] = _Library
 
     def compile_extra(self, func: Callable[..., Any]) -> Any:
+        stop_if_unwanted()
         self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
         self.state.library.enable_object_caching()
         return super().compile_extra(func)
@@ -87,10 +98,17 @@ class _PartCompiler(_Compiler):
     library = _PartLibrary
 
 
+def _undisturbed(compile: Callable[..., Any], *args: Any) -> Any:
+    """Compile, or load, in a thread of its own, unless it would wait for the lock that this thread holds."""
+    call = functools.partial(compile, *args)
+    return call() if global_compiler_lock.is_locked() else undisturbed(call)
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile an entry point: called from Python, cached on disk, releases the GIL."""
     dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, pipeline_class=_Compiler, **_OPTIONS)(function)
     dispatcher._cache = Cache(function)
+    dispatcher.compile = functools.partial(_undisturbed, dispatcher.compile)
     return dispatcher
 
 
@@ -140,16 +158,18 @@ class Shared:
         """The address of the code for a NumPy dtype, compiled or loaded at the first call."""
         compiled = self._compiled.get(dtype)
         if compiled is None:
-            with global_compiler_lock:
-                compiled = self._compiled.get(dtype) or self._compile(dtype)
-                self._compiled[dtype] = compiled
+            compiled = _undisturbed(self._compile, dtype)
         return int(compiled.address)
 
+    @global_compiler_lock
     def _compile(self, dtype: Any) -> CFunc:
+        if dtype in self._compiled:  # by another thread meanwhile
+            return self._compiled[dtype]
         kind = self._signature(numba.from_dtype(np.dtype(dtype)))
         compiled = CFunc(self._function, (kind.args, kind.return_type), {}, _OPTIONS, pipeline_class=self._compiler)
         compiled._cache = Cache(self._function)
         compiled.compile()
+        self._compiled[dtype] = compiled
         return compiled
 
 
