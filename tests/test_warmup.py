@@ -1,18 +1,14 @@
-import importlib
+import os
+import re
+import subprocess
 import sys
 
 import pytest
 
 import fastnn as fnn
-from tests.processes import run
-
-
-@pytest.fixture
-def program():
-    """The module behind ``python -m fastnn.warmup``; its import must not hide the function of that name for long."""
-    function = fnn.warmup
-    yield importlib.import_module("fastnn.warmup")
-    fnn.warmup = function
+from fastnn import _warmup
+from fastnn.kernels import _cache
+from tests.processes import ROOT, run
 
 
 def test_nothing_is_compiled_after_it(tmp_path):
@@ -27,7 +23,7 @@ before = signatures()
 assert sum(count > 0 for count in before.values()) > 15
 for dtype in ("float32", "float64"):
     call_everything(dtype, Path({str(tmp_path)!r}))
-new = {{name for name, count in signatures().items() if count != before[name]}} - {{"_first_element"}}
+new = {{name for name, count in signatures().items() if count != before[name]}}
 assert not new, new
 """
     run(code, FASTNN_BACKEND="numba")
@@ -38,11 +34,67 @@ def test_another_dtype():
         fnn.warmup(["int8"])
 
 
-def test_program(program, monkeypatch, capsys):
+def test_its_import(tmp_path):
+    """The program has the name of the function, which means the same before and after its import."""
+    code = """
+import importlib, inspect, pickle, sys
+import fastnn as fnn
+
+function = fnn.warmup
+import fastnn.warmup
+from fastnn import warmup
+from fastnn.warmup import __doc__ as doc
+assert fnn.warmup is function is warmup is importlib.import_module("fastnn.warmup")
+assert inspect.isfunction(function)
+assert pickle.loads(pickle.dumps(fnn.warmup)) is function
+assert doc == function.__doc__
+"""
+    run(code)
+
+
+def test_program_in_a_process_of_its_own():
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "fastnn.warmup", "float16"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (process.returncode, process.stdout) == (2, "")
+    assert "python -m fastnn.warmup: error: dtype is 'float16', expected 'float32' or 'float64'" in process.stderr
+
+
+def test_program(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["warmup", "float64"])
-    program.main()
-    assert capsys.readouterr().out.startswith("kernels ready for float64 after ")
+    _warmup.main()
+    assert re.fullmatch(r"kernels ready for float64 after \d+\.\d s\n", capsys.readouterr().out)
     monkeypatch.setattr(sys, "argv", ["warmup", "float16"])
     with pytest.raises(SystemExit, match="2"):
-        program.main()
+        _warmup.main()
     assert "dtype is 'float16'" in capsys.readouterr().err
+
+
+def test_program_for_all_users(monkeypatch, capsys, tmp_path):
+    """Where it keeps the kernels is tried with the cache; here, that it does so first, and whom the mask lets read."""
+    done = []
+    monkeypatch.setattr(sys, "argv", ["warmup", "--all-users"])
+    monkeypatch.setattr(_warmup, "warmup", done.append)
+    monkeypatch.setattr(_cache, "keep_for_all_users", lambda: done.append(os.umask(0o077)) or tmp_path)
+    mask = os.umask(0o077)
+    try:
+        _warmup.main()
+        assert done == [0o022, ["float32", "float64"]]
+        assert capsys.readouterr().out.endswith(f" s in {tmp_path}\n")
+    finally:
+        os.umask(mask)
+
+
+def test_program_for_all_users_who_cannot_have_it(monkeypatch, capsys):
+    def refuse():
+        raise PermissionError("others can write into /open")
+
+    monkeypatch.setattr(sys, "argv", ["warmup", "--all-users", "float32"])
+    monkeypatch.setattr(_cache, "keep_for_all_users", refuse)
+    mask = os.umask(0o022)
+    try:
+        with pytest.raises(SystemExit, match="2"):
+            _warmup.main()
+    finally:
+        os.umask(mask)
+    assert "error: others can write into /open" in capsys.readouterr().err

@@ -9,15 +9,13 @@ replaced as a whole.
 import contextlib
 import functools
 import hashlib
+import importlib.resources
 import logging
 import os
 import pickle
 import platform
-import re
-import shutil
-import time
-import uuid
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,41 +29,71 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
 from ._cpu import ISA, target
+from ._store import distrust, make, prune, read, write
 
-# Days after which a fingerprint that no process uses is removed; a shared home folder serves several CPUs and versions.
-KEEP_DAYS = 60
+# Primed by ``python -m fastnn.warmup --all-users``. Beside the sources it would outlive them when they are uninstalled.
+FOR_ALL_USERS = Path(sys.prefix, "var", "cache", "fastnn")
 
-_SOURCES = Path(__file__).parent
 _log = logging.getLogger("fastnn")
 
 
-def fingerprint() -> str:
-    """A digest of all that compiled code depends on: the sources of this folder, the compiler, its options, the CPU."""
+def fingerprint(sources: Any = None) -> str | None:
+    """A digest of all that compiled code depends on: the files of this folder, the compiler, its options, the CPU.
+
+    None where the files cannot be read, as in a frozen application: what kernels are made of is not known there.
+    """
     digest = hashlib.sha256()
-    for path in sorted(_SOURCES.rglob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    try:
+        files = list(_files(sources or importlib.resources.files(__package__)))
+    except OSError:
+        files = []
+    for name, content in files:
+        digest.update(name.encode() + b"\0" + content + b"\0")
     versions = numba.__version__, llvmlite.__version__, np.__version__, platform.python_version()
     options = config.OPT, config.BOUNDSCHECK, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.DEBUGINFO_DEFAULT
     digest.update("\0".join(map(str, (*versions, *options, ISA.name, *target()))).encode())
-    return digest.hexdigest()[:24]
+    return digest.hexdigest()[:24] if files else None
+
+
+def _files(folder: Any) -> Iterator[tuple[str, bytes]]:
+    """Sources, or the bytecode that is there instead, in a folder or an archive."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith((".py", ".pyc")):
+            yield entry.name, entry.read_bytes()
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _files(entry)
 
 
 FINGERPRINT = fingerprint()
 
 
 def _folders() -> list[Path]:
-    """Where compiled kernels may lie, best first; any of them may be missing or read-only."""
+    """Where compiled kernels may lie: all are read, the last one is written."""
+    if FINGERPRINT is None:
+        return []
     if config.CACHE_DIR:
-        return [Path(config.CACHE_DIR) / "fastnn" / FINGERPRINT]
-    user = AppDirs(appname="fastnn", appauthor=False).user_cache_dir
-    return [_SOURCES / "__pycache__" / FINGERPRINT, Path(user) / FINGERPRINT]
+        return [Path(config.CACHE_DIR, "fastnn", FINGERPRINT)]
+    user = Path(AppDirs(appname="fastnn", appauthor=False).user_cache_dir, FINGERPRINT)
+    return [FOR_ALL_USERS / FINGERPRINT, user] if os.name == "posix" else [user]
 
 
 FOLDERS = _folders()
 
 
+def keep_for_all_users() -> Path:
+    """Let what is compiled from now on lie where all users read it; OSError if this user, or anybody else, cannot."""
+    if FINGERPRINT is None or os.name != "posix":
+        raise PermissionError("a folder for all users needs sources on disk, and a system that shows who can write it")
+    folder = FOR_ALL_USERS / FINGERPRINT
+    make(folder)  # and prune nothing: those who only read it cannot mark what they use
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written")
+    FOLDERS[:] = [folder]
+    return folder
+
+
 class Cache(NullCache):
-    """The compiled signatures of one function: read from every folder, written to the first that can be written."""
+    """The compiled signatures of one function: read from every folder, written to the last."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
@@ -74,50 +102,29 @@ class Cache(NullCache):
         """The compiled function for this signature, or None."""
         target_context.refresh()
         for folder in FOLDERS:
-            # A file that is missing, damaged or out of reach is a miss, not an error.
+            content = read(self._file(folder, sig))
+            # What was whole when it was written may still not fit, as when Numba itself was changed: a miss.
             with contextlib.suppress(Exception):
-                compiled = CompileResult._rebuild(target_context, *pickle.loads(self._file(folder, sig).read_bytes()))
-                _mark_used(folder)
-                return compiled
+                if content is not None:
+                    compiled = CompileResult._rebuild(target_context, *pickle.loads(content))
+                    _mark_used(folder)
+                    return compiled
         _announce()
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled function, unless it holds addresses of this process or no folder can be written."""
-        if data.library.has_dynamic_globals:
+        """Keep a compiled function, unless it holds addresses of this process or the folder cannot be written."""
+        if data.library.has_dynamic_globals or not FOLDERS:
             return
-        content = dumps(data._reduce())
-        for folder in FOLDERS:
-            with contextlib.suppress(OSError):
-                _replace(self._file(folder, sig), content)
-                return
+        folder = FOLDERS[-1]
+        is_new = not folder.exists()
+        with contextlib.suppress(OSError):
+            write(self._file(folder, sig), dumps(data._reduce()))
+            if is_new:
+                prune(folder.parent)
 
     def _file(self, folder: Path, sig: Any) -> Path:
         return folder / f"{self._name}-{hashlib.sha256(str(sig).encode()).hexdigest()[:16]}.nbc"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all, whoever else writes it."""
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prune(path.parent.parent)
-    unfinished = path.with_suffix(f".{uuid.uuid4().hex[:16]}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
-def prune(parent: Path) -> None:
-    """Remove the folders of fingerprints that no process has used for KEEP_DAYS."""
-    oldest = time.time() - KEEP_DAYS * 24 * 3600
-    with contextlib.suppress(OSError):
-        for folder in list(parent.iterdir()):
-            is_ours = re.fullmatch("[0-9a-f]{24}", folder.name) and folder.is_dir()
-            if is_ours and folder.stat().st_mtime < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 @functools.cache
@@ -130,4 +137,6 @@ def _mark_used(folder: Path) -> None:
 @functools.cache
 def _announce() -> None:
     """Say once a process that kernels are being compiled: it takes seconds, and silence looks like a hang."""
-    _log.warning("fastnn: compiling kernels for this CPU, once for each dtype; later processes load them")
+    reason = distrust(FOLDERS[-1]) if FOLDERS else "the files of fastnn cannot be read"
+    kept = "later processes load them" if reason is None else f"they are not kept, because {reason}"
+    _log.warning("fastnn: compiling kernels for this CPU, once for each dtype; %s", kept)
