@@ -101,3 +101,7 @@ __all__ = [
     "use_backend",
     "warmup",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

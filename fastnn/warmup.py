@@ -1,23 +1,13 @@
-"""``python -m fastnn.warmup [float32] [float64]`` compiles the kernels for this CPU, once and for all."""
+"""``python -m fastnn.warmup [float32] [float64]`` compiles the kernels for this CPU, once and for all.
 
-import argparse
-import time
+Imported, it is the function: ``fnn.warmup`` means the same before and after ``import fastnn.warmup``.
+"""
 
-from ._warmup import warmup
+import sys
 
-
-def main() -> None:
-    """Prime the cache for the dtypes that are named, or for both."""
-    parser = argparse.ArgumentParser(prog="python -m fastnn.warmup", description=__doc__)
-    parser.add_argument("dtype", nargs="*", help="float32 or float64 [both]")
-    dtypes = parser.parse_args().dtype or ["float32", "float64"]
-    start = time.perf_counter()
-    try:
-        warmup(dtypes)
-    except ValueError as error:
-        parser.error(str(error))
-    print(f"kernels ready for {' and '.join(dtypes)} after {time.perf_counter() - start:.1f} s")
-
+from ._warmup import main, warmup
 
 if __name__ == "__main__":
     main()
+else:
+    sys.modules[__name__] = warmup  # type: ignore[assignment]

@@ -1,7 +1,7 @@
 """How Python hands compiled code an array of any layout: its address and its strides in elements.
 
-Numba compiles a function anew for every memory layout and for read-only arrays. Small functions take that; the large
-ones (products, the epoch) are handed addresses, which have one type only.
+Numba compiles a function anew for every memory layout and for read-only arrays. Functions are handed what they read as
+if it could be written, and large ones (products, the epoch) addresses, which have one type only.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def _first_element(array):
 
 def address(array: np.ndarray) -> int:
     """Where the first element lies."""
-    if array.flags.c_contiguous:
+    if array.flags.carray:  # aligned, writeable and C-contiguous: the one type that Numba need not compile anew
         return int(_first_element(array))
     return int(array.__array_interface__["data"][0])
 
