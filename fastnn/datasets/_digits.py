@@ -1,14 +1,13 @@
 """The UCI handwritten digits, embedded."""
 
-from pathlib import Path
+import importlib
+import io
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..validation import Array
 from ._checks import real_dtype
-
-FILE = Path(__file__).with_name("digits.npz")
 
 
 def load_digits(dtype: DTypeLike = "float32") -> tuple[Array, NDArray[np.int64]]:
@@ -38,7 +37,9 @@ def load_digits(dtype: DTypeLike = "float32") -> tuple[Array, NDArray[np.int64]]
     https://doi.org/10.24432/C50P49, licence CC BY 4.0.
     """
     real = real_dtype(dtype, "uint8")
-    with np.load(FILE, allow_pickle=False) as arrays:
+    resources = importlib.import_module("importlib.resources")  # not before it is needed, to import fastnn quickly
+    content = resources.files(__package__).joinpath("digits.npz").read_bytes()  # which may lie in an archive
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         pixels, labels = arrays["X"], arrays["y"]
     images = pixels if real == np.uint8 else np.divide(pixels, 16, dtype=real)
     return images, labels.astype(np.int64)
