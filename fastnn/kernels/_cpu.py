@@ -14,6 +14,8 @@ class Isa(NamedTuple):
     """Vector width and register tile of an instruction set."""
 
     name: str
+    machines: tuple[str, ...]  # how the triples begin of the machines that may have it
+    feature: str  # and what the CPU must have besides
     bits: int  # vector width; 0 means one element at a time
     rows: int  # most rows of the register tile
     vectors: int  # most vectors in a row of the register tile
@@ -25,14 +27,17 @@ class Isa(NamedTuple):
         return max(1, self.bits // (8 * size))
 
 
+_X86, _ARM, _ANY = ("x86_64", "amd64"), ("aarch64", "arm64"), ("",)
+
+# The widest of each kind of machine comes first.
 TABLE = {
     isa.name: isa
     for isa in (
-        Isa("avx512", 512, rows=14, vectors=2, cheap_masks=True, estimates=True),
-        Isa("avx2", 256, rows=6, vectors=2, cheap_masks=False),
-        Isa("neon", 128, rows=12, vectors=2, cheap_masks=False),
-        Isa("sse2", 128, rows=6, vectors=2, cheap_masks=False),
-        Isa("scalar", 0, rows=3, vectors=3, cheap_masks=False),
+        Isa("avx512", _X86, "+avx512f", 512, rows=14, vectors=2, cheap_masks=True, estimates=True),
+        Isa("avx2", _X86, "+avx2", 256, rows=6, vectors=2, cheap_masks=False),
+        Isa("neon", _ARM, "", 128, rows=12, vectors=2, cheap_masks=False),
+        Isa("sse2", _X86, "", 128, rows=6, vectors=2, cheap_masks=False),
+        Isa("scalar", _ANY, "", 0, rows=3, vectors=3, cheap_masks=False),
     )
 }
 
@@ -44,23 +49,17 @@ def target() -> tuple[str, str, str]:
 
 
 def detect() -> Isa:
-    """The widest row of the table that this CPU has, or the one that FASTNN_SIMD names."""
-    forced = os.environ.get("FASTNN_SIMD")
-    if forced:
-        if forced not in TABLE:
-            raise ValueError(f"FASTNN_SIMD is {forced!r}, expected one of {', '.join(TABLE)}")
-        return TABLE[forced]
-    triple, _, features = target()
-    names = set(features.split(","))
-    if "+avx512f" in names:
-        return TABLE["avx512"]
-    if "+avx2" in names:
-        return TABLE["avx2"]
-    if triple.startswith(("x86_64", "amd64")):
-        return TABLE["sse2"]
-    if triple.startswith(("aarch64", "arm64")):
-        return TABLE["neon"]
-    return TABLE["scalar"]
+    """The widest row of the table that this CPU has, or the one that FASTNN_SIMD names.
+
+    A row that the CPU lacks is refused: LLVM would end the process at the first instruction that it cannot emit.
+    """
+    triple, cpu, features = target()
+    has = {"", *features.split(",")}
+    rows = {isa.name: isa for isa in TABLE.values() if triple.startswith(isa.machines) and isa.feature in has}
+    name = os.environ.get("FASTNN_SIMD") or next(iter(rows))
+    if name not in rows:
+        raise ValueError(f"FASTNN_SIMD is {name!r}, expected one of {', '.join(rows)} on this CPU, {cpu}")
+    return rows[name]
 
 
 ISA = detect()

@@ -101,18 +101,23 @@ class _Team:
 
 
 def _initial_threads() -> int:
-    """FASTNN_NUM_THREADS, or the CPUs that this process may run on, but no more than NUMBA_NUM_THREADS.
+    """FASTNN_NUM_THREADS, or the CPUs that this process may run on, but no more than its share.
 
-    joblib gives each of its worker processes a share of the CPUs by the latter.
+    joblib gives each of its workers a share of the CPUs by NUMBA_NUM_THREADS, Dask and Ray by OMP_NUM_THREADS alone.
     """
     text = os.environ.get("FASTNN_NUM_THREADS", "").strip()
     if not text:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        share = os.environ.get("NUMBA_NUM_THREADS", "").strip()
-        return min(cpus, int(share)) if share.isdecimal() and int(share) > 0 else cpus
+        return min(cpus, _share("NUMBA_NUM_THREADS") or _share("OMP_NUM_THREADS") or cpus)
     if not text.isdecimal() or not 1 <= int(text) <= MOST:
         raise ValueError(f"FASTNN_NUM_THREADS is {text!r}, expected a whole number from 1 to {MOST}")
     return int(text)
+
+
+def _share(variable: str) -> int:
+    """The number in a variable, the first where OpenMP takes one for each level of nesting; 0 if there is none."""
+    text = os.environ.get(variable, "").split(",")[0].strip()
+    return int(text) if text.isdecimal() else 0
 
 
 _team = _Team(_initial_threads())
