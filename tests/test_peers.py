@@ -11,6 +11,7 @@ from tests.comparing import module, peer, problem
 from tests.comparing import scripts as scripts
 
 TRAINERS = ("ours", "numpy", "sklearn", "torch", "torch_compile", "jax")
+RULES = ("SGD", "momentum", "Nesterov", "Adam")
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
@@ -22,11 +23,13 @@ def uncompiled(monkeypatch):
         monkeypatch.setattr("peers.torch_compile.compiled", lambda function: function)
 
 
-def trained_by_hand(problem):
-    """Plain SGD from the gradient of the loss, written out, in float64."""
-    rng = np.random.default_rng(problem.seed)
+def trained_by_hand(problem, eps_last=True):
+    """The steps of an update rule along the gradient of the loss, written out, in float64."""
+    rng, t = np.random.default_rng(problem.seed), 0
     weights = [w.astype(np.float64) for w, _ in problem.layers()]
     biases = [b.astype(np.float64) for _, b in problem.layers()]
+    parameters = [*weights, *biases]
+    moments = [(np.zeros_like(p), np.zeros_like(p)) for p in parameters]
     x, lr = problem.x.astype(np.float64), problem.network.lr
     for _ in range(problem.epochs):
         for rows in np.split(rng.permutation(len(x)), problem.network.steps):
@@ -39,12 +42,33 @@ def trained_by_hand(problem):
             else:
                 d = 2 * (s - problem.y[rows])
             d /= len(rows)
+            gradients = []
             for i in reversed(range(len(weights))):
-                dw, db = activations[i].T @ d + 2 * problem.l2 * weights[i], d.sum(axis=0)
+                gradients[:0] = [activations[i].T @ d + 2 * problem.l2 * weights[i]]
+                gradients.append(d.sum(axis=0))
                 d = (d @ weights[i].T) * (activations[i] > 0)
-                weights[i] -= lr * dw
-                biases[i] -= lr * db
+            gradients[len(weights) :] = reversed(gradients[len(weights) :])
+            t += 1
+            for p, dp, (m, v) in zip(parameters, gradients, moments, strict=True):
+                p -= lr * step_by_hand(problem.network.rule, dp, m, v, t, eps_last)
     return weights, biases
+
+
+def step_by_hand(rule, dp, m, v, t, eps_last):
+    """By how many times lr a parameter moves, as Sutskever et al. (2013) and Kingma and Ba (2015) have it.
+
+    Adam adds eps to the root of its second moment, after it corrected it, or before as scikit-learn does.
+    """
+    if rule == "SGD":
+        return dp
+    if rule == "Adam":
+        m += (dp - m) / 10
+        v += (dp**2 - v) / 1000
+        correction = np.sqrt(1 - 0.999**t)
+        root = np.sqrt(v) / correction + 1e-8 if eps_last else (np.sqrt(v) + 1e-8) / correction
+        return m / (1 - 0.9**t) / root
+    m[...] = 0.9 * m + dp
+    return dp + 0.9 * m if rule == "Nesterov" else m
 
 
 class TestPeers:
@@ -59,11 +83,12 @@ class TestPeers:
             ((4, 6, 5), "squared_error"),
         ],
     )
+    @pytest.mark.parametrize("rule", RULES)
     @pytest.mark.parametrize("key", TRAINERS)
-    def test_trainers_take_the_same_steps(self, key, widths, loss, dtype, uncompiled):
-        given = replace(problem(widths, loss, dtype, epochs=2), l2=0.01)
+    def test_trainers_take_the_same_steps(self, key, rule, widths, loss, dtype, uncompiled):
+        given = replace(problem(widths, loss, dtype, epochs=2, rule=rule), l2=0.01)
         trainer = peer(key).Trainer(given)
-        weights, biases = trained_by_hand(given)
+        weights, biases = trained_by_hand(given, eps_last=key != "sklearn")
         # The second time everything starts again.
         for _ in range(2):
             trainer.prepare()

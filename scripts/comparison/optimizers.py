@@ -1,22 +1,18 @@
 """What momentum and Adam cost over plain SGD: fastnn against itself."""
 
+from dataclasses import replace
+
 import numpy as np
 
 import _measure as measure
-import fastnn as fnn
 from comparison.problems import Network, learnable
+from comparison.rules import RULES, SGD
 from comparison.settings import Settings, say
-from comparison.tables import micro, on
+from comparison.tables import micro, on, times
 from peers.ours import Trainer
 
 NETWORK = Network((784, 256, 256, 10), batch=128, steps=100)
 QUICK_NETWORK = Network((64, 32, 10), batch=32, steps=4)
-OPTIMIZERS = {
-    "SGD": fnn.SGD,
-    "momentum": lambda lr: fnn.SGD(lr, momentum=0.9),
-    "Nesterov": lambda lr: fnn.SGD(lr, momentum=0.9, nesterov=True),
-    "Adam": fnn.Adam,
-}
 MOST = 1.15
 
 
@@ -26,7 +22,7 @@ def measure_all(settings: Settings) -> list[dict]:
     records = []
     for dtype in settings.dtypes:
         problem = learnable(network, dtype, settings.epochs)
-        trainers = {name: Trainer(problem, make) for name, make in OPTIMIZERS.items()}
+        trainers = {rule: Trainer(replace(problem, network=replace(network, rule=rule))) for rule in RULES}
         for trainer in trainers.values():
             trainer.prepare()
             trainer.run()
@@ -43,16 +39,13 @@ def tables(records: list[dict]) -> str:
     parts = []
     for cores in dict.fromkeys(record["cores"] for record in records):
         rows = [row(record) for record in records if record["cores"] == cores]
-        header = ["optimizers", "network, batch", *OPTIMIZERS]
+        header = ["optimizers", "network, batch", *RULES]
         parts += [f"fastnn's optimizers {on(cores)}: µs a step (over SGD).", measure.markdown(header, rows)]
     return "\n\n".join(parts)
 
 
 def row(record: dict) -> list[str]:
     """The cells of a dtype."""
-    sgd = record["seconds"]["SGD"]
-    cells = []
-    for seconds in record["seconds"].values():
-        more = f"{seconds / sgd:.2f}"
-        cells.append(f"{micro(seconds)} ({more if seconds / sgd <= MOST else f'**{more}**'})")
+    sgd = record["seconds"][SGD]
+    cells = [f"{micro(seconds)} ({times(seconds / sgd, MOST)})" for seconds in record["seconds"].values()]
     return [record["dtype"], record["case"], *cells]

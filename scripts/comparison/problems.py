@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from comparison.rules import SGD
+
 Layers = list[tuple[NDArray, NDArray]]
 
 CROSS_ENTROPY, SQUARED_ERROR = "cross_entropy", "squared_error"
@@ -14,13 +16,14 @@ CROSS_ENTROPY, SQUARED_ERROR = "cross_entropy", "squared_error"
 
 @dataclass(frozen=True)
 class Network:
-    """Widths of the layers, ReLU between them, and one epoch of plain SGD over `steps` batches."""
+    """Widths of the layers, ReLU between them, an update rule, and the batches of an epoch."""
 
     widths: tuple[int, ...]
     batch: int
     steps: int
     loss: str = CROSS_ENTROPY
     lr: float = 0.01
+    rule: str = SGD
 
     @property
     def name(self) -> str:
@@ -90,6 +93,36 @@ def learnable(network: Network, dtype: str, epochs: int = 1) -> Problem:
     x = rng.standard_normal((network.batch * network.steps, n_in), np.float32).astype(dtype)
     outputs = np.tanh(x @ rng.normal(0, n_in**-0.5, (n_in, n_out)).astype(dtype))
     return Problem(network, x, outputs.argmax(axis=1) if network.loss == CROSS_ENTROPY else outputs, epochs)
+
+
+def random_labels(network: Network, dtype: str) -> Problem:
+    """A problem that nobody can learn: at a high learning rate units of the network die over it."""
+    x, y, _ = _noise(network)
+    return Problem(network, (1 + x).astype(dtype), y, l2=0)
+
+
+def separable(network: Network, dtype: str) -> Problem:
+    """Classes far from each other, of which a network is soon sure: its probabilities become 0 and 1."""
+    x, y, rng = _noise(network)
+    centres = rng.standard_normal((network.widths[-1], network.widths[0]), np.float32)
+    return Problem(network, (1 + 5 * centres[y] + x / 2).astype(dtype), y, l2=0)
+
+
+def _noise(network: Network) -> tuple[NDArray, NDArray, np.random.Generator]:
+    """Normal samples, labels that have nothing to do with them, and the generator that they came from."""
+    rng = np.random.default_rng(0)
+    m = network.batch * network.steps
+    x = rng.standard_normal((m, network.widths[0]), np.float32)
+    return x, rng.integers(0, network.widths[-1], m), rng
+
+
+def flattened(layers: Layers) -> tuple[NDArray, Layers]:
+    """All weights and then all biases in one new array, and the layers as views of it."""
+    parts = [w for w, _ in layers] + [b for _, b in layers]
+    flat = np.concatenate([part.ravel() for part in parts])
+    pieces = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
+    views = [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]
+    return flat, list(zip(views[: len(layers)], views[len(layers) :], strict=True))
 
 
 def initial_layers(widths: tuple[int, ...], dtype: np.dtype) -> Layers:

@@ -22,6 +22,11 @@ def ratio(value: float, target: float = TARGET) -> str:
     return f"{value:.2f}" if value >= target else f"**{value:.2f}**"
 
 
+def times(value: float, most: float = math.inf) -> str:
+    """How many times as long; bold above the most that it may be."""
+    return f"{value:.2f}" if value <= most else f"**{value:.2f}**"
+
+
 def advantage(seconds: Mapping[str, float]) -> float:
     """How many times as fast as the fastest peer fastnn is; NaN without peers."""
     theirs = [time for name, time in seconds.items() if name != peers.OURS]

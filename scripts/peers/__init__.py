@@ -2,7 +2,8 @@
 
 A module has a NAME and what its library can do of these:
 
-- `Trainer(problem)`, with `prepare()`, `run()` and `layers()`,
+- `Trainer(problem)`, with `prepare()`, `run()`, `layers()` and `moments()`, and `FlushingTrainer`, which does the same
+  with subnormal numbers taken for zero, where the library can be told to,
 - `product(a, b)`, `rows(s, y)` and `predictor(layers, x)`, which return what is to be timed.
 """
 

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from comparison.problems import CROSS_ENTROPY, Layers, Problem
+from comparison.problems import CROSS_ENTROPY, Layers, Network, Problem
+from comparison.rules import ADAM, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, adam_rate
 
 NAME = "JAX"
 
 
 class Trainer:
-    """Epochs of SGD."""
+    """Epochs of an update rule."""
 
     def __init__(self, problem: Problem) -> None:
         use_dtype(problem.dtype)
@@ -26,19 +27,25 @@ class Trainer:
     def prepare(self) -> None:
         """Go back to the initial weights."""
         self._rng = self._problem.generator()
-        self._layers = [(jnp.array(w), jnp.array(b)) for w, b in self._problem.layers()]
+        layers = [(jnp.array(w), jnp.array(b)) for w, b in self._problem.layers()]
+        moments = [jax.tree.map(jnp.zeros_like, layers) for _ in range(MOMENTS[self._problem.network.rule])]
+        self._state = jax.block_until_ready((layers, moments, jnp.zeros((), self._problem.dtype)))
 
     def run(self) -> None:
         """Train."""
         network = self._problem.network
         for _ in range(self._problem.epochs):
             order = self._rng.permutation(len(self._x)).astype(np.int32).reshape(network.steps, network.batch)
-            self._layers = self._epoch(self._layers, self._x, self._y, order)
-        jax.block_until_ready(self._layers)
+            self._state = self._epoch(self._state, self._x, self._y, order)
+        jax.block_until_ready(self._state)
 
     def layers(self) -> Layers:
         """The weights as they are now."""
-        return [(np.asarray(w), np.asarray(b)) for w, b in self._layers]
+        return [(np.asarray(w), np.asarray(b)) for w, b in self._state[0]]
+
+    def moments(self) -> list[NDArray]:
+        """What the update rule keeps."""
+        return [np.asarray(moment) for moment in jax.tree.leaves(self._state[1])]
 
 
 def scores(layers, x):
@@ -54,9 +61,8 @@ def cross_entropy(s: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def epoch_function(problem: Problem):
-    """Layers after an epoch, as a function of layers, x, y and the order (steps, batch)."""
-    lr = problem.network.lr
-    decay = 1 - 2 * lr * problem.l2
+    """The layers, moments and number of steps after an epoch, from those before, x, y and the order (steps, batch)."""
+    update = update_function(problem.network)
 
     def loss(layers, x, y):
         s = scores(layers, x)
@@ -64,15 +70,49 @@ def epoch_function(problem: Problem):
             return cross_entropy(s, y)
         return jnp.square(s - y).sum(axis=1).mean()
 
-    def epoch(layers, x, y, order):
-        def step(layers, rows):
+    def epoch(state, x, y, order):
+        def step(state, rows):
+            layers, moments, t = state
             gradients = jax.grad(loss)(layers, x[rows], y[rows])
-            pairs = zip(layers, gradients, strict=True)
-            return [(decay * w - lr * dw, b - lr * db) for (w, b), (dw, db) in pairs], None
+            layers, gradients = penalised(problem, layers, gradients)
+            layers, moments = update(layers, gradients, moments, t + 1)
+            return (layers, moments, t + 1), None
 
-        return jax.lax.scan(step, layers, order)[0]
+        return jax.lax.scan(step, state, order)[0]
 
     return epoch
+
+
+def penalised(problem: Problem, layers, gradients):
+    """Layers and gradients with the penalty: in plain SGD it shrinks weights, in the others it joins their gradient."""
+    network, factor = problem.network, 2 * problem.l2
+    if network.rule == SGD:
+        return [((1 - network.lr * factor) * w, b) for w, b in layers], gradients
+    return layers, [(dw + factor * w, db) for (w, _), (dw, db) in zip(layers, gradients, strict=True)]
+
+
+def update_function(network: Network):
+    """Layers and moments after a step, from those before, the gradients, and the step's number."""
+    lr, each = network.lr, jax.tree.map
+
+    def sgd(layers, gradients, moments, t):
+        return each(lambda w, dw: w - lr * dw, layers, gradients), moments
+
+    def momentum(layers, gradients, moments, t):
+        v = each(lambda v, dw: BETA1 * v - lr * dw, *moments, gradients)
+        return each(jnp.add, layers, v), [v]
+
+    def nesterov(layers, gradients, moments, t):
+        v = each(lambda v, dw: BETA1 * v - lr * dw, *moments, gradients)
+        return each(lambda w, v, dw: w + BETA1 * v - lr * dw, layers, v, gradients), [v]
+
+    def adam(layers, gradients, moments, t):
+        rate, eps = adam_rate(lr, t)
+        m = each(lambda m, dw: BETA1 * m + (1 - BETA1) * dw, moments[0], gradients)
+        v = each(lambda v, dw: BETA2 * v + (1 - BETA2) * dw * dw, moments[1], gradients)
+        return each(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + eps), layers, m, v), [m, v]
+
+    return {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam}[network.rule]
 
 
 def product(a: NDArray, b: NDArray) -> Callable[[], jax.Array]:

@@ -1,6 +1,8 @@
 """NumPy, as its experts write a training loop: buffers made once, every operation in place, no gradient of the input.
 
-The gradient of the scores is scaled by lr once, so that every gradient that follows from it is an update already.
+All parameters lie in one array, weights first, and so do their gradients: an update is a few calls for them all. The
+gradient of the scores is scaled by lr once, so that every gradient that follows from it is an update already; not for
+Adam, whose steps do not grow with the gradient.
 """
 
 from collections.abc import Callable
@@ -8,13 +10,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from comparison.problems import CROSS_ENTROPY, Layers, Problem
+from comparison.problems import CROSS_ENTROPY, Layers, Problem, flattened
+from comparison.rules import ADAM, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, adam_rate
 
 NAME = "NumPy"
 
 
 class Trainer:
-    """Epochs of SGD."""
+    """Epochs of an update rule."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -22,17 +25,19 @@ class Trainer:
         self._activations = [np.empty((m, n), dtype) for n in widths]
         self._gradients = [np.empty((m, n), dtype) for n in widths]
         self._positive = [(np.empty((m, n), bool), np.empty((m, n), dtype)) for n in widths]
-        self._updates = problem.layers()
+        self._gradient, self._layer_gradients = flattened(problem.layers())
         self._scores = Rows(self._activations[-1])
         self._rows = np.arange(m)
-        self._multiply = multiplication(max(dw.size for dw, _ in self._updates))
+        self._multiply = multiplication(max(dw.size for dw, _ in self._layer_gradients))
+        self._scale = 1.0 if problem.network.rule == ADAM else problem.network.lr
         # A zero that needs no conversion.
         self._zero = dtype.type(0)
         self._ones = np.ones(m, dtype)
 
     def prepare(self) -> None:
         """Go back to the initial weights."""
-        self._layers, self._rng = self._problem.layers(), self._problem.generator()
+        params, self._layers = flattened(self._problem.layers())
+        self._update, self._rng = Update(self._problem, params, self._gradient, self._scale), self._problem.generator()
 
     def run(self) -> None:
         """Train."""
@@ -55,9 +60,8 @@ class Trainer:
             if i < last:
                 np.maximum(a, self._zero, out=a)
         d = self._gradient_of_the_scores(activations[-1], y)
-        decay = 1 - 2 * problem.network.lr * problem.l2
         for i in range(last, -1, -1):
-            (w, b), (dw, db), a = layers[i], self._updates[i], activations[i]
+            w, (dw, db), a = layers[i][0], self._layer_gradients[i], activations[i]
             self._multiply(a.T, d, out=dw)
             self._multiply(self._ones, d, out=db)
             if i:
@@ -68,25 +72,86 @@ class Trainer:
                 np.copyto(positive, is_positive)
                 before *= positive
                 d = before
-            w *= decay
-            w -= dw
-            b -= db
+        self._update()
 
     def _gradient_of_the_scores(self, s, y):
-        """lr times the gradient of the mean loss, written over the scores."""
-        lr, m = self._problem.network.lr, len(s)
+        """The gradient of the mean loss, scaled, written over the scores."""
+        scale, m = self._scale, len(s)
         if self._problem.network.loss == CROSS_ENTROPY:
             self._scores.softmax(s)
             s[self._rows, y] -= 1
-            s *= lr / m
+            s *= scale / m
         else:
             s -= y
-            s *= 2 * lr / m
+            s *= 2 * scale / m
         return s
 
     def layers(self) -> Layers:
         """The weights as they are now."""
         return self._layers
+
+    def moments(self) -> list[NDArray]:
+        """What the update rule keeps."""
+        return self._update.moments
+
+
+class Update:
+    """Steps of the parameters along a gradient that comes scaled, and without the penalty's."""
+
+    def __init__(self, problem: Problem, params: NDArray, gradient: NDArray, scale: float) -> None:
+        network = problem.network
+        self.moments = [np.zeros_like(params) for _ in range(MOMENTS[network.rule])]
+        self._params, self._gradient, self._work = params, gradient, np.empty_like(params)
+        self._n_weights = sum(w.size for w, _ in problem.layers())
+        self._penalty = 2 * problem.l2 * scale
+        self._lr, self._t = network.lr, 0
+        steps = {SGD: self._sgd, MOMENTUM: self._momentum, NESTEROV: self._nesterov, ADAM: self._adam}
+        self._step = steps[network.rule]
+
+    def __call__(self) -> None:
+        """Make the next step."""
+        self._t += 1
+        self._step(self._params, self._gradient, *self.moments)
+
+    def _sgd(self, w: NDArray, dw: NDArray) -> None:
+        w[: self._n_weights] *= 1 - self._penalty
+        w -= dw
+
+    def _momentum(self, w: NDArray, dw: NDArray, v: NDArray) -> None:
+        self._penalise(w, dw)
+        v *= BETA1
+        v -= dw
+        w += v
+
+    def _nesterov(self, w: NDArray, dw: NDArray, v: NDArray) -> None:
+        self._penalise(w, dw)
+        v *= BETA1
+        v -= dw
+        np.multiply(v, BETA1, out=self._work)
+        self._work -= dw
+        w += self._work
+
+    def _adam(self, w: NDArray, dw: NDArray, m: NDArray, v: NDArray) -> None:
+        self._penalise(w, dw)
+        rate, eps = adam_rate(self._lr, self._t)
+        work = self._work
+        m *= BETA1
+        m += np.multiply(dw, 1 - BETA1, out=work)
+        v *= BETA2
+        dw *= dw
+        dw *= 1 - BETA2
+        v += dw
+        np.sqrt(v, out=work)
+        work += eps
+        np.divide(m, work, out=work)
+        work *= rate
+        w -= work
+
+    def _penalise(self, w: NDArray, dw: NDArray) -> None:
+        """Add the gradient of the penalty."""
+        if self._penalty:
+            n = self._n_weights
+            dw[:n] += np.multiply(w[:n], self._penalty, out=self._work[:n])
 
 
 def multiplication(size: int) -> Callable[..., NDArray]:

@@ -7,20 +7,28 @@ from numpy.typing import NDArray
 
 import fastnn as fnn
 from comparison.problems import Layers, Problem
+from comparison.rules import ADAM, BETA1, BETA2, EPS, MOMENTUM, NESTEROV, SGD
 
 NAME = "fastnn"
+OPTIMIZERS = {
+    SGD: fnn.SGD,
+    MOMENTUM: lambda lr: fnn.SGD(lr, momentum=BETA1),
+    NESTEROV: lambda lr: fnn.SGD(lr, momentum=BETA1, nesterov=True),
+    ADAM: lambda lr: fnn.Adam(lr, BETA1, BETA2, EPS),
+}
 
 
 class Trainer:
     """`fit` on a model with the given weights, its epoch's loss and its checks of the data included."""
 
-    def __init__(self, problem: Problem, make_optimizer=fnn.SGD) -> None:
-        self._problem, self._make_optimizer = problem, make_optimizer
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
 
     def prepare(self) -> None:
         """Make a model of the initial weights."""
+        network = self._problem.network
         self._model = model(self._problem.layers(), self._problem.seed)
-        self._optimizer = self._make_optimizer(self._problem.network.lr)
+        self._optimizer = OPTIMIZERS[network.rule](network.lr)
 
     def run(self) -> None:
         """Train."""
@@ -40,6 +48,10 @@ class Trainer:
         """The weights as they are now."""
         parameters = self._model.parameters()
         return list(zip(parameters[::2], parameters[1::2], strict=True))
+
+    def moments(self) -> list[NDArray]:
+        """What the update rule keeps."""
+        return self._optimizer.state()
 
 
 def model(layers: Layers, seed: int = 0) -> fnn.Sequential:

@@ -1,7 +1,8 @@
 """scikit-learn's multi-layer perceptron, one `partial_fit` an epoch.
 
 Its objective in fastnn's words, for batches of m: mean(loss_i) + alpha / (2 m) Σ W², so alpha = 2 λ m. For the squared
-error it descends along (ŷ - y) / m, half of the gradient here: so twice the learning rate and half of alpha.
+error it descends along (ŷ - y) / m, half of the gradient here: so twice the learning rate and half of alpha; or, with
+Adam, whose steps do not grow with the gradient, half of its eps.
 """
 
 from collections.abc import Callable
@@ -11,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from comparison.problems import CROSS_ENTROPY, SQUARED_ERROR, Layers, Problem
+from comparison.problems import CROSS_ENTROPY, SQUARED_ERROR, Layers, Network, Problem
+from comparison.rules import ADAM, BETA1, BETA2, EPS, NESTEROV, SGD
 
 NAME = "scikit-learn"
 
 
 class Trainer:
-    """Epochs of SGD."""
+    """Epochs of an update rule."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -27,18 +29,16 @@ class Trainer:
         self._model = model(
             network.loss,
             problem.layers(),
-            solver="sgd",
             alpha=2 * problem.l2 * network.batch * share,
             batch_size=network.batch,
-            learning_rate_init=network.lr / share,
-            momentum=0,
-            nesterovs_momentum=False,
             random_state=self._order,
+            **solver(network, share),
         )
         self._y = targets(problem.y, network.widths[-1])
 
     def prepare(self) -> None:
-        """Go back to the initial weights."""
+        """Go back to the initial weights, and to a new optimizer."""
+        vars(self._model).pop("_optimizer", None)
         self._order.generator = self._problem.generator()
         write(self._model, self._problem.layers())
 
@@ -50,6 +50,21 @@ class Trainer:
     def layers(self) -> Layers:
         """The weights as they are now."""
         return list(zip(self._model.coefs_, self._model.intercepts_, strict=True))
+
+    def moments(self) -> list[NDArray]:
+        """What the update rule keeps."""
+        kept = vars(self._model._optimizer)
+        return [moment for name in ("velocities", "ms", "vs") for moment in kept.get(name, [])]
+
+
+def solver(network: Network, share: float) -> dict[str, Any]:
+    """The settings of an update rule along a share of the gradient."""
+    if network.rule == ADAM:
+        settings = {"solver": "adam", "beta_1": BETA1, "beta_2": BETA2, "epsilon": EPS * share}
+        return settings | {"learning_rate_init": network.lr}
+    momentum = 0 if network.rule == SGD else BETA1
+    settings = {"solver": "sgd", "momentum": momentum, "nesterovs_momentum": network.rule == NESTEROV}
+    return settings | {"learning_rate_init": network.lr / share}
 
 
 class Order(np.random.RandomState):

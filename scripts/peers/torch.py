@@ -1,6 +1,8 @@
 """PyTorch, eager: autograd, batches by index_select, no wait for a value.
 
-The update is written out: torch.optim.SGD, fused or foreach, costs more a step where a network has few layers.
+The update is written out: torch.optim, fused or foreach, costs more a step where a network has few layers. A rule that
+keeps moments moves all parameters at once, which lie in one tensor; for plain SGD the copy of the gradients that this
+takes would cost more than it saves.
 """
 
 from collections.abc import Callable
@@ -9,45 +11,117 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from comparison.problems import CROSS_ENTROPY, Layers, Problem
+from comparison.problems import CROSS_ENTROPY, Layers, Network, Problem, flattened
+from comparison.rules import ADAM, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, adam_rate
 
 NAME = "PyTorch"
 
 
 class Trainer:
-    """Epochs of SGD."""
+    """Epochs of an update rule."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._x, self._y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
-        self._loss = loss_function(problem)
+        self._loss, self._update = loss_function(problem), update_function(problem.network)
+        self._penalty = 2 * problem.l2
 
     def prepare(self) -> None:
         """Go back to the initial weights."""
-        self._rng = self._problem.generator()
-        self._layers = tensors(self._problem.layers())
+        self._rng, self._t = self._problem.generator(), 0
+        flat, layers = flattened(self._problem.layers())
+        self._flat, self._layers = torch.from_numpy(flat), tensors(layers)
         self._weights = [w.requires_grad_() for w, _ in self._layers]
         self._biases = [b.requires_grad_() for _, b in self._layers]
+        self._gradient, self._moments = torch.empty_like(self._flat), zeros(self._problem.network, self._flat)
 
     def run(self) -> None:
         """Train."""
         parameters = [*self._weights, *self._biases]
-        lr = self._problem.network.lr
-        decay = 1 - 2 * lr * self._problem.l2
+        step = self._step_of_all if self._moments else self._step_of_each
         for _ in range(self._problem.epochs):
             order = torch.from_numpy(self._rng.permutation(len(self._x)))
             for rows in order.split(self._problem.network.batch):
                 x, y = self._x.index_select(0, rows), self._y.index_select(0, rows)
                 gradients = torch.autograd.grad(self._loss(self._layers, x, y), parameters)
                 with torch.no_grad():
-                    for parameter, gradient in zip(parameters, gradients, strict=True):
-                        if parameter.ndim == 2:
-                            parameter.mul_(decay)
-                        parameter.sub_(gradient, alpha=lr)
+                    step(parameters, gradients)
+
+    def _step_of_each(self, parameters, gradients) -> None:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            self._update(parameter, gradient, self._penalty if parameter.ndim == 2 else 0)
+
+    def _step_of_all(self, _, gradients) -> None:
+        torch.cat([gradient.view(-1) for gradient in gradients], out=self._gradient)
+        if self._penalty:
+            n = sum(w.numel() for w in self._weights)
+            penalised(self._flat[:n], self._gradient[:n], self._penalty)
+        self._t += 1
+        t = [self._t] if self._problem.network.rule == ADAM else []
+        self._update(self._flat, self._gradient, 0, *self._moments, *t)
 
     def layers(self) -> Layers:
         """The weights as they are now."""
         return [(w.detach().numpy(), b.detach().numpy()) for w, b in self._layers]
+
+    def moments(self) -> list[NDArray]:
+        """What the update rule keeps."""
+        return [moment.numpy() for moment in self._moments]
+
+
+class FlushingTrainer(Trainer):
+    """The same with the CPU told to take subnormal numbers for zero, which counts for the thread that asks."""
+
+    def run(self) -> None:
+        """Train."""
+        torch.set_flush_denormal(True)
+        try:
+            super().run()
+        finally:
+            torch.set_flush_denormal(False)
+
+
+def zeros(network: Network, parameter: torch.Tensor) -> list[torch.Tensor]:
+    """The moments of a parameter before the first step."""
+    return [torch.zeros_like(parameter) for _ in range(MOMENTS[network.rule])]
+
+
+def update_function(network: Network) -> Callable:
+    """A step in place, as a function of a parameter, its gradient, its penalty, its moments, and for Adam t.
+
+    The penalty is the factor of the parameter in the gradient of the loss. The number of the step, t, is a tensor where
+    it must not become a part of compiled code.
+    """
+    lr = network.lr
+
+    def sgd(w, dw, penalty) -> None:
+        if penalty:
+            w.mul_(1 - lr * penalty)
+        w.sub_(dw, alpha=lr)
+
+    def momentum(w, dw, penalty, v) -> None:
+        v.mul_(BETA1).add_(penalised(w, dw, penalty))
+        w.sub_(v, alpha=lr)
+
+    def nesterov(w, dw, penalty, v) -> None:
+        dw = penalised(w, dw, penalty)
+        v.mul_(BETA1).add_(dw)
+        w.sub_(dw.add_(v, alpha=BETA1), alpha=lr)
+
+    def adam(w, dw, penalty, m, v, t) -> None:
+        rate, eps = adam_rate(lr, t)
+        dw = penalised(w, dw, penalty)
+        m.lerp_(dw, 1 - BETA1)
+        v.mul_(BETA2).addcmul_(dw, dw, value=1 - BETA2)
+        # As a quotient, since addcdiv_ takes no tensor for its factor.
+        w.addcdiv_(m, v.sqrt().add_(eps).div_(-rate))
+
+    return {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam}[network.rule]
+
+
+def penalised(w, dw, penalty):
+    """The gradient, written over, with that of the penalty."""
+    return dw.add_(w, alpha=penalty) if penalty else dw
 
 
 def scores(layers, x):

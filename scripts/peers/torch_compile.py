@@ -6,26 +6,28 @@ import torch
 from numpy.typing import NDArray
 
 from comparison.problems import Layers, Problem
+from comparison.rules import ADAM
 
-from .torch import loss_function, scores, tensors
+from .torch import loss_function, scores, tensors, update_function, zeros
 
 NAME = "torch.compile"
 
 
 class Trainer:
-    """Epochs of SGD."""
+    """Epochs of an update rule."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._x, self._y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
-        loss, lr = loss_function(problem), problem.network.lr
-        decay = 1 - 2 * lr * problem.l2
+        loss, update, penalty = loss_function(problem), update_function(problem.network), 2 * problem.l2
 
-        def step(layers, x, y, rows) -> None:
+        def step(layers, moments, t, x, y, rows) -> None:
             gradients = torch.func.grad(loss)(layers, x.index_select(0, rows), y.index_select(0, rows))
-            for (w, b), (dw, db) in zip(layers, gradients, strict=True):
-                w.mul_(decay).sub_(dw, alpha=lr)
-                b.sub_(db, alpha=lr)
+            for number in t:
+                number.add_(1)
+            for (w, b), (dw, db), (of_w, of_b) in zip(layers, gradients, moments, strict=True):
+                update(w, dw, penalty, *of_w, *t)
+                update(b, db, 0, *of_b, *t)
 
         self._step = compiled(step)
 
@@ -33,6 +35,10 @@ class Trainer:
         """Go back to the initial weights."""
         self._rng = self._problem.generator()
         self._layers = tensors(self._problem.layers())
+        network = self._problem.network
+        self._moments = [(zeros(network, w), zeros(network, b)) for w, b in self._layers]
+        # Not a scalar: compiled code gets a copy of those.
+        self._t = [torch.zeros(1, dtype=self._x.dtype)] if network.rule == ADAM else []
 
     @torch.no_grad()
     def run(self) -> None:
@@ -40,11 +46,15 @@ class Trainer:
         for _ in range(self._problem.epochs):
             order = torch.from_numpy(self._rng.permutation(len(self._x)))
             for rows in order.split(self._problem.network.batch):
-                self._step(self._layers, self._x, self._y, rows)
+                self._step(self._layers, self._moments, self._t, self._x, self._y, rows)
 
     def layers(self) -> Layers:
         """The weights as they are now."""
         return [(w.numpy(), b.numpy()) for w, b in self._layers]
+
+    def moments(self) -> list[NDArray]:
+        """What the update rule keeps."""
+        return [moment.numpy() for of_layer in self._moments for of_one in of_layer for moment in of_one]
 
 
 def predictor(layers: Layers, x: NDArray) -> Callable[[], torch.Tensor]:

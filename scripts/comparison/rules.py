@@ -1,0 +1,18 @@
+"""The update rules of the contenders, and their settings, which are the same for all."""
+
+from typing import Any
+
+RULES = SGD, MOMENTUM, NESTEROV, ADAM = ("SGD", "momentum", "Nesterov", "Adam")
+# How many numbers a rule keeps for each parameter.
+MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2}
+# What a step leaves of a moment: of a velocity or of Adam's first, of Adam's second; and what is added to its root.
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+
+def adam_rate(lr: float, t: Any) -> tuple[Any, Any]:
+    """The rate and the eps of Adam's step number t, which correct that its moments started at zero.
+
+    Kingma and Ba, Adam: a method for stochastic optimization, ICLR 2015, section 2. t is a number of any library.
+    """
+    root = (1 - BETA2**t) ** 0.5
+    return lr * root / (1 - BETA1**t), EPS * root
