@@ -21,12 +21,13 @@ from pathlib import Path
 import _common as common
 import _measure as measure
 import peers
-from comparison import inference, kernels, memory, optimizers, start, training
+from comparison import inference, kernels, memory, optimizers, start, subnormals, training
 from comparison.settings import Settings, say
 
 SECTIONS = {
     "training": training,
     "optimizers": optimizers,
+    "subnormals": subnormals,
     "kernels": kernels,
     "inference": inference,
     "start": start,

@@ -31,6 +31,11 @@ class TestAgreement:
             check(losses, "float32", "a network")
         with pytest.raises(ValueError, match=r"NumPy reached the loss 2\.0005, but .* within 1e-09"):
             check({"fastnn": 2.0, "NumPy": 2.0005}, "float64", "a network")
+        check({"fastnn": 2.0, "NumPy": 2.1}, "float64", "a network", tolerance=0.1)
+        # Of losses next to nothing, a tenth of 0.5 may be between them.
+        check({"fastnn": 1e-9, "NumPy": 0.04}, "float32", "a network", tolerance=0.1, least=0.5)
+        with pytest.raises(ValueError, match=r"NumPy reached the loss 0\.06, but fastnn 1e-09: .* within 0\.1,"):
+            check({"fastnn": 1e-9, "NumPy": 0.06}, "float32", "a network", tolerance=0.1, least=0.5)
 
     def test_the_loss_is_that_of_all_samples_and_the_penalty(self):
         for loss in ("cross_entropy", "squared_error"):
@@ -53,6 +58,20 @@ class TestAgreement:
         modules = [peer("ours"), SimpleNamespace(NAME="Wrong", Trainer=Wrong)]
         with pytest.raises(ValueError, match=r"^5-7-3, 6, float64: Wrong reached the loss .*, but fastnn "):
             training.measure_network(modules, problem((5, 7, 3), "cross_entropy", "float64"), settings())
+
+    def test_no_time_for_another_update_rule(self, monkeypatch):
+        numpy = peer("numpy")
+
+        class Plain(numpy.Trainer):
+            def __init__(self, given):
+                super().__init__(replace(given, network=replace(given.network, rule="SGD")))
+
+        monkeypatch.setattr("peers.load", lambda *_: [peer("ours"), SimpleNamespace(NAME="Plain", Trainer=Plain)])
+        measure_rule = module("comparison.subnormals").measure_rule
+        assert set(measure_rule("SGD", "random labels", "float32", settings())["seconds"]) == {"fastnn", "Plain"}
+        message = r"^momentum, random labels, float32: Plain reached the loss .* they must agree within 0\.001"
+        with pytest.raises(ValueError, match=message):
+            measure_rule("momentum", "random labels", "float32", settings())
 
     def test_no_time_for_a_wrong_kernel(self):
         kernels, a = module("comparison.kernels"), np.ones((2, 3))
@@ -83,7 +102,9 @@ def settings(**changes):
 
 
 class TestTables:
-    @pytest.mark.parametrize("name", ["training", "optimizers", "kernels", "inference", "start", "memory"])
+    @pytest.mark.parametrize(
+        "name", ["training", "optimizers", "subnormals", "kernels", "inference", "start", "memory"]
+    )
     def test_every_section_measures_and_fills_its_tables(self, name):
         section = module("compare").SECTIONS[name]
         if name == "memory" and not os.path.exists("/proc/self/clear_refs"):
@@ -166,6 +187,25 @@ class TestTables:
         records = [{"cores": 1, "dtype": "float32", "case": "a", "seconds": seconds}]
         (table,) = cells(module("comparison.optimizers").tables(records))
         assert table[1] == ["float32", "a", "1,000 (1.00)", "1,100 (1.10)", "1,150 (1.15)", "1,200 (**1.20**)"]
+
+    def test_subnormals(self):
+        def record(case, shares, **seconds):
+            times = {"network": "50-64-10, 32", "epochs": 50, "seconds": seconds, "fresh": dict.fromkeys(seconds, 1e-5)}
+            return {"cores": 1, "dtype": "float32", "case": case, "subnormal": shares} | times
+
+        records = [
+            record("SGD, separable", {}, fastnn=1.15e-5, NumPy=1.3e-5),
+            record("Adam, separable", {"fastnn": 0.0, "NumPy": 0.274}, fastnn=2e-5, NumPy=3e-5, JAX=1.6e-5),
+        ]
+        text = module("comparison.subnormals").tables(records)
+        (table,) = cells(text)
+        assert table == [
+            ["after 50 epochs", "optimizer, data", "fastnn", "NumPy", "JAX", "times as fast", "subnormal"],
+            ["float32", "SGD, separable", "11.5 (1.15)", "13.0 (1.30)", "-", "1.13", "-"],
+            ["float32", "Adam, separable", "20.0 (**2.00**)", "30.0 (3.00)", "16.0 (1.60)", "**0.80**", "27%"],
+        ]
+        assert text.startswith("Training 50-64-10, 32 on 1 core, after 50 epochs: ")
+        assert "smallest 0.80" in text
 
     def test_the_products_of_the_issue_are_all_there(self):
         names = [name for name, *_ in module("comparison.kernels").training_shapes()]

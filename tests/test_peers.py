@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+import fastnn as fnn
 from tests.comparing import module, peer, problem
 from tests.comparing import scripts as scripts
 
@@ -97,6 +98,38 @@ class TestPeers:
                 assert w.dtype == b.dtype == dtype
                 np.testing.assert_allclose(w, right_w, rtol=0, atol=TOLERANCE[dtype])
                 np.testing.assert_allclose(b, right_b, rtol=0, atol=TOLERANCE[dtype])
+
+    @pytest.mark.parametrize("rule", ["momentum", "Adam"])
+    @pytest.mark.parametrize(
+        ("key", "form", "data", "flushes"),
+        [
+            ("ours", "Trainer", "random labels", True),
+            ("ours", "Trainer", "separable", True),
+            ("numpy", "Trainer", "random labels", False),
+            ("numpy", "Trainer", "separable", False),
+            ("sklearn", "Trainer", "random labels", False),
+            ("torch", "Trainer", "random labels", False),
+            ("torch", "FlushingTrainer", "random labels", True),
+            ("jax", "Trainer", "random labels", True),
+        ],
+    )
+    def test_after_50_epochs_moments_are_subnormal_or_flushed(self, key, form, data, flushes, rule, uncompiled):
+        section = module("comparison.subnormals")
+        trainer = getattr(peer(key), form)(section.make_problem(rule, data, "float32", section.NETWORK))
+        trainer.prepare()
+        with fnn.use_backend("numba"):
+            for _ in range(section.EPOCHS):
+                trainer.run()
+        share = section.subnormal_share(trainer.moments())
+        assert share == 0 if flushes else share > 0.1
+        # This thread does not go on flushing.
+        assert np.float32(1e-40) * np.float32(0.5) > 0
+
+    def test_share_of_subnormal_numbers(self):
+        share = module("comparison.subnormals").subnormal_share
+        for dtype in DTYPES:
+            tiny = np.finfo(dtype).tiny
+            assert share([np.array([0, 1, tiny, -tiny / 4], dtype), np.array([[tiny / 2]], dtype)]) == 0.4
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("turned", ["", "a", "b"])

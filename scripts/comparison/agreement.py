@@ -2,27 +2,27 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 import peers
 
 # How far the losses of two contenders may be apart, relatively.
 TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
 
 
-def check(losses: Mapping[str, float], dtype: str, what: str) -> None:
-    """Compare each final loss with fastnn's.
+def check(
+    losses: Mapping[str, float], dtype: str, what: str, tolerance: float | None = None, least: float = 0.0
+) -> None:
+    """Compare each final loss with fastnn's, within a tolerance relative to it, or to `least` where it is smaller.
 
     Raises
     ------
     ValueError
         If one differs; the message names the contender.
     """
-    ours, tolerance = losses[peers.OURS], TOLERANCE[dtype]
+    ours, tolerance = losses[peers.OURS], tolerance or TOLERANCE[dtype]
     wrong = [
         f"{name} reached the loss {loss:.10g}"
         for name, loss in losses.items()
-        if not np.isclose(loss, ours, rtol=tolerance, atol=0)
+        if not abs(loss - ours) <= tolerance * max(abs(ours), least)
     ]
     if wrong:
         raise ValueError(
