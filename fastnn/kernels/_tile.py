@@ -201,11 +201,13 @@ class _Emitter:
         for v in range(self.width):
             self._ask_for(builder, builder.gep(soon, [I64(v * self.lanes)]), level=3)
         row = [self._load(builder, b_row, v) for v in range(self.width)]
-        elements = [self._element(builder, heads, bytes_apart, i) for i in range(self.height)]
-        grown = [
-            fma_ir(builder, self.dtype, elements[i], row[v], total)
-            for (i, v), total in zip(self.cells, sums, strict=True)
-        ]
+        grown: list[Any] = []
+        for i in range(self.height):
+            # Loaded beside its use: LLVM would keep elements loaded before all products in registers, and spill.
+            element = self._element(builder, heads, bytes_apart, i)
+            grown += [
+                fma_ir(builder, self.dtype, element, row[v], sums[i * self.width + v]) for v in range(self.width)
+            ]
         step = I64(self.size) if self.by_row else bytes_apart
         for phi, value in (
             (left, builder.sub(left, I64(1))),

@@ -1,0 +1,156 @@
+"""The machine code of register tiles for CPUs that need not be at hand, and what its inner loop does on the stack.
+
+    python -m tests.kernels.assembly [cpu ...]
+
+prints how many vectors the loop of each tile of the table stores to the stack or loads from it. LLVM builds for every
+architecture wherever it runs; Numba builds for this machine alone, so its optimisations are repeated here.
+"""
+
+import re
+import sys
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core.llvm_bindings import create_pass_builder
+
+from fastnn.kernels import _cpu, _tile, _vector
+
+X86, ARM, APPLE = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "arm64-apple-darwin"
+# CPUs by LLVM's names, and the row of the table that each takes.
+CPUS = {
+    "neoverse-n1": (ARM, "neon"),
+    "neoverse-v1": (ARM, "neon"),
+    "cortex-a72": (ARM, "neon"),
+    "apple-m1": (APPLE, "neon"),
+    "generic": (X86, "sse2"),
+    "haswell": (X86, "avx2"),
+    "skylake-avx512": (X86, "avx512"),
+    "znver4": (X86, "avx512"),
+}
+
+
+class Tile(NamedTuple):
+    """A register tile."""
+
+    dtype: Any
+    rows: int
+    vectors: int
+    by_row: bool
+
+    def __str__(self) -> str:
+        return f"{self.rows} x {self.vectors} of {self.dtype}, A by {'rows' if self.by_row else 'columns'}"
+
+
+def tiles(cpu, heights):
+    """The tiles of these heights, as wide as the table allows."""
+    vectors = _cpu.TABLE[CPUS[cpu][1]].vectors
+    return [
+        Tile(dtype, rows, vectors, by_row)
+        for dtype in (types.float32, types.float64)
+        for by_row in (False, True)
+        for rows in heights
+    ]
+
+
+def spills(cpu, wanted):
+    """For each tile, the instructions of its inner loop that move a vector register to the stack or back."""
+    triple, isa = CPUS[cpu]
+    module = ir.Module()
+    module.triple = triple
+    names = {}
+    with patch.object(_vector, "ISA", _cpu.TABLE[isa]):
+        for tile in wanted:
+            # The masks of ragged tiles are branches on some CPUs, whose loops are lost anyway.
+            function = _tile._Emitter(*tile, masked=_cpu.TABLE[isa].cheap_masks).function(module)
+            function.linkage = "external"
+            names[tile] = function.name
+    bodies = _bodies(_assembly(module, cpu))
+    return {tile: [line for line in _loop(bodies[name]) if _moves_a_spill(line)] for tile, name in names.items()}
+
+
+def _assembly(module, cpu):
+    """The assembly of a module, optimised as Numba's ``CodeLibrary`` does it."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    target = llvm.Target.from_triple(module.triple)
+    machine = target.create_target_machine(cpu=cpu, opt=3, codemodel="jitdefault", jit=True)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.data_layout = str(machine.target_data)
+    builder = create_pass_builder(machine, opt=0)
+    passes = builder.getModulePassManager()
+    passes.add_loop_rotate_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_jump_threading_pass()
+    passes.run(parsed, builder)
+    builder = create_pass_builder(machine, opt=3, loop_vectorize=True)
+    builder.getModulePassManager().run(parsed, builder)
+    return machine.emit_assembly(parsed)
+
+
+_LABEL = re.compile(r"(\.?LBB\w+):")
+_JUMP = re.compile(r"(j\w+|b|b\.\w+|cbn?z|tbn?z)\s.*?(\.?LBB\w+)$")
+_VECTOR = re.compile(r"%[xyz]mm\d|\b[qdsv]\d")
+_STACK = re.compile(r"\(%rsp|\[sp\b")
+
+
+def _moves_a_spill(line):
+    return bool(_VECTOR.search(line) and _STACK.search(line))
+
+
+def _bodies(assembly):
+    """The lines of each tile's function."""
+    bodies, lines = {}, []
+    for line in map(str.strip, assembly.splitlines()):
+        if start := re.match(r"_?(tile_\w+):", line):
+            lines = bodies.setdefault(start[1], [])
+        lines.append(line)
+    return bodies
+
+
+def _loop(lines):
+    """The instructions from which control can come back to themselves."""
+    blocks, labels = [[]], {}
+    for line in lines:
+        if label := _LABEL.match(line):
+            labels[label[1]] = len(blocks)
+            blocks.append([])
+        else:
+            blocks[-1].append(line)
+            if _JUMP.match(line):
+                blocks.append([])
+    ways = [_ways(block, number + 1, labels) for number, block in enumerate(blocks)]
+    return [line for number, block in enumerate(blocks) if number in _reached(number, ways) for line in block]
+
+
+def _ways(block, following, labels):
+    """The numbers of the blocks that control can go to from the end of one."""
+    last = block[-1] if block else ""
+    jump = _JUMP.match(last)
+    ways = {labels[jump[2]]} if jump else set()
+    ends = last.startswith("ret") or (jump and jump[1] in ("jmp", "b"))
+    return ways if ends else ways | {following}
+
+
+def _reached(start, ways):
+    """Every block that control can come to from the end of ``start``."""
+    reached, ahead = set(), set(ways[start])
+    while ahead:
+        block = ahead.pop()
+        reached.add(block)
+        ahead |= (ways[block] if block < len(ways) else set()) - reached
+    return reached
+
+
+def _print_spills(names):
+    for cpu in names or CPUS:
+        print(cpu)
+        rows = _cpu.TABLE[CPUS[cpu][1]].rows
+        for tile, lines in spills(cpu, tiles(cpu, range(1, rows + 1))).items():
+            print(f"{len(lines):6}  {tile}")
+
+
+if __name__ == "__main__":
+    _print_spills(sys.argv[1:])
