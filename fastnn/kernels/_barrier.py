@@ -1,15 +1,17 @@
 """A barrier between the threads that run one kernel: atomics, a short spin, then yielding the CPU."""
 
+import ctypes
 import os
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from ._cpu import target
 from ._jit import inline
-from ._vector import I64
+from ._vector import I32, I64, call_ir
 
 # Turns of spinning before a thread yields: about the time of a step of a small network.
 _SPINS = 2000
@@ -68,20 +70,36 @@ def _add(typing: Any, array: Any, i: Any) -> Any:
     return types.int64(array, types.intp), emit
 
 
+def _name_of_yield(system: str) -> str:
+    """The function by which a thread gives its CPU away, found by LLVM when code is linked, cached code too."""
+    if system != "nt":
+        return "sched_yield"
+    function = ctypes.windll.kernel32.SwitchToThread
+    llvm.add_symbol("SwitchToThread", ctypes.cast(function, ctypes.c_void_p).value)
+    return "SwitchToThread"
+
+
+_YIELD = _name_of_yield(os.name)
+
+
+def _pause_ir(builder: Any, long: Any, architecture: str) -> None:
+    if architecture in ("x86_64", "amd64"):
+        call_ir(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
+    elif architecture in ("aarch64", "arm64"):
+        # The hint made for this, yield, does nothing on cores that run one thread each, and the turns of spinning would
+        # be over at once. Emptying the pipeline takes about as long as x86's pause.
+        whole_system = I32(15)
+        call_ir(builder, "llvm.aarch64.isb", ir.VoidType(), [whole_system])
+    with builder.if_then(long, likely=False):
+        call_ir(builder, _YIELD, I32, [])
+
+
 @intrinsic
 def _pause(typing: Any, long: Any) -> Any:
     """Tell the CPU that this thread spins, or give the CPU away where ``long``."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        def call(name: str, result: Any) -> None:
-            kind = ir.FunctionType(result, [])
-            builder.call(builder.module.globals.get(name) or ir.Function(builder.module, kind, name), [])
-
-        if target()[0].startswith(("x86_64", "amd64")):
-            call("llvm.x86.sse2.pause", ir.VoidType())
-        if os.name == "posix":
-            with builder.if_then(args[0], likely=False):
-                call("sched_yield", ir.IntType(32))
+        _pause_ir(builder, args[0], architecture=target()[0].split("-")[0])
         return context.get_dummy_value()
 
     return types.void(types.boolean), emit

@@ -205,9 +205,7 @@ class _Emitter:
         for i in range(self.height):
             # Loaded beside its use: LLVM would keep elements loaded before all products in registers, and spill.
             element = self._element(builder, heads, bytes_apart, i)
-            grown += [
-                fma_ir(builder, self.dtype, element, row[v], sums[i * self.width + v]) for v in range(self.width)
-            ]
+            grown += [fma_ir(builder, self.dtype, element, row[v], sums[i * self.width + v]) for v in range(self.width)]
         step = I64(self.size) if self.by_row else bytes_apart
         for phi, value in (
             (left, builder.sub(left, I64(1))),

@@ -67,11 +67,11 @@ def spills(cpu, wanted):
             function = _tile._Emitter(*tile, masked=_cpu.TABLE[isa].cheap_masks).function(module)
             function.linkage = "external"
             names[tile] = function.name
-    bodies = _bodies(_assembly(module, cpu))
+    bodies = _bodies(assembly(module, cpu))
     return {tile: [line for line in _loop(bodies[name]) if _moves_a_spill(line)] for tile, name in names.items()}
 
 
-def _assembly(module, cpu):
+def assembly(module, cpu):
     """The assembly of a module, optimised as Numba's ``CodeLibrary`` does it."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
