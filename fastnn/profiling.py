@@ -329,7 +329,7 @@ def _fastest_round(
     fma_peak = importlib.import_module("fastnn.kernels.machine").fma_peak
     arrays = [stack.params, *plan.optimizer.state(), *stack.user_parameters()]
     initial = [array.copy() for array in arrays]
-    samples = np.random.default_rng(0).permutation(len(plan.x))
+    samples = np.random.default_rng(0).permutation(np.arange(len(plan.x), dtype=np.int64))
 
     def measure(steps: int) -> tuple[Seconds, float]:
         for array, values in zip(arrays, initial, strict=True):

@@ -96,7 +96,7 @@ def _strides(shape: bytes, size: int) -> tuple[np.ndarray, int]:
     ops = np.frombuffer(shape, np.int64).reshape(-1, 6)
     strides = [row_distance(int(width), size) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
     widest = max(strides)
-    return np.array([*strides, widest]), widest * (2 * CHUNK + 1)
+    return np.array([*strides, widest], np.int64), widest * (2 * CHUNK + 1)
 
 
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:

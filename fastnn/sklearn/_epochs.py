@@ -26,7 +26,7 @@ class Order:
     def __init__(self, rows: Array, random_state: Any) -> None:
         self._rows, self._random_state = rows, random_state
         if random_state is not None:
-            self._places, self._spare = np.arange(len(rows)), np.empty_like(rows)
+            self._places, self._spare = np.arange(len(rows), dtype=np.int64), np.empty_like(rows)
             self._shuffled = self._places.copy()
 
     def next(self) -> Array:
@@ -62,7 +62,7 @@ class Epochs:
         self._x: Any = x.tocsr() if self._sparse else _as_kernels_read(x, params)
         if self._sparse:
             self._dense = np.empty((batch_size, x.shape[1]), x.dtype)
-            self._in_turn = np.arange(batch_size)
+            self._in_turn = np.arange(batch_size, dtype=np.int64)
 
     def run(self, order: Array, rule: Rule) -> np.floating[Any]:
         """Train on the samples in this order, and return the loss of the epoch.
@@ -74,7 +74,7 @@ class Epochs:
         """
         if self._may_cancel:
             assert self._sample_weight is not None
-            starts = np.arange(0, len(order), self._batch_size)
+            starts = np.arange(0, len(order), self._batch_size, dtype=np.int64)
             if not np.add.reduceat(self._sample_weight[order], starts).all():
                 raise ZeroDivisionError(WEIGHTS_CANCEL)
         if self._sparse:
