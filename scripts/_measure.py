@@ -115,4 +115,4 @@ def put_in_readme(name: str, text: str) -> None:
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise SystemExit(f"README.md has no {begin} ... {end}")
-    readme.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", encoding="utf-8")
+    readme.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", encoding="utf-8", newline="\n")

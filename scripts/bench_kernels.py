@@ -5,6 +5,7 @@ misses its target is printed like the others. --readme puts the tables into READ
 """
 
 import argparse
+import importlib.util
 import itertools
 import os
 import subprocess
@@ -222,8 +223,9 @@ def table_of_costs() -> str:
             (f"fresh process to the end of the first digits epoch, {dtype}, empty cache", f"{cold:.1f} s"),
             (f"the same with a primed cache, {dtype}", f"{warm:.2f} s"),
         ]
-    more, x = run(MEMORY, None)
-    rows += [(f"peak memory of training beyond X ({x:.0f} MiB), 784-256-10", f"{more:.1f} MiB")]
+    if importlib.util.find_spec("resource"):  # not on Windows
+        more, x = run(MEMORY, None)
+        rows += [(f"peak memory of training beyond X ({x:.0f} MiB), 784-256-10", f"{more:.1f} MiB")]
     return measure.markdown(("cost", "measured"), rows)
 
 

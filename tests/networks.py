@@ -45,7 +45,7 @@ def build(case, rng, dtype):
 
 
 def batches(x, y, batch_size, sample_weight=None, order=None):
-    order = np.arange(len(x)) if order is None else order
+    order = np.arange(len(x), dtype=np.int64) if order is None else np.asarray(order, np.int64)
     return Batches(x, y, sample_weight, order, batch_size)
 
 

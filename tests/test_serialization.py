@@ -121,7 +121,10 @@ def test_permissions_are_those_of_any_new_file(path):
 
 def test_a_link_stays_a_link(path):
     link = path.parent / "link.npz"
-    link.symlink_to(path)
+    try:
+        link.symlink_to(path)
+    except OSError:
+        pytest.skip("links need a right that this user has not got")
     network().save(link)
     assert link.is_symlink()
     assert fnn.load(path).loss is None

@@ -262,11 +262,14 @@ def test_environment(text, status, message):
     assert message in done.stdout + done.stderr
 
 
+CPUS = "len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()"
+
+
 @pytest.mark.parametrize(("share", "expected"), [("1", "1"), ("1000", None), ("0", None), ("", None), ("some", None)])
 def test_the_share_of_a_worker_of_joblib(share, expected):
     """joblib tells its workers in NUMBA_NUM_THREADS; a share that is none, or more than the CPUs, changes nothing."""
     code = "from fastnn.kernels.threads import _initial_threads as n; import os\n"
-    code += f"os.environ['NUMBA_NUM_THREADS'] = {share!r}; print(n(), len(os.sched_getaffinity(0)))"
+    code += f"os.environ['NUMBA_NUM_THREADS'] = {share!r}; print(n(), {CPUS})"
     env = {name: value for name, value in os.environ.items() if name != "FASTNN_NUM_THREADS"}
     args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
     found, cpus = subprocess.run([sys.executable, "-c", code], env=env, **args).stdout.split()
