@@ -1,6 +1,6 @@
 """Passes over the training samples: which come in which order, and one compiled call for each pass."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
@@ -11,6 +11,15 @@ from ..validation import FLOAT32, FLOAT64, Array
 from ._objective import Goal
 
 WEIGHTS_CANCEL = "Weights sum to zero, can't be normalized"
+
+
+class Samples(NamedTuple):
+    """The samples of a fit: x (n, d) dense or sparse, y (n, k), the weights (n,) or None, and the size of a batch."""
+
+    x: Any
+    y: Array
+    sample_weight: Array | None
+    batch_size: int
 
 
 class Order:
@@ -42,6 +51,9 @@ class Order:
 class Epochs:
     """Compiled passes over samples (n, d) in batches; those of a sparse matrix become dense a batch at a time.
 
+    Whatever its owner makes of the array ``x`` or of the structure of a sparse one, the kernels go by what they were
+    here.
+
     Parameters
     ----------
     network, params : what is trained, as the kernels take it
@@ -49,6 +61,11 @@ class Epochs:
     goal : the targets of all n samples and what is minimised
     sample_weight : ndarray (n,) in the dtype of ``params``, or None
     batch_size : int
+
+    Raises
+    ------
+    ValueError
+        If ``x``, the targets and the weights are not as long as one another, or not as wide as the network.
     """
 
     def __init__(
@@ -59,7 +76,15 @@ class Epochs:
         self._by_size = goal.objective.convention.mean_over_rows
         self._may_cancel = sample_weight is not None and self._by_size and bool((sample_weight <= 0).any())
         self._sparse = issparse(x)
-        self._x: Any = x.tocsr() if self._sparse else _as_kernels_read(x, params)
+        self._x: Any = _own_rows(x) if self._sparse else _as_kernels_read(x, params)
+        n, n_in, n_out = len(goal.targets), int(network.ops[0, 1]), int(network.ops[-1, 2])
+        if self._x.shape != (n, n_in) or goal.outputs != n_out:
+            raise ValueError(
+                f"X has shape {self._x.shape} and y {(n, goal.outputs)}, but coefs_ lead from {n_in} features to "
+                f"{n_out} outputs"
+            )
+        if sample_weight is not None and sample_weight.shape != (n,):
+            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected ({n},)")
         if self._sparse:
             self._dense = np.empty((batch_size, x.shape[1]), x.dtype)
             self._in_turn = np.arange(batch_size, dtype=np.int64)
@@ -101,4 +126,12 @@ class Epochs:
 
 
 def _as_kernels_read(x: Array, params: Array) -> Array:
-    return x if x.dtype in (FLOAT32, FLOAT64) else x.astype(params.dtype)
+    """A view of the samples, whose shape and strides nobody else can set, or a copy in a dtype that kernels read."""
+    return x.view() if x.dtype in (FLOAT32, FLOAT64) else x.astype(params.dtype)
+
+
+def _own_rows(x: Any) -> Any:
+    """A copy in rows of a sparse matrix, whose indices are checked: scipy trusts them."""
+    rows = x.tocsr(copy=True)
+    rows.check_format()
+    return rows

@@ -5,7 +5,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn import neural_network
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import LabelBinarizer
 
 from ..validation import Array
 from ._conversion import in_class
@@ -22,13 +23,15 @@ from ._parameters import (
 )
 from ._perceptron import CompiledPerceptron
 from ._signatures import extending
-from ._validation import Validation
 
 
 @extending(neural_network.MLPClassifier)
 class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: ignore[misc]
     """scikit-learn's MLPClassifier, several times faster, with the same answers for the same ``random_state``."""
 
+    class_weight: Any
+    label_smoothing: Any
+    stratify: Any
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **neural_network.MLPClassifier._parameter_constraints,
         **CLASSIFIER_CONSTRAINTS,
@@ -93,11 +96,12 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
 
     def predict(self, X: Any) -> Array:
         """Return the labels (n_samples,), or the indicators (n_samples, n_classes) of several, for X."""
-        outputs = self._checked_outputs(X, scores=True)
+        kind = self._kind_of_labels()
+        outputs = self._checked_outputs(X, scores=kind == "multiclass")
         if outputs is None:
             labels: Array = super().predict(X)
             return labels
-        return self._labels(outputs)
+        return self._labels(outputs, kind)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities (n_samples, n_classes) for X, in the order of ``classes_``."""
@@ -113,27 +117,32 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
         return both.T
 
     def _predict(self, X: Any, check_input: bool = True) -> Array:
-        return self._labels(self._forward_pass_fast(X, check_input=check_input))
+        return self._labels(self._forward_pass_fast(X, check_input=check_input), self._kind_of_labels())
 
-    def _labels(self, outputs: Array) -> Array:
+    def _kind_of_labels(self) -> str:
+        """Return the kind of labels if the binarizer is as scikit-learn makes it, '' if it alone knows the way."""
+        binarizer: Any = getattr(self, "_label_binarizer", None)
+        if type(binarizer) is not LabelBinarizer or binarizer.neg_label != 0 or binarizer.pos_label != 1:
+            return ""
+        return "" if binarizer.sparse_input_ else str(binarizer.y_type_)
+
+    def _labels(self, outputs: Array, kind: str) -> Array:
         """Return what ``_label_binarizer.inverse_transform`` makes of the outputs (n, k)."""
-        binarizer, classes = self._label_binarizer, self.classes_
-        if not binarizer.sparse_input_ and len(classes) > 1:
-            if binarizer.y_type_ == "multiclass":
-                return classes[outputs.argmax(axis=1)]  # type: ignore[no-any-return]
-            if binarizer.y_type_ == "binary":
-                return classes[(outputs[:, 0] > 0.5).astype(np.intp)]  # type: ignore[no-any-return]
+        binarizer = self._label_binarizer
+        if kind == "multiclass":
+            return binarizer.classes_.take(outputs.argmax(axis=1), mode="clip")  # type: ignore[no-any-return]
+        if kind == "binary":
+            return binarizer.classes_.take(outputs[:, 0] > 0.5, mode="clip")  # type: ignore[no-any-return]
         labels: Array = binarizer.inverse_transform(outputs[:, 0] if self.n_outputs_ == 1 else outputs)
         return labels
 
     def _score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        if not isinstance(X, Validation):
-            score: float = super()._score(X, y, sample_weight)
-            return score
-        labels = self._labels(X.outputs)
-        if labels.ndim == 1 and X.sample_weight is None:
-            return float(np.mean(labels == X.truth))
-        return float(accuracy_score(X.truth, labels, sample_weight=X.sample_weight))
+        if sample_weight is None and self._held_out is not None and X is self._held_out.x:
+            sample_weight = self._held_out.sample_weight  # which scikit-learn 1.6 does not hand over
+        labels = self._predict(X, check_input=False)
+        if sample_weight is None and labels.ndim == 1 and type(y) is np.ndarray and y.shape == labels.shape:
+            return float(np.mean(labels == y))
+        return float(accuracy_score(y, labels, sample_weight=sample_weight))
 
 
 @extending(neural_network.MLPRegressor)
@@ -204,12 +213,3 @@ class MLPRegressor(CompiledPerceptron, neural_network.MLPRegressor):  # type: ig
             values: Array = super().predict(X)
             return values
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
-
-    def _score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        if not isinstance(X, Validation):
-            score: float = super()._score(X, y, sample_weight)
-            return score
-        if not np.isfinite(X.outputs).all():
-            return np.nan
-        predicted = X.outputs.ravel() if X.outputs.shape[1] == 1 else X.outputs
-        return float(r2_score(X.truth, predicted, sample_weight=X.sample_weight))

@@ -13,6 +13,11 @@ class Moments:
     """An SGDOptimizer or AdamOptimizer whose velocities or moments are views into one flat array.
 
     The optimizer holds what scikit-learn's own loop would leave in it, so training goes on from it as usual.
+
+    Raises
+    ------
+    ValueError
+        If the optimizer was made for other layers.
     """
 
     def __init__(self, optimizer: Any, weights: Weights) -> None:
@@ -23,6 +28,12 @@ class Moments:
         self._lists = []
         for name, row in zip(self._names, self._slots, strict=True):
             coefs, intercepts = weights.plan.views(row)
+            there, wanted = ([np.shape(a) for a in arrays] for arrays in (getattr(optimizer, name), coefs + intercepts))
+            if there != wanted:
+                raise ValueError(
+                    f"coefs_ and intercepts_ have shapes {wanted}, but the optimizer was made for {there}: use fit, "
+                    "which makes another"
+                )
             copy(coefs + intercepts, getattr(optimizer, name))
             self._lists.append(coefs + intercepts)
             setattr(optimizer, name, self._lists[-1])

@@ -1,14 +1,17 @@
 """The weights of a perceptron as one flat buffer, and its layers as data for the compiled kernels."""
 
+import functools
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from sklearn.neural_network._base import ACTIVATIONS
 
 from ..layers import Identity, LeakyReLU, Linear, ReLU, Sigmoid, Tanh
 from ..lowering import ACTIVATION, DROPOUT, Network, aligned_zeros, layout, lower, views
 from ..validation import FLOAT32, FLOAT64, Array, DType
+from ._fitted import fitted_arrays
 from ._parameters import hidden_activations
 
 _LAYERS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU, "leaky_relu": LeakyReLU}
@@ -60,54 +63,70 @@ class Plan:
         return Network(np.array(ops, np.int64), np.array(slopes, np.float64), seed)
 
 
+@functools.lru_cache(maxsize=64)
+def _plan(units: tuple[int, ...], activations: tuple[str, ...], logistic: bool) -> Plan:
+    return Plan(units, activations, logistic)
+
+
 class Weights:
     """Coefficients and intercepts as views into one flat buffer, for a fitted perceptron.
 
     Attributes
     ----------
     plan : Plan
-    buffer : ndarray (plan.size,), float32 or float64
+    dtype : float32 or float64
+    buffer : ndarray (plan.size,)
     coefs, intercepts : lists of views
+    exact : bool
+        Whether the arrays of the perceptron had the dtype of the buffer.
+
+    Raises
+    ------
+    ValueError
+        If the arrays of the perceptron are no network, see :func:`fitted_arrays`.
     """
 
     def __init__(self, mlp: Any) -> None:
-        coefs, intercepts = mlp.coefs_, mlp.intercepts_
-        units = [len(coefs[0]), *(coef.shape[1] for coef in coefs)]
-        self._made_for = _activations(mlp)
-        self.plan = Plan(units, hidden_activations(mlp, len(coefs) - 1), mlp.out_activation_ == "logistic")
-        dtype = FLOAT32 if np.result_type(*coefs, *intercepts) == FLOAT32 else FLOAT64
-        self.buffer = aligned_zeros(self.plan.size, dtype)
+        coefs, intercepts = fitted_arrays(mlp)
+        self._made_for = _described(mlp)
+        units = (len(coefs[0]), *(coef.shape[1] for coef in coefs))
+        self.plan = _plan(units, tuple(hidden_activations(mlp, len(coefs) - 1)), mlp.out_activation_ == "logistic")
+        narrow = np.result_type(*coefs, *intercepts) in (np.float16, FLOAT32)
+        self.dtype = FLOAT32 if narrow else FLOAT64
+        self.buffer = aligned_zeros(self.plan.size, self.dtype)
         self.coefs, self.intercepts = self.plan.views(self.buffer)
-        shapes = [np.shape(coef) for coef in coefs]
-        if shapes != [view.shape for view in self.coefs]:
-            raise ValueError(f"coefs_ have shapes {shapes}, but the columns of one must be the rows of the next")
-        copy(self.coefs + self.intercepts, [*coefs, *intercepts])
-
-    @property
-    def dtype(self) -> DType:
-        """The dtype of the buffer."""
-        return self.buffer.dtype
+        copy(self.coefs + self.intercepts, coefs + intercepts)
+        self.exact = all(array.dtype == self.dtype for array in coefs + intercepts)
+        self._views = [(view, view.strides, view.dtype) for view in self.coefs + self.intercepts]
 
     def belong_to(self, mlp: Any) -> bool:
-        """Return whether the perceptron still uses these views, and the activations they were laid out for."""
-        if len(mlp.coefs_) != len(self.coefs) or len(mlp.intercepts_) != len(self.intercepts):
+        """Return whether the perceptron still uses these views as they were made, for what they were laid out for.
+
+        Shape (which shows in the strides), strides and dtype of an array can be set in place.
+        """
+        coefs, intercepts = mlp.coefs_, mlp.intercepts_
+        if len(coefs) != len(self.coefs) or len(intercepts) != len(coefs):
             return False
-        same = all(map(_is, self.coefs, mlp.coefs_)) and all(map(_is, self.intercepts, mlp.intercepts_))
-        return same and self._made_for == _activations(mlp)
+        for array, (view, strides, dtype) in zip([*coefs, *intercepts], self._views):  # noqa: B905 - of every call
+            if array is not view or array.strides != strides or array.dtype is not dtype:
+                return False
+        return self._made_for == _described(mlp)
 
     def params(self, dtype: DType) -> Array:
         """Return the flat buffer, or a copy of it in another dtype."""
-        if dtype == self.buffer.dtype:
+        if dtype is self.dtype:
             return self.buffer
         params = aligned_zeros(self.plan.size, dtype)
         params[...] = self.buffer
         return params
 
 
-def _activations(mlp: Any) -> tuple[Any, str]:
-    """The activations that an estimator has at the moment; a list may change later."""
-    hidden = mlp.activation
-    return hidden if isinstance(hidden, str) else tuple(hidden), mlp.out_activation_
+def _described(mlp: Any) -> tuple[Any, ...]:
+    """What an estimator, and scikit-learn's table of functions, say of its layers; a list may change later."""
+    hidden, outputs = mlp.activation, mlp.out_activation_
+    if not isinstance(hidden, str):
+        hidden = tuple(hidden)
+    return hidden, outputs, mlp.n_layers_, ACTIVATIONS.get(hidden), ACTIVATIONS.get(outputs)
 
 
 def copy(targets: Sequence[Array], sources: Sequence[Array]) -> None:
@@ -127,7 +146,3 @@ def _without_first_product(network: Network) -> Network:
     _, _, width, _, _, activation = ops[0]
     ops[0] = [ACTIVATION, width, width, -1, -1, activation]
     return network._replace(ops=ops)
-
-
-def _is(a: Any, b: Any) -> bool:
-    return a is b

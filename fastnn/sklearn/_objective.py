@@ -11,24 +11,42 @@ from ..lowering import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON, SQUARED_ERR
 from ..validation import FLOAT32, Array, DType
 
 _CODES = {
-    "softmax": CROSS_ENTROPY,
-    "identity": SQUARED_ERROR,
-    "logistic": BINARY_CROSS_ENTROPY,
-    "exp": POISSON,
+    ("log_loss", "softmax"): CROSS_ENTROPY,
+    ("log_loss", "logistic"): BINARY_CROSS_ENTROPY,
+    ("squared_error", "identity"): SQUARED_ERROR,
+    ("poisson", "exp"): POISSON,
 }
 
 
 class Goal(NamedTuple):
     """The targets as the kernels take them, and what is minimised.
 
-    ``undefined`` says that the loss is NaN whatever the network computes, as the Poisson loss of negative counts;
-    ``number`` is the type in which scikit-learn counts losses, float32 only where float32 values are fitted.
+    ``outputs`` are the k of y (n, k). ``undefined`` says that the loss is NaN whatever the network computes, as the
+    Poisson loss of negative counts; ``number`` is the type in which scikit-learn counts losses, float32 only where
+    float32 values are fitted.
     """
 
     targets: Array
+    outputs: int
     objective: Objective
     undefined: bool
     number: type[np.floating[Any]]
+
+
+def code_of(mlp: Any) -> int | None:
+    """Return the code of the loss behind the outputs, or None where the kernels have none."""
+    return _CODES.get((mlp.loss, mlp.out_activation_))
+
+
+def name_of_loss(mlp: Any) -> str:
+    """Return the key of the loss in scikit-learn's table."""
+    binary = mlp.loss == "log_loss" and mlp.out_activation_ == "logistic"
+    return "binary_log_loss" if binary else str(mlp.loss)
+
+
+def has_one_label(y: Array) -> bool:
+    """Return whether every row of y (n, k) holds a single 1 and else 0."""
+    return np.count_nonzero(y) == len(y) and bool((y[np.arange(len(y)), y.argmax(axis=1)] == 1).all())
 
 
 def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -> Goal:
@@ -36,7 +54,7 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
 
     Parameters
     ----------
-    mlp : estimator with ``out_activation_``
+    mlp : estimator whose loss the kernels have, see :func:`code_of`
     y : ndarray (n, k)
         Indicators of the classes, or values.
     dtype : of the computation
@@ -45,7 +63,8 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
     per_batch : bool
         Whether the penalty is shared out to batches by their weight, and batches count by their size; else by weight.
     """
-    code = _CODES[mlp.out_activation_]
+    code = code_of(mlp)
+    assert code is not None, "all else is scikit-learn's own code"
     eps = float(np.finfo(dtype).eps)
     smoothing = getattr(mlp, "label_smoothing", 0.0)
     bounds: dict[str, float] = {}
@@ -61,30 +80,42 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
     undefined = code == POISSON and bool((targets < 0).any())
     in_kernel = float(smoothing) if code == CROSS_ENTROPY else 0.0
     number = np.float32 if y.dtype == dtype == FLOAT32 else np.float64
-    return Goal(targets, Objective(code, penalty, in_kernel, convention), undefined, number)
+    return Goal(targets, y.shape[1], Objective(code, penalty, in_kernel, convention), undefined, number)
 
 
 def weights_of_samples(mlp: Any, y: Array, sample_weight: Array | None, dtype: DType) -> Array | None:
-    """Return the weight of each sample with that of its class, or None; y (n, k) are the indicators of the classes."""
+    """Return the weight of each sample with that of its class, or None; y (n, k) are the indicators of the classes.
+
+    The result is no array of the user's.
+    """
     class_weight = getattr(mlp, "class_weight", None)
     if class_weight is not None:
         of_class = _class_weights(mlp, class_weight, y)
         sample_weight = of_class if sample_weight is None else sample_weight * of_class
-    return None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype)
+    return None if sample_weight is None else np.array(sample_weight, dtype)
 
 
 def _class_weights(mlp: Any, class_weight: Any, y: Array) -> Array:
     weights: Array
-    for of_labels in class_weight if isinstance(class_weight, list) else [class_weight]:
-        for label, weight in of_labels.items() if isinstance(of_labels, dict) else ():
-            if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
-                raise ValueError(f"class_weight[{label!r}] is {weight!r}, expected a finite number >= 0")
-    if mlp._label_binarizer.y_type_.startswith("multilabel"):
-        weights = compute_sample_weight(class_weight, y.astype(np.int64))
+    several = isinstance(class_weight, list)
+    by_label = [_by_label(part) for part in (class_weight if several else [class_weight])]
+    if getattr(mlp._label_binarizer, "y_type_", "").startswith("multilabel"):
+        weights = compute_sample_weight(by_label if several else by_label[0], y.astype(np.int64))
         return weights
-    if isinstance(class_weight, list):
+    if several:
         raise ValueError("class_weight is a list, which is for several labels a sample: pass a dict or 'balanced'")
     labels = y.argmax(axis=1) if y.shape[1] > 1 else y[:, 0].astype(np.int64)
     classes = mlp.classes_
-    weights = compute_class_weight(class_weight, classes=classes, y=classes[labels])[labels]
+    weights = compute_class_weight(by_label[0], classes=classes, y=classes[labels])[labels]
     return weights
+
+
+def _by_label(class_weight: Any) -> Any:
+    """A mapping, such as a pandas Series with the labels as its index, as a checked dict; 'balanced' as it is."""
+    if not hasattr(class_weight, "keys"):
+        return class_weight
+    by_label = dict(class_weight)
+    for label, weight in by_label.items():
+        if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+            raise ValueError(f"class_weight[{label!r}] is {weight!r}, expected a finite number >= 0")
+    return by_label

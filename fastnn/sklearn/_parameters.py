@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
 from ..callbacks import EarlyStopping
 from ..validation import Array
@@ -33,7 +33,7 @@ SHARED_CONSTRAINTS: dict[str, Any] = {
     "n_threads": [Interval(Integral, 1, MOST_THREADS, closed="both"), None],
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
-    "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    "class_weight": [dict, HasMethods(["keys", "__getitem__"]), list, StrOptions({"balanced"}), None],
     "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     "stratify": ["boolean"],
     **SHARED_CONSTRAINTS,
@@ -102,7 +102,7 @@ def check_together(mlp: Any, incremental: bool, given: Given | None) -> None:
         If ``activation`` or ``dropout`` do not fit the hidden layers, or the solver or ``partial_fit`` cannot do what
         is asked for.
     """
-    kept = len(mlp.coefs_) - 1 if hasattr(mlp, "coefs_") and (incremental or mlp.warm_start) else n_hidden(mlp)
+    kept = mlp.n_layers_ - 2 if hasattr(mlp, "coefs_") and (incremental or mlp.warm_start) else n_hidden(mlp)
     if kept != n_hidden(mlp):
         raise (AttributeError if kept < n_hidden(mlp) else IndexError)(
             f"hidden_layer_sizes asks for {n_hidden(mlp)} hidden layers, but training goes on with {kept}: use "
@@ -125,7 +125,8 @@ def check_together(mlp: Any, incremental: bool, given: Given | None) -> None:
         for name, is_asked in asked.items():
             if is_asked:
                 raise ValueError(f"solver 'lbfgs' has no epochs, so {name} does not apply: use solver 'adam' or 'sgd'")
-    if incremental and getattr(mlp, "class_weight", None) == "balanced":
+    class_weight = getattr(mlp, "class_weight", None)
+    if incremental and isinstance(class_weight, str) and class_weight == "balanced":
         raise ValueError(
             "class_weight 'balanced' is unknown to partial_fit, which sees a part of the classes: pass "
             "class_weight=dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y_all)))"

@@ -1,6 +1,5 @@
 """What both estimators replace of scikit-learn's: training and prediction run compiled, all else is inherited."""
 
-import inspect
 from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
 
@@ -12,19 +11,19 @@ from sklearn.utils.validation import assert_all_finite, check_is_fitted, validat
 
 from ..backend import active
 from ..validation import FLOAT32, FLOAT64, UINT8, Array
+from ._fitted import check_going_on, check_width, fitted_arrays
 from ._lbfgs import FullLoss
 from ._network import Plan, Weights
 from ._objective import weights_of_samples
 from ._parameters import check_together
 from ._picture import plot_loss_curve
 from ._signatures import as_installed
+from ._theirs import WEIGHTED, check_their_code, unknown_hidden, unknown_outputs, unknown_training
 from ._threads import limited_threads
 from ._training import fit_stochastic
-from ._validation import check_numbers, given, of_user
+from ._validation import Validation, check_numbers, given, of_user
 
-# scikit-learn 1.6 knows no sample weights here, and passes them nowhere.
-_WEIGHTED = "sample_weight" in inspect.signature(BaseMultilayerPerceptron._fit_stochastic).parameters
-_TRANSIENT = ("_weights", "_moments", "_validation", "_validation_data")
+_TRANSIENT = ("_weights", "_moments", "_validation", "_validation_data", "_held_out")
 # What a subclass of scikit-learn's class may override to train in its own way.
 _COMPILED = ("_backprop", "_compute_loss_grad", "_forward_pass", "_forward_pass_fast")
 _BLOCK_ELEMENTS = 1 << 20
@@ -36,20 +35,28 @@ class CompiledPerceptron:
     """The mixin before scikit-learn's class."""
 
     activation: Any
-    _random_state: Any
+    coefs_: Any
+    intercepts_: Any
     out_activation_: str
-    _weight_of_score = (None,) if _WEIGHTED else ()
-    _refuses_small_validation = _WEIGHTED
-    _validation = None
-    _validation_data = None
+    _random_state: Any
+    _refuses_small_validation = WEIGHTED
+    _validation: Validation | None = None
+    _validation_data: Any = None
+    _held_out: Validation | None = None
+    _makes_own_predictions = False
+    dropout: Any
+    dtype: Any
+    callbacks: Any
+    n_threads: Any
     # Requested by name, the pair would reach the last step of a Pipeline without what transform_input does to X_val.
     __metadata_request__fit: ClassVar = {"validation_data": False}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass whose own forward or backward pass the compiled kernels would pass over in silence."""
         super().__init_subclass__(**kwargs)
+        cls._makes_own_predictions = not _is_known(cls, "_predict")
         for name in _COMPILED:
-            if name in vars(cls):
+            if not _is_known(cls, name):
                 raise TypeError(
                     f"{cls.__name__} overrides {name}, which compiled kernels replace: extend scikit-learn's own class"
                 )
@@ -125,30 +132,38 @@ class CompiledPerceptron:
 
     def _fit(self, X: Any, y: Any, *args: Any, incremental: bool = False, **kwargs: Any) -> Any:
         check_together(self, incremental, self._validation_data)
-        with limited_threads(self.n_threads):  # type: ignore[attr-defined]
+        left = unknown_hidden(self)
+        if left is not None:
+            check_their_code(self, left, training=True)
+        with limited_threads(self.n_threads):
             return super()._fit(X, y, *args, incremental=incremental, **kwargs)  # type: ignore[misc]
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array]:
         X, y = super()._validate_input(X, y, incremental, reset)  # type: ignore[misc]
         if not is_classifier(self):
             check_numbers("y", y)
+        n_outputs = y.shape[1] if y.ndim == 2 else 1
+        if not reset:
+            weights = self._flat_weights()
+            coefs = fitted_arrays(self)[0] if weights is None else weights.coefs
+            check_going_on(self, coefs, X.shape[1], n_outputs)
         if self._validation_data is not None:
-            self._validation = of_user(self, self._validation_data, n_outputs=y.shape[1] if y.ndim == 2 else 1)
+            self._validation = of_user(self, self._validation_data, n_outputs=n_outputs)
         return self._in_dtype(X), y
 
     def _in_dtype(self, X: Any) -> Any:
         """Return X in the dtype that the user asked for."""
-        if self.dtype is None or X.dtype == self.dtype:  # type: ignore[attr-defined]
+        if self.dtype is None or X.dtype == self.dtype:
             return X
         with np.errstate(over="ignore", invalid="ignore"):
-            X = X.astype(self.dtype)  # type: ignore[attr-defined]
+            X = X.astype(self.dtype)
             assert_all_finite(X, input_name="X")
         return X
 
     def _initialize(self, y: Array, layer_units: list[int], dtype: Any) -> None:
         vars(self).pop("validation_loss_curve_", None)
         super()._initialize(y, layer_units, dtype)  # type: ignore[misc]
-        self._lay_out()
+        self._settle()
 
     def _init_coef(self, fan_in: int, fan_out: int, dtype: Any) -> tuple[Array, Array]:
         # One name counts for all layers, the last and a first one without hidden layers too; of several, the last does.
@@ -159,30 +174,37 @@ class CompiledPerceptron:
         return drawn
 
     def _fit_stochastic(self, X: Any, y: Array, *rest: Any) -> None:
-        weights = self._own_weights()
-        v = weights_of_samples(self, y, rest[0] if _WEIGHTED else None, weights.dtype)
+        v = weights_of_samples(self, y, rest[0] if WEIGHTED else None, X.dtype)
         if self._validation is not None and not hasattr(self, "validation_loss_curve_"):
             self.validation_loss_curve_: list[float] = []
         fit_stochastic(self, X, y, v, incremental=rest[-1])
 
     def _fit_lbfgs(self, X: Any, y: Array, *rest: Any) -> None:
-        v = weights_of_samples(self, y, rest[0] if _WEIGHTED else None, FLOAT64)
-        # scikit-learn hands the samples on to the loss, and does nothing else with them.
-        super()._fit_lbfgs(FullLoss(self, X, y, v), y, *rest)  # type: ignore[misc]
+        v = weights_of_samples(self, y, rest[0] if WEIGHTED else None, FLOAT64)
+        left = unknown_training(self, y)
+        if type(self)._loss_grad_lbfgs is not CompiledPerceptron._loss_grad_lbfgs:
+            left = "_loss_grad_lbfgs, which is overridden,"
+        if left is None:
+            # scikit-learn hands the samples on to the loss, and does nothing else with them.
+            X = FullLoss(self, X, y, v)
+        else:
+            check_their_code(self, left, training=True)
+        super()._fit_lbfgs(X, y, *([v] if WEIGHTED else []), *rest[WEIGHTED:])  # type: ignore[misc]
+        if self.dtype is not None:
+            self.coefs_ = [coef.astype(self.dtype) for coef in self.coefs_]
+            self.intercepts_ = [intercept.astype(self.dtype) for intercept in self.intercepts_]
+        self._settle()
 
-    def _loss_grad_lbfgs(self, packed_coef_inter: Array, loss: FullLoss, *rest: Any) -> tuple[Any, Array]:
-        return loss(packed_coef_inter)
+    def _loss_grad_lbfgs(self, packed_coef_inter: Array, X: Any, *rest: Any) -> tuple[Any, Array]:
+        if isinstance(X, FullLoss):
+            return X(packed_coef_inter)
+        check_their_code(self, "_loss_grad_lbfgs", training=True)
+        return super()._loss_grad_lbfgs(packed_coef_inter, X, *rest)  # type: ignore[misc, no-any-return]
 
-    def _unpack(self, packed_parameters: Array) -> None:
-        if self.dtype is not None:  # type: ignore[attr-defined]
-            packed_parameters = packed_parameters.astype(self.dtype)  # type: ignore[attr-defined]
-        super()._unpack(packed_parameters)  # type: ignore[misc]
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        """Move the coefficients and the intercepts into one flat buffer."""
-        self._weights = Weights(self)
-        self.coefs_, self.intercepts_ = list(self._weights.coefs), list(self._weights.intercepts)
+    def _adopt(self, weights: Weights) -> None:
+        """Use these views of a flat buffer as coefficients and intercepts."""
+        self._weights = weights
+        self.coefs_, self.intercepts_ = list(weights.coefs), list(weights.intercepts)
 
     def _flat_weights(self) -> Weights | None:
         """Return the flat weights if the estimator still uses them, None where the user has put other arrays."""
@@ -192,21 +214,26 @@ class CompiledPerceptron:
     def _own_weights(self) -> Weights:
         """Return the flat weights that training changes, made anew where there are none to use."""
         if self._flat_weights() is None:
-            self._lay_out()
+            self._adopt(Weights(self))
         return self._weights
+
+    def _settle(self) -> None:
+        """Have flat weights from now on, if the kernels know the network."""
+        if unknown_outputs(self) is None:
+            self._own_weights()
 
     def _outputs(self, weights: Weights, X: Any, scores: bool = False) -> tuple[Array, bool]:
         """Return the outputs (n, k) for X (n, d), and whether X is finite; with ``scores`` those before a softmax."""
-        kind = FLOAT32 if np.result_type(X.dtype, weights.dtype) == FLOAT32 else FLOAT64
-        dtype = kind if self.dtype is None else weights.dtype  # type: ignore[attr-defined]
-        plan, params = weights.plan, weights.params(dtype)
-        out = np.empty((X.shape[0], plan.units[-1]), dtype)
+        plan, dtype = weights.plan, weights.dtype
+        if X.dtype is not dtype and self.dtype is None:
+            dtype = FLOAT32 if np.result_type(X.dtype, dtype) == FLOAT32 else FLOAT64
+        params, out = weights.params(dtype), np.empty((X.shape[0], plan.units[-1]), dtype)
         softmax = self.out_activation_ == "softmax" and not scores
-        with limited_threads(self.n_threads):  # type: ignore[attr-defined]
-            if issparse(X):
+        with limited_threads(self.n_threads):
+            if type(X) is not np.ndarray:
                 finite = self._of_sparse(plan, params, X.tocsr(), out, softmax)
             else:
-                x = X if X.dtype in (FLOAT32, FLOAT64, UINT8) else X.astype(dtype)
+                x = X if X.dtype is dtype or X.dtype in (FLOAT32, FLOAT64, UINT8) else X.astype(dtype)
                 finite = active().forward(plan.outputs, params, x, out, softmax)
         if self.out_activation_ == "exp":
             with np.errstate(over="ignore"):
@@ -227,7 +254,21 @@ class CompiledPerceptron:
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        outputs, finite = self._outputs(self._flat_weights() or Weights(self), X)
+        elif self._validation is not None and X is self._validation.x and self._validation.outputs is not None:
+            return self._validation.outputs
+        weights = self._flat_weights()
+        if weights is None:
+            left = unknown_outputs(self)
+            if left is not None:
+                check_their_code(self, left, training=False)
+                X = self._in_dtype(X)
+                outputs: Array = super()._forward_pass_fast(X, check_input=False)  # type: ignore[misc]
+                return outputs
+            weights = Weights(self)
+        if not issparse(X):
+            X = np.asarray(X).view()  # whose shape nobody else sets
+        check_width(X.shape[1], weights.coefs)
+        outputs, finite = self._outputs(weights, X)
         if not finite:
             self._in_dtype(X)  # which says that X is beyond the dtype
         return outputs
@@ -237,12 +278,13 @@ class CompiledPerceptron:
 
         With ``scores`` they are those before a softmax, whose largest is the same.
         """
-        if type(X) is not np.ndarray or X.ndim != 2 or len(X) == 0 or "feature_names_in_" in vars(self):
+        if type(X) is not np.ndarray or self._makes_own_predictions or "feature_names_in_" in vars(self):
+            return None
+        X = X.view()  # whose shape nobody else sets
+        if X.ndim != 2 or len(X) == 0 or not X.flags.c_contiguous:
             return None
         weights = self._flat_weights() if hasattr(self, "coefs_") else None
         if weights is None or X.dtype != weights.dtype or X.shape[1] != weights.plan.units[0]:
-            return None
-        if not X.flags.c_contiguous:
             return None
         out, finite = self._outputs(weights, X, scores)
         return out if finite else None
@@ -253,7 +295,19 @@ class CompiledPerceptron:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
-        if "coefs_" in state:
-            self._lay_out()
-            if state.get("_best_coefs") is state["coefs_"]:
-                self._best_coefs, self._best_intercepts = self.coefs_, self.intercepts_
+        if not {"coefs_", "intercepts_", "n_layers_"} <= state.keys() or unknown_outputs(self) is not None:
+            return
+        try:
+            weights = Weights(self)
+        except ValueError:
+            return  # whoever uses them will hear of it
+        if weights.exact:  # half precision stays what it is
+            self._adopt(weights)
+        if state.get("_best_coefs") is state["coefs_"]:
+            self._best_coefs, self._best_intercepts = self.coefs_, self.intercepts_
+
+
+def _is_known(cls: type, name: str) -> bool:
+    """Whether it is fastnn or scikit-learn that a class has a method from."""
+    owner = next(base for base in cls.__mro__ if name in vars(base))
+    return owner.__module__.partition(".")[0] in ("fastnn", "sklearn")

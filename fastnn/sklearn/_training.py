@@ -16,12 +16,13 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from ..callbacks import asks_to_stop
 from ..validation import Array
-from ._epochs import Epochs, Order
+from ._epochs import Epochs, Order, Samples
 from ._moments import Moments
-from ._network import Weights, copy
+from ._network import Weights
 from ._objective import goal
-from ._parameters import dropout_rates
+from ._parameters import dropout_rates, n_hidden
 from ._progress import Progress
+from ._theirs import WEIGHTED, TheirEpochs, check_their_code, unknown_training
 from ._validation import Validation
 
 
@@ -33,36 +34,34 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
     mlp : estimator
     x : ndarray or sparse matrix (n, d)
     y : ndarray (n, k)
-    sample_weight : ndarray (n,) in the dtype of the weights, or None
+    sample_weight : ndarray (n,) or None
+        With the weights of the classes in it.
     incremental : bool
         Whether this is a single epoch of ``partial_fit``.
     """
-    weights, moments = mlp._own_weights(), _moments(mlp, incremental)
+    _start_optimizer(mlp, incremental)
     if mlp.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
-    rows, validation = np.arange(len(y), dtype=np.int64), mlp._validation
-    if mlp.early_stopping and validation is None:
-        rows, validation = _split(mlp, rows, x, y, sample_weight)
+    rows, held_out = np.arange(len(y), dtype=np.int64), mlp._validation if mlp.early_stopping else None
+    if mlp.early_stopping and held_out is None:
+        rows, held_out = _split(mlp, rows, x, y, sample_weight)
     batch_size = _batch_size(mlp, len(rows))
-    epochs = Epochs(
-        _network(mlp, weights),
-        weights.buffer,
-        x,
-        goal(mlp, y, weights.dtype, penalty=mlp.alpha / 2, per_batch=True),
-        sample_weight,
-        batch_size,
-    )
+    samples = Samples(x, y, sample_weight, batch_size)
+    seed = _seed_of_dropout(mlp)
+    passes = _passes(mlp, samples, seed)
     order = Order(rows, mlp._random_state if mlp.shuffle else None)
     try:
+        mlp._held_out = held_out
         mlp.n_iter_ = 0
         with Progress(mlp, 1 if incremental else mlp.max_iter) as progress:
             for _ in range(mlp.max_iter):
-                mlp.loss_ = epochs.run(order.next(), moments.rule(mlp.t_))
-                moments.count(-(-len(rows) // batch_size))
+                if not passes.suit():
+                    passes = _passes(mlp, samples, seed)
+                mlp.loss_ = passes.run(order.next())
                 mlp.n_iter_ += 1
                 mlp.t_ += len(rows)
                 mlp.loss_curve_.append(mlp.loss_)
-                if _epoch_ends(mlp, validation, progress) or incremental:
+                if _epoch_ends(mlp, held_out, progress) or incremental:
                     break
                 if mlp.n_iter_ == mlp.max_iter:
                     _warn(
@@ -72,25 +71,74 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
                     )
     except KeyboardInterrupt:
         _warn("Training interrupted by user.")
+    finally:
+        vars(mlp).pop("_held_out", None)
     if mlp.early_stopping:
-        copy(weights.coefs + weights.intercepts, mlp._best_coefs + mlp._best_intercepts)
+        mlp.coefs_, mlp.intercepts_ = mlp._best_coefs, mlp._best_intercepts
+    mlp._settle()
+    if mlp.early_stopping:
         # scikit-learn goes on with the very arrays of the best epoch, which a warm start then trains in place.
         mlp._best_coefs, mlp._best_intercepts = mlp.coefs_, mlp.intercepts_
 
 
-def _epoch_ends(mlp: Any, validation: Validation | None, progress: Progress) -> bool:
+def _passes(mlp: Any, samples: Samples, seed: int) -> "_Compiled | TheirEpochs":
+    """Return passes over the samples with what the estimator has of weights, functions and optimizer at the moment."""
+    left = unknown_training(mlp, samples.y)
+    if left is None:
+        return _Compiled(mlp, samples, seed)
+    check_their_code(mlp, left, training=True)
+    return TheirEpochs(mlp, samples)
+
+
+class _Compiled:
+    """Compiled passes over the training samples, which update the optimizer too."""
+
+    def __init__(self, mlp: Any, samples: Samples, seed: int) -> None:
+        self._mlp, self._batch_size = mlp, samples.batch_size
+        self._weights = weights = mlp._own_weights()
+        rates = dropout_rates(mlp, len(weights.coefs) - 1)
+        self._epochs = Epochs(
+            weights.plan.with_dropout(rates, seed) if any(rates) else weights.plan.scores,
+            weights.buffer,
+            samples.x,
+            goal(mlp, samples.y, weights.dtype, penalty=mlp.alpha / 2, per_batch=True),
+            None if samples.sample_weight is None else samples.sample_weight.astype(weights.dtype, copy=False),
+            samples.batch_size,
+        )
+        self._moments = _moments(mlp, weights)
+
+    def suit(self) -> bool:
+        """Return whether the estimator still has the weights and moments that these passes change.
+
+        A callback, or a method that is overridden, may have put others in their place.
+        """
+        weights = self._mlp._flat_weights()
+        return weights is self._weights and self._moments.belong_to(self._mlp._optimizer, weights)
+
+    def run(self, order: Array) -> np.floating[Any]:
+        """Train on the samples in this order, and return the loss of the epoch."""
+        loss = self._epochs.run(order, self._moments.rule(self._mlp.t_))
+        self._moments.count(-(-len(order) // self._batch_size))
+        return loss
+
+
+def _epoch_ends(mlp: Any, held_out: Validation | None, progress: Progress) -> bool:
     """Judge an epoch, report it, and return whether it was the last."""
-    values = {"loss": float(mlp.loss_)}
+    values, validation = {"loss": float(mlp.loss_)}, mlp._validation
+    method = mlp._update_no_improvement_count
     if validation is not None:
-        validation.refresh(mlp)
-    if mlp._validation is not None:
         unknown = len(mlp.loss_curve_) - 1 - len(mlp.validation_loss_curve_)  # epochs of fits without validation_data
-        mlp.validation_loss_curve_ += [np.nan] * unknown + [mlp._validation.loss(mlp)]
+        mlp.validation_loss_curve_ += [np.nan] * unknown + [validation.loss(mlp)]
         values["validation_loss"] = mlp.validation_loss_curve_[-1]
+        if getattr(method, "__func__", None) is not BaseMultilayerPerceptron._update_no_improvement_count:
+            validation.outputs = None  # it may change the weights before it has them judged
+    judges = (None,) * 3 if held_out is None else (held_out.x, held_out.truth, held_out.sample_weight)
     with progress.lines():
         if mlp.verbose:
             print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
-        mlp._update_no_improvement_count(mlp.early_stopping, validation, None, *mlp._weight_of_score)
+        method(mlp.early_stopping, *judges[: 3 if WEIGHTED else 2])
+        if validation is not None:
+            validation.outputs = None
         if mlp.early_stopping:
             values["validation_score"] = mlp.validation_scores_[-1]
         mlp._optimizer.iteration_ends(mlp.t_)
@@ -117,28 +165,32 @@ def _stop_or_slow_down(mlp: Any) -> bool:
     return False
 
 
-def _moments(mlp: Any, incremental: bool) -> Moments:
-    """Return the moments of the optimizer that training goes on with, or starts with."""
-    weights = mlp._own_weights()
-    if not incremental or not hasattr(mlp, "_optimizer"):
-        params = mlp.coefs_ + mlp.intercepts_
-        if mlp.solver == "sgd":
-            mlp._optimizer = SGDOptimizer(
-                params, mlp.learning_rate_init, mlp.learning_rate, mlp.momentum, mlp.nesterovs_momentum, mlp.power_t
-            )
-        else:
-            mlp._optimizer = AdamOptimizer(params, mlp.learning_rate_init, mlp.beta_1, mlp.beta_2, mlp.epsilon)
+def _start_optimizer(mlp: Any, incremental: bool) -> None:
+    """Give the perceptron a new optimizer, unless ``partial_fit`` goes on with the one of before."""
+    if incremental and hasattr(mlp, "_optimizer"):
+        return
+    params = mlp.coefs_ + mlp.intercepts_
+    if mlp.solver == "sgd":
+        mlp._optimizer = SGDOptimizer(
+            params, mlp.learning_rate_init, mlp.learning_rate, mlp.momentum, mlp.nesterovs_momentum, mlp.power_t
+        )
+    else:
+        mlp._optimizer = AdamOptimizer(params, mlp.learning_rate_init, mlp.beta_1, mlp.beta_2, mlp.epsilon)
+
+
+def _moments(mlp: Any, weights: Weights) -> Moments:
+    """Return the moments of the optimizer with which training goes on."""
     kept: Moments | None = vars(mlp).get("_moments")
     if kept is None or not kept.belong_to(mlp._optimizer, weights):
         kept = mlp._moments = Moments(mlp._optimizer, weights)
     return kept
 
 
-def _network(mlp: Any, weights: Weights) -> Any:
-    rates = dropout_rates(mlp, len(weights.coefs) - 1)
-    if not any(rates):
-        return weights.plan.scores
-    return weights.plan.with_dropout(rates, int(mlp._random_state.randint(np.iinfo(np.int64).max, dtype=np.int64)))
+def _seed_of_dropout(mlp: Any) -> int:
+    """Return a number drawn from the estimator's generator if there is any dropout; without, none is drawn."""
+    if not any(dropout_rates(mlp, n_hidden(mlp))):
+        return 0
+    return int(mlp._random_state.randint(np.iinfo(np.int64).max, dtype=np.int64))
 
 
 def _split(mlp: Any, rows: Array, x: Any, y: Array, sample_weight: Array | None) -> tuple[Array, Validation]:

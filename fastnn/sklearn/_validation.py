@@ -9,34 +9,36 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import validate_data
 
 from ..validation import Array
+from ._objective import name_of_loss
 
 
 class Validation:
-    """Samples with what is known of them, and what the network makes of them at the moment.
+    """Samples that judge training, with what is known of them.
 
     Parameters
     ----------
     x : ndarray or sparse matrix (n, d)
     truth : ndarray
-        Labels as the estimator predicts them, or values (n,) or (n, k).
+        Labels as the estimator predicts them, or values (n, k).
     targets : ndarray (n, k)
         Indicators of the classes, or values.
     sample_weight : ndarray (n,) or None
+
+    Attributes
+    ----------
+    outputs : ndarray (n, k) or None
+        What the network makes of the samples at the moment, as far as that is known.
     """
 
     def __init__(self, x: Any, truth: Array, targets: Array, sample_weight: Array | None = None) -> None:
         self.x, self.truth, self.targets, self.sample_weight = x, truth, targets, sample_weight
-        self.outputs: Array = np.empty(0)
-
-    def refresh(self, mlp: Any) -> None:
-        """Compute the outputs of the network as it is now."""
-        self.outputs = mlp._forward_pass_fast(self.x, check_input=False)
+        self.outputs: Array | None = None
 
     def loss(self, mlp: Any) -> float:
-        """Return the mean loss of the last outputs, as scikit-learn counts it, without penalty and smoothing."""
-        name = "binary_log_loss" if mlp.out_activation_ == "logistic" else mlp.loss
+        """Compute the outputs, and return their mean loss as scikit-learn counts it, without penalty and smoothing."""
+        self.outputs = mlp._forward_pass_fast(self.x, check_input=False)
         with np.errstate(all="ignore"):
-            return float(LOSS_FUNCTIONS[name](self.targets, self.outputs))
+            return float(LOSS_FUNCTIONS[name_of_loss(mlp)](self.targets, self.outputs))
 
 
 def check_numbers(name: str, y: Array) -> None:
