@@ -1,0 +1,195 @@
+"""Memory that runs out: a limit on the address space, or the n-th allocation of Python that fails, at any moment.
+
+A call then works or raises MemoryError, or the SystemError that NumPy makes of one in places of its own. What the call
+would have changed is as before, or as after one of its whole epochs.
+"""
+
+import contextlib
+import resource
+from pathlib import Path
+
+import numpy as np
+
+import fastnn as fnn
+from tests.stress.core import CHANGED, HELD, RAISED, Broken
+from tests.stress.subjects import NETWORKS, OPTIMIZERS, Control, model, problem, state, targets
+
+try:
+    from _testcapi import remove_mem_hooks, set_nomemory
+except ImportError:  # some builds of Python leave it out
+    set_nomemory = None
+
+PER_CHILD = 1
+ENVIRONMENT = {"FASTNN_NUM_THREADS": "2"}
+
+D, K, EPOCHS = 200, 10, 3
+MIB = 1 << 20
+WORK = ("fit", "fit", "fit", "predict_proba", "evaluate", "matmul", "softmax", "save", "load", "Sequential", "wide fit",
+        "lbfgs", "adam", "sparse")  # fmt: skip
+# Headroom in MiB that makes the work fail here or there.
+ROOM = {"wide fit": 330, "matmul": 16, "softmax": 16, "save": 2, "load": 4, "lbfgs": 40, "adam": 40, "sparse": 40}
+
+CONTROL = Control()
+_GIVEN = {}
+
+
+def prepare(folder):
+    _GIVEN["X"], _GIVEN["y"] = problem(4000, D, K)
+    _GIVEN["wide"] = np.zeros((12_000, 2000), np.float32), np.arange(12_000) % K
+    _GIVEN["square"] = np.ones((700, 700), np.float32)
+    _GIVEN["path"] = folder / "model.npz"
+    saved = model("hidden", 1000, K)
+    saved.loss = "cross_entropy"
+    saved.save(_GIVEN["path"])
+    fnn.warmup(["float32"])
+    CONTROL.remember()
+    case = {"network": "user", "optimizer": "adam", "y": "labels", "batch_size": 512}
+    for work in dict.fromkeys(WORK):
+        DO[work](*SET_UP.get(work, _nothing)(case))
+
+
+def draw(rng):
+    work = str(rng.choice(WORK))
+    case = {"work": work, "threads": int(rng.choice([1, 2]))}
+    if work == "fit":
+        case |= {
+            "network": str(rng.choice(list(NETWORKS))),
+            "optimizer": str(rng.choice(list(OPTIMIZERS))),
+            "y": str(rng.choice(["labels", "one-hot", "values"])),
+            "batch_size": int(rng.choice([33, 512, 4000])),
+        }
+    if set_nomemory and rng.random() < 0.4 and work != "wide fit":
+        return {**case, "failing_allocation": int(10 ** rng.uniform(0, 3.5)), "failures": int(rng.choice([1, 1, 5]))}
+    most = ROOM.get(work, 12)
+    return {**case, "headroom_mib": round(float(rng.uniform(0.6 if work == "wide fit" else 0, 1) * most), 3)}
+
+
+def _nothing(case):
+    return ()
+
+
+def _a_fit(case):
+    k = 1 if case["y"] == "values" else K
+    y = targets(_GIVEN["y"], K, case["y"])
+    return model(case["network"], D, k), OPTIMIZERS[case["optimizer"]](), y, case["batch_size"]
+
+
+def _fit(subject, optimizer, y, batch_size, epochs=EPOCHS):
+    loss = "squared_error" if y.shape[-1] == 1 else "cross_entropy"
+    subject.fit(_GIVEN["X"], y, loss=loss, optimizer=optimizer, epochs=epochs, batch_size=batch_size,
+                validation_data=(_GIVEN["X"], y), verbose=0)  # fmt: skip
+
+
+def _trained(case):
+    subject = model("hidden", D, K)
+    subject.loss = "cross_entropy"
+    return (subject,)
+
+
+def _estimator(case):
+    from fastnn.sklearn import MLPClassifier
+
+    solver = case.get("work") if case.get("work") in ("lbfgs", "adam") else "sgd"
+    return (MLPClassifier((50,), solver=solver, max_iter=2, random_state=0, batch_size=500),)
+
+
+def _fit_estimator(estimator):
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(_GIVEN["X"], _GIVEN["y"]).predict_proba(_GIVEN["X"])
+
+
+def _fit_sparse(estimator):
+    from scipy.sparse import csr_array
+
+    x = csr_array(_GIVEN["X"][:500])
+    estimator.partial_fit(x, _GIVEN["y"][:500], classes=np.arange(K))
+    estimator.predict(x)
+
+
+# What a kind of work is given; what it does with that; what of it must not change where the work fails.
+SET_UP = {
+    "fit": _a_fit,
+    "wide fit": lambda case: (fnn.Sequential(fnn.Linear(2000, 100), fnn.ReLU(), fnn.Linear(100, K)), fnn.SGD()),
+    "predict_proba": _trained, "evaluate": _trained, "save": _trained, "lbfgs": _estimator, "adam": _estimator,
+    "sparse": _estimator,
+}  # fmt: skip
+DO = {
+    "fit": _fit,
+    "wide fit": lambda subject, optimizer: subject.fit(*_GIVEN["wide"], optimizer=optimizer, epochs=1,
+                                                       batch_size=12_000, verbose=0),
+    "predict_proba": lambda subject: subject.predict_proba(_GIVEN["X"]),
+    "evaluate": lambda subject: subject.evaluate(_GIVEN["X"], _GIVEN["y"]),
+    "save": lambda subject: subject.save(_GIVEN["path"].with_name("other.npz")),
+    "matmul": lambda: fnn.matmul(_GIVEN["square"], _GIVEN["square"].T),
+    "softmax": lambda: fnn.softmax(_GIVEN["square"], axis=0),
+    "load": lambda: fnn.load(_GIVEN["path"]),
+    "Sequential": lambda: fnn.Sequential(fnn.Linear(1000, 300), fnn.ReLU(), fnn.Linear(300, 3)),
+    "lbfgs": _fit_estimator, "adam": _fit_estimator, "sparse": _fit_sparse,
+}  # fmt: skip
+
+
+def attempt(case):
+    fnn.set_num_threads(case["threads"])
+    given = SET_UP.get(case["work"], _nothing)(case)
+    watched = given[:2] if case["work"] in ("fit", "wide fit", "predict_proba", "evaluate", "save") else ()
+    before = state(*watched) if watched else None
+    try:
+        with _limited(case):
+            DO[case["work"]](*given)
+    except MemoryError:
+        outcome = RAISED
+    except SystemError as error:
+        if "exception set" not in str(error) and "without setting an exception" not in str(error):
+            raise
+        outcome = RAISED
+    else:
+        outcome = HELD
+    if watched and outcome is RAISED:
+        _compare(case, state(*watched), {before})
+    CONTROL.check()
+    _files_are_whole()
+    return outcome
+
+
+@contextlib.contextmanager
+def _limited(case):
+    if "failing_allocation" in case:
+        first = case["failing_allocation"]
+        set_nomemory(first, first + case["failures"])
+        try:
+            yield
+        finally:
+            remove_mem_hooks()
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    used = pages * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(case["headroom_mib"] * MIB), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _compare(case, found, allowed):
+    """What was watched is as before, or as after one of the epochs of the same fit without a limit."""
+    if case["work"] == "fit":
+        for epochs in range(1, EPOCHS + 1):
+            subject, optimizer, y, batch_size = _a_fit(case)
+            _fit(subject, optimizer, y, batch_size, epochs)
+            allowed.add(state(subject, optimizer))
+    if found not in allowed:
+        raise Broken(CHANGED, f"{case['work']} raised MemoryError and left something between the states it may leave")
+
+
+def _files_are_whole():
+    folder = _GIVEN["path"].parent
+    left = [path.name for path in folder.iterdir() if path.suffix not in (".npz", ".log")]
+    if left:
+        raise Broken(CHANGED, f"save left {left}")
+    fnn.load(_GIVEN["path"])
