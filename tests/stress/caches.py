@@ -138,7 +138,7 @@ def _copy(case, known, caches):
 
 def _interrupted(case):
     """Import and load under a storm, again and again until it is over, or the work came through."""
-    with Storm(case["hz"], 1.0, case["by"]) as storm:
+    with Storm(case["hz"], 0.5, case["by"]) as storm:
         while storm.goes_on() and storm.call(WORK[case["work"]]) is not HELD:
             pass
 

@@ -32,6 +32,7 @@ class Storm:
             signal.setitimer(signal.ITIMER_REAL, 0)
             return
         if self._sender:
+            os.kill(self._sender, signal.SIGKILL)
             os.waitpid(self._sender, 0)
         mine = signal.signal(signal.SIGINT, self._before)
         if mine != self._handle:
