@@ -109,7 +109,11 @@ def smaller(case):
 def attempt(case):
     ours = _outcome(case, "ours", "numba")
     if case["call"].startswith("MLP"):
-        if ours not in ("ValueError", "TypeError") and not ours.startswith(HELD) and ours != _outcome(case, "theirs", "numba"):
+        if (
+            ours not in ("ValueError", "TypeError")
+            and not ours.startswith(HELD)
+            and ours != _outcome(case, "theirs", "numba")
+        ):
             raise Broken(WRONG, f"raised {ours}, which scikit-learn does not")
     else:
         twin = _outcome(case, "ours", "numpy")

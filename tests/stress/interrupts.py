@@ -43,6 +43,7 @@ def draw(rng):
         "work": str(rng.choice(list(WORK))),
         "hz": int(rng.choice([10, 100, 300, 1000, 2000])),
         "by": str(rng.choice(["SIGINT", "SIGINT", "KeyboardInterrupt"])),
+        "once": bool(rng.random() < 0.7),
         "threads": int(rng.choice([1, 2])),
         "beside": bool(rng.random() < 0.25),
     }
@@ -55,7 +56,7 @@ def draw(rng):
 def attempt(case):
     fnn.set_num_threads(case["threads"])
     with _beside(case["beside"]):
-        outcome = WORK[case["work"]](case, Storm(case["hz"], SECONDS, case["by"]))
+        outcome = WORK[case["work"]](case, Storm(case["hz"], SECONDS, case["by"], case["once"]))
     CONTROL.check()
     _count_threads(case["threads"])
     return outcome
@@ -124,7 +125,7 @@ def _fit(case, storm):
         while storm.goes_on():
             subject, optimizer = model(case["network"], D, K), OPTIMIZERS[case["optimizer"]]()
             outcomes.add(storm.call(lambda: _fit_once(subject, optimizer, case)))  # noqa: B023 - called at once
-            if state(subject, optimizer) not in allowed:
+            if case["once"] and state(subject, optimizer) not in allowed:
                 raise Broken(CHANGED, "an interrupted fit left something between the states it may leave")
     return RAISED if RAISED in outcomes else HELD
 
@@ -165,7 +166,7 @@ def _save(case, storm):
 
     def check(outcome):
         names = [file.name for file in path.parent.iterdir()]
-        if names != [path.name]:
+        if case["once"] and names != [path.name]:
             raise Broken(CHANGED, f"an interrupted save left {names}")
         if fnn.load(path).layers[0].weight.tobytes() not in bits:
             raise Broken(WRONG, "an interrupted save left a file that is neither the one before nor the one after")
@@ -178,16 +179,7 @@ def _load(case, storm):
 
 
 def _sequential(case, storm):
-    """The layers of a model that did not come about may make another."""
-    outcomes = {HELD}
-    with storm:
-        while storm.goes_on():
-            layers = NETWORKS["dropout"](D, K)
-            outcome = storm.call(lambda: fnn.Sequential(*layers))  # noqa: B023 - called at once
-            if outcome is RAISED:
-                fnn.Sequential(*layers)
-            outcomes.add(outcome)
-    return RAISED if RAISED in outcomes else HELD
+    return _again_and_again(storm, lambda: fnn.Sequential(*NETWORKS["dropout"](D, K)))
 
 
 def _estimator(case, storm):
