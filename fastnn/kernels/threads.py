@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from itertools import repeat
 from queue import SimpleQueue
 
 from ._jit import inline
@@ -24,12 +25,16 @@ GRAIN = 4_000_000
 
 
 class _Job:
-    """A call for a helper, whether it is done, and the error that ended it; ``abort`` tells the other threads of it."""
+    """A call for a helper, and the error that ended it; ``abort`` tells the other threads of it.
+
+    ``done`` is a lock that is held until the call is over: Python code that waits could itself be interrupted half way.
+    """
 
     error: BaseException | None = None
 
     def __init__(self, call: Callable[[], None], abort: Callable[[], None]) -> None:
-        self._call, self._abort, self.done = call, abort, threading.Event()
+        self._call, self._abort, self.done = call, abort, threading.Lock()
+        self.done.acquire()
 
     def run(self) -> None:
         """Make the call."""
@@ -41,63 +46,60 @@ class _Job:
 
 
 class _Helper:
-    """A thread that runs one job after the other."""
+    """A thread that runs the jobs of its queue one after the other, once it has begun."""
 
     def __init__(self, team: "_Team") -> None:
-        self._team, self._jobs = team, SimpleQueue()
-        threading.Thread(target=self._work, name="fastnn", daemon=True).start()
+        self._team, self.jobs, self._has_begun = team, SimpleQueue(), False
 
-    def start(self, job: _Job | None) -> None:
-        """Run a job, or end the thread for None."""
-        try:
-            self._jobs.put(job)
-        except MemoryError:  # it is not in the queue, and nobody may wait for it
-            if job is not None:
-                job.done.set()
-            raise
+    def begin(self) -> None:
+        """Start the thread if it does not run yet; RuntimeError if there can be no more."""
+        if not self._has_begun:
+            threading.Thread(target=self._work, name="fastnn", daemon=True).start()
+            self._has_begun = True
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self.jobs.get()) is not None:
             job.run()
             done = job.done
             del job  # or the arrays of the last call would live until the next
             try:
-                self._team.take_back(self)
+                self._team.idle.append(self)
+                self._team.dismiss_late()
             finally:
-                done.set()
+                done.release()
 
 
 class _Team:
-    """The helpers of this process; those that wait for work are in ``idle``."""
+    """The helpers of this process; those that wait for work, or have not begun, are in ``idle``."""
 
     def __init__(self, size: int) -> None:
-        self.size, self.idle = size, []
-        self._to_start, self._dismissed = list(range(size - 1)), False
+        self.size, self._dismissed = size, False
+        self.idle = [_Helper(self) for _ in range(size - 1)]
 
-    def helper(self) -> _Helper | None:
-        """Take an idle helper, or start one that is still due; None if there is neither."""
-        try:
-            return self.idle.pop()
-        except IndexError:
-            pass
-        try:
-            self._to_start.pop()
-            return _Helper(self)
-        except (IndexError, RuntimeError):
-            return None
+    def lend(self, most: int, helpers: list[_Helper]) -> None:
+        """Move up to so many idle helpers into a list.
 
-    def take_back(self, helper: _Helper) -> None:
-        """Let a helper wait for work, or end with the others of a dismissed team."""
-        self.idle.append(helper)
-        if self._dismissed:
-            self.dismiss()
+        One call from C moves them all, so no interruption finds one in neither list; the same holds for the way back.
+        """
+        with contextlib.suppress(IndexError):
+            helpers.extend(map(self.idle.pop, repeat(-1, most)))
+
+    def take_back(self, helpers: list[_Helper], kept: int) -> None:
+        """Move all helpers but the first ``kept`` back from a list."""
+        self.idle.extend(map(helpers.pop, repeat(-1, len(helpers) - kept)))
+        self.dismiss_late()
 
     def dismiss(self) -> None:
         """End the threads that wait, and those that work as soon as they are through."""
         self._dismissed = True
         with contextlib.suppress(IndexError):
             while True:
-                self.idle.pop().start(None)
+                self.idle.pop().jobs.put(None)
+
+    def dismiss_late(self) -> None:
+        """End the threads that were at work when the team was dismissed, and wait now."""
+        if self._dismissed:
+            self.dismiss()
 
 
 def _initial_threads() -> int:
@@ -170,33 +172,43 @@ def run(
         return
     helpers: list[_Helper] = []
     jobs: list[_Job] = []
+    queued: list[None] = []
     errors: list[BaseException] = []
+    is_through = False
     try:
-        while len(helpers) + 1 < wanted and (helper := team.helper()) is not None:
-            helpers.append(helper)
-        size = len(helpers) + 1
-        for rank, helper in enumerate(helpers, 1):
-            job = _Job(lambda rank=rank: task(rank, size), abort)
-            jobs.append(job)
-            helper.start(job)
+        team.lend(wanted - 1, helpers)
+        size = _begin(helpers) + 1
+        jobs += [_Job(lambda rank=rank: task(rank, size), abort) for rank in range(1, size)]
+        queues = [helper.jobs for helper in helpers[: size - 1]]
+        queued.extend(map(SimpleQueue.put, queues, jobs))  # one call from C: interrupted or not, it has counted them
         task(0, size)
-    except BaseException:
-        abort()
-        raise
+        is_through = True
     finally:
         waiting = True
         while waiting:
             try:  # nothing may come before this: an interruption would leave helpers at work, or out of reach
-                for job in jobs:
-                    job.done.wait()
+                if not is_through:
+                    abort()
+                for job in jobs[: len(queued)]:
+                    with job.done:
+                        pass
+                team.take_back(helpers, len(queued))
                 waiting = False
             except BaseException as error:
                 errors.append(error)
-        for helper in helpers[len(jobs) :]:
-            team.take_back(helper)
     errors += [job.error for job in jobs if job.error is not None]
     if errors:
         raise errors[0]
+
+
+def _begin(helpers: list[_Helper]) -> int:
+    """Let helpers begin, and return how many have: some systems have no more threads to give."""
+    for count, helper in enumerate(helpers):
+        try:
+            helper.begin()
+        except RuntimeError:
+            return count
+    return len(helpers)
 
 
 @inline

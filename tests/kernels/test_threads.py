@@ -336,25 +336,56 @@ for _ in range(20):
 
 
 def test_a_job_that_cannot_be_queued_is_not_waited_for(monkeypatch):
+    """The one before it, which waits for all as at a barrier, is released."""
     before = threads.get_num_threads()
     threads.set_num_threads(3)
-
-    def start(self, job):
-        self._jobs = NoRoom()
-        begin(self, job)
-
-    class NoRoom:
-        def put(self, job):
-            raise MemoryError("no room")
-
-    begin = threads._Helper.start
     aborted = threading.Event()
+
+    class LittleRoom:
+        left = 1
+
+        @classmethod
+        def put(cls, queue, job):
+            if cls.left == 0:
+                raise MemoryError("no room")
+            cls.left -= 1
+            queue.put(job)
+
     try:
-        threads.run(lambda rank, size: None, 10**12)
-        monkeypatch.setattr(threads._Helper, "start", start)
-        with pytest.raises(MemoryError, match="no room"):
-            threads.run(lambda rank, size: None, 10**12, abort=aborted.set)
+        with monkeypatch.context() as patch:
+            patch.setattr(threads, "SimpleQueue", LittleRoom)
+            with pytest.raises(MemoryError, match="no room"):
+                threads.run(lambda rank, size: aborted.wait(60), 10**12, abort=aborted.set)
         assert aborted.is_set()
+        sizes = []
+        threads.run(lambda rank, size: sizes.append(size), 10**12)
+        assert sizes == [3, 3, 3]
     finally:
-        monkeypatch.undo()
+        threads.set_num_threads(before)
+
+
+def test_where_no_more_threads_can_be_started(monkeypatch):
+    """Those that can share the work, and the others are tried again at the next call."""
+    before = threads.get_num_threads()
+    threads.set_num_threads(4)
+    left, begin = [1], threads._Helper.begin
+
+    def begin_if_there_is_room(helper):
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        begin(helper)
+
+    def sizes():
+        found = []
+        threads.run(lambda rank, size: found.append(size), 10**12)
+        return found
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(threads._Helper, "begin", begin_if_there_is_room)
+            assert sizes() == [2, 2]
+            assert sizes() == [1]
+        assert sizes() == [4, 4, 4, 4]
+    finally:
         threads.set_num_threads(before)
