@@ -72,7 +72,7 @@ def _header(path: str | os.PathLike[str], archive: npz.Archive) -> dict[str, Any
         raise ValueError(none)
     text = archive.read("header")
     try:
-        header = json.loads(str(text))
+        header = json.loads(text.item())
     except (ValueError, RecursionError):
         raise ValueError(none) from None
     if not isinstance(header, dict) or header.get("kind") != _KIND or not isinstance(header.get("format"), int):
