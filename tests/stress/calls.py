@@ -188,7 +188,8 @@ def _judged(case, error, unchanged):
 def _taken(case, library):
     """The names of the arguments that a library takes."""
     given = [name for name, _ in case["given"]]
-    return [name for name in given if name != "validation_data"] if library == "theirs" else given
+    ours = ("validation_data", "X_val", "y_val") if library == "theirs" else ()
+    return [name for name in given if name not in ours]
 
 
 def _described(result):

@@ -196,7 +196,14 @@ METHODS = {
     "fnn.profile": {"model": MODEL, **_training, "seconds?": One("0.001", dear=True)},
 }  # fmt: skip
 ESTIMATORS = {
-    "MLP.fit": {"X": X, "y": LABELS, "sample_weight?": WEIGHTS, "validation_data?": Pair(X, LABELS)},
+    "MLP.fit": {
+        "X": X,
+        "y": LABELS,
+        "sample_weight?": WEIGHTS,
+        "validation_data?": Pair(X, LABELS),
+        "X_val?": X,
+        "y_val?": LABELS,
+    },
     "MLP.partial_fit": {"X": X, "y": LABELS},
     "MLP.predict": {"X": X},
     "MLP.score": {"X": X, "y": LABELS},

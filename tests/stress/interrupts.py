@@ -5,6 +5,7 @@ optimizer, is as before the call or as after one of its whole epochs; a file is 
 """
 
 import contextlib
+import os
 import threading
 import warnings
 
@@ -157,8 +158,8 @@ def _functions(case, storm):
 
 
 def _save(case, storm):
-    path = _GIVEN["path"].parent / "saved" / "model.npz"
-    path.parent.mkdir(exist_ok=True)
+    path = _GIVEN["path"].parent / f"saved-{os.getpid()}" / "model.npz"
+    path.parent.mkdir()
     models = [fnn.Sequential(fnn.Linear(100, 300), seed=seed) for seed in (1, 2)]
     for saved in reversed(models):
         saved.save(path)
