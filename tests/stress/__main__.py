@@ -8,7 +8,7 @@ import warnings
 
 from tests.stress import core
 
-_MOST_TOLD, _LINES = 30, 12
+_MOST_TOLD, _LINES = 30, 30
 PARTS = ("calls", "changes", "estimators", "files", "caches", "interrupts", "memory", "threads")
 
 

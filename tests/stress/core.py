@@ -26,6 +26,7 @@ FAILURES = (CHANGED, WRONG, CRASHED, HUNG)
 
 TIMEOUT = 120.0  # seconds for an attempt; most take less than one
 _NOISE = ("/multiprocessing/", "/tests/stress/core.py", "/tests/stress/__main__.py", "<frozen ", "Extension modules: ")
+_FRAMES = 10
 _LONGEST = 4000  # characters of a message
 _SHRINKINGS = 60  # smaller cases that are tried in place of one that failed
 
@@ -227,9 +228,13 @@ class _Child:
         return f"{text}\nnot over after {TIMEOUT:.0f} s"
 
     def _read_log(self):
-        """What the child wrote, without the frames of what runs it."""
-        lines = self._log.read_text(errors="replace").splitlines()
-        return "\n".join(line for line in lines if not any(word in line for word in _NOISE))
+        """What the child wrote, and of each thread the innermost frames, without those of what runs it."""
+        kept, frames = [], 0
+        for line in self._log.read_text(errors="replace").splitlines():
+            frames = frames + 1 if line.startswith("  File ") else 0
+            if frames <= _FRAMES and not any(word in line for word in _NOISE):
+                kept.append(line)
+        return "\n".join(kept)
 
 
 def _innermost(log):

@@ -27,8 +27,8 @@ class OwnReLU(UserReLU):
 
 OPTIMIZERS = {
     "sgd": lambda: fnn.SGD(lr=0.05),
-    "momentum": lambda: fnn.SGD(lr=0.05, momentum=0.9),
-    "nesterov": lambda: fnn.SGD(lr=0.05, momentum=0.9, nesterov=True),
+    "momentum": lambda: fnn.SGD(lr=0.005, momentum=0.9),
+    "nesterov": lambda: fnn.SGD(lr=0.005, momentum=0.9, nesterov=True),
     "adam": lambda: fnn.Adam(lr=0.01),
     "schedule": lambda: fnn.Adam(lr=fnn.schedules.step_decay(0.01, every=1)),
 }
