@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -40,9 +40,17 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
     for name in list(arrays)[1:]:
         finite(name, arrays[name], stack.dtype)
     try:
-        files.replace(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]  # it takes a name for a flag
+        files.replace(path, lambda file: _savez(file, arrays))
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+def _savez(file: BinaryIO, arrays: dict[str, Any]) -> None:
+    try:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes a name for allow_pickle
+    except ValueError as error:
+        # What ends the writing of an archive early, Ctrl-C included, is hidden by its complaint of not being finished.
+        raise (error.__context__ or error) from None
 
 
 def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, losses.Loss | None]:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 
@@ -145,3 +146,20 @@ def test_the_files_of_others_are_left_alone(path):
     (path.parent / ".fastnn-link.tmp").symlink_to(path)
     small().save(path)
     assert {*others, ".fastnn-folder.tmp", ".fastnn-link.tmp", "model.npz"} <= set(os.listdir(path.parent))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of an archive that nobody finishes
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("no room"), OSError(28, "No space left on device")])
+def test_what_ends_a_save_early_is_what_is_raised(error, path, monkeypatch):
+    """zipfile complains of an archive that is closed while one of its members is open."""
+
+    def close(member):
+        raise error
+
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile._ZipWriteFile, "close", close)
+        with pytest.raises(type(error), match=str(error.args[-1]) if error.args else None):
+            fnn.Sequential(fnn.Linear(3, 2)).save(path)
+    assert os.listdir(path.parent) == ["model.npz"]
+    assert path.read_bytes() == before

@@ -16,7 +16,7 @@ import numpy as np
 
 import fastnn as fnn
 from tests.stress import damage
-from tests.stress.core import HELD, RAISED, WRONG, Broken
+from tests.stress.core import CHANGED, HELD, RAISED, WRONG, Broken
 from tests.stress.subjects import NETWORKS, fingerprint, model
 
 PER_CHILD = 50
@@ -156,4 +156,7 @@ def _killed(case):
     os.waitpid(child, 0)
     if _said_by(fnn.load(path)) not in map(_said_by, models):
         raise Broken(WRONG, "a file that is neither the model before nor the one after")
+    models[0].save(path)
+    if left := [other.name for other in folder.iterdir() if other != path]:
+        raise Broken(CHANGED, f"{left}, left by a killed process, outlived the next save")
     return HELD
