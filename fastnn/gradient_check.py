@@ -57,6 +57,8 @@ def check_gradients(
     -----
     (f(w + h) - f(w - h)) / 2h with h = ∛eps max(1, |w|), whose error is of order h².
     """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model is {model!r}, expected a Sequential")
     loss = losses.resolve(loss if loss is not None else model.loss or "cross_entropy")
     l2, n_checks = number("l2", l2, least=0), positive_int("n_checks", n_checks)
     stack = _widened(model)

@@ -99,8 +99,12 @@ class Optimizer(ABC):
         ValueError
             If there are no gradients yet, the learning rate is not a finite number > 0, or the optimizer is busy
             training in another thread.
+        TypeError
+            If ``model`` is none.
         """
-        stack = model._stack
+        stack = getattr(model, "_stack", None)
+        if not isinstance(stack, Stack):
+            raise TypeError(f"model is {model!r}, expected a Sequential")
         if stack.gradient is None:
             raise ValueError("the model has no gradients yet: call model.backward(dy) before optimizer.step(model)")
         with self.held():

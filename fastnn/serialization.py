@@ -47,7 +47,7 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
 
 def _savez(file: BinaryIO, arrays: dict[str, Any]) -> None:
     try:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes a name for allow_pickle
+        np.savez(file, **arrays)
     except ValueError as error:
         # What ends the writing of an archive early, Ctrl-C included, is hidden by its complaint of not being finished.
         raise (error.__context__ or error) from None

@@ -81,6 +81,8 @@ def _is_real_number(value: Any) -> bool:
         return True
     if isinstance(value, bool) or not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
         return False
+    if np.ma.is_masked(value):
+        return False
     return getattr(getattr(value, "dtype", None), "kind", "f") in "fiu" and getattr(value, "ndim", 0) == 0
 
 

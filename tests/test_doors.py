@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("backend")
         True,
         np.True_,
         np.timedelta64(1, "s"),
+        np.ma.masked,
         None,
         [0.1],
     ],
@@ -46,6 +47,14 @@ def test_what_is_no_real_number(value):
         with pytest.raises(TypeError, match=r"lr(\(0\))? is .*, expected a finite number"):
             call(value)
     np.testing.assert_array_equal(w, 1)
+
+
+@pytest.mark.parametrize("model", [None, 3, "model", np.ones(3), fnn.Linear, fnn.Linear(2, 2)], ids=repr)
+def test_what_is_no_model(model):
+    x, y = np.ones((4, 2)), np.arange(4) % 2
+    for call in (fnn.SGD().step, lambda it: fnn.check_gradients(it, x, y), lambda it: fnn.profile(it, x, y)):
+        with pytest.raises(TypeError, match=r"model is .*, expected a Sequential"):
+            call(model)
 
 
 @pytest.mark.parametrize(
