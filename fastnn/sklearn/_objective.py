@@ -79,7 +79,8 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
         targets += smoothing / 2
     undefined = code == POISSON and bool((targets < 0).any())
     in_kernel = float(smoothing) if code == CROSS_ENTROPY else 0.0
-    number = np.float32 if y.dtype == dtype == FLOAT32 else np.float64
+    # A mean times a float of Python's, as scikit-learn writes losses: in float64 before NumPy 2.
+    number = type(np.float32(1) * 0.5) if y.dtype == dtype == FLOAT32 else np.float64
     return Goal(targets, y.shape[1], Objective(code, penalty, in_kernel, convention), undefined, number)
 
 
