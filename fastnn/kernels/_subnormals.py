@@ -1,4 +1,4 @@
-"""Subnormal numbers count as zero inside training and inference: each one costs the CPU some 150 cycles.
+"""Subnormal numbers count as zero inside training and inference: on many CPUs each one costs some 150 cycles.
 
 The moments of a unit that has died decay into them and stay there, since 0.9 times the smallest of them rounds to
 itself, and so do the probabilities of a network that is sure of itself: a converged network trains up to 13 times
