@@ -75,7 +75,7 @@ def _fill(work, folder):
     WORK[work]()
     names = []
     for path in sorted(read):
-        if path.endswith(".nbc"):
+        if path.endswith(".nbc") and os.path.exists(path):  # it is looked for in several folders
             names.append(os.path.basename(path))
             shutil.copy(path, home)
     found = {"home": str(home.relative_to(folder)), "names": names, "results": fingerprint(WORK[work]())}

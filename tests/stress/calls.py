@@ -7,6 +7,7 @@ changes nothing when it raises, and both backends do alike.
 
 import importlib
 import inspect
+import os
 import re
 import resource
 import warnings
@@ -31,6 +32,7 @@ CONTROL = Control()
 
 def prepare(folder):
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    os.chdir(folder)  # a path may be any text
     (folder / "table.csv").write_text("a,b,c\n1,2,0\n3,4,1\n")
     np.savez(folder / "new.npz", X=np.zeros((3, 2)), y=np.arange(3))
     _NAMES["folder"] = folder
