@@ -1,21 +1,20 @@
-"""Calls that no signal handler can break off: they run in a thread of their own, for which the main thread waits."""
+"""Calls that no signal handler can break off: what it raises is raised at the end."""
 
-import _imp
-import _thread
 import contextvars
+import itertools
 import signal
+import sys
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numba import types
-from numba.core.compiler_lock import global_compiler_lock
 
-from fastnn import backend
+from fastnn import backend, loading
 from fastnn.kernels import _jit
 from fastnn.loading import stop_if_unwanted, undisturbed
+from tests.interrupting import Interrupt
 
 VARIABLE = contextvars.ContextVar("VARIABLE", default="elsewhere")
 
@@ -28,119 +27,129 @@ class Interrupted(BaseException):
 
 
 @pytest.fixture
-def interrupted():
-    """Call undisturbed(call) and raise Interrupted in the main thread so many times meanwhile."""
-    if not hasattr(signal, "setitimer"):
-        pytest.skip("no timer that interrupts on this system")
-    left = 0
+def handled():
+    """Let a signal raise Interrupted in the main thread, and return a function that sends it."""
+    seen = []
 
-    def interrupt(*_):
-        nonlocal left
-        left -= 1
-        if left == 0:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        raise Interrupted
+    def handle(number, frame):
+        seen.append(number)
+        raise Interrupted(len(seen))
 
-    def call_interrupted(call, times):
-        nonlocal left
-        left = times
-        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
-        undisturbed(call)
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    yield call_interrupted
-    signal.signal(signal.SIGALRM, before)
+    before = signal.signal(signal.SIGINT, handle)
+    yield SimpleNamespace(send=lambda: signal.raise_signal(signal.SIGINT), seen=seen, handler=handle)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_what_a_call_returns_and_raises():
-    """In the context of the caller, and in another thread."""
     VARIABLE.set("here")
     assert undisturbed(VARIABLE.get) == "here"
-    assert undisturbed(threading.get_ident) != threading.get_ident()
     with pytest.raises(ZeroDivisionError):
         undisturbed(lambda: 1 // 0)
 
 
-def test_an_interruption_waits_for_the_end(interrupted):
+@pytest.mark.parametrize("times", [1, 1000])
+def test_an_interruption_waits_for_the_end(times, handled):
+    """Each reaches its handler at once, and the first is what is raised, also in place of another error."""
     done = []
 
     def work():
-        while signal.getitimer(signal.ITIMER_REAL) != (0, 0):
-            time.sleep(0.01)
-        done.append("work")
+        for _ in range(times):
+            handled.send()
+        done.append(len(handled.seen))
+        raise ZeroDivisionError
 
+    with pytest.raises(Interrupted, match="1"):
+        undisturbed(work)
+    assert done == [times]
+    assert signal.getsignal(signal.SIGINT) is handled.handler
     with pytest.raises(Interrupted):
-        interrupted(work, times=3)
-    assert done == ["work"]
+        handled.send()
 
 
-def test_an_interruption_ends_what_can_be_ended(interrupted):
+def test_an_interruption_ends_what_can_be_ended(handled):
     def work():
-        while True:
-            stop_if_unwanted()
-            time.sleep(0.001)
+        handled.send()
+        stop_if_unwanted()
+        pytest.fail("went on")
 
     with pytest.raises(Interrupted):
-        interrupted(work, times=1)
-    stop_if_unwanted()  # nobody waits for this thread
+        undisturbed(work)
+    stop_if_unwanted()  # nothing is left of it
 
 
-def test_another_thread_needs_none():
-    idents = []
-    thread = threading.Thread(target=lambda: idents.append((threading.get_ident(), undisturbed(threading.get_ident))))
-    thread.start()
-    thread.join()
-    ((outer, inner),) = idents
-    assert inner == outer == thread.ident
-    assert undisturbed(lambda: undisturbed(threading.get_ident) == threading.get_ident())
+def test_a_call_within_a_call(handled):
+    def work():
+        undisturbed(handled.send)
+        return "done"
 
-
-def test_no_thread_can_be_had(monkeypatch):
-    def refuse(function, args):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(_thread, "start_new_thread", refuse)
-    assert undisturbed(threading.get_ident) == threading.get_ident()
-
-
-@pytest.mark.parametrize("fails", ["before", "after"])
-def test_an_interruption_of_the_start(fails, monkeypatch):
-    """Whether the thread runs by then or not, the call is made once."""
-    made, start = [], _thread.start_new_thread
-
-    def interrupted_once(function, args):
-        monkeypatch.undo()
-        if fails == "after":
-            start(function, args)
-        raise Interrupted
-
-    monkeypatch.setattr(_thread, "start_new_thread", interrupted_once)
+    made = []
     with pytest.raises(Interrupted):
-        undisturbed(lambda: made.append(1))
+        undisturbed(lambda: made.append(work()))
+    assert made == ["done"]
+
+
+def test_other_threads_hear_no_signals():
+    """So nothing changes for theirs, and what the main thread is to stop for does not stop them."""
+    found = []
+
+    def elsewhere():
+        before = signal.getsignal(signal.SIGINT)
+        found.append(undisturbed(lambda: signal.getsignal(signal.SIGINT)) is before)
+        stop_if_unwanted()
+        found.append("went on")
+
+    def work():
+        loading._current.raised.append(Interrupted())
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+
+    with pytest.raises(Interrupted):
+        undisturbed(work)
+    assert found == [True, "went on"]
+
+
+def test_what_has_no_handler_in_python_is_left_alone(monkeypatch):
+    replaced, replace = [], signal.signal
+    monkeypatch.setattr(signal, "signal", lambda number, handler: replaced.append(number) or replace(number, handler))
+    undisturbed(lambda: None)
+    handled = [number for number in signal.valid_signals() if callable(signal.getsignal(number))]
+    assert sorted(set(replaced)) == sorted(handled)
+
+
+def test_an_interruption_at_any_moment_of_its_beginning_and_end(handled):
+    """Whatever is left in the place of a handler passes everything on, at once."""
+    for n in itertools.count(1):
+        made, interrupt = [], Interrupt(n, [loading.__file__], handled.send)
+        sys.settrace(interrupt)
+        try:
+            undisturbed(lambda: made.append(1))  # noqa: B023 - called at once
+        except Interrupted:
+            pass
+        finally:
+            sys.settrace(None)
+        with pytest.raises(Interrupted):
+            handled.send()
+        assert undisturbed(lambda: "works") == "works"
+        assert not loading._current.raised
+        if interrupt.left > 0:
+            break
+        signal.signal(signal.SIGINT, handled.handler)
     assert made == [1]
+    assert n > 5
 
 
-def test_a_lock_that_this_thread_holds():
-    """Another thread would wait for it, and this one for the other."""
-    assert _jit._undisturbed(threading.get_ident) != threading.get_ident()
-    with global_compiler_lock:
-        assert _jit._undisturbed(threading.get_ident) == threading.get_ident()
-    _imp.acquire_lock()
-    try:
-        assert undisturbed(threading.get_ident) == threading.get_ident()
-    finally:
-        _imp.release_lock()
-
-
-def test_what_is_loaded_so(monkeypatch):
+def test_what_is_loaded_so(monkeypatch, handled):
     """Modules, entry points, and functions with an address."""
     found = [backend._import.__wrapped__("threading")]
-    monkeypatch.setattr(backend, "importlib", SimpleNamespace(import_module=lambda name: threading.get_ident()))
-    found.append(backend._import.__wrapped__("threading"))
-    monkeypatch.setattr(_jit.Cache, "load_overload", lambda *_: found.append(threading.get_ident()))
+
+    def look(*_):
+        found.append(signal.getsignal(signal.SIGINT) is not handled.handler)
+
+    monkeypatch.setattr(backend, "importlib", SimpleNamespace(import_module=look))
+    backend._import.__wrapped__("threading")
+    monkeypatch.setattr(_jit.Cache, "load_overload", look)
     monkeypatch.setattr(_jit.Cache, "save_overload", lambda *_: None)
     assert _jit.kernel(lambda number: number + 1)(1) == 2
     assert _jit.shared(lambda dtype: types.void(types.CPointer(dtype)))(lambda pointer: None).address(np.float32)
-    assert found[0] is threading
-    assert len(found) == 4
-    assert threading.get_ident() not in found
+    assert found == [threading, True, True, True]

@@ -1,6 +1,5 @@
 """The one decorator of every compiled function: flags, the named fastmath set, and code that is optimised only once."""
 
-import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -98,17 +97,15 @@ class _PartCompiler(_Compiler):
     library = _PartLibrary
 
 
-def _undisturbed(compile: Callable[..., Any], *args: Any) -> Any:
-    """Compile, or load, in a thread of its own, unless it would wait for the lock that this thread holds."""
-    call = functools.partial(compile, *args)
-    return call() if global_compiler_lock.is_locked() else undisturbed(call)
+def _undisturbed(compile: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda signature: undisturbed(lambda: compile(signature))
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile an entry point: called from Python, cached on disk, releases the GIL."""
     dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, pipeline_class=_Compiler, **_OPTIONS)(function)
     dispatcher._cache = Cache(function)
-    dispatcher.compile = functools.partial(_undisturbed, dispatcher.compile)
+    dispatcher.compile = _undisturbed(dispatcher.compile)
     return dispatcher
 
 
@@ -158,7 +155,7 @@ class Shared:
         """The address of the code for a NumPy dtype, compiled or loaded at the first call."""
         compiled = self._compiled.get(dtype)
         if compiled is None:
-            compiled = _undisturbed(self._compile, dtype)
+            compiled = undisturbed(lambda: self._compile(dtype))
         return int(compiled.address)
 
     @global_compiler_lock
