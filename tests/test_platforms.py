@@ -1,5 +1,6 @@
 """What differs on other systems, as far as it can be imitated on this one."""
 
+import os
 import sys
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import scipy.sparse
 
 import fastnn as fnn
+from fastnn.kernels import threads
 from fastnn.sklearn import MLPClassifier
 from tests.every_call import signatures
 
@@ -63,3 +65,13 @@ def test_kernels_get_indices_of_64_bits(monkeypatch):
                 monkeypatch.setattr(module, "np", Narrow())
         train(6)
     assert signatures() == compiled
+
+
+def test_a_system_that_does_not_say_which_cpus_a_process_may_use(monkeypatch):
+    for name in ("FASTNN_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert threads._initial_threads() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert threads._initial_threads() == 1
