@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import ClassifierMixin
 
 from ..validation import Array
 
@@ -33,7 +33,7 @@ def fitted_arrays(mlp: Any) -> tuple[list[Array], list[Array]]:
             f"intercepts_ have shapes {[intercept.shape for intercept in intercepts]}, but coefs_ have {shapes}: there "
             "must be one number for each column"
         )
-    if is_classifier(mlp) and shapes[-1][1] != getattr(mlp, "n_outputs_", shapes[-1][1]):
+    if isinstance(mlp, ClassifierMixin) and shapes[-1][1] != getattr(mlp, "n_outputs_", shapes[-1][1]):
         raise ValueError(f"coefs_[{len(coefs) - 1}] has {shapes[-1][1]} columns, but n_outputs_ is {mlp.n_outputs_}")
     wide = [np.broadcast_to(b.reshape(-1), w.shape[1:]) for w, b in zip(coefs, intercepts, strict=True)]
     return coefs, wide
@@ -58,8 +58,10 @@ def check_going_on(mlp: Any, coefs: Sequence[Array], n_features: int, n_outputs:
     there, fix = coefs[-1].shape[1], "use warm_start=False and fit to start afresh"
     if n_outputs != there:
         raise ValueError(f"y has {n_outputs} outputs, but coefs_[{len(coefs) - 1}] has {there} columns: {fix}")
+    if mlp.solver != "lbfgs":
+        return
     wanted, units = [int(n) for n in np.ravel(mlp.hidden_layer_sizes)], [coef.shape[1] for coef in coefs[:-1]]
-    if mlp.solver == "lbfgs" and wanted != units:
+    if wanted != units:
         raise ValueError(f"hidden_layer_sizes asks for {wanted} units, but training goes on with {units}: {fix}")
 
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import is_classifier
+from sklearn.base import ClassifierMixin
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
 
@@ -140,7 +140,7 @@ class CompiledPerceptron:
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array]:
         X, y = super()._validate_input(X, y, incremental, reset)  # type: ignore[misc]
-        if not is_classifier(self):
+        if not isinstance(self, ClassifierMixin):
             check_numbers("y", y)
         n_outputs = y.shape[1] if y.ndim == 2 else 1
         if not reset:
@@ -219,8 +219,8 @@ class CompiledPerceptron:
 
     def _settle(self) -> None:
         """Have flat weights from now on, if the kernels know the network."""
-        if unknown_outputs(self) is None:
-            self._own_weights()
+        if self._flat_weights() is None and unknown_outputs(self) is None:
+            self._adopt(Weights(self))
 
     def _outputs(self, weights: Weights, X: Any, scores: bool = False) -> tuple[Array, bool]:
         """Return the outputs (n, k) for X (n, d), and whether X is finite; with ``scores`` those before a softmax."""

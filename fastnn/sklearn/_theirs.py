@@ -21,6 +21,12 @@ from ._parameters import dropout_rates, n_hidden
 WEIGHTED = "sample_weight" in inspect.signature(BaseMultilayerPerceptron._fit_stochastic).parameters
 _HIDDEN = ("identity", "logistic", "tanh", "relu")
 _OUTPUTS = ("identity", "logistic", "softmax", "exp")
+_LOSSES = {
+    "log_loss": "log_loss",
+    "binary_log_loss": "binary_log_loss",
+    "squared_error": "squared_loss",
+    "poisson": "poisson_loss",
+}
 
 
 def unknown_hidden(mlp: Any) -> str | None:
@@ -46,10 +52,10 @@ def unknown_outputs(mlp: Any) -> str | None:
 def unknown_training(mlp: Any, y: Array) -> str | None:
     """Return what it is about training on y (n, k) that only scikit-learn's own code does, or None."""
     name = name_of_loss(mlp)
-    function = "squared_loss" if name == "squared_error" else f"{name.removesuffix('_loss')}_loss"
-    if code_of(mlp) is None or not _is_theirs(functions.LOSS_FUNCTIONS, name, function):
+    if code_of(mlp) is None or not _is_theirs(functions.LOSS_FUNCTIONS, name, _LOSSES[name]):
         return f"loss {mlp.loss!r} after out_activation_ {mlp.out_activation_!r}"
-    if mlp.out_activation_ == "softmax" and not has_one_label(y):
+    of_labels = y.dtype == bool and mlp._kind_of_labels() == "multiclass"
+    if mlp.out_activation_ == "softmax" and not (of_labels or has_one_label(y)):
         return "y, which has not one label for each sample,"
     optimizer = type(vars(mlp).get("_optimizer"))
     if optimizer not in (SGDOptimizer, AdamOptimizer, type(None)):

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import _multilayer_perceptron as theirs
@@ -20,7 +20,7 @@ from ._epochs import Epochs, Order, Samples
 from ._moments import Moments
 from ._network import Weights
 from ._objective import goal
-from ._parameters import dropout_rates, n_hidden
+from ._parameters import dropout_rates
 from ._progress import Progress
 from ._theirs import WEIGHTED, TheirEpochs, check_their_code, unknown_training
 from ._validation import Validation
@@ -47,16 +47,18 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
         rows, held_out = _split(mlp, rows, x, y, sample_weight)
     batch_size = _batch_size(mlp, len(rows))
     samples = Samples(x, y, sample_weight, batch_size)
-    seed = _seed_of_dropout(mlp)
-    passes = _passes(mlp, samples, seed)
+    dropout = _dropout(mlp)
+    passes = _passes(mlp, samples, dropout)
+    # Only code of the user's, run between epochs, can put other weights or another optimizer in their place.
+    watched = bool(mlp.callbacks) or not type(mlp).__module__.startswith("fastnn.")
     order = Order(rows, mlp._random_state if mlp.shuffle else None)
     try:
         mlp._held_out = held_out
         mlp.n_iter_ = 0
         with Progress(mlp, 1 if incremental else mlp.max_iter) as progress:
             for _ in range(mlp.max_iter):
-                if not passes.suit():
-                    passes = _passes(mlp, samples, seed)
+                if watched and not passes.suit():
+                    passes = _passes(mlp, samples, dropout)
                 mlp.loss_ = passes.run(order.next())
                 mlp.n_iter_ += 1
                 mlp.t_ += len(rows)
@@ -81,11 +83,11 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
         mlp._best_coefs, mlp._best_intercepts = mlp.coefs_, mlp.intercepts_
 
 
-def _passes(mlp: Any, samples: Samples, seed: int) -> "_Compiled | TheirEpochs":
+def _passes(mlp: Any, samples: Samples, dropout: tuple[list[float], int] | None) -> "_Compiled | TheirEpochs":
     """Return passes over the samples with what the estimator has of weights, functions and optimizer at the moment."""
     left = unknown_training(mlp, samples.y)
     if left is None:
-        return _Compiled(mlp, samples, seed)
+        return _Compiled(mlp, samples, dropout)
     check_their_code(mlp, left, training=True)
     return TheirEpochs(mlp, samples)
 
@@ -93,12 +95,11 @@ def _passes(mlp: Any, samples: Samples, seed: int) -> "_Compiled | TheirEpochs":
 class _Compiled:
     """Compiled passes over the training samples, which update the optimizer too."""
 
-    def __init__(self, mlp: Any, samples: Samples, seed: int) -> None:
+    def __init__(self, mlp: Any, samples: Samples, dropout: tuple[list[float], int] | None) -> None:
         self._mlp, self._batch_size = mlp, samples.batch_size
         self._weights = weights = mlp._own_weights()
-        rates = dropout_rates(mlp, len(weights.coefs) - 1)
         self._epochs = Epochs(
-            weights.plan.with_dropout(rates, seed) if any(rates) else weights.plan.scores,
+            weights.plan.scores if dropout is None else weights.plan.with_dropout(*dropout),
             weights.buffer,
             samples.x,
             goal(mlp, samples.y, weights.dtype, penalty=mlp.alpha / 2, per_batch=True),
@@ -186,17 +187,16 @@ def _moments(mlp: Any, weights: Weights) -> Moments:
     return kept
 
 
-def _seed_of_dropout(mlp: Any) -> int:
-    """Return a number drawn from the estimator's generator if there is any dropout; without, none is drawn."""
-    if not any(dropout_rates(mlp, n_hidden(mlp))):
-        return 0
-    return int(mlp._random_state.randint(np.iinfo(np.int64).max, dtype=np.int64))
+def _dropout(mlp: Any) -> tuple[list[float], int] | None:
+    """Return the rates of dropout and a seed from the estimator's generator, or None, for which nothing is drawn."""
+    rates = dropout_rates(mlp, len(mlp.coefs_) - 1)
+    return (rates, int(mlp._random_state.randint(np.iinfo(np.int64).max, dtype=np.int64))) if any(rates) else None
 
 
 def _split(mlp: Any, rows: Array, x: Any, y: Array, sample_weight: Array | None) -> tuple[Array, Validation]:
     """Return the rows to train on, and the others as the validation set."""
     stratify = None
-    if is_classifier(mlp):
+    if isinstance(mlp, ClassifierMixin):
         if mlp.n_outputs_ == 1:
             stratify = y
         elif mlp.stratify and mlp.out_activation_ == "softmax":
@@ -207,7 +207,7 @@ def _split(mlp: Any, rows: Array, x: Any, y: Array, sample_weight: Array | None)
     if len(held_out) < 2 and mlp._refuses_small_validation:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     targets = y[held_out]
-    truth = mlp._label_binarizer.inverse_transform(targets) if is_classifier(mlp) else targets
+    truth = mlp._label_binarizer.inverse_transform(targets) if isinstance(mlp, ClassifierMixin) else targets
     v = None if sample_weight is None else sample_weight[held_out]
     return train, Validation(x.tocsr()[held_out] if hasattr(x, "tocsr") else x[held_out], truth, targets, v)
 

@@ -456,3 +456,16 @@ class TestDataOfTheUser:
 
         with pytest.raises(ValueError, match=message):
             Less(**SMALL, solver=solver).fit(X, X[:, :2])
+
+    @pytest.mark.skipif(RELEASE < (1, 7), reason="new in scikit-learn 1.7")
+    @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+    def test_a_subclass_that_hands_on_fewer_weights(self, solver):
+        class Less(ours.MLPRegressor):
+            def _fit_stochastic(self, x, y, weights, *rest):
+                super()._fit_stochastic(x, y, weights[:100], *rest)
+
+            def _fit_lbfgs(self, x, y, weights, *rest):
+                super()._fit_lbfgs(x, y, weights[:100], *rest)
+
+        with pytest.raises(ValueError, match=r"sample_weight has shape \(100,\), expected \(150,\)"):
+            Less(**SMALL, solver=solver).fit(X, Y, sample_weight=np.ones(150))

@@ -402,6 +402,12 @@ class TestOverriddenMethods:
         same_fit(both, X, Y, rtol=1e-6)
         assert {type(x) for x in seen} == {np.ndarray}
 
+    @pytest.mark.parametrize("name", ["_backprop", "_forward_pass_fast"])
+    def test_a_pass_from_a_mixin_is_refused(self, name):
+        mixin = type("Mixin", (), {name: lambda self, *args: None})
+        with pytest.raises(TypeError, match=f"^Mine overrides {name}, which compiled kernels replace"):
+            type("Mine", (mixin, ours.MLPClassifier), {})
+
     @every_estimator
     def test_the_score_of_any_data(self, name):
         both = pair(name, max_iter=4)
