@@ -15,7 +15,18 @@ from .losses import CrossEntropy, Loss, LossName, SquaredError
 from .optimizers import Optimizer, OptimizerName
 from .stack import Stack, call_list
 from .tables import Table, TableText
-from .validation import Array, DType, FloatType, features, float_dtype, generator, number, real_array, sample_weights
+from .validation import (
+    Array,
+    DType,
+    FloatType,
+    features,
+    float_dtype,
+    generator,
+    number,
+    own_view,
+    real_array,
+    sample_weights,
+)
 
 
 class Sequential:
@@ -299,9 +310,10 @@ class Sequential:
         """
         if self._loss is None:
             raise ValueError("evaluate needs a loss: fit the model first, or set model.loss = 'cross_entropy'")
-        x = self._features(X)
-        targets = losses.targets(self._loss, y, len(x), self._stack.output_width(x), self.dtype)
-        return training.evaluate(self._stack, self._loss, x, targets, sample_weights(sample_weight, len(x), self.dtype))
+        x = self._features(own_view(X))
+        targets = losses.targets(self._loss, own_view(y), len(x), self._stack.output_width(x), self.dtype)
+        weights = sample_weights(own_view(sample_weight), len(x), self.dtype)
+        return training.evaluate(self._stack, self._loss, x, targets, weights)
 
     def summary(self) -> TableText:
         """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML."""

@@ -25,7 +25,7 @@ from .lowering import Batches, Objective
 from .optimizers import Optimizer
 from .stack import Stack
 from .transaction import Copies, Place, Transaction
-from .validation import FLOAT64, Array, features, finite, flag, number, positive_int, sample_weights
+from .validation import FLOAT64, Array, features, finite, flag, number, own_view, positive_int, sample_weights
 
 if TYPE_CHECKING:
     from .model import Sequential
@@ -39,8 +39,8 @@ _CHUNK = 1 << 16
 class Plan:
     """The checked arguments of a fit.
 
-    Its arrays are views of its own where they are not copies: a callback that gives its array another shape or dtype
-    moves nothing here.
+    Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
+    or dtype moves nothing here.
     """
 
     x: Array
@@ -108,23 +108,24 @@ def prepare(
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
     # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
     check_finite = not (check_later and compiled and stack.starts_linear)
-    x = features(x, stack.n_in, stack.dtype, check_finite=check_finite)
+    x = features(own_view(x), stack.n_in, stack.dtype, check_finite=check_finite)
     m, k = len(x), stack.output_width(x)
     validation = None
     if validation_data is not None:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise TypeError("validation_data is not a pair, expected (X, y)")
-        x_val = features(validation_data[0], x.shape[1], stack.dtype, "X of validation_data")
-        y_val = losses.targets(loss, validation_data[1], len(x_val), k, stack.dtype, "y of validation_data")
-        validation = x_val.view(), y_val.view()
-    y = losses.targets(loss, y, m, k, stack.dtype, check_finite=check_finite)
-    weights = sample_weights(sample_weight, m, stack.dtype)
+        x_val, y_val = map(own_view, validation_data)
+        x_val = features(x_val, x.shape[1], stack.dtype, "X of validation_data")
+        y_val = losses.targets(loss, y_val, len(x_val), k, stack.dtype, "y of validation_data")
+        validation = x_val, y_val
+    y = losses.targets(loss, own_view(y), m, k, stack.dtype, check_finite=check_finite)
+    weights = sample_weights(own_view(sample_weight), m, stack.dtype)
     if class_weight is not None:
         weights = weighted(class_weight, loss, y, k, sample_weight, stack.dtype)
     return Plan(
-        x=x.view(),
-        y=y.view(),
-        sample_weight=None if weights is None else weights.view(),
+        x=x,
+        y=y,
+        sample_weight=weights,
         outputs=k,
         loss=loss,
         optimizer=optimizer,

@@ -141,6 +141,11 @@ def any_array(name: str, value: ArrayLike) -> Array:
         raise ValueError(f"{name} is ragged: its rows differ in length") from None
 
 
+def own_view(value: Any) -> Any:
+    """Return an array as a view, whose shape and dtype nobody else can change, and anything else as it is."""
+    return value.view() if isinstance(value, np.ndarray) else value
+
+
 def real_array(name: str, value: ArrayLike) -> Array:
     """Return ``value`` as an array of real numbers of any dtype and shape, without a copy where it is one."""
     array = any_array(name, value)

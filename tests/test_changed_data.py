@@ -166,3 +166,30 @@ def test_another_shape_or_dtype_of_an_array_moves_nothing(make, data):
     model.fit(**given, callbacks=after(1, reshape), **SHORT)
     assert model.history == expected.history
     assert_same_weights(model, expected, rtol=0)
+
+
+@pytest.mark.parametrize("call", ["fit", "evaluate"])
+def test_another_shape_while_an_array_is_checked(call, monkeypatch):
+    """As another thread may give it: what was checked is what is used."""
+    X, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
+    module = {"fit": fnn.training, "evaluate": fnn.model}[call]
+    checked = module.features
+
+    def reshaped_behind(x, *args, **kwargs):
+        result = checked(x, *args, **kwargs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            X.shape = 5, 60
+        return result
+
+    def made():
+        model = fnn.Sequential(fnn.Linear(5, 3), dtype="float64", seed=0)
+        model.loss = "cross_entropy"
+        if call == "evaluate":
+            return model.evaluate(X, y)
+        model.fit(X, y, epochs=1, verbose=0)
+        return model.layers[0].weight.tobytes()
+
+    expected = made()
+    monkeypatch.setattr(module, "features", reshaped_behind)
+    assert made() == expected
