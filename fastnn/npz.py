@@ -64,9 +64,15 @@ class Archive:
             self._size = file.seek(0, os.SEEK_END)
         self._members = {info.filename.removesuffix(_SUFFIX): info for info in self._zip.infolist()}
         self.names = list(self._members)
+        self._declared: dict[str, Declared] = {}
 
     def declared(self, name: str) -> Declared:
         """Return the shape and the dtype of an array, which its bytes in the archive agree with."""
+        if name not in self._declared:
+            self._declared[name] = self._checked_header(name)
+        return self._declared[name]
+
+    def _checked_header(self, name: str) -> Declared:
         info = self._members[name]
         with self._judged(f"array {name!r}"):
             limit = self._expansion.get(info.compress_type, 0) * min(info.compress_size, self._size)

@@ -119,7 +119,8 @@ def prepare(
         y_val = losses.targets(loss, y_val, len(x_val), k, stack.dtype, "y of validation_data")
         validation = x_val, y_val
     y = losses.targets(loss, own_view(y), m, k, stack.dtype, check_finite=check_finite)
-    weights = sample_weights(own_view(sample_weight), m, stack.dtype)
+    sample_weight = own_view(sample_weight)
+    weights = sample_weights(sample_weight, m, stack.dtype)
     if class_weight is not None:
         weights = weighted(class_weight, loss, y, k, sample_weight, stack.dtype)
     return Plan(
