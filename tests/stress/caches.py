@@ -128,7 +128,7 @@ def _copy(case, known, caches):
     name = known["names"][case["file"] % len(known["names"])]
     content = bytearray((home / name).read_bytes())
     if case["damage"] == "exchange":
-        others = sorted(_FOLDER["folder"].rglob("*.nbc"))
+        others = sorted(path for work in WORK for path in (_FOLDER["folder"] / work).rglob("*.nbc"))
         content[:] = random.Random(case["more"]).choice([p for p in others if p.name != name]).read_bytes()
     else:
         damage.OF_BYTES[case["damage"]](content, case["at"], case["more"])
