@@ -372,6 +372,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     ValueError
         If the file is damaged or cut off, is no saved model, has a newer format, does not fit together or holds pickled
         data.
+    TypeError
+        If ``path`` is no path.
     OSError
         If it cannot be read.
     """

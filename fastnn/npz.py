@@ -36,10 +36,12 @@ def opened(path: str | os.PathLike[str]) -> "Iterator[Archive]":
     ------
     ValueError
         If it is no .npz file, or a damaged one.
+    TypeError
+        If ``path`` is no path.
     OSError
         If it cannot be read.
     """
-    with open(path, "rb") as file:
+    with open(os.fspath(path), "rb") as file:  # or a number would be that of an open file
         yield Archive(path, file)
 
 

@@ -49,6 +49,14 @@ def test_what_is_no_real_number(value):
     np.testing.assert_array_equal(w, 1)
 
 
+@pytest.mark.parametrize("path", [0, 3, True, np.uint8(3), None, 0.5], ids=repr)
+def test_what_is_no_path(path):
+    """Python would take a number for an open file: it would read there, for ever if nothing comes, and close it."""
+    for call in (fnn.load, fnn.datasets.load_npz, fnn.datasets.load_csv, fnn.Sequential(fnn.Linear(2, 2)).save):
+        with pytest.raises(TypeError, match="PathLike"):
+            call(path)
+
+
 @pytest.mark.parametrize("model", [None, 3, "model", np.ones(3), fnn.Linear, fnn.Linear(2, 2)], ids=repr)
 def test_what_is_no_model(model):
     x, y = np.ones((4, 2)), np.arange(4) % 2
