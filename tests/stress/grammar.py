@@ -1,6 +1,6 @@
 """What can be called, with which arguments, as texts: right ones, and a few that are not."""
 
-from tests.stress.values import DTYPES, FILLS, HARMLESS, JUNK, LAYOUTS
+from tests.stress.values import DTYPES, FILLS, HARMLESS, JUNK, LAYOUTS, NONSENSE
 
 
 class Text:
@@ -63,7 +63,7 @@ class One:
     def wrong(self, text):
         if text.chance(0.1) and not self.dear:
             return text.hostile_array("m")
-        return text.one(*(JUNK[:-20] if self.dear else JUNK))
+        return text.one(*(NONSENSE if self.dear else JUNK))
 
 
 class Fixed(One):

@@ -209,15 +209,19 @@ _OF_SCALARS = ("read-only", "matrix", "wrapped", "list")
 HARMLESS = ("plain", "fortran", "strided", "backwards", "transposed", "read-only", "unaligned", "memmap", "guarded",
             "masked nowhere", "subclass", "pandas", "wrapped", "list")  # fmt: skip
 
-# Things that are no arrays; the last of them are numbers that a setting may mean seriously.
-JUNK = (
+# Things that are no arrays: those that nobody means as a number of something, and numbers of which many may be meant.
+NONSENSE = (
     "None", "'x'", "''", "b'0.1'", "bytearray(b'0.1')", "'0.1'", "1j", "np.complex128(0.1 + 5j)", "float('nan')",
-    "float('inf')", "-float('inf')", "-1", "-0.5", "10**30", "-10**30", "2**63", "-2**63", "1e-400", "[]", "()", "{}",
+    "float('inf')", "-float('inf')", "-1", "-0.5", "-10**30", "-2**63", "1e-400", "[]", "()", "{}",
     "[1, 2]", "[[1], [2, 3]]", "object()", "int", "np.ndarray", "lambda *given: None", "lambda *given: -1",
     "range(3)", "iter([1])", "set()", "{1: 2}", "np.ma.masked", "np.datetime64('2020')", "...",
     "slice(3)", "pathlib.Path('nowhere')", "memoryview(b'abcd')", "array.array('f', [1, 2])", "fnn", "fnn.ReLU()",
     "fnn.SGD", "Odd()", "np.array(None)", "np.array([], 'f4')", "np.str_('sgd')", "float", "print",
     "np.array([0.1])", "np.array([[3]])",
-    "0", "1", "True", "False", "np.True_", "0.5", "2", "3.5", "np.float16(0.5)", "np.int64(3)", "np.uint8(3)",
+)  # fmt: skip
+NUMBERS = (
+    "10**30", "2**63", "0", "1", "True", "False", "np.True_", "0.5", "2", "3.5", "np.float16(0.5)", "np.int64(3)",
+    "np.uint8(3)",
     "np.array(2)", "np.array(0.1)", "fractions.Fraction(1, 3)", "decimal.Decimal('0.1')", "1e-30", "np.longdouble(0.3)",
 )  # fmt: skip
+JUNK = NONSENSE + NUMBERS
