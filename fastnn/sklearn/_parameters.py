@@ -42,7 +42,8 @@ CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
 
 def n_hidden(mlp: Any) -> int:
     """Return the number of hidden layers that ``hidden_layer_sizes`` asks for."""
-    return int(np.size(mlp.hidden_layer_sizes))
+    sizes = mlp.hidden_layer_sizes
+    return len(list(sizes)) if hasattr(sizes, "__iter__") else 1
 
 
 def hidden_activations(mlp: Any, n_layers: int) -> list[str]:
