@@ -200,7 +200,9 @@ def _compare(case, ours, theirs):
             if shapes and not harmless and not _is_one_number(case):
                 raise Broken(WRONG, f"went on where scikit-learn raised {their!r}")
             return HELD
-        if case["change"]["of"] not in UNCOMPARED and not _are_close(our, their):
+        if case["change"]["of"] in UNCOMPARED or _is_one_number(case):
+            continue
+        if not _are_close(our, their):
             raise Broken(WRONG, "another result than scikit-learn's")
     return HELD
 
