@@ -14,12 +14,17 @@ WEIGHTS_CANCEL = "Weights sum to zero, can't be normalized"
 
 
 class Samples(NamedTuple):
-    """The samples of a fit: x (n, d) dense or sparse, y (n, k), the weights (n,) or None, and the size of a batch."""
+    """The samples of a fit, and how they pass.
+
+    x (n, d) dense or sparse, y (n, k), the weights (n,) or None, the size of a batch, and the rates of dropout with
+    their seed, or None.
+    """
 
     x: Any
     y: Array
     sample_weight: Array | None
     batch_size: int
+    dropout: tuple[list[float], int] | None
 
 
 class Order:

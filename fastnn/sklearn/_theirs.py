@@ -96,7 +96,7 @@ class TheirEpochs:
 
     def run(self, order: Array) -> Any:
         """Train on the samples in this order, and return the loss of the epoch."""
-        mlp, (_, y, v, batch_size), total = self._mlp, self._samples, 0.0
+        mlp, (_, y, v, batch_size, _), total = self._mlp, self._samples, 0.0
         params, n = mlp.coefs_ + mlp.intercepts_, len(mlp.coefs_)
         activations, deltas, *gradients = ([None] * m for m in (n + 1, n, n, n))
         for start in range(0, len(order), batch_size):

@@ -45,12 +45,8 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
     rows, held_out = np.arange(len(y), dtype=np.int64), mlp._validation if mlp.early_stopping else None
     if mlp.early_stopping and held_out is None:
         rows, held_out = _split(mlp, rows, x, y, sample_weight)
-    batch_size = _batch_size(mlp, len(rows))
-    samples = Samples(x, y, sample_weight, batch_size)
-    dropout = _dropout(mlp)
-    passes = _passes(mlp, samples, dropout)
-    # Only code of the user's, run between epochs, can put other weights or another optimizer in their place.
-    watched = bool(mlp.callbacks) or not type(mlp).__module__.startswith("fastnn.")
+    samples = Samples(x, y, sample_weight, _batch_size(mlp, len(rows)), _dropout(mlp))
+    passes, watched, judges = _passes(mlp, samples), _is_watched(mlp), _judges(held_out)
     order = Order(rows, mlp._random_state if mlp.shuffle else None)
     try:
         mlp._held_out = held_out
@@ -58,12 +54,12 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
         with Progress(mlp, 1 if incremental else mlp.max_iter) as progress:
             for _ in range(mlp.max_iter):
                 if watched and not passes.suit():
-                    passes = _passes(mlp, samples, dropout)
+                    passes = _passes(mlp, samples)
                 mlp.loss_ = passes.run(order.next())
                 mlp.n_iter_ += 1
                 mlp.t_ += len(rows)
                 mlp.loss_curve_.append(mlp.loss_)
-                if _epoch_ends(mlp, held_out, progress) or incremental:
+                if _epoch_ends(mlp, judges, progress) or incremental:
                     break
                 if mlp.n_iter_ == mlp.max_iter:
                     _warn(
@@ -83,23 +79,34 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
         mlp._best_coefs, mlp._best_intercepts = mlp.coefs_, mlp.intercepts_
 
 
-def _passes(mlp: Any, samples: Samples, dropout: tuple[list[float], int] | None) -> "_Compiled | TheirEpochs":
+def _passes(mlp: Any, samples: Samples) -> "_Compiled | TheirEpochs":
     """Return passes over the samples with what the estimator has of weights, functions and optimizer at the moment."""
     left = unknown_training(mlp, samples.y)
     if left is None:
-        return _Compiled(mlp, samples, dropout)
+        return _Compiled(mlp, samples)
     check_their_code(mlp, left, training=True)
     return TheirEpochs(mlp, samples)
+
+
+def _is_watched(mlp: Any) -> bool:
+    """Whether code of the user's runs between epochs, which may put other weights or another optimizer in place."""
+    return bool(mlp.callbacks) or not type(mlp).__module__.startswith("fastnn.")
+
+
+def _judges(held_out: Validation | None) -> tuple[Any, ...]:
+    """The samples, labels or values, and weights that scikit-learn hands to what judges an epoch."""
+    judges = (None,) * 3 if held_out is None else (held_out.x, held_out.truth, held_out.sample_weight)
+    return judges[: 3 if WEIGHTED else 2]
 
 
 class _Compiled:
     """Compiled passes over the training samples, which update the optimizer too."""
 
-    def __init__(self, mlp: Any, samples: Samples, dropout: tuple[list[float], int] | None) -> None:
+    def __init__(self, mlp: Any, samples: Samples) -> None:
         self._mlp, self._batch_size = mlp, samples.batch_size
         self._weights = weights = mlp._own_weights()
         self._epochs = Epochs(
-            weights.plan.scores if dropout is None else weights.plan.with_dropout(*dropout),
+            weights.plan.scores if samples.dropout is None else weights.plan.with_dropout(*samples.dropout),
             weights.buffer,
             samples.x,
             goal(mlp, samples.y, weights.dtype, penalty=mlp.alpha / 2, per_batch=True),
@@ -123,21 +130,20 @@ class _Compiled:
         return loss
 
 
-def _epoch_ends(mlp: Any, held_out: Validation | None, progress: Progress) -> bool:
+def _epoch_ends(mlp: Any, judges: tuple[Any, ...], progress: Progress) -> bool:
     """Judge an epoch, report it, and return whether it was the last."""
     values, validation = {"loss": float(mlp.loss_)}, mlp._validation
-    method = mlp._update_no_improvement_count
     if validation is not None:
         unknown = len(mlp.loss_curve_) - 1 - len(mlp.validation_loss_curve_)  # epochs of fits without validation_data
         mlp.validation_loss_curve_ += [np.nan] * unknown + [validation.loss(mlp)]
         values["validation_loss"] = mlp.validation_loss_curve_[-1]
-        if getattr(method, "__func__", None) is not BaseMultilayerPerceptron._update_no_improvement_count:
+        judge = getattr(mlp._update_no_improvement_count, "__func__", None)
+        if judge is not BaseMultilayerPerceptron._update_no_improvement_count:
             validation.outputs = None  # it may change the weights before it has them judged
-    judges = (None,) * 3 if held_out is None else (held_out.x, held_out.truth, held_out.sample_weight)
     with progress.lines():
         if mlp.verbose:
             print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
-        method(mlp.early_stopping, *judges[: 3 if WEIGHTED else 2])
+        mlp._update_no_improvement_count(mlp.early_stopping, *judges)
         if validation is not None:
             validation.outputs = None
         if mlp.early_stopping:
