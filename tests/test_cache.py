@@ -93,9 +93,9 @@ def aged_folder(parent, name, days):
 
 def add_instead(file):
     """Make a plus of the minus in a file of vectors."""
-    source, minus = file.read_text(), "builder.fsub(a, b, flags=FASTMATH)"
+    source, minus = file.read_bytes(), b"builder.fsub(a, b, flags=FASTMATH)"
     assert source.count(minus) == 1
-    file.write_text(source.replace(minus, "builder.fadd(a, b, flags=FASTMATH)"))
+    file.write_bytes(source.replace(minus, b"builder.fadd(a, b, flags=FASTMATH)"))
 
 
 class TestFolders:
@@ -287,10 +287,10 @@ class TestStaleness:
         home, file = home_of(tmp_path), package / "fastnn" / "kernels" / "_vector.py"
         assert steps(package, **home) == ("1.5", True)
         assert steps(package, "import numba; numba.__version__ = '99.0'\n" + STEP, **home) == ("1.5", True)
-        source = file.read_text()
+        source = file.read_bytes()
         add_instead(file)
         assert steps(package, **home) == ("2.5", True)
-        file.write_text(source)
+        file.write_bytes(source)
         assert steps(package, **home) == ("1.5", False)
         folders = fingerprints(tmp_path / "home" / "caches" / "fastnn")
         assert [len(list(folder.iterdir())) for folder in folders] == [1, 1, 1]
@@ -335,7 +335,7 @@ class TestStaleness:
         found = [_cache.fingerprint(kernels)]
         assert found == [_cache.FINGERPRINT]
         for path in kernels.rglob("*.py"):
-            path.write_text(path.read_text() + "\n")
+            path.write_bytes(path.read_bytes() + b"\n")
             found.append(_cache.fingerprint(kernels))
         path.rename(path.with_name("renamed.py"))
         found.append(_cache.fingerprint(kernels))

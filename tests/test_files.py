@@ -1,5 +1,6 @@
 """Files that are replaced whole or not at all: interruptions, killed writers, and writers that are still at work."""
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -143,9 +144,11 @@ def test_the_files_of_others_are_left_alone(path):
     (path.parent / ".fastnn-folder.tmp").mkdir()
     if hasattr(os, "mkfifo"):
         os.mkfifo(path.parent / ".fastnn-pipe.tmp")
-    (path.parent / ".fastnn-link.tmp").symlink_to(path)
+    with contextlib.suppress(OSError):  # few users may make links on Windows
+        (path.parent / ".fastnn-link.tmp").symlink_to(path)
+        others.append(".fastnn-link.tmp")
     small().save(path)
-    assert {*others, ".fastnn-folder.tmp", ".fastnn-link.tmp", "model.npz"} <= set(os.listdir(path.parent))
+    assert {*others, ".fastnn-folder.tmp", "model.npz"} <= set(os.listdir(path.parent))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of an archive that nobody finishes
