@@ -21,21 +21,23 @@ class _Deferral:
         self._replaced: list[tuple[int, Any, Any]] = []
 
     def begin(self) -> None:
-        """Take the place of all handlers; one that raises before the end of this leaves others that do no harm."""
-        for number in signal.valid_signals():
+        """Take the place of all handlers; one that raises before its turn ends this, and ``end`` puts all right."""
+        self.is_on = True
+        for number in sorted(signal.valid_signals()):
             handler = signal.getsignal(number)
             if callable(handler):
                 mine = self._deferring(handler)
                 self._replaced.append((number, mine, handler))
                 signal.signal(number, mine)
-        self.is_on = True
 
     def end(self) -> None:
-        """Give the place back."""
-        self.is_on = False
-        for number, mine, handler in self._replaced:
-            if signal.getsignal(number) is mine:
-                signal.signal(number, handler)
+        """Give the place back, to that of Ctrl-C last of those that are used, since from then on it may raise here."""
+        try:
+            for number, mine, handler in reversed(self._replaced):
+                if signal.getsignal(number) is mine:
+                    signal.signal(number, handler)
+        finally:
+            self.is_on = False
 
     def _deferring(self, handler: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
         def handle(number: int, frame: Any) -> Any:
@@ -58,8 +60,8 @@ def undisturbed(call: Callable[[], Result]) -> Result:
     if threading.get_ident() != threading.main_thread().ident or _current.is_on:  # no handler runs here, or none raises
         return call()
     _current = deferral = _Deferral()
-    deferral.begin()
     try:
+        deferral.begin()
         return call()
     finally:
         deferral.end()
