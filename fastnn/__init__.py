@@ -2,13 +2,15 @@
 
 from . import datasets, initializers, schedules
 from ._warmup import warmup
+from .activations import Identity, LeakyReLU, ReLU, Sigmoid, Tanh
 from .backend import get_num_threads, set_num_threads, use_backend
 from .callbacks import EarlyStopping
 from .dropout import Dropout
 from .errors import DivergenceError
 from .gradient_check import check_gradients
 from .history import History
-from .layers import Identity, Layer, LeakyReLU, Linear, ReLU, Sigmoid, Tanh
+from .layers import Layer
+from .linear import Linear
 from .losses import CrossEntropy, Loss, SquaredError
 from .model import Sequential, load
 from .ops import (

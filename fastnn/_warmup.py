@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from .activations import ReLU
 from .backend import use_backend
 from .dropout import Dropout
-from .layers import Linear, ReLU
+from .linear import Linear
 from .model import Sequential
 from .ops import (
     adam_update,
@@ -52,6 +53,10 @@ def warmup(dtypes: Iterable[FloatType] = ("float32", "float64")) -> None:
 
 
 def _touch_everything(kind: np.dtype) -> None:
+    kernels = "fastnn.kernels"
+    for module, registry in (("operations", "OPERATIONS"), ("updates", "RULES"), ("losses", "LOSSES")):
+        for entry in getattr(importlib.import_module(f"{kernels}.{module}"), registry).values():
+            entry.addresses(kind)
     x, w, b = np.ones((3, 4), kind), np.ones((4, 2), kind), np.ones(2, kind)
     y = np.array([0, 1, 0])
     model = Sequential(Linear(4, 3), ReLU(), Dropout(0.5), Linear(3, 2), dtype=kind, seed=0)

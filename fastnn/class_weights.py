@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .losses import CrossEntropy
+from .losses import classifies
 from .validation import FLOAT64, Array, DType, finite, number, real_array, sample_weights
 
 
@@ -23,7 +23,7 @@ def weighted(
     TypeError
         If they are not numbers, or a class is no integer.
     """
-    if not isinstance(loss, CrossEntropy):
+    if not classifies(loss):
         raise ValueError(f"class_weight needs classes, but the loss is {loss!r}: use sample_weight")
     if y.ndim != 1:
         raise ValueError(f"class_weight needs integer labels, but y holds targets {y.shape}: use sample_weight")

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from .activations import Elementwise
 from .backend import active
-from .layers import Elementwise
+from .layers import built_in
 from .validation import Array, contiguous, dimensions, float_arrays, number, same_shape
 
 
+@built_in
 class Dropout(Elementwise):
     """Dropout: in training each unit is zero with probability ``rate``, and the others are divided by 1 - rate.
 
@@ -31,9 +33,12 @@ class Dropout(Elementwise):
     division in training, instead of a product afterwards, leaves the expected output of each unit as it is.
     """
 
+    operation = "dropout"
+    arguments = settings = ("rate",)
+    draws = True
+    in_inference = False
+    format = 2
     _SAVED = ("_key", "_x")
-    _TRANSIENT = (*_SAVED, "_rng")
-    _rng: np.random.Generator | None = None
     _key: int = 0
     _x: Array | None = None
 
@@ -68,18 +73,6 @@ class Dropout(Elementwise):
         out = np.empty(x.shape, x.dtype)
         active().dropout(contiguous(x), self.rate, self._key, out)
         return out
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether the layer belongs to a model."""
-        return self._rng is not None
-
-    def bind(self, rng: np.random.Generator | None) -> None:
-        """Draw from the generator of a model, or belong to none."""
-        self._rng = rng
-
-    def __repr__(self) -> str:
-        return f"Dropout({self.rate:g})"
 
 
 def draw_seed(rng: np.random.Generator) -> int:

@@ -1,21 +1,16 @@
-"""Layers: the base class, which a user's own layer may extend, the linear layer, and activations.
+"""What a layer is: the base class, which a user's own may extend, and what a built-in one declares.
 
 A layer that is used in a model keeps its parameters as views into the model's flat buffer, so what is read from or
 written to ``layer.weight`` is what the kernels use.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import ops
-from .initializers import BY_NAME
-from .validation import Array, DType, finite, number, positive_int, real_array
-
-_MOST_WEIGHTS = 1 << 58
+from .validation import Array, DType, finite, real_array
 
 
 class Layer(ABC):
@@ -54,260 +49,182 @@ class Layer(ABC):
 
 
 class BuiltIn(Layer):
-    """A layer that has an op code. Copies and pickles leave out what belongs to the model, and saved inputs.
+    """A layer that kernels and twins know by a name: how it is run, saved and shown follows from what it declares.
 
-    A training pass saves under the names in ``_SAVED``, which are among those that copies leave out.
-    """
-
-    _SAVED: ClassVar[tuple[str, ...]] = ()
-    _TRANSIENT: ClassVar[tuple[str, ...]] = ()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in self._TRANSIENT}
-
-
-class Linear(BuiltIn):
-    """The linear layer x W + b. A subclass that overrides ``backward`` takes ``l2`` as well.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-        Inputs and outputs a sample.
-    init : {"he", "glorot", "zeros"}, callable or array_like (n_in, n_out)
-        The initial weights: by name (see :mod:`fastnn.initializers`), from a function of a
-        ``numpy.random.Generator`` and the shape, or as they are.
-    bias : bool or array_like (n_out,)
-        False for no bias; True for one that starts at zero; or its initial values.
+    A training pass keeps what backward needs under the names in ``_SAVED``. Copies and pickles leave that out, and what
+    belongs to the model.
 
     Attributes
     ----------
-    weight : ndarray (n_in, n_out)
-    bias : ndarray (n_out,), or None
-        Views into the model's parameters. Assigning to them writes the values.
-    weight_grad, bias_grad : ndarray like weight and bias, or None before the first ``model.backward``
-
-    Raises
-    ------
-    ValueError
-        If a width is not positive, the initialiser is unknown, or an array does not fit or is not finite.
-    TypeError
-        If a width is not an integer, an array does not hold real numbers, or ``bias`` is neither a bool nor an array.
+    operation : str
+        The name of its kernel and of its twin; "linear" is the product, which the epoch knows itself.
+    arguments : tuple of str
+        What the constructor takes, attributes of the same names: what is saved and shown.
+    settings : tuple of str
+        The numbers among them that kernel and twin take, in their order.
+    keeps : {"", "x", "y"}
+        Whether the backward pass takes the layer's input, its output, or neither.
+    kept : int
+        How many numbers of each row the kernel keeps of its own.
+    penalised : tuple of str
+        The parameters whose squares are penalised.
+    draws : bool
+        Whether it draws random numbers, in training.
+    in_inference : bool
+        Whether prediction runs it.
+    format : int
+        The first format of saved models that has it.
+    vanishes : bool
+        Whether it is the identity, which runs nothing.
+    rectifier : float or None
+        The slope for negative numbers of a layer that is max(x, slope x), which a product does at its end.
     """
 
-    n_in: int
-    n_out: int
-    _SAVED = ("_x",)
-    _TRANSIENT = (*_SAVED, "_weight", "_bias", "_weight_grad", "_bias_grad")
-    _x: Array | None = None
-    _weight: Array | None = None
-    _bias: Array | None = None
-    _weight_grad: Array | None = None
-    _bias_grad: Array | None = None
+    operation: ClassVar[str]
+    arguments: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[tuple[str, ...]] = ()
+    keeps: ClassVar[Literal["", "x", "y"]] = ""
+    kept: ClassVar[int] = 0
+    penalised: ClassVar[tuple[str, ...]] = ()
+    draws: ClassVar[bool] = False
+    in_inference: ClassVar[bool] = True
+    format: ClassVar[int] = 1
+    vanishes: ClassVar[bool] = False
+    rectifier: float | None = None
 
-    def __init__(
-        self,
-        n_in: int,
-        n_out: int,
-        *,
-        init: Literal["he", "glorot", "zeros"] | Callable[..., ArrayLike] | ArrayLike = "he",
-        bias: bool | ArrayLike = True,
-    ) -> None:
-        self.n_in = positive_int("n_in", n_in)
-        self.n_out = positive_int("n_out", n_out)
-        if self.n_in * self.n_out > _MOST_WEIGHTS:
-            raise ValueError(f"n_in is {n_in} and n_out is {n_out}: no memory holds that many weights")
-        if bias is None or isinstance(bias, (str, bytes)) or (np.ndim(bias) == 0 and not _is_flag(bias)):
-            raise TypeError(f"bias is {bias!r}, expected True, False or an array of shape ({self.n_out},)")
-        self.has_bias = not _is_flag(bias) or bool(bias)
-        self._init = init if callable(init) else _initial_weight(init, self.n_in, self.n_out)
-        self._initial_bias = None if _is_flag(bias) else _checked("bias", bias, (self.n_out,))
+    _SAVED: ClassVar[tuple[str, ...]] = ()
+    _given: dict[str, Array] | None = None
+    _views: dict[str, Array] | None = None
+    _gradients: dict[str, Array] | None = None
+    _rng: np.random.Generator | None = None
 
-    @property
-    def weight(self) -> Array:
-        """The weights (n_in, n_out), a view into the model's parameters."""
-        if self._weight is None:
-            raise ValueError(f"{self!r} has no weights yet: they are made when a Sequential is built from it")
-        return self._weight
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each parameter, by its name."""
+        return {}
 
-    @weight.setter
-    def weight(self, value: ArrayLike) -> None:
-        self.weight[...] = _checked("weight", value, self.weight.shape, self.weight.dtype)
+    def initial(self, rng: np.random.Generator) -> dict[str, Array]:
+        """Return the initial values of the parameters, drawn from ``rng`` where they are not given."""
+        return {}
 
-    @property
-    def bias(self) -> Array | None:
-        """The bias (n_out,), a view into the model's parameters, or None."""
-        if self.has_bias and self._bias is None:
-            raise ValueError(f"{self!r} has no bias yet: it is made when a Sequential is built from it")
-        return self._bias
+    def initial_values(self, rng: np.random.Generator) -> dict[str, Array]:
+        """Return :meth:`initial`, or what :meth:`start_from` was given."""
+        return self.initial(rng) if self._given is None else self._given
 
-    @bias.setter
-    def bias(self, value: ArrayLike) -> None:
-        bias = self.bias
-        if bias is None:
-            raise ValueError(f"{self!r} was made without a bias: use Linear(..., bias=True)")
-        bias[...] = _checked("bias", value, bias.shape, bias.dtype)
+    def start_from(self, values: dict[str, Array]) -> None:
+        """Let the parameters start from these values, such as those of a saved model."""
+        self._given = {name: checked(name, values[name], shape) for name, shape in self.shapes().items()} or None
 
-    @property
-    def weight_grad(self) -> Array | None:
-        """The gradient (n_in, n_out) from the last ``model.backward``, or None before it."""
-        return self._weight_grad
+    def config(self) -> dict[str, Any]:
+        """Return what the constructor takes to make a layer like this one."""
+        return {name: getattr(self, name) for name in self.arguments}
 
-    @property
-    def bias_grad(self) -> Array | None:
-        """The gradient (n_out,) from the last ``model.backward``, or None before it or without a bias."""
-        return self._bias_grad
+    def numbers(self) -> tuple[float, ...]:
+        """Return the settings as kernel and twin take them."""
+        return tuple(float(getattr(self, name)) for name in self.settings)
 
     def parameters(self) -> list[Array]:
-        """Return [weight, bias], or [weight]."""
-        return [self.weight] if self.bias is None else [self.weight, self.bias]
+        """Return the arrays that training changes, views into the model's parameters."""
+        return [getattr(self, name) for name in self.shapes()]
 
     def gradients(self) -> list[Array]:
-        """Return [weight_grad, bias_grad], as far as they exist."""
-        return [g for g in (self._weight_grad, self._bias_grad) if g is not None]
+        """Return the gradients of :meth:`parameters`, none before the first ``model.backward``."""
+        return [] if self._gradients is None else list(self._gradients.values())
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Return x W + b (m, n_out) for x (m, n_in)."""
-        out = ops.linear(x, self.weight, np.zeros(self.n_out, self.weight.dtype) if self.bias is None else self.bias)
-        if training:
-            self._x = x
-        return out
-
-    def backward(self, dy: Array, l2: float = 0.0) -> Array:
-        """Return dx = dy Wᵀ, and keep dW = xᵀ dy + 2 l2 W and db = Σ dy as weight_grad and bias_grad."""
-        if self._x is None:
-            raise ValueError(f"{self!r} has no input to go back to: call forward(x, training=True) first")
-        dx, dw, db = ops.linear_backward(dy, self._x, self.weight, l2)
-        if self._weight_grad is None:
-            self.bind_gradient(np.empty_like(self.weight), None if self.bias is None else np.empty_like(self.bias))
-        for gradient, value in zip(self.gradients(), (dw, db), strict=False):
-            gradient[...] = value
-        return dx
+    def keep_gradients(self, **values: Array) -> None:
+        """Write what a backward pass found into the model's gradient, or into arrays of its own."""
+        if self._gradients is None:
+            self._gradients = {name: np.empty_like(value) for name, value in values.items()}
+        for name, value in values.items():
+            self._gradients[name][...] = value
 
     @property
     def is_bound(self) -> bool:
-        """Whether the layer belongs to a model."""
-        return self._weight is not None
+        """Whether the layer belongs to a model and has something of it."""
+        return self._views is not None or self._rng is not None
 
-    def bind(self, weight: Array | None, bias: Array | None) -> None:
-        """Use these views into the buffer of a model, or belong to none."""
-        self._weight, self._bias = weight, bias
-        self._weight_grad = self._bias_grad = None
+    def bind(self, views: dict[str, Array] | None, rng: np.random.Generator | None) -> None:
+        """Use these views into the buffer of a model, and draw from its generator; or belong to no model."""
+        self._views, self._gradients = views or None, None
+        self._rng = rng if self.draws else None
 
-    def bind_gradient(self, weight_grad: Array | None, bias_grad: Array | None) -> None:
+    def bind_gradient(self, views: dict[str, Array] | None) -> None:
         """Write gradients into these views from now on, or into new arrays."""
-        self._weight_grad, self._bias_grad = weight_grad, bias_grad
-
-    def initialise(self, rng: np.random.Generator) -> tuple[Array, Array | None]:
-        """Return the initial weight and bias, drawn from ``rng`` where they are not given."""
-        shape = (self.n_in, self.n_out)
-        weight = _checked("init", self._init(rng, shape), shape) if callable(self._init) else self._init
-        if not self.has_bias:
-            return weight, None
-        return weight, np.zeros(self.n_out) if self._initial_bias is None else self._initial_bias
-
-    def __repr__(self) -> str:
-        return f"Linear({self.n_in}, {self.n_out}{'' if self.has_bias else ', bias=False'})"
-
-
-class Elementwise(BuiltIn):
-    """A built-in layer that is elementwise, without parameters, as wide as what comes."""
-
-
-class Activation(Elementwise):
-    """A built-in activation."""
-
-    _SAVED = _TRANSIENT = ("_y",)
-    _forward: ClassVar[Callable[..., Array]]
-    _backward: ClassVar[Callable[..., Array]]
-    _y: Array | None = None
+        self._gradients = views
 
     @property
-    def _settings(self) -> tuple[float, ...]:
-        return ()
+    def transient(self) -> tuple[str, ...]:
+        """The attributes that passes change and that a model gives."""
+        return (*self._SAVED, "_views", "_gradients", "_rng")
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Return y (m, k), elementwise, for x (m, k)."""
-        y = type(self)._forward(x, *self._settings)
-        if training:
-            self._y = y
-        return y
-
-    def backward(self, dy: Array) -> Array:
-        """Return dx (m, k) from dy (m, k)."""
-        if self._y is None:
-            raise ValueError(f"{self!r} has no output to go back from: call forward(x, training=True) first")
-        return type(self)._backward(dy, self._y, *self._settings)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self.transient}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'slope={s:g}' for s in self._settings)})"
+        return f"{type(self).__name__}({', '.join(shown(getattr(self, name)) for name in self.arguments)})"
 
 
-class Identity(Activation):
-    """The activation y = x."""
-
-    _forward = staticmethod(ops.identity)
-    _backward = staticmethod(ops.identity_backward)
+B = TypeVar("B", bound=type[BuiltIn])
+BUILT_IN: dict[str, type[BuiltIn]] = {}
 
 
-class ReLU(Activation):
-    """The activation y = max(x, 0)."""
+def built_in(layer: B) -> B:
+    """Register a class under its name; a user's subclass of it is none of ours."""
+    BUILT_IN[layer.__name__] = layer
+    return layer
 
-    _forward = staticmethod(ops.relu)
-    _backward = staticmethod(ops.relu_backward)
+
+def is_built_in(layer: Any) -> bool:
+    """Return whether kernels and twins know ``layer``; a user's subclass they do not."""
+    return BUILT_IN.get(type(layer).__name__) is type(layer)
 
 
-class LeakyReLU(Activation):
-    """The activation y = x where x > 0, else slope x.
+class Parameter:
+    """A parameter as an attribute of its layer: a view into the model's buffer, whose values are assigned to.
 
-    Parameters
-    ----------
-    slope : float
-        Finite and >= 0.
+    Reading one that the layer was made without gives None; ``fix`` says how to make the layer with it.
     """
 
-    _forward = staticmethod(ops.leaky_relu)
-    _backward = staticmethod(ops.leaky_relu_backward)
+    def __init__(self, doc: str, fix: str = "") -> None:
+        self.__doc__, self._fix = doc, fix
 
-    def __init__(self, slope: float = 0.01) -> None:
-        self._slope = number("slope", slope, least=0)
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
 
-    @property
-    def slope(self) -> float:
-        """The slope where x <= 0, fixed when the layer is made."""
-        return self._slope
+    def __get__(self, layer: BuiltIn | None, owner: type) -> Any:
+        if layer is None:
+            return self
+        if self._name not in layer.shapes():
+            return None
+        if layer._views is None:
+            raise ValueError(f"{layer!r} has no {self._name} yet: parameters are made when a Sequential is built of it")
+        return layer._views[self._name]
 
-    @property
-    def _settings(self) -> tuple[float, ...]:
-        return (self.slope,)
-
-
-class Tanh(Activation):
-    """The activation y = tanh x."""
-
-    _forward = staticmethod(ops.tanh)
-    _backward = staticmethod(ops.tanh_backward)
-
-
-class Sigmoid(Activation):
-    """The activation y = 1 / (1 + e^-x)."""
-
-    _forward = staticmethod(ops.sigmoid)
-    _backward = staticmethod(ops.sigmoid_backward)
+    def __set__(self, layer: BuiltIn, value: ArrayLike) -> None:
+        view = self.__get__(layer, type(layer))
+        if view is None:
+            raise ValueError(f"{layer!r} was made without a {self._name}: {self._fix}")
+        view[...] = checked(self._name, value, view.shape, view.dtype)
 
 
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, (bool, np.bool_))
+class Gradient:
+    """The gradient of a parameter from the last ``model.backward``; None before it, or without the parameter."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name.removesuffix("_grad")
+
+    def __get__(self, layer: BuiltIn | None, owner: type) -> Any:
+        if layer is None:
+            return self
+        return None if layer._gradients is None else layer._gradients.get(self._name)
 
 
-def _initial_weight(init: Any, n_in: int, n_out: int) -> Any:
-    if isinstance(init, str):
-        if init not in BY_NAME:
-            raise ValueError(f"init is {init!r}, expected {', '.join(map(repr, BY_NAME))}, a function or an array")
-        return BY_NAME[init]
-    return _checked("init", init, (n_in, n_out))
+def shown(value: Any) -> str:
+    """Return a constructor's argument as a layer shows it."""
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
-def _checked(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: DType | None = None) -> Array:
+def checked(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: DType | None = None) -> Array:
+    """Return finite numbers of that shape as an array."""
     array = real_array(name, value)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")

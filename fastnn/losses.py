@@ -1,5 +1,6 @@
 """Losses as objects for ``fit``: cross-entropy, squared error, or a user's own with forward and backward methods."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -39,7 +40,46 @@ class Loss(Protocol):
         """Return the gradient (m, k) of the loss with respect to ``pred``."""
 
 
-class CrossEntropy:
+class BuiltInLoss:
+    """A loss that kernels and twins know by a name.
+
+    Attributes
+    ----------
+    name : str
+    arguments : tuple of str
+        What the constructor takes, attributes of the same names: what is saved.
+    settings : tuple of str
+        The numbers among them that kernel and twin take, in their order.
+    classifies : bool
+        Whether the outputs are scores of classes, whose largest is predicted and whose softmax are probabilities.
+    format : int
+        The first format of saved models that has it.
+    """
+
+    name: ClassVar[str]
+    arguments: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[tuple[str, ...]] = ()
+    classifies: ClassVar[bool] = False
+    format: ClassVar[int] = 1
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return the settings as kernel and twin take them."""
+        return tuple(float(getattr(self, name)) for name in self.settings)
+
+    def config(self) -> dict[str, Any]:
+        """Return what the constructor takes to make a loss like this one."""
+        return {name: getattr(self, name) for name in self.arguments}
+
+    @property
+    def needs_format(self) -> int:
+        """The first format of saved models that can say it."""
+        return self.format
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value:g}' for name, value in self.config().items())})"
+
+
+class CrossEntropy(BuiltInLoss):
     """The mean of -s_y + log Σ e^s over scores s (m, k), for integer labels (m,) or targets (m, k).
 
     See :func:`fastnn.cross_entropy`.
@@ -64,8 +104,9 @@ class CrossEntropy:
     section 7.
     """
 
-    name: ClassVar[str] = "cross_entropy"
-    code: ClassVar[int] = 0
+    name = "cross_entropy"
+    arguments = ("label_smoothing",)
+    classifies = True
     _label_smoothing: float = 0.0
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -103,16 +144,20 @@ class CrossEntropy:
         m, k = array.shape
         return self.smoothed(class_targets(y, m, k, array.dtype), k, array.dtype)
 
-    def __repr__(self) -> str:
-        setting = f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
-        return f"{type(self).__name__}({setting})"
+    def config(self) -> dict[str, Any]:
+        """Return what makes such a loss, nothing without smoothing."""
+        return super().config() if self.label_smoothing else {}
+
+    @property
+    def needs_format(self) -> int:
+        """Return 2 for smoothing."""
+        return 2 if self.label_smoothing else 1
 
 
-class SquaredError:
+class SquaredError(BuiltInLoss):
     """The mean over samples of the sum over outputs of (pred - y)². See :func:`fastnn.squared_error`."""
 
-    name: ClassVar[str] = "squared_error"
-    code: ClassVar[int] = 1
+    name = "squared_error"
 
     def forward(self, pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the loss."""
@@ -122,14 +167,8 @@ class SquaredError:
         """Return the gradient (m, k) with respect to ``pred``."""
         return ops.squared_error_backward(pred, y, sample_weight)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
 
-
-BY_NAME: dict[str, type[CrossEntropy] | type[SquaredError]] = {
-    "cross_entropy": CrossEntropy,
-    "squared_error": SquaredError,
-}
+BY_NAME: dict[str, Callable[..., Loss]] = {loss.name: loss for loss in (CrossEntropy, SquaredError)}
 
 
 def resolve(loss: Any, **settings: Any) -> Loss:
@@ -142,6 +181,11 @@ def resolve(loss: Any, **settings: Any) -> Loss:
     if isinstance(loss, type) or not isinstance(loss, Loss):
         raise TypeError(f"loss is {loss!r}, expected {names} or an object with forward and backward methods")
     return loss
+
+
+def classifies(loss: Any) -> bool:
+    """Return whether ``loss`` takes outputs for scores of classes."""
+    return isinstance(loss, BuiltInLoss) and loss.classifies
 
 
 def is_built_in(loss: Any) -> bool:
@@ -161,7 +205,7 @@ def targets(
         array = class_targets(y, m, k, dtype, name)
         is_smoothed = is_built_in(loss) and loss.label_smoothing > 0 and array.ndim == 2
         return loss.smoothed(array, k, dtype) if is_smoothed else array
-    if isinstance(loss, SquaredError):
+    if isinstance(loss, BuiltInLoss):
         return real_targets(y, m, k, dtype, name, check_finite)
     array = any_array(name, y)
     if array.ndim == 0:
@@ -191,7 +235,7 @@ def smoothing(loss: Any, y: Array) -> float:
 def value(loss: Any, pred: Array, y: Array, sample_weight: Array | None) -> float:
     """Return the loss of checked arrays."""
     if is_built_in(loss):
-        return float(getattr(active(), loss.name)(pred, _smoothed(loss, y, pred), sample_weight))
+        return float(getattr(active(), loss.name)(pred, _smoothed(loss, y, pred), sample_weight, *loss.numbers()))
     return _user_value(loss, pred, y, () if sample_weight is None else (sample_weight,))
 
 
@@ -199,7 +243,8 @@ def value_and_gradient(loss: Any, pred: Array, y: Array, sample_weight: Array | 
     """Return the loss of checked arrays and its gradient (m, k)."""
     if is_built_in(loss):
         gradient, y = np.empty_like(pred), _smoothed(loss, y, pred)
-        return float(getattr(active(), loss.name + "_backward")(pred, y, sample_weight, gradient)), gradient
+        compute = getattr(active(), f"{loss.name}_backward")
+        return float(compute(pred, y, sample_weight, *loss.numbers(), gradient)), gradient
     weights = () if sample_weight is None else (sample_weight,)
     gradient = loss.backward(pred, y, *weights)
     m, k = pred.shape

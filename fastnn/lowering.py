@@ -9,27 +9,38 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .dropout import Dropout
-from .layers import Elementwise, Identity, LeakyReLU, Linear, ReLU, Sigmoid, Tanh
+from .activations import Identity
+from .layers import BuiltIn, is_built_in
 from .validation import Array, DType
 
-# The codes of ops, losses and rules, see fastnn.reference.epoch.
-LINEAR, ACTIVATION, DROPOUT = range(3)
-CROSS_ENTROPY, SQUARED_ERROR, BINARY_CROSS_ENTROPY, POISSON = range(4)
-SGD, MOMENTUM, NESTEROV, ADAM, ADAM_PLAIN, ACCUMULATE = range(6)
 ALIGNMENT = 64
 _STRIDE = 16
-_CODES: dict[type, int] = {Identity: 0, ReLU: 1, LeakyReLU: 2, Tanh: 3, Sigmoid: 4}
+# Of ops, see fastnn.reference.epoch.
+LINEAR, OPERATION = range(2)
+KEEPS_X, KEEPS_Y, TAKES_KEY = 1, 2, 4
+_KEEPS = {"": 0, "x": KEEPS_X, "y": KEEPS_Y}
 
 
 class Network(NamedTuple):
-    """The layers as data: ops (n, 6) int64, the slopes of leaky ReLUs and rates of dropouts (n,) float64, and a seed.
+    """The layers as data, without an address: those are looked up anew in each call.
 
-    The seed, from 0 to 2^63, decides which units a dropout drops.
+    Attributes
+    ----------
+    ops : (n, 11) int64, spans : (k, 4) int64, settings : float64
+        See :mod:`fastnn.reference.epoch`.
+    names : tuple of str
+        The operation behind each op, "" for a linear one.
+    layers : tuple of tuples of int
+        The places of the layers that each op stands for.
+    seed : int
+        From 0 to 2^63; decides which units a dropout drops.
     """
 
     ops: Array
-    slopes: Array
+    spans: Array
+    settings: Array
+    names: tuple[str, ...]
+    layers: tuple[tuple[int, ...], ...]
     seed: int = 0
 
 
@@ -64,96 +75,145 @@ class Convention(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What training minimises: the code of a loss, the factor of Σ w², label smoothing, and how losses are counted."""
+    """What training minimises: the name of a loss, the factor of Σ w², label smoothing, and how losses are counted.
 
-    loss: int
+    ``numbers`` are the settings of a loss that has some of its own.
+    """
+
+    loss: str
     l2: float
     smoothing: float = 0.0
     convention: Convention = Convention()
+    numbers: tuple[float, ...] = ()
+
+    @property
+    def settings(self) -> tuple[float, ...]:
+        """The numbers that the kernel takes."""
+        return self.numbers or (self.smoothing, self.convention.least, self.convention.most)
 
 
 class Rule(NamedTuple):
-    """How training moves: the code of an update, its settings, its slots (s, n_params) and the updates made before."""
+    """How training moves: the name of a rule, its settings, its slots (s, n_params) and the updates made before."""
 
-    kind: int
-    lr: float
-    momentum: float
-    beta2: float
-    eps: float
+    name: str
+    settings: tuple[float, ...]
     slots: Array
     step: int
 
 
-class Span(NamedTuple):
-    """Where the weight and the bias (-1: none) of a linear layer start in the flat buffer."""
-
-    weight: int
-    bias: int
+# Where each parameter of a layer starts in the flat buffer, by its name.
+Spans = dict[str, int]
 
 
-def is_built_in(layer: Any) -> bool:
-    """Return whether ``layer`` has an op code; a user's subclass has not."""
-    return type(layer) in (Linear, Dropout) or type(layer) in _CODES
-
-
-def layout(layers: Sequence[Any]) -> tuple[dict[int, Span], int]:
-    """Return the span of each linear layer by its place, and the size of the flat buffer.
+def layout(layers: Sequence[Any]) -> tuple[dict[int, Spans], int]:
+    """Return where the parameters of each built-in layer that has some start, and the size of the flat buffer.
 
     Every array starts at a multiple of 16 elements, so vectors of any CPU load it aligned; the gaps stay zero.
     """
-    spans, size = {}, 0
+    spans: dict[int, Spans] = {}
+    size = 0
     for i, layer in enumerate(layers):
-        if isinstance(layer, Linear):
-            bias = size + _rounded(layer.n_in * layer.n_out)
-            spans[i] = Span(size, bias if layer.has_bias else -1)
-            size = bias + (_rounded(layer.n_out) if layer.has_bias else 0)
+        for name, shape in layer.shapes().items() if isinstance(layer, BuiltIn) else ():
+            spans.setdefault(i, {})[name] = size
+            size += -(-math.prod(shape) // _STRIDE) * _STRIDE
     return spans, size
 
 
-def lower(layers: Sequence[Any], spans: dict[int, Span], n_in: int | None, training: bool = True) -> Network | None:
-    """Return the layers as data, or None where one of them has no op code or the width of the input is not known.
+def lower(layers: Sequence[Any], spans: dict[int, Spans], n_in: int | None, training: bool = True) -> Network | None:
+    """Return the layers as data, or None where one of them has no name or the width of the input is not known.
 
-    Without ``training`` there is no dropout in it.
+    Without ``training`` there is nothing in it that is for training alone.
     """
-    rows: list[list[int]] = []
-    slopes: list[float] = []
+    lowered = _Lowered()
     width = n_in
-    before: type | None = None
     for i, layer in enumerate(layers):
-        if type(layer) is Linear:
-            rows.append([LINEAR, layer.n_in, layer.n_out, *spans[i], _CODES[Identity]])
-            slopes.append(0.0)
-            width = layer.n_out
-        elif type(layer) is Dropout and width is not None:
-            if not training:
-                continue
-            rows.append([DROPOUT, width, width, -1, -1, _CODES[Identity]])
-            slopes.append(layer.rate)
-        elif type(layer) in _CODES and width is not None:
-            if before is not Linear:
-                rows.append([ACTIVATION, width, width, -1, -1, _CODES[Identity]])
-                slopes.append(0.0)
-            rows[-1][5] = _CODES[type(layer)]
-            slopes[-1] = layer.slope if isinstance(layer, LeakyReLU) else 0.0
-        else:
+        if not is_built_in(layer) or width is None:
             return None
-        before = type(layer)
-    return Network(np.array(rows, np.int64), np.array(slopes, np.float64))
+        if layer.vanishes or not (training or layer.in_inference):
+            continue
+        lowered.add(i, layer, width, spans.get(i, {}))
+        width = layer.n_out or width
+    if lowered.is_empty and layers and width is not None:
+        lowered.add(0, Identity(), width, {})
+    return lowered.network()
+
+
+class _Lowered:
+    """The rows of a network, an op after the other; see :mod:`fastnn.reference.epoch` for the columns."""
+
+    def __init__(self) -> None:
+        self._ops: list[dict[str, int]] = []
+        self._spans: list[tuple[int, int, int, int]] = []
+        self._settings: list[float] = []
+        self._names: list[str] = []
+        self._layers: list[tuple[int, ...]] = []
+
+    def add(self, i: int, layer: BuiltIn, width: int, spans: Spans) -> None:
+        """Add layer i, which takes ``width`` inputs and has its parameters at ``spans``."""
+        at = len(self._settings)
+        last = self._ops[-1] if self._ops else {}
+        if layer.rectifier is not None and last.get("kind") == LINEAR and last["slope"] < 0:
+            last["slope"] = at
+            self._settings.append(layer.rectifier)
+            self._layers[-1] = (*self._layers[-1], i)
+            return
+        numbers = layer.numbers()
+        is_linear = layer.operation == "linear"
+        self._ops.append(
+            {
+                "kind": LINEAR if is_linear else OPERATION,
+                "inputs": width,
+                "outputs": layer.n_out or width,
+                "weight": min(spans.values(), default=0),
+                "bias": spans.get("bias", -1) if is_linear else -1,
+                "settings": at,
+                "n_settings": len(numbers),
+                "slope": -1,
+                "keeps": _KEEPS[layer.keeps] | (TAKES_KEY if layer.draws else 0),
+                "kept": layer.kept,
+                "parameters": 0 if is_linear else len(spans),
+            }
+        )
+        if not is_linear:
+            shapes = layer.shapes()
+            for which, (name, start) in enumerate(spans.items()):
+                self._spans.append((len(self._ops) - 1, which, start, math.prod(shapes[name])))
+        self._settings += numbers
+        self._names.append("" if is_linear else layer.operation)
+        self._layers.append((i,))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no op yet."""
+        return not self._ops
+
+    def network(self) -> Network | None:
+        """Return the network, None without an op."""
+        if self.is_empty:
+            return None
+        ops = np.array([list(op.values()) for op in self._ops], np.int64)
+        spans = np.array(self._spans, np.int64).reshape(-1, 4)
+        return Network(ops, spans, np.array([*self._settings, 0.0]), tuple(self._names), tuple(self._layers))
 
 
 def input_width(layers: Sequence[Any]) -> int | None:
     """Return the inputs of the first layer that says so, looking past those as wide as what comes, or None."""
     for layer in layers:
-        if not isinstance(layer, Elementwise):
-            n_in: int | None = getattr(layer, "n_in", None)
+        n_in: int | None = getattr(layer, "n_in", None)
+        if n_in is not None or not is_as_wide_as_its_input(layer):
             return n_in
     return None
 
 
-def views(layer: Linear, span: Span, buffer: Array) -> tuple[Array, Array | None]:
-    """Return the weight and the bias of ``layer`` as views into a flat buffer."""
-    weight = buffer[span.weight : span.weight + layer.n_in * layer.n_out].reshape(layer.n_in, layer.n_out)
-    return weight, buffer[span.bias : span.bias + layer.n_out] if span.bias >= 0 else None
+def is_as_wide_as_its_input(layer: Any) -> bool:
+    """Return whether a layer that says nothing of its outputs is known to have as many as inputs."""
+    return isinstance(layer, BuiltIn)
+
+
+def views(layer: BuiltIn, spans: Spans, buffer: Array) -> dict[str, Array]:
+    """Return the parameters of ``layer`` as views into a flat buffer."""
+    shapes = layer.shapes()
+    return {name: buffer[at : at + math.prod(shapes[name])].reshape(shapes[name]) for name, at in spans.items()}
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: DType) -> Array:
@@ -163,7 +223,3 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: DType) -> Array:
     raw = np.zeros(n_bytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + n_bytes].view(dtype).reshape(shape)
-
-
-def _rounded(size: int) -> int:
-    return -(-size // _STRIDE) * _STRIDE

@@ -11,7 +11,7 @@ from . import losses, serialization, training
 from .callbacks import Callback, begun
 from .history import History
 from .layers import BuiltIn, Layer
-from .losses import CrossEntropy, Loss, LossName, SquaredError
+from .losses import BuiltInLoss, Loss, LossName, classifies
 from .optimizers import Optimizer, OptimizerName
 from .stack import Stack, call_list
 from .tables import Table, TableText
@@ -270,7 +270,7 @@ class Sequential:
                 "model.loss = 'cross_entropy' or 'squared_error', or use forward"
             )
         outputs = self._stack.outputs(X)
-        return outputs.argmax(axis=1) if isinstance(self._loss, CrossEntropy) else outputs
+        return outputs.argmax(axis=1) if classifies(self._loss) else outputs
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Return the probability (m, n_out) of each class: the softmax of the outputs.
@@ -282,9 +282,10 @@ class Sequential:
         TypeError
             If X does not hold real numbers.
         """
-        if isinstance(self._loss, SquaredError):
-            raise ValueError("the model was trained with the squared error: its outputs are values, not class scores")
-        if self._loss is not None and not isinstance(self._loss, CrossEntropy):
+        if isinstance(self._loss, BuiltInLoss) and not self._loss.classifies:
+            name = self._loss.name.replace("_", " ")
+            raise ValueError(f"the model was trained with the {name}: its outputs are values, not class scores")
+        if self._loss is not None and not classifies(self._loss):
             raise ValueError(
                 f"the model was trained with {self._loss!r}, so its outputs need not be class scores: if they are, use "
                 "fastnn.softmax(model.forward(X))"

@@ -61,8 +61,8 @@ class Optimizer(ABC):
 
     @property
     @abstractmethod
-    def kind(self) -> int:
-        """The code of the update, as :mod:`fastnn.reference.epoch` has it."""
+    def rule_name(self) -> str:
+        """The name of the update, as kernels and twins know it."""
 
     @property
     @abstractmethod
@@ -144,7 +144,7 @@ class Optimizer(ABC):
 
     def rule(self, slots: Array, lr: float, step: int) -> Rule:
         """Return what the compiled epoch needs to know; ``step`` updates were made before it."""
-        return Rule(self.kind, lr, *self._settings(), slots, step)
+        return Rule(self.rule_name, (lr, *self._settings()), slots, step)
 
     def update(self, stack: Stack, lr: float, t: int) -> None:
         """Make update number ``t`` of the bound model after a backward pass, a user's layers included."""
@@ -152,6 +152,7 @@ class Optimizer(ABC):
             (p, np.asarray(p, order="C"), dp, slots)
             for p, dp, slots in zip(stack.user_parameters(), stack.user_gradients(), self._user_slots, strict=True)
         ]
+        self._decay(stack.penalised(), lr)
         self._apply(stack.params, stack.gradient, self._slots, lr, t)
         for p, w, dp, slots in user:
             self._apply(w, dp, slots, lr, t)
@@ -159,8 +160,11 @@ class Optimizer(ABC):
                 p[...] = w
 
     @abstractmethod
-    def _settings(self) -> tuple[float, float, float]:
-        """Return momentum (Adam's beta1), beta2 and eps."""
+    def _settings(self) -> tuple[float, ...]:
+        """Return what the rule takes beside the learning rate."""
+
+    def _decay(self, weights: list[Array], lr: float) -> None:  # noqa: B027 - most rules have none
+        """Let weights decay before an update, where the rule does."""
 
     @abstractmethod
     def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
@@ -223,9 +227,9 @@ class SGD(Optimizer):
         return self._nesterov
 
     @property
-    def kind(self) -> int:
-        """0 without momentum, 1 with it, 2 in Nesterov's form."""
-        return 2 if self.nesterov else int(self.momentum > 0)
+    def rule_name(self) -> str:
+        """That of the form of momentum."""
+        return "nesterov" if self.nesterov else "momentum" if self.momentum > 0 else "sgd"
 
     @property
     def n_slots(self) -> int:
@@ -235,16 +239,11 @@ class SGD(Optimizer):
     def check(self, dtype: DType) -> None:
         """Accept every dtype."""
 
-    def _settings(self) -> tuple[float, float, float]:
-        return self.momentum, 0.0, 0.0
+    def _settings(self) -> tuple[float, ...]:
+        return (self.momentum,) if self.momentum > 0 else ()
 
     def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
-        if self.kind == 0:
-            active().sgd_update(w, dw, lr)
-        elif self.kind == 1:
-            active().momentum_update(w, dw, slots[0], lr, self.momentum)
-        else:
-            active().nesterov_update(w, dw, slots[0], lr, self.momentum)
+        getattr(active(), f"{self.rule_name}_update")(w, dw, *slots, lr, *self._settings())
 
     def __repr__(self) -> str:
         return f"SGD(lr={self.lr!r}, momentum={self.momentum:g}, nesterov={self.nesterov})"
@@ -302,9 +301,9 @@ class Adam(Optimizer):
         return self._eps
 
     @property
-    def kind(self) -> int:
-        """Always 3."""
-        return 3
+    def rule_name(self) -> str:
+        """Always the same."""
+        return "adam"
 
     @property
     def n_slots(self) -> int:
@@ -316,14 +315,14 @@ class Adam(Optimizer):
         if self.eps * np.sqrt(1 - self.beta2) < SMALLEST_NORMAL[dtype]:  # training takes smaller numbers for zero
             raise ValueError(f"eps is {self.eps:g}, which vanishes in {dtype}: expected at least 1e-30")
 
-    def _settings(self) -> tuple[float, float, float]:
+    def _settings(self) -> tuple[float, ...]:
         return self.beta1, self.beta2, self.eps
 
     def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
         active().adam_update(w, dw, slots[0], slots[1], lr, self.beta1, self.beta2, self.eps, t)
 
     def __repr__(self) -> str:
-        return f"Adam(lr={self.lr!r}, beta1={self.beta1:g}, beta2={self.beta2:g}, eps={self.eps:g})"
+        return f"{type(self).__name__}(lr={self.lr!r}, beta1={self.beta1:g}, beta2={self.beta2:g}, eps={self.eps:g})"
 
 
 BY_NAME: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}

@@ -4,24 +4,25 @@ import copy
 import importlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import losses, optimizers, training
+from . import training
 from .backend import MODULES, active, get_num_threads
 from .errors import DivergenceError
-from .layers import Activation, BuiltIn, Linear
+from .layers import BuiltIn
+from .linear import Linear
 from .losses import Loss, LossName
-from .lowering import Batches, Network
+from .lowering import LINEAR
 from .model import Sequential
 from .optimizers import Optimizer, OptimizerName
 from .stack import Stack
 from .tables import Row, Table
-from .validation import Array, computed, number
+from .validation import Array, number
 
 # Seconds of a round: many short ones, of which some meet no other program.
 _ROUND = 0.01
@@ -208,9 +209,7 @@ def profile(
     )
     plan.optimizer.bind(stack)
     threads = get_num_threads()
-    built_in = losses.is_built_in(plan.loss) and optimizers.is_built_in(plan.optimizer)
-    network = stack.network if built_in else None
-    work, run = _layer_by_layer(stack, plan) if network is None else _compiled(stack, network, plan)
+    work, run = (_compiled if plan.compiled else _layer_by_layer)(stack, plan)
     with np.errstate(over="ignore", invalid="ignore"):
         spent, steps, peak = _fastest_round(stack, plan, run, seconds, threads)
     step = sum(spent.values())
@@ -230,9 +229,10 @@ Seconds = dict[tuple[int | None, str], float]
 Run = Callable[[Array], Seconds]
 
 
-def _compiled(stack: Stack, network: Network, plan: training.Plan) -> tuple[Work, Run]:
-    """The network as data, whose kernel fills a table of seconds, an op a row."""
-    ops, slots = network.ops, plan.optimizer.state()[0]
+def _compiled(stack: Stack, plan: training.Plan) -> tuple[Work, Run]:
+    """The network as data, whose epoch fills a table of seconds, an op a row."""
+    network = stack.network
+    assert network is not None, "a compiled plan has a network"
     work: Work = {}
     places: dict[tuple[int | None, str], tuple[int, int]] = {}
 
@@ -240,86 +240,63 @@ def _compiled(stack: Stack, network: Network, plan: training.Plan) -> tuple[Work
         work[layer, name, phase] = flops
         places[layer, phase] = place
 
-    seen_linear = False
-    for i, (layer, name) in enumerate(_fused(stack.layers)):
-        is_linear = isinstance(stack.layers[layer], Linear)
-        product = 2 * plan.batch_size * int(ops[i, 1] * ops[i, 2]) if is_linear else 0
+    has_trained = False
+    for i, (op, members) in enumerate(zip(network.ops, network.layers, strict=True)):
+        layer, name = members[0], " + ".join(repr(stack.layers[place]) for place in members)
+        product = 2 * plan.batch_size * int(op[1] * op[2]) if op[0] == LINEAR else 0
+        is_trained = op[0] == LINEAR or i in network.spans[:, 0]
         add(layer, name, "forward", (i, 0), product)
-        if seen_linear:
+        if has_trained:
             add(layer, name, "backward", (i, 1), product)
-        if is_linear:
+        if is_trained:
             add(layer, name, "update", (i, 2), product)
-        seen_linear = seen_linear or is_linear
+        has_trained = has_trained or is_trained
     for column, phase in enumerate(("gather", "loss", "rest")):
         add(None, _STEP, phase, (-1, column))
+    table = np.zeros((len(network.ops) + 1, 3))
+    train = training.epoch_of(stack, plan, seconds=table)
 
     def run(order: Array) -> Seconds:
-        table = np.zeros((len(ops) + 1, 3))
-        batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
-        rule = plan.optimizer.rule(slots, plan.lr, 0)
-        _, failed = active().train_epoch(network, stack.params, batches, plan.objective, rule, table)
-        if failed >= 0:
-            raise DivergenceError(0, int(failed), 1)
+        table[...] = 0
+        _train(train, order, plan)
         return {part: float(table[place]) for part, place in places.items()}
 
     return work, run
 
 
-def _fused(layers: tuple[Any, ...]) -> Iterator[tuple[int, str]]:
-    """The place of each layer that is an op, and its name with the activation that is fused into it."""
-    fused = [
-        i for i in range(1, len(layers)) if isinstance(layers[i], Activation) and isinstance(layers[i - 1], Linear)
-    ]
-    for i, layer in enumerate(layers):
-        if i not in fused:
-            yield i, f"{layer!r} + {layers[i + 1]!r}" if i + 1 in fused else repr(layer)
-
-
 def _layer_by_layer(stack: Stack, plan: training.Plan) -> tuple[Work, Run]:
-    """The layers one by one, as ``training`` runs them where one of them, the loss or the optimizer is a user's own."""
+    """The layers one by one, where one of them, the loss or the optimizer is a user's own."""
     work: Work = {}
     for i, layer in enumerate(stack.layers):
         name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
-        product = 2 * plan.batch_size * layer.n_in * layer.n_out if type(layer) is Linear else 0
+        product = 2 * plan.batch_size * layer.n_in * layer.n_out if isinstance(layer, Linear) else 0
         work |= {(i, name, "forward"): product, (i, name, "backward"): 2 * product}
     work |= {(None, _STEP, phase): 0 for phase in ("gather", "loss", "update", "rest")}
+    spent: Seconds = defaultdict(float)
+    last = 0.0
+
+    def lap(layer: int | None, phase: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        spent[layer, phase] += now - last
+        last = now
+
+    train = training.epoch_of(stack, plan, lap=lap)
 
     def run(order: Array) -> Seconds:
-        spent: Seconds = defaultdict(float)
+        nonlocal last
+        spent.clear()
         last = time.perf_counter()
+        _train(train, order, plan)
+        return dict(spent)
 
-        def lap(layer: int | None, phase: str) -> None:
-            nonlocal last
-            now = time.perf_counter()
-            spent[layer, phase] += now - last
-            last = now
-
-        for batch, start in enumerate(range(0, len(order), plan.batch_size)):
-            rows = order[start : start + plan.batch_size]
-            x, y = plan.x[rows].astype(stack.dtype, copy=False), plan.y[rows]
-            v = None if plan.sample_weight is None else plan.sample_weight[rows]
-            lap(None, "gather")
-            for i, layer in enumerate(stack.layers):
-                x = computed("forward", layer, layer.forward(x, True), len(x), stack.widths[i], stack.dtype)
-                lap(i, "forward")
-            loss, d = losses.value_and_gradient(plan.loss, x, y, v)
-            lap(None, "loss")
-            if not np.isfinite(loss + plan.l2 * stack.sum_of_squares()):
-                raise DivergenceError(0, batch, 1)
-            lap(None, "rest")
-            for i, layer in reversed(list(enumerate(stack.layers))):
-                dx = layer.backward(d, plan.l2) if isinstance(layer, Linear) else layer.backward(d)
-                d = computed("backward", layer, dx, len(d), stack.widths[i - 1] if i else stack.n_in, stack.dtype)
-                lap(i, "backward")
-            plan.optimizer.update(stack, plan.lr, batch + 1)
-            lap(None, "update")
-        return spent
-
-    # The model's own passes, once, make the buffers that the layers write their gradients to.
-    outputs = stack.forward(plan.x[: plan.batch_size], training=True)
-    v = None if plan.sample_weight is None else plan.sample_weight[: plan.batch_size]
-    stack.backward(losses.value_and_gradient(plan.loss, outputs, plan.y[: plan.batch_size], v)[1], plan.l2)
     return work, run
+
+
+def _train(train: training.Epoch, order: Array, plan: training.Plan) -> None:
+    _, failed = train(order, plan.lr, 0)
+    if failed >= 0:
+        raise DivergenceError(0, failed, 1)
 
 
 def _fastest_round(

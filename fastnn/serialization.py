@@ -8,35 +8,29 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from . import files, layers, losses, npz
-from .dropout import Dropout
+from . import files, losses, npz
+from .layers import BUILT_IN, is_built_in
 from .stack import Stack, check_layers
-from .validation import REAL, finite, float_dtype, positive_int
+from .validation import REAL, finite, float_dtype
 
-FORMAT = 2  # that of label smoothing and dropout; a model without them is written as 1, which every version reads
-_ACTIVATIONS = {c.__name__: c for c in (layers.Identity, layers.ReLU, layers.LeakyReLU, layers.Tanh, layers.Sigmoid)}
-_CLASSES: dict[str, type] = {"Linear": layers.Linear, **_ACTIVATIONS, "Dropout": Dropout}
+FORMAT = 3  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
 _KIND = "fastnn model"
 _LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
 
 
 def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
     """Save a model; see :meth:`fastnn.Sequential.save`."""
-    is_smoothed = type(loss) is losses.CrossEntropy and loss.label_smoothing > 0
-    settings = {"label_smoothing": loss.label_smoothing} if is_smoothed else {}
+    known = loss if losses.is_built_in(loss) else None
     header = {
         "kind": _KIND,
-        "format": FORMAT if settings or stack.dropouts else 1,
+        "format": max([1 if known is None else known.needs_format, *(layer.format for layer in stack.built_in)]),
         "dtype": stack.dtype.name,
-        "loss": loss.name if losses.is_built_in(loss) else None,
-        "loss_settings": settings,
+        "loss": None if known is None else known.name,
+        "loss_settings": {} if known is None else known.config(),
         "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
     }
     arrays = {"header": np.array(json.dumps(header))}
-    for i in stack.spans:
-        arrays[f"{i}.weight"] = stack.layers[i].weight
-        if stack.layers[i].has_bias:
-            arrays[f"{i}.bias"] = stack.layers[i].bias
+    arrays |= {f"{i}.{name}": getattr(stack.layers[i], name) for i, spans in stack.spans.items() for name in spans}
     for name in list(arrays)[1:]:
         finite(name, arrays[name], stack.dtype)
     try:
@@ -61,14 +55,17 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, losses.Loss | No
     with npz.opened(path) as archive:
         header = _header(path, archive)
         with _of_content(path):
-            shapes = _shapes(header["layers"])
+            built = [_build(i, entry) for i, entry in enumerate(header["layers"])]
+            check_layers(built)
+            dtype, loss = float_dtype(header["dtype"]).name, _loss(header["loss"], header.get("loss_settings", {}))
+        shapes = {f"{i}.{name}": shape for i, layer in enumerate(built) for name, shape in layer.shapes().items()}
         for name, shape in shapes.items():
             _check_array(path, archive, name, shape)
         arrays = {name: archive.read(name) for name in shapes}
     with _of_content(path):
-        built = [_build(i, entry, arrays) for i, entry in enumerate(header["layers"])]
-        check_layers(built)
-        return built, float_dtype(header["dtype"]).name, _loss(header["loss"], header.get("loss_settings", {}))
+        for i, layer in enumerate(built):
+            layer.start_from({name: arrays[f"{i}.{name}"] for name in layer.shapes()})
+    return built, dtype, loss
 
 
 def _header(path: str | os.PathLike[str], archive: npz.Archive) -> dict[str, Any]:
@@ -90,18 +87,6 @@ def _header(path: str | os.PathLike[str], archive: npz.Archive) -> dict[str, Any
             f"{path} has format {header['format']}, but this version of fastnn reads up to {FORMAT}: update fastnn"
         )
     return header
-
-
-def _shapes(entries: list[dict[str, Any]]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each array that the layers need, by its name."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for i, entry in enumerate(entries):
-        if entry["class"] == "Linear":
-            n_in, n_out = (positive_int(name, entry[name]) for name in ("n_in", "n_out"))
-            shapes[f"{i}.weight"] = n_in, n_out
-            if entry["bias"]:
-                shapes[f"{i}.bias"] = (n_out,)
-    return shapes
 
 
 def _check_array(path: str | os.PathLike[str], archive: npz.Archive, name: str, shape: tuple[int, ...]) -> None:
@@ -126,30 +111,16 @@ def _of_content(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _describe(i: int, layer: Any) -> dict[str, Any]:
-    if type(layer) not in _CLASSES.values():
-        raise TypeError(f"layer {i}, {layer!r}, is not built in: save knows {', '.join(_CLASSES)}")
-    entry: dict[str, Any] = {"class": type(layer).__name__}
-    if isinstance(layer, layers.Linear):
-        entry |= {"n_in": layer.n_in, "n_out": layer.n_out, "bias": layer.has_bias}
-    if isinstance(layer, layers.LeakyReLU):
-        entry["slope"] = layer.slope
-    if isinstance(layer, Dropout):
-        entry["rate"] = layer.rate
-    return entry
+    if not is_built_in(layer):
+        raise TypeError(f"layer {i}, {layer!r}, is not built in: save knows {', '.join(BUILT_IN)}")
+    return {"class": type(layer).__name__, **layer.config()}
 
 
-def _build(i: int, entry: dict[str, Any], arrays: dict[str, Any]) -> Any:
+def _build(i: int, entry: dict[str, Any]) -> Any:
     name = entry["class"]
-    if name == "Linear":
-        weight, bias = arrays[f"{i}.weight"], arrays[f"{i}.bias"] if entry["bias"] else False
-        return layers.Linear(entry["n_in"], entry["n_out"], init=weight, bias=bias)
-    if name == "LeakyReLU":
-        return layers.LeakyReLU(entry["slope"])
-    if name == "Dropout":
-        return Dropout(entry["rate"])
-    if name not in _ACTIVATIONS:
+    if name not in BUILT_IN:
         raise ValueError(f"layer {i} has the class {name!r}, which this version of fastnn does not know")
-    return _ACTIVATIONS[name]()
+    return BUILT_IN[name](**{argument: entry[argument] for argument in BUILT_IN[name].arguments})
 
 
 def _loss(name: Any, settings: dict[str, Any]) -> losses.Loss | None:

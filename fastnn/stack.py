@@ -3,16 +3,16 @@
 Everything here takes arguments that were checked before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .backend import active
-from .dropout import Dropout, draw_seed
-from .layers import BuiltIn, Elementwise, Layer, Linear
-from .lowering import Network, aligned_zeros, input_width, is_built_in, layout, lower, views
+from .dropout import draw_seed
+from .layers import BuiltIn, Layer, is_built_in
+from .lowering import LINEAR, Network, aligned_zeros, input_width, is_as_wide_as_its_input, layout, lower, views
 from .transaction import Attributes, Place
 from .validation import (
     FLOAT32,
@@ -28,6 +28,9 @@ from .validation import (
     real_array,
 )
 
+# Called as a phase of a layer is over, or of a training step for None.
+Lap = Callable[[int | None, str], None]
+
 _BLOCK_ELEMENTS = 1 << 19
 
 
@@ -38,13 +41,18 @@ class Identity:
     """
 
 
+def no_lap(layer: int | None, phase: str) -> None:
+    """Take no time."""
+
+
 class Stack:
     """Layers one after the other.
 
     Attributes
     ----------
     layers : tuple of layers
-    dropouts : the layers that draw from the generator in training
+    built_in : the layers that are ours, or of a class that extends one of ours
+    draws : whether one of them draws from the generator in training
     widths : the outputs of each layer, None where it is not known
     n_in : the inputs of the first layer, or None
     identity : what an optimizer knows the model by
@@ -57,8 +65,8 @@ class Stack:
     def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
         self.widths = check_layers(layers)
         self.layers = layers
-        self.dropouts = [layer for layer in layers if isinstance(layer, Dropout)]
-        self._saved: list[Place] = [(layer, layer._SAVED) for layer in layers if isinstance(layer, BuiltIn)]
+        self.built_in = [layer for layer in layers if isinstance(layer, BuiltIn)]
+        self.draws = any(layer.draws for layer in self.built_in)
         self.identity = Identity()
         self.dtype = dtype
         self.rng = rng
@@ -68,33 +76,29 @@ class Stack:
         self.inference = lower(layers, self.spans, self.n_in, training=False)
         self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
         self.trained_shape: tuple[int, ...] | None = None
-        initial = {i: layers[i].initialise(rng) for i in self.spans}
+        initial = {i: layers[i].initial_values(rng) for i in self.spans}
         try:
             self.bind(aligned_zeros(size, dtype))
-            for i, (weight, bias) in initial.items():
-                layers[i].weight = weight
-                if bias is not None:
-                    layers[i].bias = bias
+            for i, values in initial.items():
+                for name, value in values.items():
+                    setattr(layers[i], name, value)
         except BaseException:
             self._release()
             raise
 
     def bind(self, params: Array) -> None:
-        """Make ``params`` the parameters: every linear layer gets views into it, every dropout the generator."""
+        """Make ``params`` the parameters: every layer of ours gets views into it, and the generator if it draws."""
         self.params = params
         self.dtype = params.dtype
         self.gradient: Array | None = None
-        for i, span in self.spans.items():
-            self.layers[i].bind(*views(self.layers[i], span, params))
-        for layer in self.dropouts:
-            layer.bind(self.rng)
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, BuiltIn):
+                layer.bind(views(layer, self.spans.get(i, {}), params), self.rng)
 
     def _release(self) -> None:
         """Let the layers belong to no model."""
-        for i in self.spans:
-            self.layers[i].bind(None, None)
-        for layer in self.dropouts:
-            layer.bind(None)
+        for layer in self.built_in:
+            layer.bind(None, None)
 
     def outputs(self, X: ArrayLike, softmax: bool = False) -> Array:
         """Return the outputs (m, n_out) for X (m, n_in), or their softmax; see ``validation.features`` for X."""
@@ -114,26 +118,27 @@ class Stack:
     @property
     def starts_linear(self) -> bool:
         """Whether the first layer is linear, so that it passes on whatever is not finite."""
-        return isinstance(self.layers[0], Linear)
+        return self.network is not None and bool(self.network.ops[0, 0] == LINEAR)
 
     def output_width(self, x: Array) -> int:
         """Return the number of outputs a sample, found with the first row of x where no layer says it."""
         width = self.widths[-1]
         return width if width is not None else self.outputs(x[:1]).shape[1]
 
-    def forward(self, x: Array, training: bool) -> Array:
+    def forward(self, x: Array, training: bool, lap: Lap = no_lap) -> Array:
         """Return the outputs, layer by layer."""
         x = x.astype(self.dtype, copy=False)
-        for layer, width in zip(self.layers, self.widths, strict=True):
+        for i, (layer, width) in enumerate(zip(self.layers, self.widths, strict=True)):
             x = computed("forward", layer, layer.forward(x, training), len(x), width, self.dtype)
+            lap(i, "forward")
         if training:
             self.trained_shape = x.shape
         return x
 
     def training_pass(self, x: Array) -> Array:
         """Return the outputs of a pass that :meth:`backward` can follow; one that fails has changed nothing."""
-        before = Attributes([(self, ("trained_shape",)), *self._saved])
-        drawn = self.rng.bit_generator.state if self.dropouts else None
+        before = Attributes([(self, ("trained_shape",)), *((layer, layer._SAVED) for layer in self.built_in)])
+        drawn = self.rng.bit_generator.state if self.draws else None
         try:
             return self.forward(x, training=True)
         except BaseException:
@@ -142,7 +147,7 @@ class Stack:
                 self.rng.bit_generator.state = drawn
             raise
 
-    def backward(self, dy: Array, l2: float) -> Array:
+    def backward(self, dy: Array, l2: float, lap: Lap = no_lap) -> Array:
         """Return dx from dy, the gradients of the loss, and leave the gradients of the parameters in the layers.
 
         Where it fails there are none, not even earlier ones: an optimizer must not take a step along half of them.
@@ -151,11 +156,13 @@ class Stack:
             if self.gradient is None:
                 gradient = aligned_zeros(self.params.size, self.dtype)
                 for i, span in self.spans.items():
-                    self.layers[i].bind_gradient(*views(self.layers[i], span, gradient))
+                    self.layers[i].bind_gradient(views(self.layers[i], span, gradient))
                 self.gradient = gradient
-            for layer, width in zip(reversed(self.layers), [*reversed(self.widths[:-1]), self.n_in], strict=True):
-                dx = layer.backward(dy, l2) if isinstance(layer, Linear) else layer.backward(dy)
+            for i, layer in reversed([*enumerate(self.layers)]):
+                dx = layer.backward(dy, l2) if getattr(layer, "penalised", ()) else layer.backward(dy)
+                width = self.widths[i - 1] if i else self.n_in
                 dy = computed("backward", layer, dx, len(dy), width, self.dtype)
+                lap(i, "backward")
         except BaseException:
             self.forget_gradients()
             raise
@@ -165,11 +172,11 @@ class Stack:
         """Let the next backward pass write into new arrays."""
         self.gradient = None
         for i in self.spans:
-            self.layers[i].bind_gradient(None, None)
+            self.layers[i].bind_gradient(None)
 
     def places(self) -> list[Place]:
         """Return the attributes that passes in training change, those of a user's layers left out."""
-        return [(self, ("gradient", "trained_shape")), *((layer, layer._TRANSIENT) for layer, _ in self._saved)]
+        return [(self, ("gradient", "trained_shape")), *((layer, layer.transient) for layer in self.built_in)]
 
     def check_finite(self) -> None:
         """Raise ValueError naming the first layer that has a parameter which is not finite."""
@@ -220,8 +227,12 @@ class Stack:
         return found
 
     def sum_of_squares(self) -> float:
-        """Return Σ W² over the weights of linear layers."""
-        return sum(float(np.square(self.layers[i].weight, dtype=np.float64).sum()) for i in self.spans)
+        """Return Σ W² over the parameters that are penalised, the weights of linear layers."""
+        return sum(float(np.square(w, dtype=np.float64).sum()) for w in self.penalised())
+
+    def penalised(self) -> list[Array]:
+        """Return the weights of linear layers, which penalties and decay are for."""
+        return [getattr(layer, name) for layer in self.built_in for name in layer.penalised]
 
     def user_layers(self) -> list[Any]:
         """Return the layers that are not built in."""
@@ -229,7 +240,7 @@ class Stack:
 
     def seeded(self) -> Network | None:
         """Return the network with a seed of its own, drawn if there is dropout: without, nothing is drawn."""
-        if self.network is None or not self.dropouts:
+        if self.network is None or not self.draws:
             return self.network
         return self.network._replace(seed=draw_seed(self.rng))
 
@@ -266,12 +277,12 @@ def check_layers(layers: Sequence[Any]) -> list[int | None]:
             raise TypeError(f"layer {i} is {layer!r}, expected a layer: an object with forward and backward methods")
         if any(layer is other for other in layers[:i]):
             raise ValueError(f"layer {i} is an object that comes earlier too: make a new {layer!r} for each place")
-        if isinstance(layer, (Linear, Dropout)) and layer.is_bound:
+        if isinstance(layer, BuiltIn) and layer.is_bound:
             raise ValueError(f"layer {i}, {layer!r}, belongs to another model already: make a new one")
         n_in, n_out = (_declared(layer, i, name) for name in ("n_in", "n_out"))
         if n_in is not None and width is not None and n_in != width:
             raise ValueError(f"layer {i}, {layer!r}, has {n_in} inputs, but layer {i - 1} has {width} outputs")
-        width = n_out if n_out is not None or not isinstance(layer, Elementwise) else width
+        width = n_out if n_out is not None or not is_as_wide_as_its_input(layer) else width
         widths.append(width)
     return widths
 

@@ -20,10 +20,9 @@ from .class_weights import weighted
 from .errors import DivergenceError
 from .history import History, progress_line
 from .interrupts import Interrupt
-from .losses import CrossEntropy
 from .lowering import Batches, Objective
 from .optimizers import Optimizer
-from .stack import Stack
+from .stack import Lap, Stack, no_lap
 from .transaction import Copies, Place, Transaction
 from .validation import FLOAT64, Array, features, finite, flag, number, own_view, positive_int, sample_weights
 
@@ -62,14 +61,14 @@ class Plan:
     @property
     def objective(self) -> Objective:
         """What the compiled epoch minimises."""
-        return Objective(self.loss.code, self.l2, losses.smoothing(self.loss, self.y))
+        return Objective(self.loss.name, self.l2, losses.smoothing(self.loss, self.y), numbers=self.loss.numbers())
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the values of an epoch."""
         if self.validation is None:
             return ("loss",)
-        return ("loss", "val_loss", "val_accuracy") if isinstance(self.loss, CrossEntropy) else ("loss", "val_loss")
+        return ("loss", "val_loss", "val_accuracy") if losses.classifies(self.loss) else ("loss", "val_loss")
 
 
 def prepare(
@@ -180,7 +179,7 @@ def _train(
 ) -> None:
     stack, optimizer, samples = model._stack, plan.optimizer, len(plan.x)
     optimizer.bind(stack)
-    train = _compiled_epoch(stack, plan) if plan.compiled else _layerwise_epoch(stack, plan)
+    train = epoch_of(stack, plan)
     transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
     model._loss, model.history = plan.loss, history
     order = np.arange(samples, dtype=np.int64)
@@ -251,45 +250,59 @@ def evaluate(
         outputs = stack.outputs(x[part])
         share = len(outputs) if v is None else float(v.sum(dtype=np.float64))
         total += share * losses.value(loss, outputs, y[part], v)
-        if isinstance(loss, CrossEntropy):
+        if losses.classifies(loss):
             labels = y[part] if y.ndim == 1 else y[part].argmax(axis=1)
             right += float(np.average(outputs.argmax(axis=1) == labels, weights=v)) * share if share else 0.0
         weights += share
     if not math.isfinite(total):
         losses.check_labels(loss, y, outputs.shape[1], stack.dtype, name)
     measured = {"loss": total / weights}
-    return measured | {"accuracy": right / weights} if isinstance(loss, CrossEntropy) else measured
+    return measured | {"accuracy": right / weights} if losses.classifies(loss) else measured
 
 
-def _compiled_epoch(stack: Stack, plan: Plan) -> Epoch:
+def epoch_of(stack: Stack, plan: Plan, seconds: Array | None = None, lap: Lap = no_lap) -> Epoch:
+    """Return what trains for an epoch: the compiled call, which may add to a table of ``seconds``, or layer by layer.
+
+    See :mod:`fastnn.reference.epoch` for the table; ``lap(layer, phase)`` is called as a phase of a layer is over, or
+    of the step for None.
+    """
+    return _compiled_epoch(stack, plan, seconds) if plan.compiled else _layerwise_epoch(stack, plan, lap)
+
+
+def _compiled_epoch(stack: Stack, plan: Plan, seconds: Array | None) -> Epoch:
     network, objective, slots = stack.seeded(), plan.objective, plan.optimizer.state()[0]
 
     def train(order: Array, lr: float, step: int) -> tuple[float, int]:
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
         rule = plan.optimizer.rule(slots, lr, step)
-        loss, failed = active().train_epoch(network, stack.params, batches, objective, rule)
+        loss, failed = active().train_epoch(network, stack.params, batches, objective, rule, seconds)
         return float(loss), int(failed)
 
     return train
 
 
-def _layerwise_epoch(stack: Stack, plan: Plan) -> Epoch:
+def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
     stack.forget_gradients()  # those of an earlier pass are the user's until this fit is through
 
     def train(order: Array, lr: float, step: int) -> tuple[float, int]:
         total = weights = 0.0
         for batch, start in enumerate(range(0, len(order), plan.batch_size)):
             rows = order[start : start + plan.batch_size]
+            x, y = plan.x[rows], plan.y[rows]
             v = None if plan.sample_weight is None else plan.sample_weight[rows]
-            outputs = stack.forward(plan.x[rows], training=True)
-            loss, gradient = losses.value_and_gradient(plan.loss, outputs, plan.y[rows], v)
+            lap(None, "gather")
+            outputs = stack.forward(x, training=True, lap=lap)
+            loss, gradient = losses.value_and_gradient(plan.loss, outputs, y, v)
+            lap(None, "loss")
             loss += plan.l2 * stack.sum_of_squares()
             share = len(rows) if v is None else float(v.sum(dtype=np.float64))
             total, weights = total + share * loss, weights + share
             if not np.isfinite(loss):
                 return math.nan, batch
-            stack.backward(gradient, plan.l2)
+            lap(None, "rest")
+            stack.backward(gradient, plan.l2, lap)
             plan.optimizer.update(stack, lr, step + batch + 1)
+            lap(None, "update")
         return (total / weights if weights else 0.0), -1
 
     return train

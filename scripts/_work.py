@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+import fastnn as fnn
 from fastnn import kernels
-from fastnn.lowering import Network
+from fastnn.lowering import layout, lower
 
 PRODUCTS, ROWS, ELEMENTS = "matrix products", "rows of scores", "activations and updates"
 
@@ -98,9 +99,10 @@ def _linear(m: int, k: int, n: int, normal: Callable[..., NDArray]) -> Iterator[
 def _forward(m: int, widths: tuple[int, ...], normal: Callable[..., NDArray]) -> Work:
     """Two linear layers with a ReLU between; the hidden values are never moved out of the cache for good."""
     k, h, n = widths
-    ops = np.array([[0, k, h, 0, k * h, 1], [0, h, n, k * h + h, k * h + h + h * n, 0]])
-    params, x, out = normal(k * h + h + h * n + n), normal(m, k), normal(m, n)
-    network = Network(ops, np.zeros(2))
+    layers = fnn.Linear(k, h), fnn.ReLU(), fnn.Linear(h, n)
+    spans, size = layout(layers)
+    network = lower(layers, spans, k)
+    params, x, out = normal(size), normal(m, k), normal(m, n)
     flops = 2 * m * (k * h + h * n) + 2 * m * h + m * n
     moved = _bytes(params, x, out)
     call = functools.partial(kernels.forward, network, params, x, out)

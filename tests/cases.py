@@ -158,7 +158,7 @@ def _scores_and_labels(rng, m, k):
 
 
 def _pair(rng, *shape):
-    """A gradient and the output of an activation, or an output and its target."""
+    """A gradient and the input or output of an activation, or an output and its target."""
     return rng.normal(size=shape), rng.uniform(-1, 1, shape)
 
 

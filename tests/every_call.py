@@ -57,7 +57,8 @@ def call_everything(dtype, folder):
 def network(dtype):
     """A model with every activation."""
     hidden = (fnn.Tanh(), fnn.Linear(5, 7), fnn.LeakyReLU(), fnn.Linear(7, 4), fnn.Sigmoid())
-    return fnn.Sequential(*hidden, fnn.Identity(), fnn.ReLU(), fnn.Linear(4, 3, bias=False), dtype=dtype)
+    more = fnn.Identity(), fnn.ReLU(), fnn.Linear(4, 3, bias=False)
+    return fnn.Sequential(*hidden, *more, dtype=dtype)
 
 
 def call_functions(dtype, folder):

@@ -49,7 +49,7 @@ def fingerprint(model, optimizer):
     """All that a fit changes, by value, and which objects they are."""
     stack = model._stack
     objects = [model.loss, model.history, stack.gradient, optimizer._owner, *optimizer.state()]
-    objects += [getattr(layer, name) for layer, names in stack._saved for name in names]
+    objects += [getattr(layer, name) for layer in stack.built_in for name in layer._SAVED]
     gradient = None if stack.gradient is None else stack.gradient.tobytes()
     return contents(model, optimizer), list(map(id, objects)), stack.trained_shape, gradient
 

@@ -3,17 +3,21 @@
 import numpy as np
 from scipy import special
 
-from fastnn.lowering import Batches, Network, Objective, Rule
+from fastnn.lowering import KEEPS_X, KEEPS_Y, LINEAR, OPERATION, TAKES_KEY, Batches, Network, Objective, Rule
+from tests.activations import ACTIVATIONS
 
-ACTIVATIONS = ("identity", "relu", "leaky_relu", "tanh", "sigmoid")
-RULES = {"sgd": 0, "momentum": 1, "nesterov": 2, "adam": 3}
+# Each as a layer of a case.
+ACTIVATION_LAYERS = [
+    (name, *activation.settings) if activation.settings else name for name, activation in ACTIVATIONS.items()
+]
+RULES = ("sgd", "momentum", "nesterov", "adam")
 SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}
 
 
 def build(case, rng, dtype):
     """The network and the parameters of a case (input width, layers), see tests.cases.NETWORKS."""
     width, layers = case
-    ops, slopes, values, at = [], [], [], 0
+    ops, settings, names, values, at = [], [], [], [], 0
     for layer in layers:
         if isinstance(layer, int) or isinstance(layer[1], bool):
             n_out, has_bias = (layer, True) if isinstance(layer, int) else layer
@@ -24,24 +28,34 @@ def build(case, rng, dtype):
                 values.append((at, rng.normal(size=size) / np.sqrt(width)))
                 offsets.append(at)
                 at += -(-size // 16) * 16
-            ops.append([0, width, n_out, *offsets, *[-1] * (not has_bias), 0])
-            slopes.append(0.0)
+            ops.append([LINEAR, width, n_out, *offsets, *[-1] * (not has_bias), 0, 0, -1, 0, 0, 0])
+            names.append("")
             width = n_out
             continue
-        name, slope = (layer, 0.0) if isinstance(layer, str) else layer
-        if name == "dropout":
-            ops.append([2, width, width, -1, -1, 0])
-            slopes.append(slope)
+        name, *numbers = (layer,) if isinstance(layer, str) else layer
+        slope = {"relu": 0.0, "leaky_relu": numbers[0] if numbers else None}.get(name)
+        if slope is not None and ops and ops[-1][0] == LINEAR and ops[-1][7] < 0:
+            ops[-1][7] = len(settings)
+            settings.append(slope)
             continue
-        if not ops or ops[-1][0] != 0 or ops[-1][5] != 0:
-            ops.append([1, width, width, -1, -1, 0])
-            slopes.append(0.0)
-        ops[-1][5] = ACTIVATIONS.index(name)
-        slopes[-1] = slope
+        keeps = TAKES_KEY if name == "dropout" else {"x": KEEPS_X, "y": KEEPS_Y}[ACTIVATIONS[name].keeps]
+        ops.append([OPERATION, width, width, 0, -1, len(settings), len(numbers), -1, keeps, 0, 0])
+        settings += numbers
+        names.append(name)
     params = np.zeros(at, dtype)
     for offset, value in values:
         params[offset : offset + value.size] = value
-    return Network(np.array(ops, np.int64), np.array(slopes), 2**62 + 17), params
+    members = tuple((i,) for i in range(len(ops)))
+    spans = np.zeros((0, 4), np.int64)
+    settings = np.array([*settings, 0.0])
+    return Network(np.array(ops, np.int64), spans, settings, tuple(names), members, 2**62 + 17), params
+
+
+def for_inference(network):
+    """The network without its dropouts."""
+    kept = [i for i, name in enumerate(network.names) if name != "dropout"]
+    names, layers = (tuple(values[i] for i in kept) for values in (network.names, network.layers))
+    return network._replace(ops=np.ascontiguousarray(network.ops[kept]), names=names, layers=layers)
 
 
 def batches(x, y, batch_size, sample_weight=None, order=None):
@@ -50,13 +64,13 @@ def batches(x, y, batch_size, sample_weight=None, order=None):
 
 
 def objective(loss, l2=0.0):
-    return Objective(["cross_entropy", "squared_error"].index(loss), l2)
+    return Objective(loss, l2)
 
 
 def rule(name, params, lr=0.1, step=0):
     """The rule of that name with slots of zeros; eps is large, so that no gradient of almost 0 makes a full step."""
-    momentum, slots = (0.0, 0.9)[name != "sgd"], np.zeros((SLOTS[name], len(params)), params.dtype)
-    return Rule(RULES[name], lr, momentum, 0.999, 1e-3, slots, step)
+    settings = {"sgd": (lr,), "adam": (lr, 0.9, 0.999, 1e-3)}.get(name, (lr, 0.9))
+    return Rule(name, settings, np.zeros((SLOTS[name], len(params)), params.dtype), step)
 
 
 def problem(case, samples, targets, rng, dtype):
@@ -74,11 +88,14 @@ def problem(case, samples, targets, rng, dtype):
 def evaluate(network, params, x):
     """The network's output in float64, by NumPy and SciPy alone."""
     x, params = x.astype(np.float64), params.astype(np.float64)
-    for (kind, d, k, w_at, b_at, activation), slope in zip(network.ops, network.slopes, strict=True):
-        if kind == 0:
+    for (kind, d, k, w_at, b_at, at, n, slope_at, *_), name in zip(network.ops, network.names, strict=True):
+        if kind == LINEAR:
             x = x @ params[w_at : w_at + d * k].reshape(d, k)
             x = x + params[b_at : b_at + k] if b_at >= 0 else x
-        x = [x, np.maximum(x, 0), np.where(x > 0, x, slope * x), np.tanh(x), special.expit(x)][activation]
+        if slope_at >= 0:
+            x = ACTIVATIONS["leaky_relu"].value(x, network.settings[slope_at])
+        elif name:
+            x = ACTIVATIONS[name].value(x, *network.settings[at : at + n])
     return x
 
 
@@ -91,5 +108,5 @@ def penalised_loss(network, params, x, y, targets, sample_weight=None, l2=0.0):
         losses = -np.sum(y * special.log_softmax(out, axis=1), axis=1)
     else:
         losses = np.sum((out - y) ** 2, axis=1)
-    weights = [params[w : w + d * k].astype(np.float64) for kind, d, k, w, _, _ in network.ops if kind == 0]
+    weights = [params[w : w + d * k].astype(np.float64) for kind, d, k, w, *_ in network.ops if kind == LINEAR]
     return np.average(losses, weights=sample_weight) + l2 * sum(np.sum(w**2) for w in weights)

@@ -18,7 +18,10 @@ def network(activation, dtype="float32"):
 
 @pytest.mark.usefixtures("backend")
 class TestRight:
-    @pytest.mark.parametrize("activation", [fnn.Identity, fnn.ReLU, fnn.LeakyReLU, fnn.Tanh, fnn.Sigmoid, UserReLU])
+    @pytest.mark.parametrize(
+        "activation",
+        [fnn.Identity, fnn.ReLU, fnn.LeakyReLU, fnn.Tanh, fnn.Sigmoid, UserReLU],
+    )
     @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", UserCrossEntropy()], ids=str)
     def test_layers_and_losses(self, activation, loss, data, dtype):
         X, y = data

@@ -22,7 +22,11 @@ BAD_SETTINGS = [
         TypeError,
         "loss is <class .*, expected 'cross_entropy', 'squared_error' or an object",
     ),
-    ({"optimizer": "rmsprop"}, ValueError, "optimizer is 'rmsprop', expected 'sgd', 'adam' or an object such as"),
+    (
+        {"optimizer": "rmsprop"},
+        ValueError,
+        "optimizer is 'rmsprop', expected 'sgd', 'adam' or an object such as",
+    ),
     ({"optimizer": None}, TypeError, "optimizer is None, expected 'sgd', 'adam' or an object such as"),
     ({"optimizer": fnn.SGD(lr=lambda e: -0.1)}, ValueError, r"lr\(0\) is -0.1, expected a finite number >= 0"),
     ({"optimizer": fnn.SGD(lr=lambda e: np.nan)}, ValueError, r"lr\(0\) is nan, expected a finite number >= 0"),

@@ -77,10 +77,10 @@ class TestInitialWeights:
             "weight holds values beyond the range of float32",
         ),
         (lambda: fnn.LeakyReLU(-1), ValueError, "slope is -1, expected a finite number >= 0"),
-        (lambda: fnn.Linear(2, 1).weight, ValueError, r"Linear\(2, 1\) has no weights yet: they are made when"),
-        (lambda: fnn.Linear(2, 1).bias, ValueError, r"Linear\(2, 1\) has no bias yet: it is made when"),
+        (lambda: fnn.Linear(2, 1).weight, ValueError, r"Linear\(2, 1\) has no weight yet: parameters are made when"),
+        (lambda: fnn.Linear(2, 1).bias, ValueError, r"Linear\(2, 1\) has no bias yet: parameters are made when"),
         (lambda: fnn.Linear(2, 1).backward([[1.0]]), ValueError, r"Linear\(2, 1\) has no input to go back to"),
-        (lambda: fnn.Tanh().backward([[1.0]]), ValueError, r"Tanh\(\) has no output to go back from"),
+        (lambda: fnn.Tanh().backward([[1.0]]), ValueError, r"Tanh\(\) has nothing to go back from"),
     ],
 )
 def test_refused(build, error, message):

@@ -5,6 +5,8 @@ import pytest
 from scipy import sparse, special
 
 import fastnn as fnn
+from fastnn import ops
+from tests.activations import ACTIVATIONS
 
 A = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 B = [[1.0, -1.0], [0.5, 2.0], [0.0, 1.0]]
@@ -148,27 +150,19 @@ def test_linear_and_its_gradients(dtype):
     np.testing.assert_array_equal(db, [3.0, -1.0])
 
 
-ACTIVATIONS = {
-    "identity": (lambda x: x, lambda x: np.ones_like(x)),
-    "relu": (lambda x: np.where(x > 0, x, 0), lambda x: (x > 0) * 1.0),
-    "leaky_relu": (lambda x: np.where(x > 0, x, 0.01 * x), lambda x: np.where(x > 0, 1, 0.01)),
-    "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
-    "sigmoid": (special.expit, lambda x: special.expit(x) * special.expit(-x)),
-}
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) & set(ops.__all__)))
 @pytest.mark.parametrize("shape", [(), (5,), (5, 1), (1, 5, 1)])
 def test_activation_and_its_gradient(name, shape, dtype):
-    value, slope = ACTIVATIONS[name]
+    activation = ACTIVATIONS[name]
     x = np.array(X if shape else X[3], dtype).reshape(shape)
-    y = getattr(fnn, name)(x)
-    dx = getattr(fnn, f"{name}_backward")(np.full_like(x, 3), y)
+    y = getattr(fnn, name)(x, *activation.settings)
+    dx = getattr(fnn, f"{name}_backward")(np.full_like(x, 3), activation.kept(x, y), *activation.settings)
     assert y.shape == dx.shape == shape
     assert y.dtype == dx.dtype == dtype
     tolerance = 8 * np.finfo(dtype).eps
-    np.testing.assert_allclose(y, value(x.astype(float)), rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(dx, 3 * slope(x.astype(float)), rtol=tolerance, atol=tolerance)
+    expected, slope = (f(x.astype(float), *activation.settings) for f in (activation.value, activation.slope))
+    np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(dx, 3 * slope, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])

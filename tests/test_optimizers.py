@@ -154,9 +154,9 @@ class TestSteps:
     [
         (fnn.SGD(momentum=0.5), "momentum"),
         (fnn.SGD(momentum=0.5), "nesterov"),
-        (fnn.SGD(), "kind"),
+        (fnn.SGD(), "rule_name"),
         (fnn.SGD(), "n_slots"),
-        *[(fnn.Adam(), name) for name in ("beta1", "beta2", "eps", "kind", "n_slots")],
+        *[(fnn.Adam(), name) for name in ("beta1", "beta2", "eps", "rule_name", "n_slots")],
     ],
 )
 def test_settings_are_fixed(optimizer, name):
@@ -194,8 +194,16 @@ def test_another_learning_rate_is_checked():
         (lambda: fnn.Adam(beta2=-1), ValueError, "beta2 is -1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.Adam(eps=0), ValueError, "eps is 0, expected a finite number > 0"),
         (lambda: fnn.SGD(lr=lambda epoch: None).rate(3), TypeError, r"lr\(3\) is None, expected a finite number >= 0"),
-        (lambda: optimizers.resolve("rmsprop"), ValueError, "optimizer is 'rmsprop', expected 'sgd', 'adam' or an obj"),
-        (lambda: optimizers.resolve(fnn.SGD), TypeError, "optimizer is <class .*, expected 'sgd', 'adam' or an object"),
+        (
+            lambda: optimizers.resolve("rmsprop"),
+            ValueError,
+            "optimizer is 'rmsprop', expected 'sgd', 'adam' or an obj",
+        ),
+        (
+            lambda: optimizers.resolve(fnn.SGD),
+            TypeError,
+            "optimizer is <class .*, expected 'sgd', 'adam' or an object",
+        ),
         (lambda: schedules.step_decay(0), ValueError, "lr is 0, expected a finite number > 0"),
         (lambda: schedules.step_decay(1, factor=-1), ValueError, "factor is -1, expected a finite number > 0"),
         (lambda: schedules.step_decay(1, every=0), ValueError, "every is 0, expected a positive integer"),

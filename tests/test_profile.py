@@ -150,8 +150,8 @@ class TestTimes:
         assert {part.phase: part.seconds for part in result.parts} == dict.fromkeys(
             ("forward", "update", "backward", "gather", "loss"), 1.0
         ) | {"rest": 2.0}
-        assert len(result.parts) == 3 + 2 + 3 + 3
-        assert result.seconds == 12
+        assert len(result.parts) == 4 + 3 + 3 + 3
+        assert result.seconds == 14
 
     def test_layer_by_layer(self, ticking, data):
         result = fnn.profile(user_network(), *data, batch_size=7, seconds=1000)
@@ -164,7 +164,7 @@ class TestTimes:
         work = {(0, "some", "forward"): 30, (None, "step", "rest"): 0}
         starts = []
 
-        def compiled(stack, network, plan):
+        def compiled(stack, plan):
             trained = stack.params, plan.optimizer.state()[0]
 
             def run(order):
@@ -202,8 +202,8 @@ class TestTimes:
             sample_weight=v, verbose=0, **settings,
         )  # fmt: skip
         plan.optimizer.bind(model._stack)
-        between = (model._stack.network,) if path == "_compiled" else ()
-        _, run = getattr(profiling, path)(model._stack, *between, plan)
+        plan.compiled = path == "_compiled"
+        _, run = getattr(profiling, path)(model._stack, plan)
         run(np.arange(50))
         fitted.fit(*data, optimizer=optimizer, sample_weight=v, verbose=0, **settings)
         np.testing.assert_allclose(weights(model), weights(fitted), rtol=1e-9)

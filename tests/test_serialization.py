@@ -135,7 +135,7 @@ def test_a_users_layer_cannot_be_saved(tmp_path):
         pass
 
     for layer in (UserReLU(), MyLinear(2, 2)):
-        with pytest.raises(TypeError, match=r"layer 1, .*, is not built in: save knows Linear, Identity, ReLU"):
+        with pytest.raises(TypeError, match=r"layer 1, .*, is not built in: save knows .*Linear"):
             fnn.Sequential(fnn.Linear(2, 2), layer).save(tmp_path / "m.npz")
     assert os.listdir(tmp_path) == []
 
@@ -245,7 +245,7 @@ def change(path, edit):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda h, a: h.update(format=3), "has format 3, but this version of fastnn reads up to 2: update fastnn"),
+        (lambda h, a: h.update(format=4), "has format 4, but this version of fastnn reads up to 3: update fastnn"),
         (lambda h, a: h.update(kind="other"), "is not a saved fastnn model: its header is that of something else"),
         (lambda h, a: h.pop("format"), "is not a saved fastnn model: its header is that of something else"),
         (lambda h, a: h.pop("layers"), "is not a valid model: 'layers' is missing"),
@@ -270,7 +270,7 @@ def change(path, edit):
             lambda h, a: a.update({"5.bias": np.zeros(4)}),
             r"is not a valid model: 5.bias has shape \(4,\), expected \(3,\)",
         ),
-        (lambda h, a: a.update({"0.weight": np.full((4, 6), np.nan)}), "is not a valid model: init holds NaN or inf"),
+        (lambda h, a: a.update({"0.weight": np.full((4, 6), np.nan)}), "is not a valid model: weight holds NaN or inf"),
         (lambda h, a: a.update({"0.weight": np.full((4, 6), "a")}), "is not a valid model: 0.weight holds <U1 values"),
     ],
 )

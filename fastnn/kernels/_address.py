@@ -53,11 +53,10 @@ def strides(array: np.ndarray) -> tuple[int, ...]:
 
 
 @intrinsic
-def read_once(typing: Any, array: Any, i: Any) -> Any:
-    """Element i of an array that others may write to: what is checked is what is used, it is not read again."""
+def read_once(typing: Any, p: Any, i: Any) -> Any:
+    """p[i], of memory that others may write to: what is checked is what is used, it is not read again."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        values = context.make_array(array)(context, builder, args[0])
-        return builder.load_atomic(builder.gep(values.data, [args[1]]), "monotonic", array.dtype.bitwidth // 8)
+        return builder.load_atomic(builder.gep(args[0], [args[1]]), "monotonic", p.dtype.bitwidth // 8)
 
-    return array.dtype(array, types.intp), emit
+    return p.dtype(p, types.intp), emit

@@ -95,8 +95,8 @@ def keep_for_all_users() -> Path:
 class Cache(NullCache):
     """The compiled signatures of one function: read from every folder, written to the last."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._name = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}"
+    def __init__(self, function: Callable[..., Any], name: str = "") -> None:
+        self._name = f"{Path(function.__code__.co_filename).stem}.{name or function.__qualname__}"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function for this signature, or None."""

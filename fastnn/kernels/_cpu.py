@@ -21,6 +21,7 @@ class Isa(NamedTuple):
     vectors: int  # most vectors in a row of the register tile
     cheap_masks: bool  # a masked load costs no more than a plain one
     estimates: bool = False  # there is an instruction for about 1 / √x
+    fuses: bool = True  # a multiply-add is rounded once
 
     def lanes(self, size: int) -> int:
         """How many elements of ``size`` bytes a vector holds."""
@@ -36,8 +37,8 @@ TABLE = {
         Isa("avx512", _X86, "+avx512f", 512, rows=14, vectors=2, cheap_masks=True, estimates=True),
         Isa("avx2", _X86, "+avx2", 256, rows=6, vectors=2, cheap_masks=False),
         Isa("neon", _ARM, "", 128, rows=12, vectors=2, cheap_masks=False),
-        Isa("sse2", _X86, "", 128, rows=6, vectors=2, cheap_masks=False),
-        Isa("scalar", _ANY, "", 0, rows=3, vectors=3, cheap_masks=False),
+        Isa("sse2", _X86, "", 128, rows=6, vectors=2, cheap_masks=False, fuses=False),
+        Isa("scalar", _ANY, "", 0, rows=3, vectors=3, cheap_masks=False, fuses=False),
     )
 }
 

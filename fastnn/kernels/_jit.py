@@ -119,37 +119,43 @@ def inline(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
+def caller(signature: Callable[[Any], Any]) -> Any:
+    """A compiled function (address, pointer to the dtype, arguments) that calls code of a signature at an address."""
+
+    @intrinsic
+    def call(typing: Any, address: Any, like: Any, arguments: Any) -> Any:
+        of_dtype = signature(like.dtype)
+
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            values = cgutils.unpack_tuple(builder, args[2])
+            kinds = [context.get_value_type(kind) for kind in of_dtype.args]
+            pointer = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+            builder.call(builder.inttoptr(args[0], pointer), values)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, like, types.Tuple(of_dtype.args)), emit
+
+    return call
+
+
 class Shared:
     """A compiled function that others call through its address, so that its code is compiled and cached just once.
 
     Numba links the code of a callee into every caller and optimises it there again: for the matrix product, seconds
     for each entry point. ``signature`` gives the Numba signature for a float type. A function is ``finished`` if it is
-    LLVM code by hand, which optimising makes no faster.
+    LLVM code by hand, which optimising makes no faster. ``name`` tells functions apart that one piece of code makes.
     """
 
-    def __init__(self, function: Callable[..., Any], signature: Callable[[Any], Any], finished: bool) -> None:
-        self._function, self._signature = function, signature
+    def __init__(
+        self, function: Callable[..., Any], signature: Callable[[Any], Any], finished: bool = False, name: str = ""
+    ) -> None:
+        self._function, self._signature, self._name = function, signature, name
         self._compiler = _FinishedCompiler if finished else _Compiler
         self._compiled: dict[Any, CFunc] = {}
 
     def caller(self) -> Any:
         """A compiled function (address, dtype, arguments...) that calls the code at an address."""
-        of_dtype = self._signature
-
-        @intrinsic
-        def call(typing: Any, address: Any, like: Any, arguments: Any) -> Any:
-            signature = of_dtype(like.dtype)
-
-            def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-                values = cgutils.unpack_tuple(builder, args[2])
-                kinds = [context.get_value_type(kind) for kind in signature.args]
-                pointer = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
-                builder.call(builder.inttoptr(args[0], pointer), values)
-                return context.get_dummy_value()
-
-            return types.void(types.intp, like, types.Tuple(signature.args)), emit
-
-        return call
+        return caller(self._signature)
 
     def address(self, dtype: Any) -> int:
         """The address of the code for a NumPy dtype, compiled or loaded at the first call."""
@@ -159,12 +165,16 @@ class Shared:
         return int(compiled.address)
 
     @global_compiler_lock
+    def addresses(self, dtype: Any) -> tuple[int, ...]:
+        """The same as what is made of several functions has it."""
+        return (self.address(dtype),)
+
     def _compile(self, dtype: Any) -> CFunc:
         if dtype in self._compiled:  # by another thread meanwhile
             return self._compiled[dtype]
         kind = self._signature(numba.from_dtype(np.dtype(dtype)))
         compiled = CFunc(self._function, (kind.args, kind.return_type), {}, _OPTIONS, pipeline_class=self._compiler)
-        compiled._cache = Cache(self._function)
+        compiled._cache = Cache(self._function, self._name)
         compiled.compile()
         self._compiled[dtype] = compiled
         return compiled

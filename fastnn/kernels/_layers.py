@@ -1,7 +1,8 @@
 """The layers of a network-as-data over some rows of a batch: gather, forward, backward, update.
 
-Node 0 is the input and node i + 1 the output of op i. For each node the plan holds the offset of its values Y, of its
-gradient D (with respect to what went into the op's activation), and the distance of its rows, all in the workspace.
+Node 0 is the input and node i + 1 the output of op i. For each node the plan holds the offset of its values, of its
+gradient, and the distance of its rows, all in the workspace; ``plan_of`` says which nodes share their memory. A linear
+op is a product, whose epilogue adds the bias and may rectify; any other op is called through its address.
 """
 
 from typing import NamedTuple
@@ -11,8 +12,8 @@ import numpy as np
 from ._address import address
 from ._cpu import ISA
 from ._jit import inline
-from ._product import ask_for, column_sums, product
-from ._random import key_of, row_key
+from ._product import Epilogue, Matrix, ask_for, column_sums, moved, product, transposed
+from ._random import key_of
 from ._tile import BIAS, COMBINE, GATE, ROWS, STORE, UPDATE, VECTORS
 from ._vector import (
     data,
@@ -31,14 +32,21 @@ from ._vector import (
     store,
     store_part,
 )
-from .activations import LEAKY_RELU, RELU, activate, gate
-from .dropout import dropout_row
+from .activations import rectify_backward
+from .operations import call_backward, call_forward, call_gradient
 from .threads import part
-from .updates import SGD, update
+from .updates import OTHERS, WEIGHTS, call_prepare, call_update
 
-LINEAR, _, DROPOUT = range(3)
-KIND, INPUTS, OUTPUTS, WEIGHT, BIAS_AT, ACTIVATION = range(6)
-VALUES, GRADIENT, STRIDE = range(3)
+# The columns of ops, see ``fastnn.reference.epoch``.
+LINEAR, OPERATION = range(2)
+KIND, INPUTS, OUTPUTS, WEIGHT, BIAS_AT, SETTINGS, _, SLOPE_AT, KEEPS, KEPT, PARAMETERS = range(11)
+KEEPS_X, KEEPS_Y = 1, 2
+COLUMNS = 11
+# The columns of spans, the parameters of operations: the op, which of its parameters, where it starts, its elements.
+OP, WHICH, START, LENGTH = range(4)
+# The columns of addresses.
+FORWARD_AT, BACKWARD_AT, GRADIENT_AT = range(3)
+VALUES, GRADIENT, LD, KEPT_AT = range(4)
 
 # Elements of a block of the weights' gradient, which is formed and used up block by block.
 GRADIENT_BLOCK = 16384
@@ -51,12 +59,14 @@ WORTH_FETCHING = 32_768
 
 
 class Net(NamedTuple):
-    """A network-as-data and its parameters."""
+    """A network-as-data, its parameters, and where the functions of its ops lie in this process."""
 
     ops: np.ndarray
-    slopes: np.ndarray
+    spans: np.ndarray
+    settings: np.ndarray
     params: np.ndarray
-    seed: int = 0
+    addresses: np.ndarray
+    seed: int
 
 
 class Input(NamedTuple):
@@ -83,7 +93,7 @@ def describe(x: np.ndarray, dtype: np.dtype) -> Input:
     return Input(address(x), row, col, kind, col * x.shape[1] if col == x.itemsize else 0)
 
 
-def row_distance(width: int, size: int) -> int:
+def leading_dimension(width: int, size: int) -> int:
     """The distance of rows of this width: whole cache lines, and no distance at which rows collide."""
     line = max(1, 64 // size)
     apart = -(-width // line) * line
@@ -120,91 +130,86 @@ def gather_row(x, sample, width, out):
 
 
 @inline
-def slope_of(activation, slope):
-    """The slope of a ReLU, a leaky ReLU, or a straight line, which the product's epilogues take."""
-    if activation == RELU:
-        return 0.0
-    if activation == LEAKY_RELU:
-        return slope
-    return 1.0
+def linear_op(net, i, rows, col, cols, x, y, zeros, room):
+    """Some columns of Y (rows, outputs) = x w + b for the linear op i, rectified where it has a slope."""
+    n_in, n_out, bias_at, slope_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT], net.ops[i, SLOPE_AT]
+    weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT] + col), n_out, 1)
+    bias = shift(data(net.params), bias_at + col) if bias_at >= 0 else zeros
+    slope = net.settings[slope_at] if slope_at >= 0 else 1.0
+    product(rows, cols, n_in, x, weight, moved(y, 0, col), Epilogue(BIAS, bias, 0, slope, 0.0), room)
 
 
 @inline
-def linear_op(net, i, rows, col, cols, x, x_row, y, y_row, zeros, room):
-    """Some columns of Y (rows, outputs) = f(x w + b) for the linear op i."""
-    n_in, n_out, bias_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT]
-    activation = net.ops[i, ACTIVATION]
-    params, y = data(net.params), shift(y, col)
-    bias = shift(params, bias_at + col) if bias_at >= 0 else zeros
-    product(
-        BIAS, rows, cols, n_in, x, x_row, 1, shift(params, net.ops[i, WEIGHT] + col), n_out, 1, y, y_row,
-        bias, 0, slope_of(activation, net.slopes[i]), 0.0, room,
-    )  # fmt: skip
-    if activation > LEAKY_RELU:
-        for r in range(rows):
-            activate(activation, 0.0, shift(y, r * y_row), shift(y, r * y_row), cols)
-
-
-@inline
-def forward_op(net, i, t, row, rows, x, x_row, y, y_row, zeros, room):
-    """Y (rows, outputs) = op i of x (rows, inputs), the rows from ``row`` on of the batch that update t takes.
-
-    For t = 0 nothing is dropped.
-    """
-    n_out = net.ops[i, OUTPUTS]
+def forward_op(net, i, t, row, rows, x, y, kept, zeros, room):
+    """Y (rows, outputs) = op i of x (rows, inputs), the rows from ``row`` on of the batch that update t takes."""
+    n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
     if net.ops[i, KIND] == LINEAR:
-        linear_op(net, i, rows, 0, n_out, x, x_row, y, y_row, zeros, room)
-    elif net.ops[i, KIND] == DROPOUT and t > 0:
-        drop(net, i, t, row, rows, x, x_row, y, y_row)
+        linear_op(net, i, rows, 0, n_out, x, y, zeros, room)
     else:
-        for r in range(rows):
-            activate(net.ops[i, ACTIVATION], net.slopes[i], shift(x, r * x_row), shift(y, r * y_row), n_out)
+        call_forward(
+            net.addresses[i, FORWARD_AT], x.p,
+            (rows, n_in, n_out, x.p, x.row, y.p, y.row, kept, shift(data(net.params), net.ops[i, WEIGHT]),
+             shift(data(net.settings), net.ops[i, SETTINGS]), 0, key_of(net.seed, t, i), row),
+        )  # fmt: skip
 
 
 @inline
-def drop(net, i, t, row, rows, x, x_row, y, y_row):
-    """Y = the dropout op i of some rows of a batch, forward or, applied to gradients, backward."""
-    key = key_of(net.seed, t, i)
-    for r in range(rows):
-        dropout_row(shift(x, r * x_row), row_key(key, row + r), net.slopes[i], shift(y, r * y_row), net.ops[i, OUTPUTS])
+def backward_op(net, i, t, row, rows, d, x, y, dx, kept, room):
+    """Dx (rows, inputs) = the gradient at the input x of op i, from d (rows, outputs), that at its output y.
 
-
-@inline
-def backward_op(net, i, t, row, rows, d, d_row, y, dx, x_row, room):
-    """Dx = the gradient at the input of op i, times the derivative of the activation that made that input.
-
-    d (rows, outputs) is the gradient before op i's own activation; y and dx (rows, inputs) share the row distance.
+    Where x was rectified on its way out of a product, dx is the gradient before that.
     """
     n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
-    activation, slope = net.ops[i - 1, ACTIVATION], net.slopes[i - 1]
     if net.ops[i, KIND] == LINEAR:
-        mode = GATE if activation in (RELU, LEAKY_RELU) else STORE
-        weight = shift(data(net.params), net.ops[i, WEIGHT])
-        product(
-            mode, rows, n_in, n_out, d, d_row, 1, weight, 1, n_out, dx, x_row, y, x_row,
-            slope_of(activation, slope), 0.0, room,
-        )  # fmt: skip
-        if activation > LEAKY_RELU:
-            for r in range(rows):
-                row = shift(dx, r * x_row)
-                gate(activation, slope, row, shift(y, r * x_row), row, n_in)
+        weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT]), 1, n_out)
+        slope_at = net.ops[i - 1, SLOPE_AT]
+        mode, slope = (GATE, net.settings[slope_at]) if slope_at >= 0 else (STORE, 1.0)
+        product(rows, n_in, n_out, d, weight, dx, Epilogue(mode, x.p, x.row, slope, 0.0), room)
         return
-    if net.ops[i, KIND] == DROPOUT:
-        drop(net, i, t, row, rows, d, d_row, dx, x_row)
-        d, d_row = dx, x_row
-    for r in range(rows):
-        gate(activation, slope, shift(d, r * d_row), shift(y, r * x_row), shift(dx, r * x_row), n_in)
+    call_backward(
+        net.addresses[i, BACKWARD_AT], d.p,
+        (rows, n_in, n_out, d.p, d.row, x.p, x.row, y.p, y.row, dx.p, dx.row, kept,
+         shift(data(net.params), net.ops[i, WEIGHT]), shift(data(net.settings), net.ops[i, SETTINGS]), 0,
+         key_of(net.seed, t, i), row),
+    )  # fmt: skip
+    undo_rectifier(net, i - 1, rows, dx, x)
+
+
+@inline
+def undo_rectifier(net, i, rows, d, y):
+    """The gradient at the output y of op i becomes that before its rectifier, if it has one."""
+    slope_at = net.ops[i, SLOPE_AT]
+    if slope_at >= 0:
+        for r in range(rows):
+            row = shift(d.p, r * d.row)
+            rectify_backward(net.settings[slope_at], row, shift(y.p, r * y.row), row, net.ops[i, OUTPUTS])
 
 
 class Step(NamedTuple):
-    """What an update needs beyond the gradient; lr and eps carry the bias corrections of this step."""
+    """How an update moves: whether by plain SGD, in the epilogue of a product, or by a rule, and what it prepared.
 
-    kind: int
-    lr: float
-    momentum: float
-    beta2: float
-    eps: float
-    l2: float
+    The rule's slots (s, n_params) are those of all parameters. ``prepared`` belongs to a thread: the rule's numbers,
+    then those of the two kinds of parameters. ``places`` is for the addresses of slots.
+    """
+
+    fused: bool
+    prepare: int
+    update: int
+    settings: np.ndarray
+    slots: np.ndarray
+    prepared: np.ndarray
+    places: np.ndarray
+
+
+@inline
+def prepare_step(step, t, l2, weight, like):
+    """What update t takes for a batch of this weight, with the factor l2 of Σ w²."""
+    prepared = data(step.prepared)
+    call_prepare(step.prepare, like, (data(step.settings), prepared, 1, t, weight))
+    put(prepared, WEIGHTS, 2.0 * l2)
+    put(prepared, OTHERS, 0.0)
+    put(prepared, WEIGHTS + 2, 1.0)
+    put(prepared, OTHERS + 2, 0.0)
 
 
 @inline
@@ -222,62 +227,89 @@ def columns_of(net, rank, size, like):
 
 
 @inline
-def sgd_op(net, step, i, m, start, end, col, cols, x, x_row, d, d_row, squares, ahead, samples, room):
+def sgd_op(net, step, i, m, start, end, col, cols, x, d, squares, ahead, samples, room):
     """Update rows start to end and some columns of the weight of the linear op i: W = (1 - 2 lr l2) W - lr xᵀ d.
 
     The update is the epilogue of the product, which fetches what comes next, see ``Ahead``.
     """
     n_out = net.ops[i, OUTPUTS]
-    panels = _panels(n_out, x)
+    panels = _panels(n_out, x.p)
     if end > start and cols > 0:
-        _fetch(ahead, 0, 0, samples, m * tiles_of(end - start, cols, x), room)
-        weight = shift(data(net.params), net.ops[i, WEIGHT] + start * n_out + col)
-        tiles = shift(squares, start // ROWS * panels + _panels(col, x))
-        product(
-            UPDATE if step.l2 != 0.0 else COMBINE, end - start, cols, m, shift(x, start), 1, x_row, shift(d, col),
-            d_row, 1, weight, n_out, tiles, panels, -step.lr, 1.0 - 2.0 * step.lr * step.l2, room,
-        )  # fmt: skip
+        _fetch(ahead, 0, 0, samples, m * tiles_of(end - start, cols, x.p), room)
+        weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT] + start * n_out + col), n_out, 1)
+        tiles = shift(squares, start // ROWS * panels + _panels(col, x.p))
+        lr, penalty = step.prepared[0], step.prepared[WEIGHTS]
+        mode = UPDATE if penalty != 0.0 else COMBINE
+        epilogue = Epilogue(mode, tiles, panels, -lr, 1.0 - lr * penalty)
+        product(end - start, cols, m, transposed(moved(x, 0, start)), moved(d, 0, col), weight, epilogue, room)
 
 
 @inline
-def sgd_bias(net, step, i, m, col, cols, d, d_row):
+def sgd_bias(net, step, i, m, col, cols, d):
     """Update some elements of the bias of the linear op i."""
     bias_at = net.ops[i, BIAS_AT]
     if bias_at >= 0:
-        column_sums(m, cols, shift(d, col), d_row, shift(data(net.params), bias_at + col), -step.lr, 1.0)
+        bias = shift(data(net.params), bias_at + col)
+        column_sums(m, cols, shift(d.p, col), d.row, bias, -step.prepared[0], 1.0)
 
 
 @inline
-def update_op(net, slots, step, i, m, x, x_row, d, d_row, squares, ahead, samples, block, room, rank, size):
+def update_linear(net, step, i, m, x, d, squares, ahead, samples, block, room, rank, size):
     """Update this thread's share of the weights and biases of the linear op i; ``squares`` are as in ``square_sums``.
 
-    x (m, inputs) is the op's input and d (m, outputs) the gradient before its activation. Rules with state take the
+    x (m, inputs) is the op's input and d (m, outputs) the gradient before its rectifier. Rules with state take the
     gradient a block of rows at a time, while it is still in the cache.
     """
     n_in, n_out, bias_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT]
     start, end = part(n_in, ROWS, rank, size)
-    if step.kind == SGD:
-        sgd_op(net, step, i, m, start, end, 0, n_out, x, x_row, d, d_row, squares, ahead, samples, room)
+    if step.fused:
+        sgd_op(net, step, i, m, start, end, 0, n_out, x, d, squares, ahead, samples, room)
         if i % size == rank:
-            sgd_bias(net, step, i, m, 0, n_out, d, d_row)
+            sgd_bias(net, step, i, m, 0, n_out, d)
         return
-    at, penalty, panels = net.ops[i, WEIGHT], 2.0 * step.l2, _panels(n_out, x)
+    at, panels = net.ops[i, WEIGHT], _panels(n_out, x.p)
     height = max(ROWS, GRADIENT_BLOCK // max(1, n_out) // ROWS * ROWS)
     for first in range(start, end, height):
         rows = min(height, end - first)
-        pieces = _put_state(net, slots, at + first * n_out, rows * n_out, ahead.places)
+        pieces = _put_state(net, step.slots, at + first * n_out, rows * n_out, ahead.places)
         done, more = first - start, min(end, first + height) - start
         _fetch(
             ahead, pieces, samples * done // (end - start), samples * more // (end - start),
-            m * tiles_of(rows, n_out, x), room,
+            m * tiles_of(rows, n_out, x.p), room,
         )  # fmt: skip
-        product(STORE, rows, n_out, m, shift(x, first), 1, x_row, d, d_row, 1, block, n_out, block, 0, 1.0, 0.0, room)
-        _apply_rule(net, slots, step, at + first * n_out, block, penalty, rows * n_out)
-        if step.l2 != 0.0:
+        out = Matrix(block, n_out, 1)
+        product(rows, n_out, m, transposed(moved(x, 0, first)), d, out, Epilogue(STORE, block, 0, 1.0, 0.0), room)
+        _apply_rule(net, step, at + first * n_out, block, WEIGHTS, rows * n_out)
+        if step.prepared[WEIGHTS] != 0.0:
             _sum_squares(net, i, first, rows, shift(squares, first // ROWS * panels), panels)
     if bias_at >= 0 and i % size == rank:
-        column_sums(m, n_out, d, d_row, block, 1.0, 0.0)
-        _apply_rule(net, slots, step, bias_at, block, 0.0, n_out)
+        column_sums(m, n_out, d.p, d.row, block, 1.0, 0.0)
+        _apply_rule(net, step, bias_at, block, OTHERS, n_out)
+
+
+@inline
+def update_span(net, step, span, m, x, y, d, kept, block, rank, size):
+    """Update this thread's share of a parameter of an operation, whose gradient is summed over the batch in order."""
+    i, length = net.spans[span, OP], net.spans[span, LENGTH]
+    start, end = part(length, LINE, rank, size)
+    for first in range(start, end, GRADIENT_BLOCK):
+        count = min(GRADIENT_BLOCK, end - first)
+        call_gradient(
+            net.addresses[i, GRADIENT_AT], d.p,
+            (m, net.ops[i, INPUTS], net.ops[i, OUTPUTS], d.p, d.row, x.p, x.row, y.p, y.row, kept,
+             shift(data(net.params), net.ops[i, WEIGHT]), shift(data(net.settings), net.ops[i, SETTINGS]), 0,
+             net.spans[span, WHICH], first, count, block),
+        )  # fmt: skip
+        _apply_rule(net, step, net.spans[span, START] + first, block, OTHERS, count)
+
+
+@inline
+def _apply_rule(net, step, at, gradient, kind, n):
+    """Update n parameters of a kind, WEIGHTS or OTHERS, from offset ``at``."""
+    for s in range(len(step.slots)):
+        step.places[s] = integer(shift(data(step.slots), s * step.slots.shape[1] + at))
+    prepared, w = data(step.prepared), shift(data(net.params), at)
+    call_update(step.update, w, (n, w, gradient, data(step.places), prepared, shift(prepared, kind), 0))
 
 
 class Ahead(NamedTuple):
@@ -318,17 +350,6 @@ def _fetch(ahead, pieces, first, end, steps, room):
         total += ahead.samples[2 * i + 1]
     if total >= WORTH_FETCHING:
         ask_for(data(ahead.places), pieces + end - first, min(64, total // (2 * max(1, steps)) + 1), room)
-
-
-@inline
-def _apply_rule(net, slots, step, at, gradient, penalty, n):
-    """Update n parameters from offset ``at`` by a rule that keeps state."""
-    first = shift(data(slots), at)
-    second = shift(first, slots.shape[1] * (slots.shape[0] - 1))
-    update(
-        step.kind, shift(data(net.params), at), gradient, first, second, step.lr, step.momentum, step.beta2, step.eps,
-        penalty, n,
-    )  # fmt: skip
 
 
 @inline

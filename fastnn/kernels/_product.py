@@ -8,6 +8,7 @@ a product of 1024 x 1024 and gained nothing.
 """
 
 import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -56,7 +57,7 @@ from ._vector import (
     store,
     store_part,
 )
-from .activations import LEAKY_RELU, RELU, activate, gate
+from .activations import rectify, rectify_backward
 
 # The most bytes of a block of B, well within an L2 cache of 2 MiB, and of its inner dimension. Blocks of the inner
 # dimension must not depend on the number of rows, or a thread's share of them would change the order of the sums.
@@ -117,20 +118,51 @@ def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
         if split and mode == GATE:
             for i in range(m):
                 row = shift(c, i * c_row + j)
-                gate(LEAKY_RELU if alpha != 0.0 else RELU, alpha, row, shift(v, i * v_row + j), row, cols)
+                rectify_backward(alpha, row, shift(v, i * v_row + j), row, cols)
         j += cols
 
 
 _product = PRODUCT.caller()
 
 
+class Matrix(NamedTuple):
+    """Where the first element lies, and the distances of rows and of columns in elements."""
+
+    p: Any
+    row: int
+    col: int = 1
+
+
+class Epilogue(NamedTuple):
+    """What happens to a tile before it is stored, see ``tile``; a mode that takes no v gets any pointer."""
+
+    mode: int
+    v: Any
+    v_row: int = 0
+    alpha: float = 1.0
+    beta: float = 0.0
+
+
 @inline
-def product(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
-    """See ``PRODUCT``, whose address the room holds."""
+def product(m, n, k, a, b, c, epilogue, room):
+    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix; see ``PRODUCT``, whose address the room holds."""
+    mode, v, v_row, alpha, beta = epilogue
     _product(
-        get(pointer(room, 0), PRODUCT_AT), a,
-        (mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room),
+        get(pointer(room, 0), PRODUCT_AT), a.p,
+        (mode, m, n, k, a.p, a.row, a.col, b.p, b.row, b.col, c.p, c.row, v, v_row, alpha, beta, room),
     )  # fmt: skip
+
+
+@inline
+def moved(matrix, i, j):
+    """The matrix from row i and column j on."""
+    return Matrix(shift(matrix.p, i * matrix.row + j * matrix.col), matrix.row, matrix.col)
+
+
+@inline
+def transposed(matrix):
+    """The same memory with rows and columns exchanged."""
+    return Matrix(matrix.p, matrix.col, matrix.row)
 
 
 @inline
@@ -270,7 +302,7 @@ def _finish_bias(m, n, c, c_row, v, slope):
         row = shift(c, i * c_row)
         combine(row, 1.0, v, 1.0, n)
         if slope != 1.0:
-            activate(LEAKY_RELU if slope != 0.0 else RELU, slope, row, row, n)
+            rectify(slope, row, row, n)
 
 
 @inline

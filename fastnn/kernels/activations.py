@@ -1,17 +1,66 @@
-"""Activations y = f(x) and their gradients dx = dy f'(x), in terms of y; out may be the input.
+"""Activations y = f(x) and their gradients dx = dy f'(x), in terms of y or of x; out may be the input.
 
 Comparisons are written so that NaN falls through to the branch that keeps it.
 """
 
 import numpy as np
 
-from ._address import as_writeable
-from ._jit import inline, kernel
-from ._vector import data, lanes, load, load_part, select, splat, store, store_part
+from ._jit import inline
+from ._vector import lanes, load, load_part, select, splat, store, store_part
+from .operations import back_on_array, elementwise, on_array, setting
 from .vectormath import apply, vsigmoid, vtanh
 
-# The codes of a network-as-data.
-IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID = range(5)
+
+@inline
+def _identity(x, settings):
+    return x
+
+
+@inline
+def _identity_backward(d, x, y, settings):
+    return d
+
+
+@inline
+def _relu(x, settings):
+    return vrelu(x)
+
+
+@inline
+def _relu_backward(d, x, y, settings):
+    return select(y > 0.0, d, select(y != y, y, 0.0))
+
+
+@inline
+def _leaky_relu(x, settings):
+    slope = setting(x, settings, 0)
+    return select(slope == 0.0, vrelu(x), vleaky_relu(x, slope))
+
+
+@inline
+def _leaky_relu_backward(d, x, y, settings):
+    slope = setting(d, settings, 0)
+    return select(y > 0.0, d, select(y != y, y, select(slope == 0.0, 0.0, d * slope)))
+
+
+@inline
+def _tanh(x, settings):
+    return vtanh(x)
+
+
+@inline
+def _tanh_backward(d, x, y, settings):
+    return d * (1.0 - y * y)
+
+
+@inline
+def _sigmoid(x, settings):
+    return vsigmoid(x)
+
+
+@inline
+def _sigmoid_backward(d, x, y, settings):
+    return d * y * (1.0 - y)
 
 
 @inline
@@ -26,115 +75,87 @@ def vleaky_relu(x, slope):
     return select(x > 0.0, x, x * slope)
 
 
+# What the epilogue of a product does to its tiles, for the rows that it cannot have done it to.
+
+
 @inline
-def activate(activation, slope, x, out, n):
-    """out[i] = f(x[i]) for i < n."""
-    if activation == RELU or (activation == LEAKY_RELU and slope == 0.0):
+def rectify(slope, x, out, n):
+    """out[i] = x[i] where x[i] > 0, else slope x[i], for i < n."""
+    if slope == 0.0:
         apply(vrelu, x, out, n)
-    elif activation == LEAKY_RELU:
-        apply(vleaky_relu, x, out, n, slope)
-    elif activation == TANH:
-        apply(vtanh, x, out, n)
-    elif activation == SIGMOID:
-        apply(vsigmoid, x, out, n)
     else:
-        apply(_same, x, out, n)
+        apply(vleaky_relu, x, out, n, slope)
 
 
 @inline
-def _same(x):
-    return x
-
-
-@inline
-def gate(activation, slope, dy, y, out, n):
-    """out[i] = dy[i] f'(x[i]) for i < n, where y = f(x)."""
+def rectify_backward(slope, dy, y, out, n):
+    """out[i] = dy[i] where y[i] > 0, else slope dy[i], for i < n."""
     width = lanes(y)
-    zero = splat(y, 0.0)
-    if activation == LEAKY_RELU and slope == 0.0:
-        activation = RELU
     for i in range(0, n, width):
         count = min(width, n - i)
         full = count == width
         d = load(dy, i) if full else load_part(dy, i, count, 0.0)
         v = load(y, i) if full else load_part(y, i, count, 0.0)
-        if activation == RELU:
-            d = select(v > 0.0, d, select(v != v, v, zero))
-        elif activation == LEAKY_RELU:
-            d = select(v > 0.0, d, select(v != v, v, d * slope))
-        elif activation == TANH:
-            d = d * (1.0 - v * v)
-        elif activation == SIGMOID:
-            d = d * v * (1.0 - v)
+        other = d * slope if slope != 0.0 else splat(y, 0.0)
+        d = select(v > 0.0, d, select(v != v, v, other))
         if full:
             store(out, i, d)
         else:
             store_part(out, i, count, d)
 
 
-@kernel
-def _activate(activation, slope, x, out):
-    activate(activation, slope, data(x), data(out), x.size)
-
-
-@kernel
-def _gate(activation, slope, dy, y, out):
-    gate(activation, slope, data(dy), data(y), data(out), y.size)
-
-
-def _forward(activation: int, slope: float, x: np.ndarray, out: np.ndarray) -> None:
-    _activate(activation, slope, as_writeable(x.reshape(-1)), out.reshape(-1))
-
-
-def _backward(activation: int, slope: float, dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    _gate(activation, slope, as_writeable(dy.reshape(-1)), as_writeable(y.reshape(-1)), out.reshape(-1))
+IDENTITY = elementwise("identity", _identity, _identity_backward)
+RELU = elementwise("relu", _relu, _relu_backward)
+LEAKY_RELU = elementwise("leaky_relu", _leaky_relu, _leaky_relu_backward)
+TANH = elementwise("tanh", _tanh, _tanh_backward)
+SIGMOID = elementwise("sigmoid", _sigmoid, _sigmoid_backward)
 
 
 def identity(x: np.ndarray, out: np.ndarray) -> None:
     """y = x."""
-    _forward(IDENTITY, 0.0, x, out)
+    on_array(IDENTITY, x, out)
 
 
 def identity_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """dx = dy."""
-    _backward(IDENTITY, 0.0, dy, y, out)
+    back_on_array(IDENTITY, dy, y, out)
 
 
 def relu(x: np.ndarray, out: np.ndarray) -> None:
     """y = max(x, 0)."""
-    _forward(RELU, 0.0, x, out)
+    on_array(RELU, x, out)
 
 
 def relu_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """dx = dy where y > 0, else 0."""
-    _backward(RELU, 0.0, dy, y, out)
+    back_on_array(RELU, dy, y, out)
 
 
 def leaky_relu(x: np.ndarray, slope: float, out: np.ndarray) -> None:
     """y = x where x > 0, else slope x."""
-    _forward(LEAKY_RELU, slope, x, out)
+    on_array(LEAKY_RELU, x, out, slope)
 
 
 def leaky_relu_backward(dy: np.ndarray, y: np.ndarray, slope: float, out: np.ndarray) -> None:
     """dx = dy where y > 0, else slope dy."""
-    _backward(LEAKY_RELU, slope, dy, y, out)
+    back_on_array(LEAKY_RELU, dy, y, out, slope)
 
 
 def tanh(x: np.ndarray, out: np.ndarray) -> None:
     """y = tanh x."""
-    _forward(TANH, 0.0, x, out)
+    on_array(TANH, x, out)
 
 
 def tanh_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """dx = dy (1 - y²)."""
-    _backward(TANH, 0.0, dy, y, out)
+    back_on_array(TANH, dy, y, out)
 
 
 def sigmoid(x: np.ndarray, out: np.ndarray) -> None:
     """y = 1 / (1 + e^-x)."""
-    _forward(SIGMOID, 0.0, x, out)
+    on_array(SIGMOID, x, out)
 
 
 def sigmoid_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """dx = dy y (1 - y)."""
-    _backward(SIGMOID, 0.0, dy, y, out)
+    back_on_array(SIGMOID, dy, y, out)

@@ -3,9 +3,10 @@
 import numpy as np
 
 from ._address import as_writeable
-from ._jit import inline, kernel
+from ._jit import Shared, inline, kernel
 from ._random import hash_at_least, row_key
-from ._vector import data, lanes, load, load_part, select, shift, store, store_part
+from ._vector import data, get, lanes, load, load_part, select, shift, store, store_part
+from .operations import OPERATIONS, Operation, backward_signature, forward_signature
 
 
 @inline
@@ -25,6 +26,23 @@ def dropout_row(x, key, rate, out, n):
             store(out, j, select(keeps, load(x, j) * scale, 0.0))
         else:
             store_part(out, j, count, select(keeps, load_part(x, j, count, 0.0) * scale, 0.0))
+
+
+@inline
+def _drop(rows, n, x, x_ld, y, y_ld, settings, key, row):
+    for r in range(rows):
+        dropout_row(shift(x, r * x_ld), row_key(key, row + r), get(settings, 0), shift(y, r * y_ld), n)
+
+
+def _forward(rows, n_in, n_out, x, x_ld, y, y_ld, kept, params, settings, step, key, row):
+    _drop(rows, n_out, x, x_ld, y, y_ld, settings, key, row)
+
+
+def _backward(rows, n_in, n_out, d, d_ld, x, x_ld, y, y_ld, dx, dx_ld, kept, params, settings, step, key, row):
+    _drop(rows, n_in, d, d_ld, dx, dx_ld, settings, key, row)
+
+
+OPERATIONS["dropout"] = Operation(Shared(_forward, forward_signature), Shared(_backward, backward_signature))
 
 
 @kernel

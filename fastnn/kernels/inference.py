@@ -7,7 +7,9 @@ import numpy as np
 
 from ._jit import inline, kernel
 from ._layers import (
+    COLUMNS,
     INPUTS,
+    KEPT,
     KIND,
     LINEAR,
     OUTPUTS,
@@ -17,13 +19,14 @@ from ._layers import (
     describe,
     forward_op,
     gather_row,
+    leading_dimension,
     multiply_adds,
-    row_distance,
 )
-from ._product import ROOM, room
+from ._product import ROOM, Matrix, room
 from ._subnormals import flushed
 from ._tile import ROWS
 from ._vector import data, fma, integer, itemsize, lanes, load, load_part, pointer, reduce_add, shift, splat, store
+from .operations import addresses_of
 from .softmax import softmax_row
 from .threads import part, run
 
@@ -32,47 +35,48 @@ CHUNK = 256
 
 
 @kernel
-def _forward(ops, slopes, params, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
-    return flushed(
-        _forward_rows, (ops, slopes, params, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size)
-    )
+def _forward(ops, settings, params, addresses, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
+    net = Net(ops, ops, settings, params, addresses, 0)  # which no spans are read of
+    return flushed(_forward_rows, (net, x, elsewhere, row, col, kind, out, softmax, strides, data(room), rank, size))
 
 
 @inline
-def _forward_rows(ops, slopes, params, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
+def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
     """out = the network's output; every thread takes its own rows, CHUNK at a time. Returns whether x is finite.
 
     The samples are in ``x``, or ``elsewhere`` if that is an address. Nodes alternate between two buffers behind the
     product's room; the first product reads the samples in place if it can.
     """
     samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind, 0)
-    net, n_ops, n_in, n_out = Net(ops, slopes, params, 0), len(ops), ops[0, INPUTS], out.shape[1]
+    n_ops, n_in, n_out = len(net.ops), net.ops[0, INPUTS], out.shape[1]
     first, end = part(out.shape[0], ROWS, rank, size)
     widest = strides[n_ops + 1]
-    zeros = shift(data(room), ROOM)
+    zeros = shift(room, ROOM)
     for j in range(0, widest, lanes(zeros)):
         store(zeros, j, splat(zeros, 0.0))
     ends = (shift(zeros, widest), shift(zeros, widest + CHUNK * widest))
-    in_place = kind == SAME and ops[0, KIND] == LINEAR
+    kept = shift(zeros, widest + 2 * CHUNK * widest)
+    in_place = kind == SAME and net.ops[0, KIND] == LINEAR
     finite = True
     for start in range(first, end, CHUNK):
         rows = min(CHUNK, end - start)
-        source, source_row = ends[1], strides[0]
+        source = Matrix(ends[1], strides[0], 1)
         if in_place:
-            source, source_row = pointer(samples.address + start * row, data(params)), row // itemsize(source)
+            place = pointer(samples.address + start * row, zeros)
+            source = Matrix(place, row // itemsize(zeros), 1)
         for r in range(rows):
             if not in_place:
-                gather_row(samples, start + r, n_in, shift(source, r * source_row))
-            finite &= _is_finite(shift(source, r * source_row), n_in)
+                gather_row(samples, start + r, n_in, shift(source.p, r * source.row))
+            finite &= _is_finite(shift(source.p, r * source.row), n_in)
         for i in range(n_ops):
-            target, target_row = ends[i % 2], strides[i + 1]
+            target = Matrix(ends[i % 2], strides[i + 1], 1)
             if i == n_ops - 1:
-                target, target_row = shift(data(out), start * n_out), n_out
-            forward_op(net, i, 0, 0, rows, source, source_row, target, target_row, zeros, data(room))
-            source, source_row = target, target_row
+                target = Matrix(shift(data(out), start * n_out), n_out, 1)
+            forward_op(net, i, 0, 0, rows, source, target, kept, zeros, room)
+            source = target
         if softmax:
             for r in range(rows):
-                softmax_row(shift(source, r * n_out), shift(source, r * n_out), n_out)
+                softmax_row(shift(source.p, r * n_out), shift(source.p, r * n_out), n_out)
     return finite
 
 
@@ -93,10 +97,10 @@ def _is_finite(x, n):
 @functools.lru_cache(maxsize=64)
 def _strides(shape: bytes, size: int) -> tuple[np.ndarray, int]:
     """Row distances of the nodes with the widest behind them, and what one thread needs beyond a product's room."""
-    ops = np.frombuffer(shape, np.int64).reshape(-1, 6)
-    strides = [row_distance(int(width), size) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
+    ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
+    strides = [leading_dimension(int(width), size) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
     widest = max(strides)
-    return np.array([*strides, widest], np.int64), widest * (2 * CHUNK + 1)
+    return np.array([*strides, widest], np.int64), widest * (2 * CHUNK + 1) + CHUNK * int(ops[:, KEPT].max())
 
 
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
@@ -107,7 +111,7 @@ def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, so
         source: tuple[Any, ...] = (x, 0, x.strides[0], 0, SAME)
     else:
         source = (out, *describe(x, dtype)[:4])
-    fixed = (ops, network.slopes, params, *source, out, softmax, strides)
+    fixed = (ops, network.settings, params, addresses_of(network.names, dtype), *source, out, softmax, strides)
     if len(x) < ROWS:
         return bool(_forward(*fixed, room(dtype, beyond), 0, 1))
     return _forward_in_parts(fixed, beyond, dtype, len(x) * multiply_adds(ops))

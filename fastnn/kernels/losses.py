@@ -6,9 +6,10 @@ A batch whose weights sum to 0 has loss 0 and gradient 0.
 import math
 
 import numpy as np
+from numba import types
 
 from ._address import as_writeable, read_once
-from ._jit import inline, kernel
+from ._jit import Shared, caller, inline, kernel
 from ._vector import (
     absolute,
     data,
@@ -17,6 +18,7 @@ from ._vector import (
     load,
     load_part,
     one_hot,
+    pointer,
     put,
     reduce_add,
     reduce_max,
@@ -26,11 +28,9 @@ from ._vector import (
     store,
     store_part,
 )
+from .operations import FLOAT64, INT64, N
 from .softmax import divide, row_exp, row_max, row_max_and_sum, settle
 from .vectormath import apply, vexp_nonpositive, vlog
-
-# The codes of a network-as-data.
-CROSS_ENTROPY, SQUARED_ERROR, BINARY_CROSS_ENTROPY, POISSON = range(4)
 
 
 @inline
@@ -229,6 +229,87 @@ def share_of(weights, i, total):
     return (weights[i] if weights.size != 0 else 1.0) / total
 
 
+def loss_signature(dtype):
+    """(rows, n, scores, s_ld, gradient, d_ld, labels, targets, order, shares, settings, step, losses, rests).
+
+    Row r belongs to sample order[r], whose label is at the address ``labels``, or if that is 0 its n targets are in
+    ``targets``. shares[r] is what its gradient is multiplied by. ``rests`` is memory for a number a row.
+    """
+    p = types.CPointer(dtype)
+    return types.void(N, N, p, N, p, N, N, p, INT64, FLOAT64, FLOAT64, N, p, p)
+
+
+call_loss = caller(loss_signature)
+
+# The loss of each row of scores, and its gradient, by the name that the class, the kernel and the twin share.
+LOSSES: dict[str, Shared] = {}
+
+
+def loss(name):
+    """Register a function as the loss of that name, compiled at its first use."""
+
+    def register(function):
+        LOSSES[name] = Shared(function, loss_signature)
+        return function
+
+    return register
+
+
+@loss("cross_entropy")
+def _cross_entropy_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
+    """Settings: label smoothing, and the least and the most that the loss of a row may be."""
+    smoothing, least, most = get(settings, 0), get(settings, 1), get(settings, 2)
+    for r in range(rows):
+        at, row, out = get(order, r), shift(s, r * s_ld), shift(d, r * d_ld)
+        if labels != 0:
+            label = label_at(pointer(labels, order), at, n)
+            exp_sum, rest = label_row(row, n, label, smoothing, get(shares, r), out)
+        else:
+            exp_sum, rest = target_row(row, n, shift(targets, at * n), get(shares, r), out)
+        put(losses, r, exp_sum)
+        put(rests, r, rest)
+    finish_cross_entropy(losses, rests, losses, rows)
+    for r in range(rows):
+        loss = get(losses, r)
+        if loss > most:  # NaN stays
+            put(losses, r, most)
+        elif loss < least:
+            put(losses, r, least)
+
+
+@loss("squared_error")
+def _squared_error_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
+    for r in range(rows):
+        y = shift(targets, get(order, r) * n)
+        put(losses, r, squared_row(shift(s, r * s_ld), n, y, get(shares, r), shift(d, r * d_ld)))
+
+
+@loss("binary_cross_entropy")
+def _binary_cross_entropy_rows(
+    rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests
+):
+    """Settings: as of the cross-entropy. Samples with one score each come together into vectors."""
+    least, most = get(settings, 1), get(settings, 2)
+    if n == 1:
+        for r in range(rows):
+            put(rests, r, get(s, r * s_ld))
+            put(losses, r, get(targets, get(order, r)))
+        binary_column(rests, losses, rows, least, most)
+        for r in range(rows):
+            put(d, r * d_ld, get(rests, r) * get(shares, r))
+        return
+    for r in range(rows):
+        y = shift(targets, get(order, r) * n)
+        put(losses, r, binary_row(shift(s, r * s_ld), n, y, get(shares, r), least, most, shift(d, r * d_ld)))
+
+
+@loss("poisson")
+def _poisson_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
+    for r in range(rows):
+        y = shift(targets, get(order, r) * n)
+        put(losses, r, poisson_row(shift(s, r * s_ld), n, y, get(shares, r), shift(d, r * d_ld)))
+
+
 @kernel
 def _cross_entropy(scores, labels, targets, weights, room):
     m, n = scores.shape
@@ -236,7 +317,7 @@ def _cross_entropy(scores, labels, targets, weights, room):
     for i in range(m):
         row = shift(data(scores), i * n)
         top, total = settle(row, n, *row_max_and_sum(row, n))
-        label = label_at(labels, i, n) if labels.size != 0 else 0
+        label = label_at(data(labels), i, n) if labels.size != 0 else 0
         score = get(row, max(label, 0)) if labels.size != 0 else target_score(row, n, shift(data(targets), i * n))
         put(sums, i, total)
         put(rests, i, top - score if label >= 0 else np.nan)
@@ -253,7 +334,7 @@ def _cross_entropy_backward(scores, labels, targets, weights, out, room):
         row, d = shift(data(scores), i * n), shift(data(out), i * n)
         share = share_of(weights, i, weight)
         if labels.size != 0:
-            total, rest = label_row(row, n, label_at(labels, i, n), 0.0, share, d)
+            total, rest = label_row(row, n, label_at(data(labels), i, n), 0.0, share, d)
         else:
             total, rest = target_row(row, n, shift(data(targets), i * n), share, d)
         put(sums, i, total)
@@ -337,3 +418,29 @@ def squared_error_backward(pred: np.ndarray, y: np.ndarray, sample_weight: np.nd
     weights = _NOTHING[pred.dtype][0] if sample_weight is None else as_writeable(sample_weight)
     room = np.empty(len(pred), pred.dtype)
     return float(_squared_error_backward(as_writeable(pred), as_writeable(y), weights, out, room))
+
+
+@kernel
+def _with_gradient(address, scores, targets, weights, settings, order, shares, room, out):
+    """The weighted mean of a loss of real targets, and its gradient; room is for two numbers a row."""
+    m, n = scores.shape
+    p, weight = data(scores), total_weight(weights, m)
+    for i in range(m):
+        order[i], shares[i] = i, share_of(weights, i, weight)
+    call_loss(
+        address, p,
+        (m, n, p, n, data(out), n, 0, data(targets), data(order), data(shares), data(settings), 0, data(room),
+         shift(data(room), m)),
+    )  # fmt: skip
+    return weighted_mean(data(room), weights, m)
+
+
+def with_gradient(
+    name: str, pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray, *settings: float
+) -> float:
+    """out (m, k) = the gradient of the registered loss of that name, for targets y (m, k), and the loss is returned."""
+    m, dtype = len(pred), pred.dtype
+    weights = _NOTHING[dtype][0] if sample_weight is None else as_writeable(sample_weight)
+    work = np.empty(m, np.int64), np.empty(m), np.empty(2 * m, dtype)
+    address, numbers = LOSSES[name].address(dtype), np.array(settings, np.float64)
+    return float(_with_gradient(address, as_writeable(pred), as_writeable(y), weights, numbers, *work, out))

@@ -6,49 +6,49 @@ import numpy as np
 
 from ._address import address, strides, whole_strides
 from ._jit import inline, kernel
-from ._product import column_sums, product, room
+from ._product import Epilogue, Matrix, column_sums, moved, product, room
 from ._tile import BIAS, COMBINE, ROWS, STORE, VECTORS
 from ._vector import data, lanes, pointer, shift
 from .threads import GRAIN, part, run
 
 
 @inline
-def _multiply(mode, a, a_shape, a_strides, b, b_strides, c, c_row, n, v, alpha, beta, rank, size, room):
+def _multiply(m, n, k, a, b, c, epilogue, rank, size, room):
     """The rows or the columns of a product that belong to one thread."""
-    m, k = a_shape
-    a_row, a_col = a_strides
-    b_row, b_col = b_strides
+    mode, v, v_row, alpha, beta = epilogue
     if m >= n:
         i, end = part(m, ROWS, rank, size)
-        a, c, m = shift(a, i * a_row), shift(c, i * c_row), end - i
+        a, c, m = moved(a, i, 0), moved(c, i, 0), end - i
     else:
-        j, end = part(n, VECTORS * lanes(a), rank, size)
-        b, c, v, n = shift(b, j * b_col), shift(c, j), shift(v, j), end - j
+        j, end = part(n, VECTORS * lanes(a.p), rank, size)
+        b, c, v, n = moved(b, 0, j), moved(c, 0, j), shift(v, j), end - j
     if m > 0 and n > 0:
-        product(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, 0, alpha, beta, room)
+        product(m, n, k, a, b, c, Epilogue(mode, v, v_row, alpha, beta), room)
 
 
 @inline
-def _layout(array, turned):
-    """The shape and the strides of a C-contiguous array, or of its transpose."""
-    m, n = array.shape
-    return ((n, m), (1, n)) if turned else ((m, n), (n, 1))
+def _matrix(array, is_transposed):
+    """The matrix of a C-contiguous array, or its transpose."""
+    n = array.shape[1]
+    return Matrix(data(array), 1, n) if is_transposed else Matrix(data(array), n, 1)
 
 
 @kernel
-def _matmul(a, turned_a, b, turned_b, out, room, rank, size):
-    a_shape, a_strides = _layout(a, turned_a)
-    _, b_strides = _layout(b, turned_b)
-    n, c = out.shape[1], data(out)
-    _multiply(STORE, data(a), a_shape, a_strides, data(b), b_strides, c, n, n, c, 1.0, 0.0, rank, size, data(room))
+def _matmul(a, a_transposed, b, b_transposed, out, room, rank, size):
+    m, n = out.shape
+    c = Matrix(data(out), n, 1)
+    _multiply(
+        m, n, a.shape[0] if a_transposed else a.shape[1], _matrix(a, a_transposed), _matrix(b, b_transposed), c,
+        Epilogue(STORE, c.p, 0, 1.0, 0.0), rank, size, data(room),
+    )  # fmt: skip
 
 
 @kernel
 def _multiply_strided(mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, room, rank, size):
     like = data(room)
     _multiply(
-        mode, pointer(a, like), (m, k), (a_row, a_col), pointer(b, like), (b_row, b_col), pointer(c, like), c_row, n,
-        pointer(v, like), alpha, beta, rank, size, like,
+        m, n, k, Matrix(pointer(a, like), a_row, a_col), Matrix(pointer(b, like), b_row, b_col),
+        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), rank, size, like,
     )  # fmt: skip
 
 
@@ -59,16 +59,16 @@ def _column_sums(x, x_row, m, n, out):
 
 def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """out (m, n) = a (m, k) b (k, n); a and b may have any strides, rows of out are contiguous."""
-    turned_a, turned_b = not a.flags.carray, not b.flags.carray
-    x, y = a.T if turned_a else a, b.T if turned_b else b
-    if (turned_a and not x.flags.carray) or (turned_b and not y.flags.carray) or not out.flags.carray:
+    a_transposed, b_transposed = not a.flags.carray, not b.flags.carray
+    x, y = a.T if a_transposed else a, b.T if b_transposed else b
+    if (a_transposed and not x.flags.carray) or (b_transposed and not y.flags.carray) or not out.flags.carray:
         _strided(STORE, a, b, out, out, 1.0, 0.0)
         return
     work = a.shape[0] * a.shape[1] * b.shape[1]
     if work < GRAIN:
-        _matmul(x, turned_a, y, turned_b, out, room(out.dtype), 0, 1)
+        _matmul(x, a_transposed, y, b_transposed, out, room(out.dtype), 0, 1)
     else:
-        _share(work, x, turned_a, y, turned_b, out)
+        _share(work, x, a_transposed, y, b_transposed, out)
 
 
 def _share(work: int, *fixed: Any) -> None:

@@ -5,22 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ._jit import inline
-from ._vector import data, get, put, shift
-from .losses import (
-    BINARY_CROSS_ENTROPY,
-    CROSS_ENTROPY,
-    POISSON,
-    SQUARED_ERROR,
-    binary_column,
-    binary_row,
-    finish_cross_entropy,
-    label_at,
-    label_row,
-    poisson_row,
-    share_of,
-    squared_row,
-    target_row,
-)
+from ._vector import data, get, integer, put, shift
+from .losses import call_loss, share_of
 
 
 class Target(NamedTuple):
@@ -32,13 +18,11 @@ class Target(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What training minimises, see ``fastnn.lowering.Objective`` and ``Convention``."""
+    """What training minimises: the address of a loss, its settings, and the rest of ``fastnn.lowering.Objective``."""
 
     loss: int
+    settings: np.ndarray
     l2: float
-    smoothing: float
-    least: float
-    most: float
     value: float
     gradient: float
     penalty_per_batch: bool
@@ -47,54 +31,16 @@ class Goal(NamedTuple):
 
 
 @inline
-def loss_rows(scores, gradient, apart, n, target, order, sample, rows, goal, weight, losses, rests):
+def loss_rows(scores, gradient, n, target, order, sample, rows, goal, weight, shares, losses, rests):
     """The gradient of the loss for some rows of scores, and losses[i], the loss of each."""
-    if goal.loss == BINARY_CROSS_ENTROPY and n == 1:
-        _single_scores(scores, gradient, apart, target, order, sample, rows, goal, weight, losses, rests)
-        return
     for r in range(rows):
-        s, d = shift(scores, r * apart), shift(gradient, r * apart)
-        at = order[sample + r]
-        share = share_of(target.weights, at, weight) * goal.gradient
-        y = shift(data(target.targets), at * n)
-        if goal.loss == SQUARED_ERROR:
-            put(losses, r, squared_row(s, n, y, share, d))
-        elif goal.loss == BINARY_CROSS_ENTROPY:
-            put(losses, r, binary_row(s, n, y, share, goal.least, goal.most, d))
-        elif goal.loss == POISSON:
-            put(losses, r, poisson_row(s, n, y, share, d))
-        else:
-            if len(target.labels) != 0:
-                exp_sum, rest = label_row(s, n, label_at(target.labels, at, n), goal.smoothing, share, d)
-            else:
-                exp_sum, rest = target_row(s, n, y, share, d)
-            put(losses, r, exp_sum)
-            put(rests, r, rest)
-    if goal.loss == CROSS_ENTROPY:
-        finish_cross_entropy(losses, rests, losses, rows)
-        for r in range(rows):
-            put(losses, r, _bounded(get(losses, r), goal))
-
-
-@inline
-def _single_scores(scores, gradient, apart, target, order, sample, rows, goal, weight, losses, rests):
-    """The binary loss of samples with one score each, which come together into vectors."""
-    targets = data(target.targets)
-    for r in range(rows):
-        put(rests, r, get(scores, r * apart))
-        put(losses, r, get(targets, order[sample + r]))
-    binary_column(rests, losses, rows, goal.least, goal.most)
-    for r in range(rows):
-        share = share_of(target.weights, order[sample + r], weight) * goal.gradient
-        put(gradient, r * apart, get(rests, r) * share)
-
-
-@inline
-def _bounded(loss, goal):
-    """The loss within its bounds; NaN stays."""
-    if loss > goal.most:
-        return goal.most
-    return goal.least if loss < goal.least else loss
+        put(shares, r, share_of(target.weights, order[sample + r], weight) * goal.gradient)
+    labels = integer(data(target.labels)) if len(target.labels) != 0 else 0
+    call_loss(
+        goal.loss, scores.p,
+        (rows, n, scores.p, scores.row, gradient.p, gradient.row, labels, data(target.targets),
+         shift(data(order), sample), shares, data(goal.settings), 0, losses, rests),
+    )  # fmt: skip
 
 
 @inline

@@ -1,93 +1,206 @@
-"""In-place parameter updates from a gradient dw."""
+"""In-place parameter updates from a gradient dw, and the rules that an epoch calls by address.
+
+A rule has two functions: ``prepare`` makes of the user's settings what update t needs, in float64 and once a batch,
+and ``update`` moves n parameters.
+"""
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
 from ._address import as_writeable
-from ._jit import inline, kernel
-from ._vector import data, fma, lanes, load, load_part, store, store_part
+from ._jit import Shared, caller, inline, kernel
+from ._vector import data, fma, get, integer, lanes, load, load_part, pointer, put, shift, store, store_part
+from .operations import FLOAT64, INT64, N, Settings, setting
 from .vectormath import vsqrt
 
-# The codes of a network-as-data.
-SGD, MOMENTUM, NESTEROV, ADAM, ADAM_PLAIN, ACCUMULATE = range(6)
+
+def prepare_signature(dtype: Any) -> Any:
+    """(settings, prepared, step, t, weight): setting k of this lane is [k step]; weight is that of the batch."""
+    return types.void(FLOAT64, FLOAT64, N, N, types.float64)
 
 
-@inline
-def update(kind, w, dw, first, second, lr, momentum, beta2, eps, penalty, n):
-    """Update w[i] for i < n from the gradient dw[i] + penalty w[i].
+def update_signature(dtype: Any) -> Any:
+    """(n, w, dw, slots, prepared, kind, step): slots holds the address of each array of n that the rule keeps.
 
-    ``first`` and ``second`` are the optimizer's slots, w itself where it has none. For Adam, lr and eps hold the
-    step's bias corrections already, see ``corrected``. ACCUMULATE adds lr times the gradient to the first slot.
+    ``kind`` points to what holds for parameters of this kind: the factor of w in the gradient of the penalty, and, 2
+    ``step`` or 2 elements on, whether they are weights that a penalty is for (1) or not (0).
     """
-    width = lanes(w)
-    for i in range(0, n, width):
-        count = min(width, n - i)
-        full = count == width
-        x = load(w, i) if full else load_part(w, i, count, 0.0)
-        g = load(dw, i) if full else load_part(dw, i, count, 0.0)
-        g = fma(x, penalty, g)
-        if kind == SGD:
-            x = x - g * lr
-        else:
-            a = load(first, i) if full else load_part(first, i, count, 0.0)
-            if kind == ACCUMULATE:
-                a = fma(g, lr, a)
-            elif kind >= ADAM:
-                b = load(second, i) if full else load_part(second, i, count, 0.0)
-                a = a * momentum + g * (1.0 - momentum)
-                b = b * beta2 + g * g * (1.0 - beta2)
-                x = x - a * lr / (vsqrt(b, w) + eps)
-                if full:
-                    store(second, i, b)
-                else:
-                    store_part(second, i, count, b)
-            else:
-                step = g * lr
-                a = a * momentum - step
-                x = x + (a if kind == MOMENTUM else a * momentum - step)
-            if full:
+    p = types.CPointer(dtype)
+    return types.void(N, p, p, INT64, FLOAT64, FLOAT64, N)
+
+
+class Rule(NamedTuple):
+    """The compiled functions of a rule, each made at its first use."""
+
+    prepare: Shared
+    update: Shared
+
+    def addresses(self, dtype: Any) -> tuple[int, int]:
+        """Where they lie in this process."""
+        return self.prepare.address(dtype), self.update.address(dtype)
+
+
+# By the name that the class, the kernel and the twin share. The most that a rule prepares, beside the penalties.
+RULES: dict[str, Rule] = {}
+MOST_PREPARED = 8
+# Behind what a rule prepares stands what holds for weights and for all else, in turns: two numbers of each.
+WEIGHTS, OTHERS, PER_STEP = MOST_PREPARED, MOST_PREPARED + 1, MOST_PREPARED + 4
+# What the epilogue of a product does as well: w -= lr g, with the first setting as lr.
+FUSED = ("sgd",)
+
+
+def rule(name: str, slots: int, prepare: Any, move: Any) -> Rule:
+    """Register a rule that moves element by element and keeps up to two numbers for each.
+
+    ``prepare(settings, prepared, step, t, weight)`` writes what ``move(w, g, a, b, prepared, kind)`` reads by
+    ``setting``; move gives the new w, a and b, vectors like the old ones, for the gradient g with its penalty.
+    """
+
+    def update(n, w, dw, places, prepared, kind, step):
+        numbers, of_kind = Settings(prepared, step), Settings(kind, step)
+        first = pointer(get(places, 0), w) if slots > 0 else w
+        second = pointer(get(places, 1), w) if slots > 1 else w
+        width = lanes(w)
+        i = 0
+        while i + width <= n:
+            x = load(w, i)
+            g = fma(x, setting(x, of_kind, 0), load(dw, i))
+            a = load(first, i) if slots > 0 else x
+            b = load(second, i) if slots > 1 else x
+            x, a, b = move(x, g, a, b, numbers, of_kind)
+            if slots > 0:
                 store(first, i, a)
-            else:
-                store_part(first, i, count, a)
-        if full:
+            if slots > 1:
+                store(second, i, b)
             store(w, i, x)
-        else:
-            store_part(w, i, count, x)
+            i += width
+        if i < n:
+            rest = n - i
+            x = load_part(w, i, rest, 0.0)
+            g = fma(x, setting(x, of_kind, 0), load_part(dw, i, rest, 0.0))
+            a = load_part(first, i, rest, 0.0) if slots > 0 else x
+            b = load_part(second, i, rest, 0.0) if slots > 1 else x
+            x, a, b = move(x, g, a, b, numbers, of_kind)
+            if slots > 0:
+                store_part(first, i, rest, a)
+            if slots > 1:
+                store_part(second, i, rest, b)
+            store_part(w, i, rest, x)
+
+    RULES[name] = made = Rule(
+        Shared(prepare, prepare_signature, name=f"{name}_prepare"), Shared(update, update_signature, name=name)
+    )
+    return made
+
+
+call_prepare = caller(prepare_signature)
+call_update = caller(update_signature)
+
+
+def _copy_one(settings, prepared, step, t, weight):
+    put(prepared, 0, get(settings, 0))
+
+
+def _copy_two(settings, prepared, step, t, weight):
+    put(prepared, 0, get(settings, 0))
+    put(prepared, step, get(settings, step))
 
 
 @inline
-def corrected(kind, lr, beta1, beta2, eps, t):
-    """The lr and eps of Adam's update t, with the two bias corrections folded in; the plain form leaves eps."""
-    if kind != ADAM and kind != ADAM_PLAIN:
-        return lr, eps
+def _sgd(w, g, a, b, prepared, kind):
+    return w - g * setting(w, prepared, 0), a, b
+
+
+@inline
+def _momentum(w, g, v, b, prepared, kind):
+    v = v * setting(w, prepared, 1) - g * setting(w, prepared, 0)
+    return w + v, v, b
+
+
+@inline
+def _nesterov(w, g, v, b, prepared, kind):
+    step, momentum = g * setting(w, prepared, 0), setting(w, prepared, 1)
+    v = v * momentum - step
+    return w + (v * momentum - step), v, b
+
+
+def _adam_prepare(settings, prepared, step, t, weight):
+    _adam_numbers(settings, prepared, step, t, 1)
+
+
+def _plain_adam_prepare(settings, prepared, step, t, weight):
+    _adam_numbers(settings, prepared, step, t, 0)
+
+
+@inline
+def _adam_numbers(settings, prepared, step, t, corrects_eps):
+    """lr and eps with the two bias corrections folded in, and both decays with what they leave."""
+    lr, beta1, beta2 = get(settings, 0), get(settings, step), get(settings, 2 * step)
     root = math.sqrt(1.0 - beta2**t)
-    return lr * root / (1.0 - beta1**t), eps * root if kind == ADAM else eps
+    put(prepared, 0, lr * root / (1.0 - beta1**t))
+    put(prepared, step, get(settings, 3 * step) * (root if corrects_eps == 1 else 1.0))
+    put(prepared, 2 * step, beta1)
+    put(prepared, 3 * step, 1.0 - beta1)
+    put(prepared, 4 * step, beta2)
+    put(prepared, 5 * step, 1.0 - beta2)
+
+
+@inline
+def _adam(w, g, a, b, prepared, kind):
+    a = a * setting(w, prepared, 2) + g * setting(w, prepared, 3)
+    b = b * setting(w, prepared, 4) + g * g * setting(w, prepared, 5)
+    return w - a * setting(w, prepared, 0) / (vsqrt(b, w) + setting(w, prepared, 1)), a, b
+
+
+def _accumulate_prepare(settings, prepared, step, t, weight):
+    put(prepared, 0, get(settings, 0) * weight)
+
+
+@inline
+def _accumulate(w, g, a, b, prepared, kind):
+    return w, fma(g, setting(w, prepared, 0), a), b
+
+
+SGD = rule("sgd", 0, _copy_one, _sgd)
+MOMENTUM = rule("momentum", 1, _copy_two, _momentum)
+NESTEROV = rule("nesterov", 1, _copy_two, _nesterov)
+ADAM = rule("adam", 2, _adam_prepare, _adam)
+rule("plain_adam", 2, _plain_adam_prepare, _adam)  # whose eps has no bias correction
+rule("accumulate", 1, _accumulate_prepare, _accumulate)  # adds lr times the batch's weight times the gradient
 
 
 @kernel
-def _update(kind, w, dw, first, second, lr, momentum, beta2, eps, t):
-    lr, eps = corrected(kind, lr, momentum, beta2, eps, t)
-    update(kind, data(w), data(dw), data(first), data(second), lr, momentum, beta2, eps, 0.0, w.size)
+def _update(prepare, update, w, dw, first, second, settings, prepared, places, t):
+    """One update of whole arrays, all of them weights without a penalty, as the end of ``prepared`` says."""
+    p, numbers = data(w), data(prepared)
+    places[0], places[1] = integer(data(first)), integer(data(second))
+    call_prepare(prepare, p, (data(settings), numbers, 1, t, 1.0))
+    call_update(update, p, (w.size, p, data(dw), data(places), numbers, shift(numbers, WEIGHTS), 0))
 
 
-def _flat(*arrays: np.ndarray) -> list[np.ndarray]:
-    return [as_writeable(array.reshape(-1)) for array in arrays]
+def _run(rule: Rule, w: np.ndarray, dw: np.ndarray, slots: tuple[np.ndarray, ...], t: int, *settings: float) -> None:
+    flat = [as_writeable(array.reshape(-1)) for array in (w, dw, *slots, w, w)]
+    numbers, prepared = np.array(settings, np.float64), np.zeros(PER_STEP)
+    prepared[WEIGHTS + 2] = 1
+    _update(*rule.addresses(w.dtype), *flat[:4], numbers, prepared, np.empty(2, np.int64), t)
 
 
 def sgd_update(w: np.ndarray, dw: np.ndarray, lr: float) -> None:
     """w -= lr dw."""
-    _update(SGD, *_flat(w, dw, w, w), lr, 0.0, 0.0, 0.0, 1)
+    _run(SGD, w, dw, (), 1, lr)
 
 
 def momentum_update(w: np.ndarray, dw: np.ndarray, v: np.ndarray, lr: float, momentum: float) -> None:
     """v = momentum v - lr dw, w += v."""
-    _update(MOMENTUM, *_flat(w, dw, v, w), lr, momentum, 0.0, 0.0, 1)
+    _run(MOMENTUM, w, dw, (v,), 1, lr, momentum)
 
 
 def nesterov_update(w: np.ndarray, dw: np.ndarray, v: np.ndarray, lr: float, momentum: float) -> None:
     """v = momentum v - lr dw, w += momentum v - lr dw."""
-    _update(NESTEROV, *_flat(w, dw, v, w), lr, momentum, 0.0, 0.0, 1)
+    _run(NESTEROV, w, dw, (v,), 1, lr, momentum)
 
 
 def adam_update(
@@ -102,4 +215,4 @@ def adam_update(
     t: int,
 ) -> None:
     """Adam's update number t: w -= lr m̂ / (√v̂ + eps)."""
-    _update(ADAM, *_flat(w, dw, m, v), lr, beta1, beta2, eps, t)
+    _run(ADAM, w, dw, (m, v), t, lr, beta1, beta2, eps)

@@ -1,4 +1,4 @@
-"""Activations y = f(x), elementwise over arrays of any shape, and their gradients dx = dy f'(x) written in y."""
+"""Activations y = f(x), elementwise over arrays of any shape, and their gradients dx = dy f'(x) in terms of y or x."""
 
 from typing import Any
 
@@ -11,66 +11,68 @@ from ..validation import Array, contiguous, float_arrays, number, same_shape
 
 def identity(x: ArrayLike) -> Array:
     """Return y = x as a new array."""
-    return _forward("identity", x)
+    return activate("identity", x)
 
 
 def identity_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     """Return dx = dy for the output y of :func:`identity`; shapes are equal."""
-    return _backward("identity_backward", dy, y)
+    return activate_backward("identity", dy, ("y", y))
 
 
 def relu(x: ArrayLike) -> Array:
     """Return y = max(x, 0)."""
-    return _forward("relu", x)
+    return activate("relu", x)
 
 
 def relu_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     """Return dx = dy where y > 0, else 0, for the output y of :func:`relu`; shapes are equal."""
-    return _backward("relu_backward", dy, y)
+    return activate_backward("relu", dy, ("y", y))
 
 
 def leaky_relu(x: ArrayLike, slope: float = 0.01) -> Array:
     """Return y = x where x > 0, else slope x, for a finite slope >= 0."""
-    return _forward("leaky_relu", x, number("slope", slope, least=0))
+    return activate("leaky_relu", x, number("slope", slope, least=0))
 
 
 def leaky_relu_backward(dy: ArrayLike, y: ArrayLike, slope: float = 0.01) -> Array:
     """Return dx = dy where y > 0, else slope dy, for the output y of :func:`leaky_relu`; shapes are equal."""
-    return _backward("leaky_relu_backward", dy, y, number("slope", slope, least=0))
+    return activate_backward("leaky_relu", dy, ("y", y), number("slope", slope, least=0))
 
 
 def tanh(x: ArrayLike) -> Array:
     """Return y = tanh x."""
-    return _forward("tanh", x)
+    return activate("tanh", x)
 
 
 def tanh_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     """Return dx = dy (1 - y²) for the output y of :func:`tanh`; shapes are equal."""
-    return _backward("tanh_backward", dy, y)
+    return activate_backward("tanh", dy, ("y", y))
 
 
 def sigmoid(x: ArrayLike) -> Array:
     """Return y = 1 / (1 + e^-x), without overflow for any x."""
-    return _forward("sigmoid", x)
+    return activate("sigmoid", x)
 
 
 def sigmoid_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     """Return dx = dy y (1 - y) for the output y of :func:`sigmoid`; shapes are equal."""
-    return _backward("sigmoid_backward", dy, y)
+    return activate_backward("sigmoid", dy, ("y", y))
 
 
-def _forward(name: str, x: ArrayLike, *settings: Any) -> Array:
+def activate(operation: str, x: ArrayLike, *settings: Any) -> Array:
+    """Return y = f(x) for the activation that kernels and twins know by that name."""
     (x,) = float_arrays(("x", x))
     x = contiguous(x)
     out = np.empty(x.shape, x.dtype)
-    getattr(active(), name)(x, *settings, out)
+    getattr(active(), operation)(x, *settings, out)
     return out
 
 
-def _backward(name: str, dy: ArrayLike, y: ArrayLike, *settings: Any) -> Array:
-    dy, y = float_arrays(("dy", dy), ("y", y))
-    same_shape("dy", dy, "y", y)
-    dy, y = contiguous(dy), contiguous(y)
-    out = np.empty(y.shape, y.dtype)
-    getattr(active(), name)(dy, y, *settings, out)
+def activate_backward(operation: str, dy: ArrayLike, kept: tuple[str, ArrayLike], *settings: Any) -> Array:
+    """Return dx for what the activation of that name keeps: ("x", its input) or ("y", its output)."""
+    dy, values = float_arrays(("dy", dy), kept)
+    same_shape("dy", dy, kept[0], values)
+    dy, values = contiguous(dy), contiguous(values)
+    out = np.empty(values.shape, values.dtype)
+    getattr(active(), f"{operation}_backward")(dy, values, *settings, out)
     return out

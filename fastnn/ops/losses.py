@@ -4,7 +4,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, class_targets, contiguous, dimensions, float_arrays, real_targets, sample_weights
+from ..validation import (
+    Array,
+    class_targets,
+    contiguous,
+    dimensions,
+    float_arrays,
+    real_targets,
+    sample_weights,
+)
 
 
 def cross_entropy(scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:

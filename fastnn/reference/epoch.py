@@ -1,23 +1,30 @@
 """One training epoch over a network that is data.
 
-``network.ops`` (n, 6) holds one row an op: kind, inputs, outputs, weight offset, bias offset (-1: none), activation;
-``network.slopes`` (n,) the slope of a leaky ReLU or the rate of a dropout, whose masks follow from ``network.seed``.
-Offsets point into the flat parameter buffer.
-Kinds: 0 linear followed by its activation, 1 activation alone, 2 dropout.
-Activations: 0 identity, 1 ReLU, 2 leaky ReLU, 3 tanh, 4 sigmoid.
-Losses: 0 cross-entropy, 1 squared error, 2 binary cross-entropy, 3 Poisson.
-Rules: 0 SGD, 1 momentum, 2 Nesterov, 3 Adam, 4 Adam whose eps has no bias correction, 5 the gradient alone.
+``network.ops`` (n, 11) holds one row an op:
+
+    kind            0 linear, 1 an operation, which has a name in ``network.names``
+    inputs, outputs
+    weight          where its parameters start in the flat buffer: the weight of a linear op
+    bias            where the bias of a linear op starts, -1 for none
+    settings        where its settings start in ``network.settings``, and how many they are
+    slope           of a linear op whose output is rectified: where the slope for negative numbers is, -1 for none
+    keeps           what an operation's backward pass takes: 1 its input or 2 its output, and 4 a key of random numbers
+    kept            how many numbers of its own for each row a kernel keeps, which no twin does
+    parameters      how many parameters an operation has
+
+``network.spans`` (k, 4) holds the parameters of operations: op, which of its parameters, where it starts, its size.
+Random numbers follow from ``network.seed``.
 """
 
 import time
 
 import numpy as np
 
-from . import updates
-from .dropout import dropout, key_of
-from .inference import ACTIVATIONS, DROPOUT, slope_of, values, weight_and_bias
+from .activations import leaky_relu_backward
+from .inference import INPUT, LINEAR, OUTPUT, arguments_of, parameters_of, twins, values, weight_and_bias
 from .matmul import linear_backward, matmul
 from .objectives import loss_and_gradient
+from .updates import RULES
 
 
 @np.errstate(all="ignore")
@@ -26,14 +33,12 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
 
     Parameters
     ----------
-    network : ops and slopes, see above
+    network : ops, spans, settings, names and seed, see above
     params : (n_params,) the flat parameter buffer, updated in place
     batches : x (n, inputs) any strides, y (n,) labels or (n, outputs) targets, sample_weight (n,) or None,
         order (m,) int64, the samples in the order of training, and batch_size; the last batch may be smaller
-    objective : loss (a code), l2, smoothing and convention, see ``fastnn.lowering`` and ``objectives``
-    rule : kind (a code), lr, momentum, beta2, eps, slots (s, n_params) updated in place, and step, the number of
-        updates made before this epoch. momentum is Adam's beta1 as well. Rule 5 adds lr times the weight of the batch
-        times the gradient to the slot and leaves the parameters
+    objective : loss (a name), l2, smoothing and convention, see ``fastnn.lowering`` and ``objectives``
+    rule : name, settings, slots (s, n_params) updated in place, and step, the number of updates made before this epoch
     clock : (n + 1, 3) float64 in C order or None; seconds are added to it. Row i belongs to op i: forward, backward
         (the gradient at its input, through the activation that made it), update (the gradient of its weights and the
         step). The last row: gathering the batch, the loss with its gradient, the rest. With several threads it is the
@@ -63,7 +68,7 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
             lap(i, 0)
         d = np.empty_like(ys[-1])
         loss = loss_and_gradient(objective, ys[-1], batches.y[rows], sample_weight, d)
-        _undo_activation(network, len(ys) - 2, ys, d)
+        _undo_rectifier(network, len(ys) - 2, ys, d)
         lap(-1, 1)
         weight = len(rows) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
         l2 = _penalty(objective, weight)
@@ -74,9 +79,9 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
             return _mean(total, weights), number
         lap(-1, 2)
         ds = _gradients(network, params, ys, d, t, lap)
-        for i, op in enumerate(network.ops):
-            if op[0] == 0:
-                _update(op, params, ys[i], ds[i], l2, rule, weight, t)
+        for i in range(len(network.ops)):
+            if i in ds:
+                _update(network, i, params, ys, ds, l2, rule, weight, t)
                 lap(i, 2)
         lap(-1, 2)
     return _mean(total, weights), -1
@@ -97,57 +102,63 @@ def _stopwatch(clock):
 
 
 def _gradients(network, params, ys, d, t, lap):
-    """The gradient before the activation of every op from the first linear one on; d is that of the last op.
+    """What each op with parameters takes for their gradient; d is the gradient before the last op's rectifier.
 
-    Only those of linear ops are kept whole: an activation alone passes its array on to the op before.
+    For a linear op that is the gradient before its rectifier, for an operation the gradients of its parameters.
     """
     ops, ds, last = network.ops, {}, len(network.ops) - 1
-    first = next((i for i, op in enumerate(ops) if op[0] == 0), last)
-    for i in range(last, first, -1):
-        ds[i] = d
-        if ops[i, 0] == 0:
-            d = np.empty_like(ys[i])
-            matmul(ds[i], weight_and_bias(ops[i], params)[0].T, d)
-        elif ops[i, 0] == DROPOUT:
-            dropout(d, network.slopes[i], key_of(network.seed, t, i), d)
-        _undo_activation(network, i - 1, ys, d)
-        lap(i, 1)
-    ds[first] = d
+    trained = [i for i, op in enumerate(ops) if op[0] == LINEAR] + [int(i) for i in network.spans[:, 0]]
+    first = min(trained, default=last + 1)
+    for i in range(last, first - 1, -1):
+        if ops[i, 0] == LINEAR:
+            ds[i] = d
+            if i > first:
+                d = np.empty_like(ys[i])
+                matmul(ds[i], weight_and_bias(ops[i], params)[0].T, d)
+        else:
+            d, gradients = _back_through(network, i, params, ys, d, t)
+            if gradients:
+                ds[i] = gradients
+        if i > first:
+            _undo_rectifier(network, i - 1, ys, d)
+            lap(i, 1)
     return ds
 
 
-def _undo_activation(network, i, ys, d):
-    """The gradient d at the output of op i becomes that before its activation."""
-    activation = network.ops[i, 5]
-    ACTIVATIONS[activation][1](d, ys[i + 1], *slope_of(activation, network.slopes[i]), d)
+def _back_through(network, i, params, ys, d, t):
+    """The gradient at the input of an operation, and those of its parameters."""
+    _, backward = twins(network.names[i])
+    own = parameters_of(network, i, params)
+    dx, gradients = np.empty_like(ys[i]), [np.empty_like(p) for p in own]
+    kept = [ys[i]] if network.ops[i, 8] & INPUT else [ys[i + 1]] if network.ops[i, 8] & OUTPUT else []
+    backward(d, *kept, *own, *arguments_of(network, i, t), dx, *gradients)
+    return dx, gradients
 
 
-def _update(op, params, x, d, l2, rule, weight, t):
-    """Update number t of a linear op, with input x, from the gradient d before its activation, for a batch's weight."""
-    _, _, n_out, w_at, b_at, _ = op
-    w, _ = weight_and_bias(op, params)
-    dw, db = np.empty_like(w), np.empty(n_out, params.dtype)
-    linear_backward(d, x, w, l2, None, dw, db)
-    for at, gradient in (w_at, dw.ravel()), (b_at, db):
-        if at >= 0:
-            span = slice(at, at + gradient.size)
-            _apply(rule, params[span], gradient, rule.slots[:, span], weight, t)
+def _undo_rectifier(network, i, ys, d):
+    """The gradient d at the output of op i becomes that before its rectifier, if it has one."""
+    if network.ops[i, 7] >= 0:
+        leaky_relu_backward(d, ys[i + 1], network.settings[network.ops[i, 7]], d)
 
 
-def _apply(rule, params, gradient, slots, weight, t):
-    if rule.kind == 0:
-        updates.sgd_update(params, gradient, rule.lr)
-    elif rule.kind == 1:
-        updates.momentum_update(params, gradient, slots[0], rule.lr, rule.momentum)
-    elif rule.kind == 2:
-        updates.nesterov_update(params, gradient, slots[0], rule.lr, rule.momentum)
-    elif rule.kind == 3:
-        updates.adam_update(params, gradient, *slots, rule.lr, rule.momentum, rule.beta2, rule.eps, t)
-    elif rule.kind == 4:
-        eps = rule.eps / np.sqrt(1 - rule.beta2**t)  # undoes what adam_update will do to it
-        updates.adam_update(params, gradient, *slots, rule.lr, rule.momentum, rule.beta2, eps, t)
-    else:
-        slots[0] += slots.dtype.type(rule.lr * weight) * gradient
+def _update(network, i, params, ys, ds, l2, rule, weight, t):
+    """Update number t of the parameters of op i, for a batch's weight."""
+    op = network.ops[i]
+    if op[0] == LINEAR:
+        w, _ = weight_and_bias(op, params)
+        dw, db = np.empty_like(w), np.empty(op[2], params.dtype)
+        linear_backward(ds[i], ys[i], w, l2, None, dw, db)
+        _apply(rule, params, op[3], dw, weight, t, is_weight=True)
+        if op[4] >= 0:
+            _apply(rule, params, op[4], db, weight, t)
+        return
+    for _, which, start, _ in network.spans[network.spans[:, 0] == i]:
+        _apply(rule, params, start, ds[i][which], weight, t)
+
+
+def _apply(rule, params, start, gradient, weight, t, is_weight=False):
+    span = slice(start, start + gradient.size)
+    RULES[rule.name](params[span], gradient.ravel(), rule.slots[:, span], rule.settings, t, weight, is_weight)
 
 
 def _penalty(objective, weight):
@@ -162,6 +173,5 @@ def _mean(total, weights):
 
 def _sum_of_squares(network, params):
     """Σ w² over all weights, biases left out."""
-    return sum(
-        float(np.square(weight_and_bias(op, params)[0], dtype=np.float64).sum()) for op in network.ops if op[0] == 0
-    )
+    weights = [weight_and_bias(op, params)[0] for op in network.ops if op[0] == LINEAR]
+    return sum(float(np.square(w, dtype=np.float64).sum()) for w in weights)

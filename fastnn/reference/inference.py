@@ -1,21 +1,16 @@
 """A forward pass over a network that is data, see ``epoch``."""
 
+import importlib
+
 import numpy as np
 
-from . import activations
-from .dropout import dropout, key_of
+from .activations import leaky_relu
+from .dropout import key_of
 from .matmul import linear
 from .softmax import softmax as softmax_of_rows
 
-ACTIVATIONS = [
-    (activations.identity, activations.identity_backward),
-    (activations.relu, activations.relu_backward),
-    (activations.leaky_relu, activations.leaky_relu_backward),
-    (activations.tanh, activations.tanh_backward),
-    (activations.sigmoid, activations.sigmoid_backward),
-]
-LEAKY_RELU = 2
-DROPOUT = 2
+LINEAR = 0
+INPUT, OUTPUT, KEY = 1, 2, 4
 # Elements of a node that pass at a time, so that the memory for it does not grow with the data.
 BLOCK = 1 << 18
 
@@ -41,28 +36,40 @@ def forward(network, params, x, out, softmax=False):
 
 
 def values(network, params, x, t=0):
-    """The output of every op for the samples x of the batch that update t takes; for t = 0 nothing is dropped."""
-    for i, (op, slope) in enumerate(zip(network.ops, network.slopes, strict=True)):
-        kind, _, n_out, _, _, activation = op
-        y = np.empty((len(x), n_out), params.dtype)
-        if kind == 0:
+    """The output of every op for the samples x of the batch that update t takes."""
+    for i, op in enumerate(network.ops):
+        y = np.empty((len(x), op[2]), params.dtype)
+        if op[0] == LINEAR:
             linear(x, *weight_and_bias(op, params), y)
-        elif kind == DROPOUT and t > 0:
-            dropout(x, slope, key_of(network.seed, t, i), y)
+            if op[7] >= 0:
+                leaky_relu(y, network.settings[op[7]], y)
         else:
-            np.copyto(y, x)
-        ACTIVATIONS[activation][0](y, *slope_of(activation, slope), y)
+            twins(network.names[i])[0](x, *parameters_of(network, i, params), *arguments_of(network, i, t), y)
         yield y
         x = y
 
 
+def twins(name):
+    """The function of that name and its gradient; what has no gradient of its own is linear and its own."""
+    package = importlib.import_module(__package__)
+    function = getattr(package, name)
+    return function, getattr(package, f"{name}_backward", function)
+
+
+def arguments_of(network, i, t):
+    """What the twin of an operation takes besides arrays: its settings, and a key where it draws random numbers."""
+    op = network.ops[i]
+    settings = network.settings[op[5] : op[5] + op[6]].tolist()
+    return [*settings, key_of(network.seed, t, i)] if op[8] & KEY else settings
+
+
+def parameters_of(network, i, params):
+    """The parameters of an operation as flat views."""
+    return [params[start : start + size] for op, _, start, size in network.spans if op == i]
+
+
 def weight_and_bias(op, params):
     """The weight (d, k) and the bias (k,) of a linear op as views; a missing bias is zeros."""
-    _, n_in, n_out, w_at, b_at, _ = op
+    n_in, n_out, w_at, b_at = op[1:5]
     bias = params[b_at : b_at + n_out] if b_at >= 0 else np.zeros(n_out, params.dtype)
     return params[w_at : w_at + n_in * n_out].reshape(n_in, n_out), bias
-
-
-def slope_of(activation, slope):
-    """The one argument that only the leaky ReLU has."""
-    return (slope,) if activation == LEAKY_RELU else ()

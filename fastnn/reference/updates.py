@@ -47,3 +47,26 @@ def adam_update(w, dw, m, v, lr, beta1, beta2, eps, t):
 def _velocity(v, dw, lr, momentum):
     v *= v.dtype.type(momentum)
     v -= v.dtype.type(lr) * dw
+
+
+def _plain_adam(w, dw, slots, settings, t, weight, is_weight):
+    """Adam whose eps has no bias correction, as scikit-learn has it."""
+    lr, beta1, beta2, eps = settings
+    adam_update(w, dw, *slots, lr, beta1, beta2, eps / np.sqrt(1 - beta2**t), t)
+
+
+def _accumulate(w, dw, slots, settings, t, weight, is_weight):
+    """The gradient alone: the slot takes lr times the weight of the batch times it, the parameters stay."""
+    slots[0] += slots.dtype.type(settings[0] * weight) * dw
+
+
+# The rules of a network-as-data, functions of w, dw, slots, settings, the number of the update, the batch's weight, and
+# whether w are weights, which a penalty is for.
+RULES = {
+    "sgd": lambda w, dw, slots, settings, t, weight, is_weight: sgd_update(w, dw, *settings),
+    "momentum": lambda w, dw, slots, settings, t, weight, is_weight: momentum_update(w, dw, *slots, *settings),
+    "nesterov": lambda w, dw, slots, settings, t, weight, is_weight: nesterov_update(w, dw, *slots, *settings),
+    "adam": lambda w, dw, slots, settings, t, weight, is_weight: adam_update(w, dw, *slots, *settings, t),
+    "plain_adam": _plain_adam,
+    "accumulate": _accumulate,
+}

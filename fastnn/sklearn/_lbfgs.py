@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..lowering import ACCUMULATE, Rule, aligned_zeros
+from ..lowering import Rule, aligned_zeros
 from ..validation import FLOAT32, FLOAT64, Array, DType
 from ._epochs import WEIGHTS_CANCEL, Epochs
 from ._network import Plan
@@ -52,5 +52,5 @@ class FullLoss:
         v = None if self._sample_weight is None else self._sample_weight.astype(dtype, copy=False)
         wanted = goal(self._mlp, self._y, dtype, penalty=self._mlp.alpha / (2 * self._total), per_batch=False)
         self._epochs = Epochs(self._plan.scores, buffer, self._x, wanted, v, min(self._block, len(self._y)))
-        self._rule = Rule(ACCUMULATE, 1 / self._total, 0.0, 0.0, 0.0, self._slots, 0)
+        self._rule = Rule("accumulate", (1 / self._total,), self._slots, 0)
         self._prepared = dtype

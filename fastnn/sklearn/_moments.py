@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
-from ..lowering import ADAM_PLAIN, MOMENTUM, NESTEROV, Rule, aligned_zeros
+from ..lowering import Rule, aligned_zeros
 from ._network import Weights, copy
 
 
@@ -52,9 +52,9 @@ class Moments:
         """
         o = self._optimizer
         if self._adam:
-            return Rule(ADAM_PLAIN, o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon, self._slots, o.t)
-        kind = NESTEROV if o.nesterov else MOMENTUM
-        return Rule(kind, o.learning_rate, o.momentum, 0.0, 0.0, self._slots, samples_seen)
+            return Rule("plain_adam", (o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon), self._slots, o.t)
+        name = "nesterov" if o.nesterov else "momentum"
+        return Rule(name, (o.learning_rate, o.momentum), self._slots, samples_seen)
 
     def count(self, updates: int) -> None:
         """Note that so many updates were made."""

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network._base import ACTIVATIONS
 
-from ..layers import Identity, LeakyReLU, Linear, ReLU, Sigmoid, Tanh
-from ..lowering import ACTIVATION, DROPOUT, Network, aligned_zeros, layout, lower, views
+from ..activations import Identity, LeakyReLU, ReLU, Sigmoid, Tanh
+from ..dropout import Dropout
+from ..linear import Linear
+from ..lowering import Network, aligned_zeros, layout, lower, views
 from ..validation import FLOAT32, FLOAT64, Array, DType
 from ._fitted import fitted_arrays
 from ._parameters import hidden_activations
@@ -39,28 +41,27 @@ class Plan:
         for (n_in, n_out), name in zip(pairwise(units), [*activations, "identity"], strict=True):
             layers += [Linear(n_in, n_out, init="zeros"), _LAYERS[name]()]
         self.units = tuple(units)
-        self._linear = layers[::2]
+        self._layers = layers
         spans, self.size = layout(layers)
-        self._spans = [spans[i] for i in range(0, len(layers), 2)]
-        self.scores = _lowered(layers, spans)
-        self.outputs = _lowered([*layers[:-1], Sigmoid()], spans) if logistic else self.scores
-        self.after_first_product = _without_first_product(self.outputs)
+        self._linear = [(layers[i], places) for i, places in spans.items()]
+        self.scores = _lowered(layers, spans, units[0])
+        if logistic:
+            layers = [*layers[:-1], Sigmoid()]
+        self.outputs = _lowered(layers, spans, units[0])
+        self.after_first_product = _lowered(layers[1:], {i - 1: places for i, places in spans.items()}, units[1])
 
     def views(self, buffer: Array) -> tuple[list[Array], list[Array]]:
         """Return the coefficients and the intercepts of all layers, as views into a flat buffer."""
-        pairs = [views(layer, span, buffer) for layer, span in zip(self._linear, self._spans, strict=True)]
-        return [weight for weight, _ in pairs], [bias for _, bias in pairs if bias is not None]
+        found = [views(layer, places, buffer) for layer, places in self._linear]
+        return [view["weight"] for view in found], [view["bias"] for view in found]
 
     def with_dropout(self, rates: Sequence[float], seed: int) -> Network:
         """Return the network up to its scores with a dropout behind each hidden layer whose rate is not 0."""
-        ops, slopes = [], []
-        for op, slope, rate in zip(self.scores.ops, self.scores.slopes, [*rates, 0.0], strict=True):
-            ops.append(op)
-            slopes.append(slope)
-            if rate:
-                ops.append(np.array([DROPOUT, op[2], op[2], -1, -1, 0]))
-                slopes.append(rate)
-        return Network(np.array(ops, np.int64), np.array(slopes, np.float64), seed)
+        layers: list[Any] = []
+        for i, rate in enumerate([*rates, 0.0]):
+            layers += self._layers[2 * i : 2 * i + 2]
+            layers += [Dropout(rate)] if rate else []
+        return _lowered(layers, layout(layers)[0], self.units[0])._replace(seed=seed)
 
 
 @functools.lru_cache(maxsize=64)
@@ -135,14 +136,7 @@ def copy(targets: Sequence[Array], sources: Sequence[Array]) -> None:
         target[...] = source
 
 
-def _lowered(layers: list[Any], spans: Any) -> Network:
-    network = lower(layers, spans, layers[0].n_in)
+def _lowered(layers: list[Any], spans: Any, n_in: int) -> Network:
+    network = lower(layers, spans, n_in)
     assert network is not None, "every layer is built in"
     return network
-
-
-def _without_first_product(network: Network) -> Network:
-    ops = network.ops.copy()
-    _, _, width, _, _, activation = ops[0]
-    ops[0] = [ACTIVATION, width, width, -1, -1, activation]
-    return network._replace(ops=ops)

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from ..lowering import BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON, SQUARED_ERROR, Convention, Objective
+from ..lowering import Convention, Objective
 from ..validation import FLOAT32, Array, DType
 
-_CODES = {
-    ("log_loss", "softmax"): CROSS_ENTROPY,
-    ("log_loss", "logistic"): BINARY_CROSS_ENTROPY,
-    ("squared_error", "identity"): SQUARED_ERROR,
-    ("poisson", "exp"): POISSON,
+_LOSSES = {
+    ("log_loss", "softmax"): "cross_entropy",
+    ("log_loss", "logistic"): "binary_cross_entropy",
+    ("squared_error", "identity"): "squared_error",
+    ("poisson", "exp"): "poisson",
 }
 
 
@@ -33,9 +33,9 @@ class Goal(NamedTuple):
     number: type[np.floating[Any]]
 
 
-def code_of(mlp: Any) -> int | None:
-    """Return the code of the loss behind the outputs, or None where the kernels have none."""
-    return _CODES.get((mlp.loss, mlp.out_activation_))
+def loss_of(mlp: Any) -> str | None:
+    """Return the kernels' name of the loss behind the outputs, or None where they have none."""
+    return _LOSSES.get((mlp.loss, mlp.out_activation_))
 
 
 def name_of_loss(mlp: Any) -> str:
@@ -54,7 +54,7 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
 
     Parameters
     ----------
-    mlp : estimator whose loss the kernels have, see :func:`code_of`
+    mlp : estimator whose loss the kernels have, see :func:`loss_of`
     y : ndarray (n, k)
         Indicators of the classes, or values.
     dtype : of the computation
@@ -63,25 +63,25 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
     per_batch : bool
         Whether the penalty is shared out to batches by their weight, and batches count by their size; else by weight.
     """
-    code = code_of(mlp)
-    assert code is not None, "all else is scikit-learn's own code"
+    loss = loss_of(mlp)
+    assert loss is not None, "all else is scikit-learn's own code"
     eps = float(np.finfo(dtype).eps)
     smoothing = getattr(mlp, "label_smoothing", 0.0)
     bounds: dict[str, float] = {}
-    if code in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY):
+    if loss in ("cross_entropy", "binary_cross_entropy"):
         bounds = {"least": -math.log1p(-eps), "most": -math.log(eps)}
-    elif code == SQUARED_ERROR:
+    elif loss == "squared_error":
         bounds = {"value": 0.5 / y.shape[1], "gradient": 0.5}
     convention = Convention(**bounds, penalty_per_batch=per_batch, mean_over_rows=per_batch, stop=False)
-    targets = y.argmax(axis=1).astype(np.int64) if code == CROSS_ENTROPY else np.array(y, dtype, order="C")
-    if code == BINARY_CROSS_ENTROPY and smoothing:
+    targets = y.argmax(axis=1).astype(np.int64) if loss == "cross_entropy" else np.array(y, dtype, order="C")
+    if loss == "binary_cross_entropy" and smoothing:
         targets *= 1 - smoothing
         targets += smoothing / 2
-    undefined = code == POISSON and bool((targets < 0).any())
-    in_kernel = float(smoothing) if code == CROSS_ENTROPY else 0.0
+    undefined = loss == "poisson" and bool((targets < 0).any())
+    in_kernel = float(smoothing) if loss == "cross_entropy" else 0.0
     # A mean times a float of Python's, as scikit-learn writes losses: in float64 before NumPy 2.
     number = type(np.float32(1) * 0.5) if y.dtype == dtype == FLOAT32 else np.float64
-    return Goal(targets, y.shape[1], Objective(code, penalty, in_kernel, convention), undefined, number)
+    return Goal(targets, y.shape[1], Objective(loss, penalty, in_kernel, convention), undefined, number)
 
 
 def weights_of_samples(mlp: Any, y: Array, sample_weight: Array | None, dtype: DType) -> Array | None:

@@ -14,7 +14,7 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from ..validation import Array
 from ._epochs import Samples
-from ._objective import code_of, has_one_label, name_of_loss
+from ._objective import has_one_label, loss_of, name_of_loss
 from ._parameters import dropout_rates, n_hidden
 
 # scikit-learn 1.6 knows no sample weights here, and passes them nowhere.
@@ -52,7 +52,7 @@ def unknown_outputs(mlp: Any) -> str | None:
 def unknown_training(mlp: Any, y: Array) -> str | None:
     """Return what it is about training on y (n, k) that only scikit-learn's own code does, or None."""
     name = name_of_loss(mlp)
-    if code_of(mlp) is None or not _is_theirs(functions.LOSS_FUNCTIONS, name, _LOSSES[name]):
+    if loss_of(mlp) is None or not _is_theirs(functions.LOSS_FUNCTIONS, name, _LOSSES[name]):
         return f"loss {mlp.loss!r} after out_activation_ {mlp.out_activation_!r}"
     of_labels = y.dtype == bool and mlp._kind_of_labels() == "multiclass"
     if mlp.out_activation_ == "softmax" and not (of_labels or has_one_label(y)):

@@ -90,7 +90,7 @@ def test_the_clock_changes_no_bit(name, module, rng, dtype):
     network, params = build(case, rng, dtype)
     data = batches(*problem(case, 37, "labels", rng, dtype), 8)
     results = []
-    for clock in (None, np.zeros((4, 3))):
+    for clock in (None, np.zeros((len(network.ops) + 1, 3))):
         trained, state = params.copy(), rule(name, params)
         loss = module.train_epoch(network, trained, data, objective("cross_entropy", 0.01), state, clock)
         results.append((loss, trained.tobytes(), state.slots.tobytes()))

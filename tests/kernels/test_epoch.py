@@ -4,7 +4,7 @@ import pytest
 from fastnn import kernels, reference
 from tests.cases import LAYOUTS, NETWORKS
 from tests.judge import assert_within, eps, written
-from tests.networks import RULES, batches, build, objective, problem, rule
+from tests.networks import ACTIVATION_LAYERS, RULES, batches, build, objective, problem, rule
 
 LOSS_OF = {"labels": "cross_entropy", "soft": "cross_entropy", "squared": "squared_error"}
 # Of the largest change: what the roundings of forward and backward make of it.
@@ -236,7 +236,7 @@ def test_forward_of_uint8(rng, dtype):
     check_forward(network, params, np.ascontiguousarray(x[:, :13]), (40, 5))
 
 
-@pytest.mark.parametrize("activation", ["identity", "relu", ("leaky_relu", 0.1), "tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", ACTIVATION_LAYERS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_activations_in_a_network_meet_infinities_as_they_do_alone(value, activation, dtype):
     """What reaches the activation is (value, -value)."""

@@ -11,8 +11,7 @@ from fastnn.lowering import Convention, Objective, Rule
 from tests.networks import batches, build
 
 TWINS = pytest.mark.parametrize("twin", [kernels, reference], ids=["kernels", "reference"])
-CROSS_ENTROPY, SQUARED_ERROR, BINARY, POISSON = range(4)
-ADAM_PLAIN, ACCUMULATE = 4, 5
+CROSS_ENTROPY, SQUARED_ERROR, BINARY, POISSON = "cross_entropy", "squared_error", "binary_cross_entropy", "poisson"
 CASE = (6, [9, "tanh", 11])
 BOUNDS = Convention(least=0.5, most=2.5)
 SKLEARN = Convention(value=0.5, gradient=0.25, penalty_per_batch=True, mean_over_rows=True, stop=False)
@@ -52,7 +51,7 @@ def gradient_of(twin, network, params, data, goal, step=0):
     """The loss of an epoch of the rule that accumulates the gradient, and the gradient."""
     slots, before = np.zeros((1, len(params)), params.dtype), params.copy()
     total = len(data.order) if data.sample_weight is None else data.sample_weight.sum(dtype=np.float64)
-    rule = Rule(ACCUMULATE, 1 / total, 0.0, 0.0, 0.0, slots, step)
+    rule = Rule("accumulate", (1 / total,), slots, step)
     loss, failed = twin.train_epoch(network, params, data, goal, rule)
     assert failed == -1
     np.testing.assert_array_equal(params, before)
@@ -110,7 +109,7 @@ def test_the_binary_loss_keeps_its_digits(x, w, score, target, sign, twin):
     network, params = build((1, [(1, False)]), np.random.default_rng(0), np.float64)
     params[0] = w
     slots, data = np.zeros((1, len(params))), batches(np.full((1, 1), x), np.array([[target]]), 1)
-    rule = Rule(ACCUMULATE, 1.0, 0.0, 0.0, 0.0, slots, 0)
+    rule = Rule("accumulate", (1.0,), slots, 0)
     loss, _ = twin.train_epoch(network, params, data, Objective(BINARY, 0.0, 0.0, Convention(stop=False)), rule)
     s = score if target else -score
     expected = math.log1p(math.exp(-s)) if s > -700 else -s
@@ -151,7 +150,7 @@ def test_the_convention_of_counting(weighted, twin, rng, dtype):
         gradient = x[rows].T.astype(np.float64) @ (0.25 * ds * weights[:, None]) / weight
         exact = exact - lr * (gradient + 2 * l2 / weight * exact)
     data = batches(x, y, 8, v if weighted else None)
-    sgd = Rule(0, lr, 0.0, 0.0, 0.0, np.zeros((0, len(params)), dtype), 0)
+    sgd = Rule("sgd", (lr,), np.zeros((0, len(params)), dtype), 0)
     loss, failed = twin.train_epoch(network, params, data, Objective(SQUARED_ERROR, l2, 0.0, SKLEARN), sgd)
     tolerance = 1e-13 if dtype == np.float64 else 1e-5
     assert failed == -1
@@ -165,7 +164,7 @@ def test_without_stop_an_epoch_goes_on(bad, twin, rng, dtype):
     network, params = build(CASE, rng, dtype)
     x, y = rng.normal(size=(12, 6)).astype(dtype), rng.integers(0, 11, 12)
     x[5] = bad
-    sgd = Rule(0, 0.1, 0.0, 0.0, 0.0, np.zeros((0, len(params)), dtype), 0)
+    sgd = Rule("sgd", (0.1,), np.zeros((0, len(params)), dtype), 0)
     loss, failed = twin.train_epoch(
         network, params, batches(x, y, 4), Objective(CROSS_ENTROPY, 0.1, 0.0, Convention(stop=False)), sgd
     )
@@ -186,24 +185,25 @@ def test_adam_with_a_plain_eps(twin, rng, dtype):
     g = x.T.astype(np.float64) @ sample_losses(CROSS_ENTROPY, x @ exact, y)[1] / 6
     m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
     exact = exact - lr * math.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (np.sqrt(v) + eps)
-    rule = Rule(ADAM_PLAIN, lr, beta1, beta2, eps, slots, t - 1)
+    rule = Rule("plain_adam", (lr, beta1, beta2, eps), slots, t - 1)
     twin.train_epoch(network, params, batches(x, y, 6), Objective(CROSS_ENTROPY, 0.0), rule)
     np.testing.assert_allclose(w, exact, rtol=1e-12 if dtype == np.float64 else 1e-5)
     np.testing.assert_allclose(slots[1, :12].reshape(4, 3), v, rtol=1e-12 if dtype == np.float64 else 1e-5)
 
 
 @pytest.mark.parametrize("loss", [CROSS_ENTROPY, SQUARED_ERROR, BINARY, POISSON])
-@pytest.mark.parametrize("kind", [0, 2, ADAM_PLAIN])
-def test_the_kernel_trains_like_its_twin(kind, loss, rng, dtype):
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "plain_adam"])
+def test_the_kernel_trains_like_its_twin(name, loss, rng, dtype):
     network, params = build(CASE, rng, dtype)
     x, y = rng.normal(size=(37, 6)).astype(dtype), targets_of(loss, 37, 11, rng)
     y = y if y.ndim == 1 else y.astype(dtype)
     data, results = batches(x, y, 8, rng.uniform(0.1, 2, 37).astype(dtype), rng.permutation(37)), []
     for twin in (kernels, reference):
-        trained, slots = params.copy(), np.zeros(({0: 0, 2: 1, ADAM_PLAIN: 2}[kind], len(params)), dtype)
+        n_slots, settings = {"sgd": (0, ()), "nesterov": (1, (0.9,)), "plain_adam": (2, (0.9, 0.999, 1e-3))}[name]
+        trained, slots = params.copy(), np.zeros((n_slots, len(params)), dtype)
         goal = Objective(loss, 0.01, 0.1, SKLEARN._replace(least=1e-3, most=3.0))
         losses = [
-            twin.train_epoch(network, trained, data, goal, Rule(kind, 0.01, 0.9, 0.999, 1e-3, slots, 5 * epoch))
+            twin.train_epoch(network, trained, data, goal, Rule(name, (0.01, *settings), slots, 5 * epoch))
             for epoch in range(3)
         ]
         results.append((losses, trained))

@@ -9,7 +9,7 @@ from fastnn import kernels
 from tests.cases import DTYPES
 from tests.judge import assert_product, assert_within, eps, written
 from tests.kernels.test_epoch import check
-from tests.networks import ACTIVATIONS, RULES, batches, build, objective, problem, rule
+from tests.networks import ACTIVATION_LAYERS, RULES, batches, build, objective, problem, rule
 
 dtypes = st.sampled_from(DTYPES)
 seeds = st.integers(0, 2**32 - 1)
@@ -57,7 +57,7 @@ def test_matmul_of_any_shape(dtype, seed, shape, left, right):
 
 
 widths = st.integers(1, 40)
-activations = st.sampled_from([*(name for name in ACTIVATIONS if name != "leaky_relu"), ("leaky_relu", 0.2)])
+activations = st.sampled_from(ACTIVATION_LAYERS)
 layers = st.lists(st.one_of(widths, st.tuples(widths, st.booleans()), activations), min_size=1, max_size=6)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from fastnn import kernels
 from fastnn.kernels import threads
-from tests.networks import batches, build, objective, problem, rule
+from tests.networks import batches, build, for_inference, objective, problem, rule
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_epoch_and_forward(case, name, on_threads, rng, dtype):
         trained, state = params.copy(), rule(name, params, 0.01)
         loss = kernels.train_epoch(network, trained, batches(x, y, 128), objective("cross_entropy", 1e-3), state)
         out = np.empty((len(x), case[1][-1]), dtype)
-        kernels.forward(network, trained, x, out)
+        kernels.forward(for_inference(network), trained, x, out)
         return loss, trained, state.slots, out
 
     one, *more = on_threads(call)

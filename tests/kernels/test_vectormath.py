@@ -1,5 +1,7 @@
 """Ulps against mpmath at a few hundred points, and against the next wider type at many."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -15,16 +17,20 @@ FUNCTIONS = {
     "tanh": kernels.tanh,
     "sigmoid": kernels.sigmoid,
     "root": vectormath.root,
+    "erf": vectormath.erf,
 }
-LIMITS = {"exp": 1, "log": 1, "tanh": 4, "sigmoid": 4, "root": 1}
+LIMITS = {"exp": 1, "log": 1, "tanh": 4, "sigmoid": 4, "root": 1, "erf": 2}
 EXACT = {
     "exp": mpmath.exp,
     "log": mpmath.log,
     "root": mpmath.sqrt,
     "tanh": mpmath.tanh,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+    "erf": mpmath.erf,
 }
 WIDE = {"exp": np.exp, "log": np.log, "root": np.sqrt, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+# Up to float64 only.
+DOUBLE = {"erf": lambda x: np.frompyfunc(math.erf, 1, 1)(x).astype(float)}
 # e^x overflows above the first, is subnormal below the second, and rounds to 0 below the third.
 EXP_EDGES = {
     np.float32: (88.72283905206835, -87.33654475055310, -103.97207708399179),
@@ -52,6 +58,12 @@ def points(name, rng, dtype):
         return np.concatenate([tiny, powers, neighbours([1, 0.5, 2, 2**0.5, 0.5**0.5], dtype), [info.max]]).astype(
             dtype
         )
+    if name == "erf":
+        # erf is another formula from 1 on and rounds to 1 before 4 or 6.
+        edges = neighbours([1, -1, 0.5, 4, 6, -13.2, -14.2, -14.5, -37.5, -38.5, -38.7], dtype, 8)
+        spread = [rng.uniform(-7, 7, 200), rng.uniform(-40, 0, 200), rng.normal(size=200)]
+        spread = np.concatenate([*spread, [0.0, 30, -200, info.max, -info.max]])
+        return np.concatenate([tiny, -tiny, edges, spread]).astype(dtype)
     most, subnormal, least = EXP_EDGES[dtype]
     edges = neighbours([most, -most, subnormal, least, -least, 1, 0.5, np.log(2) / 2, 20, 9, 0.1], dtype, 8)
     spread = np.concatenate([rng.uniform(least - 1, most, 200), rng.normal(size=100), [0.0, 2 * least, -2 * least]])
@@ -90,13 +102,13 @@ def test_random_bit_patterns_in_float32(name, rng):
     x = rng.integers(0, 2**32, 200_000, dtype=np.uint32).view(np.float32)
     x = np.concatenate([x, rng.uniform(-105, 90, 200_000).astype(np.float32)])
     with np.errstate(all="ignore"):
-        exact = WIDE[name](x.astype(np.float64))
+        exact = (WIDE | DOUBLE)[name](x.astype(np.float64))
     error = ulps(evaluate(name, x), exact)
     assert error.max() <= LIMITS[name], f"{error.max()} ulp at {x[error.argmax()]!r}"
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="long double is double on this machine")
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", WIDE)
 def test_random_bit_patterns_in_float64(name, rng):
     x = rng.integers(0, 2**64, 50_000, dtype=np.uint64).view(np.float64)
     x = np.concatenate([x, rng.uniform(-746, 710, 50_000), 3 * rng.normal(size=50_000)])
@@ -115,15 +127,17 @@ def test_random_bit_patterns_in_float64(name, rng):
         ("root", [0.0, -0.0, 4.0, np.inf, -np.inf, np.nan, -1], [0, 0, 2, np.inf, *[np.nan] * 3]),
         ("tanh", [0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, 1e-30], [0, 1, -1, np.nan, 1, -1, 1e-30]),
         ("sigmoid", [0.0, -0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, 1e-30], [0.5, 0.5, 1, 0, np.nan, 1, 0, 0.5]),
+        ("erf", [0.0, np.inf, -np.inf, np.nan, 1e4, -1e30], [0, 1, -1, np.nan, 1, -1]),
     ],
 )
 def test_special_values(name, x, expected, dtype):
     np.testing.assert_array_equal(evaluate(name, np.array(x, dtype)), np.array(expected, dtype))
 
 
-def test_tanh_keeps_the_sign_of_zero(dtype):
+@pytest.mark.parametrize("name", ["tanh", "erf"])
+def test_the_sign_of_zero_stays(name, dtype):
     x = np.array([-0.0, 0.0], dtype)
-    np.testing.assert_array_equal(np.signbit(evaluate("tanh", x)), [True, False])
+    np.testing.assert_array_equal(np.signbit(evaluate(name, x)), [True, False])
 
 
 def test_exp_overflows_and_underflows_where_it_rounds_so(dtype):

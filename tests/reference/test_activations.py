@@ -4,26 +4,23 @@ import pytest
 from scipy import special
 
 from fastnn import reference
+from tests.activations import ACTIVATIONS
 from tests.judge import eps
 
 POINTS = np.array([-700, -90, -20, -3, -1, -1e-3, -1e-20, 0, 1e-20, 1e-3, 0.5, 1, 3, 20, 90, 700])
 
-# name: (forward, backward, the derivative of the forward function)
-PAIRS = {
-    "identity": (reference.identity, reference.identity_backward),
-    "relu": (reference.relu, reference.relu_backward),
-    "leaky_relu": (
-        lambda x, out: reference.leaky_relu(x, 0.1, out),
-        lambda dy, y, out: reference.leaky_relu_backward(dy, y, 0.1, out),
-    ),
-    "tanh": (reference.tanh, reference.tanh_backward),
-    "sigmoid": (reference.sigmoid, reference.sigmoid_backward),
-}
+
+def forward(name, x):
+    return evaluate(getattr(reference, name), x, *ACTIVATIONS[name].settings)
 
 
-def evaluate(function, *arrays):
-    out = np.full_like(arrays[0], 7)
-    function(*arrays, out)
+def backward(name, dy, kept):
+    return evaluate(getattr(reference, f"{name}_backward"), dy, kept, *ACTIVATIONS[name].settings)
+
+
+def evaluate(function, *arguments):
+    out = np.full_like(arguments[0], 7)
+    function(*arguments, out)
     return out
 
 
@@ -38,28 +35,37 @@ def evaluate(function, *arrays):
     ],
 )
 def test_values_by_hand(name, expected, dtype):
-    out = evaluate(PAIRS[name][0], np.array([-2, 0, 3], dtype))
+    out = forward(name, np.array([-2, 0, 3], dtype))
     assert out.dtype == dtype
     np.testing.assert_allclose(out, expected, rtol=4 * eps(dtype))
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_backward_against_central_differences(name):
-    forward, backward = PAIRS[name]
     x, step = np.array([-3, -0.7, -0.1, 0.2, 0.9, 4.0]), 1e-6
     dy = np.array([1, -2, 0.5, 3, -1, 2.0])
-    numeric = (evaluate(forward, x + step) - evaluate(forward, x - step)) / (2 * step)
-    np.testing.assert_allclose(evaluate(backward, dy, evaluate(forward, x)), dy * numeric, rtol=1e-8, atol=1e-9)
+    numeric = (forward(name, x + step) - forward(name, x - step)) / (2 * step)
+    kept = ACTIVATIONS[name].kept(x, forward(name, x))
+    np.testing.assert_allclose(backward(name, dy, kept), dy * numeric, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_value_and_slope_of_the_table(name, dtype):
+    activation, x = ACTIVATIONS[name], np.linspace(-4, 4, 81).astype(dtype)
+    y, wide = forward(name, x), x.astype(float)
+    tolerance = {"rtol": 8 * eps(dtype), "atol": 8 * eps(dtype)}
+    np.testing.assert_allclose(y, activation.value(wide, *activation.settings), **tolerance)
+    dx = backward(name, np.full_like(x, 3), activation.kept(x, y))
+    np.testing.assert_allclose(dx, 3 * activation.slope(wide, *activation.settings), **tolerance)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_nan_in_nan_out(name, dtype):
-    forward, backward = PAIRS[name]
     x = np.array([np.nan, 1, np.nan], dtype)
-    np.testing.assert_array_equal(np.isnan(evaluate(forward, x)), [True, False, True])
+    np.testing.assert_array_equal(np.isnan(forward(name, x)), [True, False, True])
     if name != "identity":
-        np.testing.assert_array_equal(np.isnan(evaluate(backward, np.ones_like(x), x)), [True, False, True])
-    assert np.isnan(evaluate(backward, np.array([np.nan], dtype), np.array([0.5], dtype)))
+        np.testing.assert_array_equal(np.isnan(backward(name, np.ones_like(x), x)), [True, False, True])
+    assert np.isnan(backward(name, np.array([np.nan], dtype), np.array([0.5], dtype)))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,7 @@ def test_nan_in_nan_out(name, dtype):
     ],
 )
 def test_infinities(name, expected, dtype):
-    np.testing.assert_array_equal(evaluate(PAIRS[name][0], np.array([-np.inf, np.inf], dtype)), expected)
+    np.testing.assert_array_equal(forward(name, np.array([-np.inf, np.inf], dtype)), expected)
 
 
 @pytest.mark.parametrize(("name", "exact"), [("tanh", mpmath.tanh), ("sigmoid", lambda x: 1 / (1 + mpmath.exp(-x)))])
@@ -81,7 +87,7 @@ def test_tails_against_mpmath(name, exact, dtype):
     x = POINTS.astype(dtype)
     with mpmath.workprec(200 + 1200):
         expected = np.array([float(exact(mpmath.mpf(float(v)))) for v in x])
-    out = evaluate(PAIRS[name][0], x)
+    out = forward(name, x)
     tolerance = 4 * eps(dtype) * np.abs(expected) + 2 * float(np.finfo(dtype).smallest_subnormal)
     assert np.all(np.abs(out - expected) <= tolerance)
 
@@ -91,15 +97,15 @@ def test_sigmoid_against_scipy(rng, dtype):
     np.testing.assert_allclose(evaluate(reference.sigmoid, x), special.expit(x), rtol=4 * eps(dtype))
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_out_may_be_an_input(name, rng, dtype):
-    forward, backward = PAIRS[name]
     x, dy = rng.normal(size=(2, 3, 7)).astype(dtype)[:, None]
-    y = evaluate(forward, x)
-    dx = evaluate(backward, dy, y)
+    y, settings = forward(name, x), ACTIVATIONS[name].settings
+    kept = ACTIVATIONS[name].kept(x, y)
+    dx = backward(name, dy, kept)
     in_place, gradient = x.copy(), dy.copy()
-    forward(in_place, in_place)
-    backward(gradient, y, gradient)
+    getattr(reference, name)(in_place, *settings, in_place)
+    getattr(reference, f"{name}_backward")(gradient, kept, *settings, gradient)
     np.testing.assert_array_equal(in_place, y)
     np.testing.assert_array_equal(gradient, dx)
 

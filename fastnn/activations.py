@@ -1,0 +1,94 @@
+"""Activations as layers, elementwise and without parameters."""
+
+from .layers import BuiltIn, built_in, shown
+from .ops.activations import activate, activate_backward
+from .validation import Array, number
+
+
+class Elementwise(BuiltIn):
+    """A built-in layer that is elementwise, without parameters, as wide as what comes."""
+
+
+class Activation(Elementwise):
+    """A built-in activation: an operation and its gradient, which takes what the class says it keeps, x or y."""
+
+    _SAVED = ("_kept",)
+    _kept: Array | None = None
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return y (m, k), elementwise, for x (m, k)."""
+        y = activate(self.operation, x, *self.numbers())
+        if training:
+            self._kept = x if self.keeps == "x" else y
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """Return dx (m, k) from dy (m, k)."""
+        if self._kept is None:
+            raise ValueError(f"{self!r} has nothing to go back from: call forward(x, training=True) first")
+        return activate_backward(self.operation, dy, (self.keeps, self._kept), *self.numbers())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={shown(getattr(self, name))}' for name in self.arguments)})"
+
+
+@built_in
+class Identity(Activation):
+    """The activation y = x."""
+
+    operation = "identity"
+    keeps = "y"
+    vanishes = True
+
+
+@built_in
+class ReLU(Activation):
+    """The activation y = max(x, 0)."""
+
+    operation = "relu"
+    keeps = "y"
+    rectifier = 0.0
+
+
+@built_in
+class LeakyReLU(Activation):
+    """The activation y = x where x > 0, else slope x.
+
+    Parameters
+    ----------
+    slope : float
+        Finite and >= 0.
+    """
+
+    operation = "leaky_relu"
+    arguments = settings = ("slope",)
+    keeps = "y"
+
+    def __init__(self, slope: float = 0.01) -> None:
+        self._slope = number("slope", slope, least=0)
+
+    @property
+    def slope(self) -> float:
+        """The slope where x <= 0, fixed when the layer is made."""
+        return self._slope
+
+    @property
+    def rectifier(self) -> float:  # type: ignore[override]  # a class's constant elsewhere
+        """The slope."""
+        return self._slope
+
+
+@built_in
+class Tanh(Activation):
+    """The activation y = tanh x."""
+
+    operation = "tanh"
+    keeps = "y"
+
+
+@built_in
+class Sigmoid(Activation):
+    """The activation y = 1 / (1 + e^-x)."""
+
+    operation = "sigmoid"
+    keeps = "y"

@@ -1,0 +1,268 @@
+"""Operations: what a network does between its products, each a compiled function of its own behind an address.
+
+The epoch and inference know products, the order of the ops and the barriers; an activation, a normalisation, a loss or
+a rule they call through an address that stands in the data of the call. So a network compiles what it uses, and one
+more operation is one more file: its functions here, its twin in ``fastnn.reference``, its public class.
+
+A layer has three functions, the last of which only some have:
+
+    forward   y (rows, n_out) = f(x), x (rows, n_in), and what it keeps of every row
+    backward  dx = the gradient at x from d, that at y, the x or y that it asked to be kept, and what it kept of a row
+    gradient  some elements of the gradient of one of its parameters, summed over the whole batch in order; the epoch
+              shares them out to threads and hands them to the rule
+
+``settings`` are the numbers that the class declares, ``step`` elements apart and the same for every column where step
+is 0, else one for each lane. ``key`` and ``row`` are what random numbers follow from: never from the thread.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ._address import as_writeable
+from ._jit import Shared, caller, inline, kernel
+from ._vector import I64, data, lanes, load, load_part, shift, splat_ir, store, store_part
+
+N, FLOAT64 = types.intp, types.CPointer(types.float64)
+INT64 = types.CPointer(types.int64)
+
+
+def forward_signature(dtype: Any) -> Any:
+    """(rows, n_in, n_out, x, x_ld, y, y_ld, kept, params, settings, step, key, row)."""
+    p = types.CPointer(dtype)
+    return types.void(N, N, N, p, N, p, N, p, p, FLOAT64, N, N, N)
+
+
+def backward_signature(dtype: Any) -> Any:
+    """(rows, n_in, n_out, d, d_ld, x, x_ld, y, y_ld, dx, dx_ld, kept, params, settings, step, key, row)."""
+    p = types.CPointer(dtype)
+    return types.void(N, N, N, p, N, p, N, p, N, p, N, p, p, FLOAT64, N, N, N)
+
+
+def gradient_signature(dtype: Any) -> Any:
+    """(m, n_in, n_out, d, d_ld, x, x_ld, y, y_ld, kept, params, settings, step, which, first, count, out)."""
+    p = types.CPointer(dtype)
+    return types.void(N, N, N, p, N, p, N, p, N, p, p, FLOAT64, N, N, N, N, p)
+
+
+class Operation(NamedTuple):
+    """The compiled functions of a layer, each made at its first use."""
+
+    forward: Shared
+    backward: Shared
+    gradient: Shared | None = None
+
+    def addresses(self, dtype: Any) -> tuple[int, int, int]:
+        """Where the functions for a dtype lie in this process; 0 for what there is not."""
+        gradient = 0 if self.gradient is None else self.gradient.address(dtype)
+        return self.forward.address(dtype), self.backward.address(dtype), gradient
+
+
+# By the name that the class, the kernel and the twin share.
+OPERATIONS: dict[str, Operation] = {}
+_NOWHERE = 0, 0, 0
+
+
+@functools.lru_cache(maxsize=64)
+def addresses_of(names: tuple[str, ...], dtype: Any) -> np.ndarray:
+    """Where the functions of each op lie in this process (ops, 3), zeros for a linear one, whose name is empty."""
+    return np.array([OPERATIONS[name].addresses(dtype) if name else _NOWHERE for name in names], np.int64)
+
+
+def elementwise(name: str, function: Any, derivative: Any) -> Operation:
+    """Register a layer that maps element by element.
+
+    ``function(x, settings)`` gives y and ``derivative(d, x, y, settings)`` gives dx, all vectors; settings are read by
+    ``setting``. Only what the class asked to be kept may be used of x and y.
+    """
+
+    def forward(rows, n_in, n_out, x, x_ld, y, y_ld, kept, params, settings, step, key, row):
+        numbers = Settings(settings, step)
+        for r in range(rows):
+            _map(function, shift(x, r * x_ld), shift(y, r * y_ld), n_out, numbers)
+
+    def backward(rows, n_in, n_out, d, d_ld, x, x_ld, y, y_ld, dx, dx_ld, kept, params, settings, step, key, row):
+        numbers = Settings(settings, step)
+        for r in range(rows):
+            _map_back(
+                derivative, shift(d, r * d_ld), shift(x, r * x_ld), shift(y, r * y_ld), shift(dx, r * dx_ld), n_in,
+                numbers,
+            )  # fmt: skip
+
+    OPERATIONS[name] = made = Operation(
+        Shared(forward, forward_signature, name=name), Shared(backward, backward_signature, name=f"{name}_backward")
+    )
+    return made
+
+
+class Settings(NamedTuple):
+    """The numbers of an operation: setting k is p[k] for every lane, or with step > 0 the lanes from p[k step] on."""
+
+    p: Any
+    step: int
+
+
+@intrinsic
+def setting(typing: Any, x: Any, settings: Any, k: Any) -> Any:
+    """Setting k as a vector like x."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        p, step = (builder.extract_value(args[1], i) for i in range(2))
+        wide, narrow = (ir.VectorType(kind, x.lanes) for kind in (ir.DoubleType(), args[0].type.element))
+        shared = builder.icmp_signed("==", step, I64(0))
+        place = builder.gep(p, [builder.mul(args[2], builder.select(shared, I64(1), step))])
+        with builder.if_else(shared) as (one, many):
+            with one:
+                same = splat_ir(builder, builder.load(place), x.lanes)
+                after_one = builder.block
+            with many:
+                own = builder.load(builder.bitcast(place, wide.as_pointer()), align=8)
+                after_many = builder.block
+        value = builder.phi(wide)
+        value.add_incoming(same, after_one)
+        value.add_incoming(own, after_many)
+        return value if wide == narrow else builder.fptrunc(value, narrow)
+
+    return x(x, settings, types.intp), emit
+
+
+@inline
+def _map(function, x, out, n, settings):
+    width = lanes(x)
+    i = 0
+    while i + width <= n:
+        store(out, i, function(load(x, i), settings))
+        i += width
+    if i < n:
+        store_part(out, i, n - i, function(load_part(x, i, n - i, 0.0), settings))
+
+
+@inline
+def _map_back(derivative, d, x, y, out, n, settings):
+    width = lanes(d)
+    i = 0
+    while i + width <= n:
+        store(out, i, derivative(load(d, i), load(x, i), load(y, i), settings))
+        i += width
+    if i < n:
+        rest = n - i
+        ds, xs, ys = load_part(d, i, rest, 0.0), load_part(x, i, rest, 0.0), load_part(y, i, rest, 0.0)
+        store_part(out, i, rest, derivative(ds, xs, ys, settings))
+
+
+call_forward = caller(forward_signature)
+call_backward = caller(backward_signature)
+call_gradient = caller(gradient_signature)
+
+
+@kernel
+def _forward(address, x, kept, params, settings, out):
+    m, n = x.shape
+    p = data(x)
+    call_forward(
+        address,
+        p,
+        (m, n, out.shape[1], p, n, data(out), out.shape[1], data(kept), data(params), data(settings), 0, 0, 0),
+    )
+
+
+@kernel
+def _backward(address, dy, x, y, kept, params, settings, dx):
+    m, n = dx.shape
+    p, k = data(dy), dy.shape[1]
+    call_backward(
+        address, p,
+        (m, n, k, p, k, data(x), n, data(y), k, data(dx), n, data(kept), data(params), data(settings), 0, 0, 0),
+    )  # fmt: skip
+
+
+@kernel
+def _gradient(address, which, dy, x, y, kept, params, settings, out):
+    m, n = x.shape
+    p, k = data(dy), dy.shape[1]
+    call_gradient(
+        address, p,
+        (m, n, k, p, k, data(x), n, data(y), k, data(kept), data(params), data(settings), 0, which, 0, out.size,
+         data(out)),
+    )  # fmt: skip
+
+
+_NO_SETTINGS = np.empty(0)
+_NO_KEPT = {np.dtype(kind): np.empty((0, 0), kind) for kind in (np.float32, np.float64)}
+_NO_PARAMETERS = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
+_ALIGNMENT = 16
+
+
+def _numbers(settings: tuple[float, ...]) -> np.ndarray:
+    return np.array(settings, np.float64) if settings else _NO_SETTINGS
+
+
+def _flat(parameters: tuple[np.ndarray, ...], dtype: Any) -> np.ndarray:
+    """Parameters as they lie in a model's buffer: each starts at a multiple of 16 elements."""
+    if not parameters:
+        return _NO_PARAMETERS[dtype]
+    starts = np.cumsum([0, *(-(-p.size // _ALIGNMENT) * _ALIGNMENT for p in parameters)])
+    flat = np.zeros(starts[-1], dtype)
+    for start, p in zip(starts, parameters, strict=False):
+        flat[start : start + p.size] = p.ravel()
+    return flat
+
+
+def apply_to(
+    operation: Operation,
+    x: np.ndarray,
+    out: np.ndarray,
+    kept: np.ndarray,
+    parameters: tuple[np.ndarray, ...],
+    *settings: float,
+) -> None:
+    """out = an operation of the rows of x, all arrays C-contiguous; what it keeps of a row is written to ``kept``."""
+    flat = _flat(parameters, x.dtype)
+    _forward(operation.forward.address(x.dtype), as_writeable(x), kept, flat, _numbers(settings), out)
+
+
+def back_through(
+    operation: Operation,
+    dy: np.ndarray,
+    x: np.ndarray,
+    dx: np.ndarray,
+    kept: np.ndarray,
+    parameters: tuple[np.ndarray, ...],
+    *settings: float,
+) -> None:
+    """dx = the gradient at the x of ``apply_to``, whose output the operation must not need."""
+    dy, x = as_writeable(dy), as_writeable(x)
+    flat = _flat(parameters, x.dtype)
+    _backward(operation.backward.address(x.dtype), dy, x, dy, kept, flat, _numbers(settings), dx)
+
+
+def gradient_of(
+    operation: Operation,
+    which: int,
+    dy: np.ndarray,
+    x: np.ndarray,
+    out: np.ndarray,
+    kept: np.ndarray,
+    parameters: tuple[np.ndarray, ...],
+    *settings: float,
+) -> None:
+    """out = the gradient of one of the parameters of ``apply_to``."""
+    dy, x = as_writeable(dy), as_writeable(x)
+    flat, (_, _, address) = _flat(parameters, x.dtype), operation.addresses(x.dtype)
+    _gradient(address, which, dy, x, dy, kept, flat, _numbers(settings), out)
+
+
+def on_array(operation: Operation, x: np.ndarray, out: np.ndarray, *settings: float) -> None:
+    """out = an elementwise operation of x, both C-contiguous and of any shape."""
+    apply_to(operation, x.reshape(1, -1), out.reshape(1, -1), _NO_KEPT[x.dtype], (), *settings)
+
+
+def back_on_array(operation: Operation, dy: np.ndarray, kept: np.ndarray, out: np.ndarray, *settings: float) -> None:
+    """out = the gradient at the input of an elementwise operation, for the x or y that it keeps."""
+    dy, kept, none = as_writeable(dy.reshape(1, -1)), as_writeable(kept.reshape(1, -1)), _NO_KEPT[dy.dtype]
+    flat = _NO_PARAMETERS[dy.dtype]
+    _backward(operation.backward.address(dy.dtype), dy, kept, kept, none, flat, _numbers(settings), out.reshape(1, -1))
