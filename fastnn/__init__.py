@@ -2,7 +2,7 @@
 
 from . import datasets, initializers, schedules
 from ._warmup import warmup
-from .activations import Identity, LeakyReLU, ReLU, Sigmoid, Tanh
+from .activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Tanh
 from .backend import get_num_threads, set_num_threads, use_backend
 from .callbacks import EarlyStopping
 from .dropout import Dropout
@@ -18,6 +18,8 @@ from .ops import (
     cross_entropy,
     cross_entropy_and_gradient,
     cross_entropy_backward,
+    gelu,
+    gelu_backward,
     identity,
     identity_backward,
     leaky_relu,
@@ -47,6 +49,7 @@ from .profiling import Profile, profile
 __version__ = "0.1.0"
 
 __all__ = [
+    "GELU",
     "SGD",
     "Adam",
     "CrossEntropy",
@@ -72,6 +75,8 @@ __all__ = [
     "cross_entropy_and_gradient",
     "cross_entropy_backward",
     "datasets",
+    "gelu",
+    "gelu_backward",
     "get_num_threads",
     "identity",
     "identity_backward",

@@ -1,7 +1,9 @@
 """Activations as layers, elementwise and without parameters."""
 
+from typing import Literal
+
 from .layers import BuiltIn, built_in, shown
-from .ops.activations import activate, activate_backward
+from .ops.activations import activate, activate_backward, gelu_operation
 from .validation import Array, number
 
 
@@ -92,3 +94,42 @@ class Sigmoid(Activation):
 
     operation = "sigmoid"
     keeps = "y"
+
+
+@built_in
+class GELU(Activation):
+    """The activation y = x Φ(x), Φ the distribution function of the normal distribution.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+        Φ(x) = (1 + erf(x/√2))/2 itself, or (1 + tanh(√(2/π) (x + 0.044715 x³)))/2 for it, which costs a little less and
+        is what some models were trained with.
+
+    Raises
+    ------
+    ValueError
+        If ``approximate`` is neither.
+
+    Notes
+    -----
+    Source: D. Hendrycks and K. Gimpel, Gaussian error linear units (GELUs), arXiv 1606.08415, 2016.
+    """
+
+    arguments = ("approximate",)
+    keeps = "x"
+    format = 3
+
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
+        gelu_operation(approximate)  # which refuses what is no formula
+        self._approximate = approximate
+
+    @property
+    def approximate(self) -> Literal["none", "tanh"]:
+        """The formula, fixed when the layer is made."""
+        return self._approximate
+
+    @property
+    def operation(self) -> str:  # type: ignore[override]  # a class's constant elsewhere
+        """The operation of the formula."""
+        return gelu_operation(self._approximate)

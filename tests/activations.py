@@ -23,6 +23,15 @@ class Activation(NamedTuple):
         return x if self.keeps == "x" else y
 
 
+def _tanh(x):
+    """The tanh of GELU's approximation, as PyTorch writes it."""
+    return np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+
+
+def _tanh_slope(x):
+    return (1 - _tanh(x) ** 2) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)
+
+
 ACTIVATIONS = {
     "identity": Activation(lambda x: x, np.ones_like),
     "relu": Activation(lambda x: np.where(x > 0, x, 0), lambda x: (x > 0) * 1.0),
@@ -31,4 +40,12 @@ ACTIVATIONS = {
     ),
     "tanh": Activation(np.tanh, lambda x: 1 / np.cosh(x) ** 2),
     "sigmoid": Activation(special.expit, lambda x: special.expit(x) * special.expit(-x)),
+    "gelu": Activation(
+        lambda x: x * special.ndtr(x),
+        lambda x: special.ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi),
+        keeps="x",
+    ),
+    "gelu_tanh": Activation(
+        lambda x: x / 2 * (1 + _tanh(x)), lambda x: (1 + _tanh(x) + x * _tanh_slope(x)) / 2, keeps="x"
+    ),
 }

@@ -56,8 +56,8 @@ def call_everything(dtype, folder):
 
 def network(dtype):
     """A model with every activation."""
-    hidden = (fnn.Tanh(), fnn.Linear(5, 7), fnn.LeakyReLU(), fnn.Linear(7, 4), fnn.Sigmoid())
-    more = fnn.Identity(), fnn.ReLU(), fnn.Linear(4, 3, bias=False)
+    hidden = (fnn.Tanh(), fnn.Linear(5, 7), fnn.LeakyReLU(), fnn.Linear(7, 4), fnn.Sigmoid(), fnn.GELU())
+    more = fnn.Identity(), fnn.ReLU(), fnn.GELU("tanh"), fnn.Linear(4, 3, bias=False)
     return fnn.Sequential(*hidden, *more, dtype=dtype)
 
 

@@ -1,6 +1,10 @@
 """Every compiled function, and the only folder that imports numba; :mod:`fastnn.reference` is its twin."""
 
 from .activations import (
+    gelu,
+    gelu_backward,
+    gelu_tanh,
+    gelu_tanh_backward,
     identity,
     identity_backward,
     leaky_relu,
@@ -26,6 +30,10 @@ __all__ = [
     "cross_entropy_backward",
     "dropout",
     "forward",
+    "gelu",
+    "gelu_backward",
+    "gelu_tanh",
+    "gelu_tanh_backward",
     "identity",
     "identity_backward",
     "leaky_relu",

@@ -6,9 +6,12 @@ Comparisons are written so that NaN falls through to the branch that keeps it.
 import numpy as np
 
 from ._jit import inline
-from ._vector import lanes, load, load_part, select, splat, store, store_part
+from ._vector import absolute, fma, lanes, load, load_part, select, splat, store, store_part
 from .operations import back_on_array, elementwise, on_array, setting
-from .vectormath import apply, vsigmoid, vtanh
+from .vectormath import apply, vexp_nonpositive, vnormal_tail, vsigmoid, vtanh
+
+# Of GELU: 1/√(2π), 2 √(2/π), and the factor of x³.
+ONE_BY_ROOT_2_PI, ROOT_8_BY_PI, CUBIC = 0.3989422804014327, 1.5957691216057308, 0.044715
 
 
 @inline
@@ -64,6 +67,43 @@ def _sigmoid_backward(d, x, y, settings):
 
 
 @inline
+def _gelu(x, settings):
+    m, e = vnormal_tail(x)
+    return select(x < 0.0, x * m * e, x * (1.0 - m * e))
+
+
+@inline
+def _gelu_backward(d, x, y, settings):
+    m, e = vnormal_tail(x)
+    return d * fma(x * e, ONE_BY_ROOT_2_PI, select(x < 0.0, m * e, 1.0 - m * e))
+
+
+@inline
+def _gelu_tanh(x, settings):
+    u, _ = _of_tanh(x)
+    return x * vsigmoid(u)
+
+
+@inline
+def _gelu_tanh_backward(d, x, y, settings):
+    """σ'(u) is σ(u) σ(-u), the larger of them and the smaller, so that neither is a difference."""
+    u, slope = _of_tanh(x)
+    e = vexp_nonpositive(absolute(u) * -1.0)
+    larger = 1.0 / (e + 1.0)
+    smaller = e * larger
+    return d * fma(x * smaller, slope * larger, select(u < 0.0, smaller, larger))
+
+
+@inline
+def _of_tanh(x):
+    """(u, u') with u = 2 √(2/π) (x + 0.044715 x³), for (1 + tanh(u/2))/2 = σ(u), which is 0 or 1 beyond x² = 1000."""
+    square = x * x
+    square = select(square > 1000.0, 1000.0, square)
+    u = x * fma(square, CUBIC * ROOT_8_BY_PI, ROOT_8_BY_PI)
+    return u, fma(square, 3.0 * CUBIC * ROOT_8_BY_PI, ROOT_8_BY_PI)
+
+
+@inline
 def vrelu(x):
     """The greater of x and 0."""
     return select(x < 0.0, 0.0, x)
@@ -109,6 +149,8 @@ RELU = elementwise("relu", _relu, _relu_backward)
 LEAKY_RELU = elementwise("leaky_relu", _leaky_relu, _leaky_relu_backward)
 TANH = elementwise("tanh", _tanh, _tanh_backward)
 SIGMOID = elementwise("sigmoid", _sigmoid, _sigmoid_backward)
+GELU = elementwise("gelu", _gelu, _gelu_backward)
+GELU_TANH = elementwise("gelu_tanh", _gelu_tanh, _gelu_tanh_backward)
 
 
 def identity(x: np.ndarray, out: np.ndarray) -> None:
@@ -159,3 +201,23 @@ def sigmoid(x: np.ndarray, out: np.ndarray) -> None:
 def sigmoid_backward(dy: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """dx = dy y (1 - y)."""
     back_on_array(SIGMOID, dy, y, out)
+
+
+def gelu(x: np.ndarray, out: np.ndarray) -> None:
+    """y = x Φ(x)."""
+    on_array(GELU, x, out)
+
+
+def gelu_backward(dy: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """dx = dy (Φ(x) + x φ(x))."""
+    back_on_array(GELU, dy, x, out)
+
+
+def gelu_tanh(x: np.ndarray, out: np.ndarray) -> None:
+    """y = x σ(u) with u = 2 √(2/π) (x + 0.044715 x³)."""
+    on_array(GELU_TANH, x, out)
+
+
+def gelu_tanh_backward(dy: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """dx = dy (σ(u) + x σ(u) (1 - σ(u)) u')."""
+    back_on_array(GELU_TANH, dy, x, out)

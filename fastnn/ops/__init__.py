@@ -5,6 +5,8 @@ finite pass through: NaN in, NaN out.
 """
 
 from .activations import (
+    gelu,
+    gelu_backward,
     identity,
     identity_backward,
     leaky_relu,
@@ -33,6 +35,8 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_and_gradient",
     "cross_entropy_backward",
+    "gelu",
+    "gelu_backward",
     "identity",
     "identity_backward",
     "leaky_relu",

@@ -1,6 +1,6 @@
 """Activations y = f(x), elementwise over arrays of any shape, and their gradients dx = dy f'(x) in terms of y or x."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -57,6 +57,24 @@ def sigmoid(x: ArrayLike) -> Array:
 def sigmoid_backward(dy: ArrayLike, y: ArrayLike) -> Array:
     """Return dx = dy y (1 - y) for the output y of :func:`sigmoid`; shapes are equal."""
     return activate_backward("sigmoid", dy, ("y", y))
+
+
+def gelu(x: ArrayLike, approximate: Literal["none", "tanh"] = "none") -> Array:
+    """Return y = x Φ(x), Φ the normal distribution's, or with tanh in its place; see :class:`fastnn.GELU`."""
+    return activate(gelu_operation(approximate), x)
+
+
+def gelu_backward(dy: ArrayLike, x: ArrayLike, approximate: Literal["none", "tanh"] = "none") -> Array:
+    """Return dx = dy (Φ(x) + x Φ'(x)), or that with tanh, for the input x of :func:`gelu`; shapes are equal."""
+    return activate_backward(gelu_operation(approximate), dy, ("x", x))
+
+
+def gelu_operation(approximate: Any) -> str:
+    """Return the name of the operation behind each formula of GELU."""
+    names = {"none": "gelu", "tanh": "gelu_tanh"}
+    if not isinstance(approximate, str) or approximate not in names:
+        raise ValueError(f"approximate is {approximate!r}, expected 'none' or 'tanh'")
+    return names[approximate]
 
 
 def activate(operation: str, x: ArrayLike, *settings: Any) -> Array:

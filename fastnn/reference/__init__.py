@@ -5,6 +5,10 @@ with what it judges. Like the kernels it writes into ``out``, checks nothing, an
 """
 
 from .activations import (
+    gelu,
+    gelu_backward,
+    gelu_tanh,
+    gelu_tanh_backward,
     identity,
     identity_backward,
     leaky_relu,
@@ -30,6 +34,10 @@ __all__ = [
     "cross_entropy_backward",
     "dropout",
     "forward",
+    "gelu",
+    "gelu_backward",
+    "gelu_tanh",
+    "gelu_tanh_backward",
     "identity",
     "identity_backward",
     "leaky_relu",

@@ -1,7 +1,9 @@
-"""Activations y = f(x) and their gradients dx = dy f'(x), written in terms of y.
+"""Activations y = f(x) and their gradients dx = dy f'(x), written in terms of y, or of x for GELU.
 
 NaN propagates through every one of them, forward and backward.
 """
+
+import math
 
 import numpy as np
 
@@ -66,3 +68,56 @@ def sigmoid(x, out):
 def sigmoid_backward(dy, y, out):
     """dx = dy y (1 - y)."""
     np.copyto(out, dy * y * (1 - y))
+
+
+@np.errstate(all="ignore")
+def gelu(x, out):
+    """y = x Φ(x), Φ the distribution function of the normal distribution; NaN at -inf, where it is -inf 0.
+
+    Source: D. Hendrycks and K. Gimpel, Gaussian error linear units (GELUs), arXiv 1606.08415, 2016.
+    """
+    np.copyto(out, x * _normal_cdf(x))
+
+
+@np.errstate(all="ignore")
+def gelu_backward(dy, x, out):
+    """dx = dy (Φ(x) + x φ(x)) with φ = Φ'."""
+    np.copyto(out, dy * (_normal_cdf(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)))
+
+
+@np.errstate(all="ignore")
+def gelu_tanh(x, out):
+    """y = x (1 + tanh(√(2/π) (x + 0.044715 x³)))/2, which is x σ(u) for twice the argument of tanh as u."""
+    np.copyto(out, x * _sigmoid_of(_twice_argument(x)))
+
+
+@np.errstate(all="ignore")
+def gelu_tanh_backward(dy, x, out):
+    """dx = dy (σ(u) + x σ(u) σ(-u) u')."""
+    u, slope = _twice_argument(x), _ROOT_8_BY_PI * (1 + 3 * 0.044715 * _square(x))
+    s = _sigmoid_of(u)
+    np.copyto(out, dy * (s + x * s * _sigmoid_of(-u) * slope))
+
+
+_ROOT_8_BY_PI = math.sqrt(8 / math.pi)
+_erfc = np.frompyfunc(math.erfc, 1, 1)
+
+
+def _normal_cdf(x):
+    """Φ(x) = erfc(-x/√2)/2, in float64 on the way."""
+    return (np.asarray(_erfc(-x.astype(np.float64) / math.sqrt(2)), np.float64) / 2).astype(x.dtype)
+
+
+def _twice_argument(x):
+    return _ROOT_8_BY_PI * x * (1 + 0.044715 * _square(x))
+
+
+def _square(x):
+    """x², but no more than 1000: beyond, σ is 0 or 1, and an infinity would make it 0 inf."""
+    return np.minimum(x * x, 1000)
+
+
+def _sigmoid_of(x):
+    out = np.empty_like(x)
+    sigmoid(x, out)
+    return out

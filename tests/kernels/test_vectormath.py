@@ -5,6 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
+from scipy import special
 
 from fastnn import kernels
 from fastnn.kernels import vectormath
@@ -18,8 +19,9 @@ FUNCTIONS = {
     "sigmoid": kernels.sigmoid,
     "root": vectormath.root,
     "erf": vectormath.erf,
+    "gelu": kernels.gelu,
 }
-LIMITS = {"exp": 1, "log": 1, "tanh": 4, "sigmoid": 4, "root": 1, "erf": 2}
+LIMITS = {"exp": 1, "log": 1, "tanh": 4, "sigmoid": 4, "root": 1, "erf": 2, "gelu": 8}
 EXACT = {
     "exp": mpmath.exp,
     "log": mpmath.log,
@@ -27,10 +29,11 @@ EXACT = {
     "tanh": mpmath.tanh,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "erf": mpmath.erf,
+    "gelu": lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2,
 }
 WIDE = {"exp": np.exp, "log": np.log, "root": np.sqrt, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 # Up to float64 only.
-DOUBLE = {"erf": lambda x: np.frompyfunc(math.erf, 1, 1)(x).astype(float)}
+DOUBLE = {"erf": lambda x: np.frompyfunc(math.erf, 1, 1)(x).astype(float), "gelu": lambda x: x * special.ndtr(x)}
 # e^x overflows above the first, is subnormal below the second, and rounds to 0 below the third.
 EXP_EDGES = {
     np.float32: (88.72283905206835, -87.33654475055310, -103.97207708399179),
@@ -58,8 +61,8 @@ def points(name, rng, dtype):
         return np.concatenate([tiny, powers, neighbours([1, 0.5, 2, 2**0.5, 0.5**0.5], dtype), [info.max]]).astype(
             dtype
         )
-    if name == "erf":
-        # erf is another formula from 1 on and rounds to 1 before 4 or 6.
+    if name in ("erf", "gelu"):
+        # erf is another formula from 1 on and rounds to 1 before 4 or 6; GELU rounds to -0 below -14.2 or -38.5.
         edges = neighbours([1, -1, 0.5, 4, 6, -13.2, -14.2, -14.5, -37.5, -38.5, -38.7], dtype, 8)
         spread = [rng.uniform(-7, 7, 200), rng.uniform(-40, 0, 200), rng.normal(size=200)]
         spread = np.concatenate([*spread, [0.0, 30, -200, info.max, -info.max]])
@@ -90,6 +93,8 @@ def _limited(name, x):
     """The function by mpmath, with arguments clipped where the result is 0, 1 or infinite anyway."""
     if name in ("exp", "sigmoid", "tanh"):
         x = min(max(x, -2000.0), 2000.0)
+    if name == "gelu":
+        x = max(x, -100.0)
     if name in ("sigmoid", "tanh") and x > 100:
         return mpmath.mpf(1)
     if name == "tanh" and (x < -100 or abs(x) < 1e-100):
@@ -127,6 +132,7 @@ def test_random_bit_patterns_in_float64(name, rng):
         ("root", [0.0, -0.0, 4.0, np.inf, -np.inf, np.nan, -1], [0, 0, 2, np.inf, *[np.nan] * 3]),
         ("tanh", [0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, 1e-30], [0, 1, -1, np.nan, 1, -1, 1e-30]),
         ("sigmoid", [0.0, -0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, 1e-30], [0.5, 0.5, 1, 0, np.nan, 1, 0, 0.5]),
+        ("gelu", [0.0, -0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, 1e-30], [0, 0, np.inf, *[np.nan] * 2, 1e4, 0, 5e-31]),
         ("erf", [0.0, np.inf, -np.inf, np.nan, 1e4, -1e30], [0, 1, -1, np.nan, 1, -1]),
     ],
 )
@@ -134,7 +140,7 @@ def test_special_values(name, x, expected, dtype):
     np.testing.assert_array_equal(evaluate(name, np.array(x, dtype)), np.array(expected, dtype))
 
 
-@pytest.mark.parametrize("name", ["tanh", "erf"])
+@pytest.mark.parametrize("name", ["tanh", "erf", "gelu"])
 def test_the_sign_of_zero_stays(name, dtype):
     x = np.array([-0.0, 0.0], dtype)
     np.testing.assert_array_equal(np.signbit(evaluate(name, x)), [True, False])

@@ -32,6 +32,8 @@ def evaluate(function, *arguments):
         ("leaky_relu", [-0.2, 0, 3]),
         ("tanh", [-0.9640275800758169, 0, 0.9950547536867305]),
         ("sigmoid", [0.11920292202211755, 0.5, 0.9525741268224334]),
+        ("gelu", [-0.04550026389635842, 0, 2.99595030590511]),
+        ("gelu_tanh", [-0.04540230591222494, 0, 2.996362607918227]),
     ],
 )
 def test_values_by_hand(name, expected, dtype):
@@ -76,6 +78,8 @@ def test_nan_in_nan_out(name, dtype):
         ("leaky_relu", [-np.inf, np.inf]),
         ("tanh", [-1, 1]),
         ("sigmoid", [0, 1]),
+        ("gelu", [np.nan, np.inf]),
+        ("gelu_tanh", [np.nan, np.inf]),
     ],
 )
 def test_infinities(name, expected, dtype):
