@@ -13,6 +13,7 @@ from .layers import Layer
 from .linear import Linear
 from .losses import CrossEntropy, Loss, SquaredError
 from .model import Sequential, load
+from .normalisation import LayerNorm
 from .ops import (
     adam_update,
     cross_entropy,
@@ -22,6 +23,8 @@ from .ops import (
     gelu_backward,
     identity,
     identity_backward,
+    layer_norm,
+    layer_norm_backward,
     leaky_relu,
     leaky_relu_backward,
     linear,
@@ -59,6 +62,7 @@ __all__ = [
     "History",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "Loss",
@@ -81,6 +85,8 @@ __all__ = [
     "identity",
     "identity_backward",
     "initializers",
+    "layer_norm",
+    "layer_norm_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",

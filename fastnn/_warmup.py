@@ -16,6 +16,7 @@ from .ops import (
     adam_update,
     cross_entropy,
     cross_entropy_backward,
+    layer_norm_backward,
     linear,
     linear_backward,
     log_softmax,
@@ -72,6 +73,7 @@ def _touch_everything(kind: np.dtype) -> None:
         function(scores)
     cross_entropy(scores, y)
     cross_entropy_backward(scores, y)
+    layer_norm_backward(scores, scores, b, b)
     squared_error(scores, np.zeros_like(scores))
     squared_error_backward(scores, np.zeros_like(scores))
     adam_update(b, b.copy(), np.zeros_like(b), np.zeros_like(b), 1.0, 0.9, 0.999, 1e-8, 1)

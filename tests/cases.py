@@ -163,6 +163,14 @@ def _pair(rng, *shape):
     return rng.normal(size=shape), rng.uniform(-1, 1, shape)
 
 
+def _layer_norm(rng, m, n):
+    return rng.normal(size=(m, n)), rng.normal(size=n), rng.normal(size=n)
+
+
+def _layer_norm_backward(rng, m, n):
+    return rng.normal(size=(m, n)), *_layer_norm(rng, m, n)
+
+
 def _update(slots, *settings):
     def build(rng, size):
         return rng.normal(size=size), rng.normal(size=size), *rng.uniform(0.1, 1, size=(slots, size)), *settings
@@ -191,6 +199,8 @@ FUNCTIONS = {
     "cross_entropy": (SCORES, _scores_and_labels),
     "cross_entropy_and_gradient": (SCORES, _scores_and_labels),
     "cross_entropy_backward": (SCORES, _scores_and_labels),
+    "layer_norm": (HIDDEN, _layer_norm),
+    "layer_norm_backward": (HIDDEN, _layer_norm_backward),
     "squared_error": (OUTPUTS, _pair),
     "squared_error_and_gradient": (OUTPUTS, _pair),
     "squared_error_backward": (OUTPUTS, _pair),

@@ -19,6 +19,7 @@ from .activations import (
 from .dropout import dropout
 from .epoch import train_epoch
 from .inference import forward
+from .layer_norm import layer_norm, layer_norm_backward
 from .losses import cross_entropy, cross_entropy_backward, squared_error, squared_error_backward
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax
@@ -36,6 +37,8 @@ __all__ = [
     "gelu_tanh_backward",
     "identity",
     "identity_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",

@@ -18,6 +18,7 @@ from .activations import (
     tanh,
     tanh_backward,
 )
+from .layer_norm import layer_norm, layer_norm_backward
 from .losses import (
     cross_entropy,
     cross_entropy_and_gradient,
@@ -39,6 +40,8 @@ __all__ = [
     "gelu_backward",
     "identity",
     "identity_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",
