@@ -11,7 +11,7 @@ from .gradient_check import check_gradients
 from .history import History
 from .layers import Layer
 from .linear import Linear
-from .losses import CrossEntropy, Loss, SquaredError
+from .losses import CrossEntropy, Huber, Loss, SquaredError
 from .model import Sequential, load
 from .normalisation import LayerNorm
 from .ops import (
@@ -21,6 +21,9 @@ from .ops import (
     cross_entropy_backward,
     gelu,
     gelu_backward,
+    huber,
+    huber_and_gradient,
+    huber_backward,
     identity,
     identity_backward,
     layer_norm,
@@ -60,6 +63,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "History",
+    "Huber",
     "Identity",
     "Layer",
     "LayerNorm",
@@ -82,6 +86,9 @@ __all__ = [
     "gelu",
     "gelu_backward",
     "get_num_threads",
+    "huber",
+    "huber_and_gradient",
+    "huber_backward",
     "identity",
     "identity_backward",
     "initializers",

@@ -16,6 +16,7 @@ from .ops import (
     adam_update,
     cross_entropy,
     cross_entropy_backward,
+    huber,
     layer_norm_backward,
     linear,
     linear_backward,
@@ -73,6 +74,7 @@ def _touch_everything(kind: np.dtype) -> None:
         function(scores)
     cross_entropy(scores, y)
     cross_entropy_backward(scores, y)
+    huber(scores, np.zeros_like(scores))
     layer_norm_backward(scores, scores, b, b)
     squared_error(scores, np.zeros_like(scores))
     squared_error_backward(scores, np.zeros_like(scores))

@@ -168,7 +168,56 @@ class SquaredError(BuiltInLoss):
         return ops.squared_error_backward(pred, y, sample_weight)
 
 
-BY_NAME: dict[str, Callable[..., Loss]] = {loss.name: loss for loss in (CrossEntropy, SquaredError)}
+class Huber(BuiltInLoss):
+    """The mean over samples of the sum over outputs of Huber's loss, which outliers pull with a bounded force.
+
+    Of r = pred - y it is r² / 2 where |r| <= delta, else delta (|r| - delta / 2). See :func:`fastnn.huber`.
+
+    Parameters
+    ----------
+    delta : float
+        Where the parabola becomes a line, > 0.
+
+    Raises
+    ------
+    ValueError
+        If ``delta`` is out of its range.
+    TypeError
+        If it is not a number.
+
+    Notes
+    -----
+    Source: P. J. Huber, Robust estimation of a location parameter, Annals of Mathematical Statistics 35, 1964.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.Huber(delta=0.5).forward([[3.0]], [[1.0]])  # 0.5 (2 - 0.25)
+    0.875
+    """
+
+    name = "huber"
+    arguments = settings = ("delta",)
+    format = 3
+
+    def __init__(self, delta: float = 1.0) -> None:
+        self._delta = number("delta", delta, above=0)
+
+    @property
+    def delta(self) -> float:
+        """Where the parabola becomes a line, fixed when the loss is made."""
+        return self._delta
+
+    def forward(self, pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the loss."""
+        return ops.huber(pred, y, self.delta, sample_weight)
+
+    def backward(self, pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
+        """Return the gradient (m, k) with respect to ``pred``."""
+        return ops.huber_backward(pred, y, self.delta, sample_weight)
+
+
+BY_NAME: dict[str, Callable[..., Loss]] = {loss.name: loss for loss in (CrossEntropy, SquaredError, Huber)}
 
 
 def resolve(loss: Any, **settings: Any) -> Loss:

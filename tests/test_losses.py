@@ -211,5 +211,7 @@ def test_objects_are_the_functions(loss, name):
     [("hinge", ValueError), (fnn.CrossEntropy, TypeError), (fnn.cross_entropy, TypeError), (None, TypeError)],
 )
 def test_unknown_loss(loss, error):
-    with pytest.raises(error, match=r"loss is .*, expected 'cross_entropy', 'squared_error' or an object with forward"):
+    with pytest.raises(
+        error, match=r"loss is .*, expected 'cross_entropy', 'squared_error', 'huber' or an object with forward"
+    ):
         losses.resolve(loss)

@@ -20,7 +20,7 @@ from .dropout import dropout
 from .epoch import train_epoch
 from .inference import forward
 from .layer_norm import layer_norm, layer_norm_backward
-from .losses import cross_entropy, cross_entropy_backward, squared_error, squared_error_backward
+from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward, squared_error, squared_error_backward
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax
 from .updates import adam_update, momentum_update, nesterov_update, sgd_update
@@ -35,6 +35,8 @@ __all__ = [
     "gelu_backward",
     "gelu_tanh",
     "gelu_tanh_backward",
+    "huber",
+    "huber_backward",
     "identity",
     "identity_backward",
     "layer_norm",

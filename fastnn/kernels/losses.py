@@ -140,6 +140,24 @@ def squared_row(pred, n, y, share, out):
 
 
 @inline
+def huber_row(pred, n, y, delta, share, out):
+    """out = (pred - y) share, the difference no further from 0 than delta; returns the sum of the losses.
+
+    NaN stays, since both comparisons with it fail.
+    """
+    width = lanes(pred)
+    total = splat(pred, 0.0)
+    for i in range(0, n, width):
+        count = min(width, n - i)
+        difference = load_part(pred, i, count, 0.0) - load_part(y, i, count, 0.0)
+        size = absolute(difference)
+        total = total + select(size > delta, (size - delta * 0.5) * delta, difference * difference * 0.5)
+        bounded = select(difference > delta, delta, select(difference < -delta, -delta, difference))
+        store_part(out, i, count, bounded * share)
+    return reduce_add(total)
+
+
+@inline
 def binary_row(s, n, y, share, least, most, out):
     """out = (σ(s) - y) share; returns Σ -y log σ(s) - (1 - y) log(1 - σ(s)), both logarithms within bounds."""
     width = lanes(s)
@@ -282,6 +300,14 @@ def _squared_error_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, share
     for r in range(rows):
         y = shift(targets, get(order, r) * n)
         put(losses, r, squared_row(shift(s, r * s_ld), n, y, get(shares, r), shift(d, r * d_ld)))
+
+
+@loss("huber")
+def _huber_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
+    """Settings: delta."""
+    for r in range(rows):
+        y = shift(targets, get(order, r) * n)
+        put(losses, r, huber_row(shift(s, r * s_ld), n, y, get(settings, 0), get(shares, r), shift(d, r * d_ld)))
 
 
 @loss("binary_cross_entropy")
@@ -444,3 +470,15 @@ def with_gradient(
     work = np.empty(m, np.int64), np.empty(m), np.empty(2 * m, dtype)
     address, numbers = LOSSES[name].address(dtype), np.array(settings, np.float64)
     return float(_with_gradient(address, as_writeable(pred), as_writeable(y), weights, numbers, *work, out))
+
+
+def huber(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, delta: float) -> float:
+    """The mean over samples of Σ_outputs of r² / 2 where |r| <= delta, else delta (|r| - delta / 2), r = pred - y."""
+    return with_gradient("huber", pred, y, sample_weight, np.empty_like(pred), delta)
+
+
+def huber_backward(
+    pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, delta: float, out: np.ndarray
+) -> float:
+    """out (m, k) = r v_i / Σ v, r = pred - y no further from 0 than delta, and the loss is returned."""
+    return with_gradient("huber", pred, y, sample_weight, out, delta)

@@ -10,6 +10,7 @@ from ..validation import (
     contiguous,
     dimensions,
     float_arrays,
+    number,
     real_targets,
     sample_weights,
 )
@@ -129,6 +130,78 @@ def squared_error_and_gradient(
     out = np.empty(pred.shape, pred.dtype)
     loss = active().squared_error_backward(pred, y, sample_weight, out)
     return float(loss), out
+
+
+def huber(pred: ArrayLike, y: ArrayLike, delta: float = 1.0, sample_weight: ArrayLike | None = None) -> float:
+    """Return the mean over samples of the sum over outputs of Huber's loss of r = pred - y.
+
+    It is r² / 2 where |r| <= delta, else delta (|r| - delta / 2): outliers pull with a bounded force.
+
+    Parameters
+    ----------
+    pred : array_like (m, k)
+    y : array_like (m, k), or (m,) where k is 1
+        Finite target values.
+    delta : float
+        Where the parabola becomes a line, > 0.
+    sample_weight : array_like (m,), optional
+        Finite weights >= 0, not all zero.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, a shape does not fit, a target is not finite, a weight is negative, or delta is not a
+        finite number > 0.
+    TypeError
+        If an array does not hold real numbers.
+
+    Notes
+    -----
+    Source: P. J. Huber, Robust estimation of a location parameter, Annals of Mathematical Statistics 35, 1964.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.huber([[0.0], [3.0]], [[0.5], [0.0]], delta=1.0)  # (0.5² / 2 + (3 - 0.5)) / 2
+    1.3125
+    """
+    delta = number("delta", delta, above=0)
+    pred, y, sample_weight = _regression(pred, y, sample_weight)
+    return float(active().huber(pred, y, sample_weight, delta))
+
+
+def huber_backward(pred: ArrayLike, y: ArrayLike, delta: float = 1.0, sample_weight: ArrayLike | None = None) -> Array:
+    """Return the gradient of :func:`huber` with respect to ``pred``: r / m, r no further from 0 than delta.
+
+    With weights v row i is r v_i / Σ v. Parameters and errors are those of :func:`huber`.
+
+    Returns
+    -------
+    ndarray (m, k)
+    """
+    return huber_and_gradient(pred, y, delta, sample_weight)[1]
+
+
+def huber_and_gradient(
+    pred: ArrayLike, y: ArrayLike, delta: float = 1.0, sample_weight: ArrayLike | None = None
+) -> tuple[float, Array]:
+    """Return :func:`huber` and :func:`huber_backward` together, for the price of the second alone.
+
+    Parameters and errors are those of :func:`huber`.
+
+    Returns
+    -------
+    loss : float
+    gradient : ndarray (m, k)
+    """
+    delta = number("delta", delta, above=0)
+    pred, y, sample_weight = _regression(pred, y, sample_weight)
+    out = np.empty(pred.shape, pred.dtype)
+    return float(active().huber_backward(pred, y, sample_weight, delta, out)), out
 
 
 def _classification(

@@ -55,6 +55,25 @@ def squared_error_backward(pred, y, sample_weight, out):
 
 
 @np.errstate(all="ignore")
+def huber(pred, y, sample_weight, delta):
+    """The mean over samples of Σ_outputs of r² / 2 where |r| <= delta, else delta (|r| - delta / 2), for r = pred - y.
+
+    Source: P. J. Huber, Robust estimation of a location parameter, Annals of Mathematical Statistics 35, 1964.
+    """
+    delta, r = pred.dtype.type(delta), np.abs(pred - y)
+    losses = np.where(r > delta, delta * (r - delta / 2), r * r / 2)
+    return _weighted_mean(losses.sum(axis=1), sample_weight)
+
+
+@np.errstate(all="ignore")
+def huber_backward(pred, y, sample_weight, delta, out):
+    """out (m, k) = r v_i / Σ v, r no further from 0 than delta, and the loss is returned."""
+    delta = pred.dtype.type(delta)
+    np.copyto(out, np.clip(pred - y, -delta, delta) * _shares(pred, sample_weight))
+    return huber(pred, y, sample_weight, float(delta))
+
+
+@np.errstate(all="ignore")
 def binary_cross_entropy_backward(scores, y, sample_weight, out, least, most):
     """out (m, k) = (σ(s) - y) v_i / Σ v, and the mean of Σ_outputs -y log σ(s) - (1 - y) log(1 - σ(s)) is returned.
 

@@ -25,6 +25,7 @@ def _cross_entropy(objective, scores, y, sample_weight, out, bounds):
 LOSSES = {
     "cross_entropy": _cross_entropy,
     "squared_error": lambda objective, s, y, v, out, bounds: losses.squared_error_backward(s, y, v, out),
+    "huber": lambda objective, s, y, v, out, bounds: losses.huber_backward(s, y, v, *objective.numbers, out),
     "binary_cross_entropy": lambda objective, s, y, v, out, bounds: losses.binary_cross_entropy_backward(
         s, y, v, out, *bounds
     ),
