@@ -16,6 +16,7 @@ from .model import Sequential, load
 from .normalisation import LayerNorm
 from .ops import (
     adam_update,
+    adamw_update,
     cross_entropy,
     cross_entropy_and_gradient,
     cross_entropy_backward,
@@ -49,7 +50,7 @@ from .ops import (
     tanh,
     tanh_backward,
 )
-from .optimizers import SGD, Adam, Optimizer
+from .optimizers import SGD, Adam, AdamW, Optimizer
 from .profiling import Profile, profile
 
 __version__ = "0.1.0"
@@ -58,6 +59,7 @@ __all__ = [
     "GELU",
     "SGD",
     "Adam",
+    "AdamW",
     "CrossEntropy",
     "DivergenceError",
     "Dropout",
@@ -78,6 +80,7 @@ __all__ = [
     "SquaredError",
     "Tanh",
     "adam_update",
+    "adamw_update",
     "check_gradients",
     "cross_entropy",
     "cross_entropy_and_gradient",

@@ -325,7 +325,69 @@ class Adam(Optimizer):
         return f"{type(self).__name__}(lr={self.lr!r}, beta1={self.beta1:g}, beta2={self.beta2:g}, eps={self.eps:g})"
 
 
-BY_NAME: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+class AdamW(Adam):
+    """Adam with decoupled weight decay: w *= 1 - lr weight_decay, and then Adam's step, which knows nothing of it.
+
+    The decay is for the weights of linear layers alone, as ``l2`` of ``fit`` is, which may be given beside it.
+
+    Parameters
+    ----------
+    lr, beta1, beta2, eps
+        As of :class:`Adam`.
+    weight_decay : float
+        The decay, >= 0.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range; at the first use, if ``eps`` vanishes in the model's dtype.
+    TypeError
+        If a setting is not a number.
+
+    Notes
+    -----
+    Source: I. Loshchilov and F. Hutter, Decoupled weight decay regularization, ICLR 2019.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.AdamW(lr=0.003, weight_decay=0.1)
+    AdamW(lr=0.003, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.1)
+    """
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(lr, beta1, beta2, eps)
+        self._weight_decay = number("weight_decay", weight_decay, least=0)
+
+    @property
+    def weight_decay(self) -> float:
+        """The decay of weights, for a learning rate of 1."""
+        return self._weight_decay
+
+    @property
+    def rule_name(self) -> str:
+        """Always the same."""
+        return "adamw"
+
+    def _settings(self) -> tuple[float, ...]:
+        return *super()._settings(), self.weight_decay
+
+    def _decay(self, weights: list[Array], lr: float) -> None:
+        for w in weights:
+            w *= w.dtype.type(1 - lr * self.weight_decay)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, weight_decay={self.weight_decay:g})"
+
+
+BY_NAME: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 
 
 def is_built_in(optimizer: Optimizer) -> bool:

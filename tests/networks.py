@@ -10,8 +10,8 @@ from tests.activations import ACTIVATIONS
 ACTIVATION_LAYERS = [
     (name, *activation.settings) if activation.settings else name for name, activation in ACTIVATIONS.items()
 ]
-RULES = ("sgd", "momentum", "nesterov", "adam")
-SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}
+RULES = ("sgd", "momentum", "nesterov", "adam", "adamw")
+SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
 
 
 def build(case, rng, dtype):
@@ -69,7 +69,7 @@ def objective(loss, l2=0.0):
 
 def rule(name, params, lr=0.1, step=0):
     """The rule of that name with slots of zeros; eps is large, so that no gradient of almost 0 makes a full step."""
-    settings = {"sgd": (lr,), "adam": (lr, 0.9, 0.999, 1e-3)}.get(name, (lr, 0.9))
+    settings = {"sgd": (lr,), "adam": (lr, 0.9, 0.999, 1e-3), "adamw": (lr, 0.9, 0.999, 1e-3, 0.3)}.get(name, (lr, 0.9))
     return Rule(name, settings, np.zeros((SLOTS[name], len(params)), params.dtype), step)
 
 

@@ -52,7 +52,7 @@ def model(activation, dtype="float64"):
     return fnn.Sequential(*layers, dtype=dtype, seed=3)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_compiled_and_layer_by_layer_train_alike(optimizer, backend, rng):
     X, y = rng.normal(size=(70, 6)), rng.integers(0, 3, 70)
     models = [model(activation) for activation in (fnn.ReLU(), UserReLU())]

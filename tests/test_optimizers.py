@@ -197,12 +197,12 @@ def test_another_learning_rate_is_checked():
         (
             lambda: optimizers.resolve("rmsprop"),
             ValueError,
-            "optimizer is 'rmsprop', expected 'sgd', 'adam' or an obj",
+            "optimizer is 'rmsprop', expected 'sgd', 'adam', 'adamw' or an obj",
         ),
         (
             lambda: optimizers.resolve(fnn.SGD),
             TypeError,
-            "optimizer is <class .*, expected 'sgd', 'adam' or an object",
+            "optimizer is <class .*, expected 'sgd', 'adam', 'adamw' or an object",
         ),
         (lambda: schedules.step_decay(0), ValueError, "lr is 0, expected a finite number > 0"),
         (lambda: schedules.step_decay(1, factor=-1), ValueError, "factor is -1, expected a finite number > 0"),

@@ -23,10 +23,11 @@ from .layer_norm import layer_norm, layer_norm_backward
 from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward, squared_error, squared_error_backward
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax
-from .updates import adam_update, momentum_update, nesterov_update, sgd_update
+from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
 
 __all__ = [
     "adam_update",
+    "adamw_update",
     "cross_entropy",
     "cross_entropy_backward",
     "dropout",

@@ -155,6 +155,17 @@ def _adam(w, g, a, b, prepared, kind):
     return w - a * setting(w, prepared, 0) / (vsqrt(b, w) + setting(w, prepared, 1)), a, b
 
 
+def _adamw_prepare(settings, prepared, step, t, weight):
+    _adam_numbers(settings, prepared, step, t, 1)
+    put(prepared, 6 * step, get(settings, 0) * get(settings, 4 * step))
+
+
+@inline
+def _adamw(w, g, a, b, prepared, kind):
+    """The decay, of weights alone, comes before the step, whose gradient knows nothing of it."""
+    return _adam(w * (1.0 - setting(w, prepared, 6) * setting(w, kind, 2)), g, a, b, prepared, kind)
+
+
 def _accumulate_prepare(settings, prepared, step, t, weight):
     put(prepared, 0, get(settings, 0) * weight)
 
@@ -168,6 +179,7 @@ SGD = rule("sgd", 0, _copy_one, _sgd)
 MOMENTUM = rule("momentum", 1, _copy_two, _momentum)
 NESTEROV = rule("nesterov", 1, _copy_two, _nesterov)
 ADAM = rule("adam", 2, _adam_prepare, _adam)
+ADAMW = rule("adamw", 2, _adamw_prepare, _adamw)
 rule("plain_adam", 2, _plain_adam_prepare, _adam)  # whose eps has no bias correction
 rule("accumulate", 1, _accumulate_prepare, _accumulate)  # adds lr times the batch's weight times the gradient
 
@@ -216,3 +228,19 @@ def adam_update(
 ) -> None:
     """Adam's update number t: w -= lr m̂ / (√v̂ + eps)."""
     _run(ADAM, w, dw, (m, v), t, lr, beta1, beta2, eps)
+
+
+def adamw_update(
+    w: np.ndarray,
+    dw: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    t: int,
+) -> None:
+    """w *= 1 - lr weight_decay, and Adam's update number t."""
+    _run(ADAMW, w, dw, (m, v), t, lr, beta1, beta2, eps, weight_decay)

@@ -32,10 +32,11 @@ from .losses import (
 )
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax
-from .updates import adam_update, momentum_update, nesterov_update, sgd_update
+from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
 
 __all__ = [
     "adam_update",
+    "adamw_update",
     "cross_entropy",
     "cross_entropy_and_gradient",
     "cross_entropy_backward",

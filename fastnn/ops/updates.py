@@ -71,6 +71,28 @@ def adam_update(
     _update("adam_update", dw, {"w": w, "m": m, "v": v}, *rates, positive_int("t", t))
 
 
+def adamw_update(
+    w: Array,
+    dw: ArrayLike,
+    m: Array,
+    v: Array,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+    t: int = 1,
+) -> None:
+    """Make AdamW's update number t in place: w *= 1 - lr weight_decay, and then :func:`adam_update`.
+
+    weight_decay >= 0. Everything else is as in :func:`adam_update`.
+    Source: I. Loshchilov and F. Hutter, Decoupled weight decay regularization, ICLR 2019.
+    """
+    rates = number("lr", lr, above=0), _decay("beta1", beta1), _decay("beta2", beta2), number("eps", eps, above=0)
+    decay = number("weight_decay", weight_decay, least=0)
+    _update("adamw_update", dw, {"w": w, "m": m, "v": v}, *rates, decay, positive_int("t", t))
+
+
 def _decay(name: str, value: float) -> float:
     return number(name, value, least=0, below=1)
 

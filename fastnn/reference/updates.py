@@ -44,9 +44,24 @@ def adam_update(w, dw, m, v, lr, beta1, beta2, eps, t):
     w -= real(lr * root / (1 - beta1**t)) * m / (np.sqrt(v) + real(eps * root))
 
 
+@np.errstate(all="ignore")
+def adamw_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, t):
+    """w *= 1 - lr weight_decay, and Adam's update number t.
+
+    Source: I. Loshchilov and F. Hutter, Decoupled weight decay regularization, ICLR 2019.
+    """
+    w *= w.dtype.type(1 - lr * weight_decay)
+    adam_update(w, dw, m, v, lr, beta1, beta2, eps, t)
+
+
 def _velocity(v, dw, lr, momentum):
     v *= v.dtype.type(momentum)
     v -= v.dtype.type(lr) * dw
+
+
+def _adamw(w, dw, slots, settings, t, weight, is_weight):
+    lr, beta1, beta2, eps, weight_decay = settings
+    adamw_update(w, dw, *slots, lr, beta1, beta2, eps, weight_decay if is_weight else 0.0, t)
 
 
 def _plain_adam(w, dw, slots, settings, t, weight, is_weight):
@@ -67,6 +82,7 @@ RULES = {
     "momentum": lambda w, dw, slots, settings, t, weight, is_weight: momentum_update(w, dw, *slots, *settings),
     "nesterov": lambda w, dw, slots, settings, t, weight, is_weight: nesterov_update(w, dw, *slots, *settings),
     "adam": lambda w, dw, slots, settings, t, weight, is_weight: adam_update(w, dw, *slots, *settings, t),
+    "adamw": _adamw,
     "plain_adam": _plain_adam,
     "accumulate": _accumulate,
 }
