@@ -1,19 +1,17 @@
 """fastnn: train and run neural networks on the CPU, from NumPy arrays, at the speed of the hardware."""
 
-from . import datasets, initializers, schedules
-from ._warmup import warmup
-from .activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Tanh
+from . import datasets
 from .backend import get_num_threads, set_num_threads, use_backend
-from .callbacks import EarlyStopping
-from .dropout import Dropout
 from .errors import DivergenceError
-from .gradient_check import check_gradients
-from .history import History
-from .layers import Layer
-from .linear import Linear
-from .losses import CrossEntropy, Huber, Loss, SquaredError
 from .model import Sequential, load
-from .normalisation import LayerNorm
+from .nn import initializers, schedules
+from .nn.activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Tanh
+from .nn.dropout import Dropout
+from .nn.layers import Layer
+from .nn.linear import Linear
+from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
+from .nn.normalisation import LayerNorm
+from .nn.optimizers import SGD, Adam, AdamW, Optimizer
 from .ops import (
     adam_update,
     adamw_update,
@@ -50,8 +48,11 @@ from .ops import (
     tanh,
     tanh_backward,
 )
-from .optimizers import SGD, Adam, AdamW, Optimizer
-from .profiling import Profile, profile
+from .tools.gradient_check import check_gradients
+from .tools.profile import Profile, profile
+from .tools.warmup import warmup
+from .training.callbacks import EarlyStopping
+from .training.history import History
 
 __version__ = "0.1.0"
 

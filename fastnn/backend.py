@@ -76,7 +76,7 @@ def limit_threads(n: int) -> Iterator[None]:
 
 
 def _threads() -> Any:
-    return _import("fastnn.kernels.threads")
+    return _import("fastnn.kernels.threading.team")
 
 
 def _load_default() -> Any:

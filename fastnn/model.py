@@ -7,14 +7,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import losses, serialization, training
-from .callbacks import Callback, begun
-from .history import History
-from .layers import BuiltIn, Layer
-from .losses import BuiltInLoss, Loss, LossName, classifies
-from .optimizers import Optimizer, OptimizerName
-from .stack import Stack, call_list
+from . import serialization
+from .nn import losses
+from .nn.layers import BuiltIn, Layer
+from .nn.losses import BuiltInLoss, Loss, LossName, classifies
+from .nn.optimizers import Optimizer, OptimizerName
+from .nn.stack import Stack, call_list
 from .tables import Table, TableText
+from .training.callbacks import Callback, begun
+from .training.fit import evaluate, prepare, run
+from .training.history import History
 from .validation import (
     Array,
     DType,
@@ -233,7 +235,7 @@ class Sequential:
         not within a compiled epoch, after which all that came meanwhile counts as one. ``history.stopped`` tells
         whether a callback ended the training.
         """
-        plan = training.prepare(
+        plan = prepare(
             self._stack,
             X,
             y,
@@ -251,7 +253,7 @@ class Sequential:
             check_later=True,
         )
         with plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as stops:
-            return training.run(self, plan, stops)
+            return run(self, plan, stops)
 
     def predict(self, X: ArrayLike) -> Array:
         """Return labels (m,) int64 after training with cross-entropy, else outputs (m, n_out).
@@ -314,7 +316,7 @@ class Sequential:
         x = self._features(own_view(X))
         targets = losses.targets(self._loss, own_view(y), len(x), self._stack.output_width(x), self.dtype)
         weights = sample_weights(own_view(sample_weight), len(x), self.dtype)
-        return training.evaluate(self._stack, self._loss, x, targets, weights)
+        return evaluate(self._stack, self._loss, x, targets, weights)
 
     def summary(self) -> TableText:
         """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML."""

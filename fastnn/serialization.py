@@ -8,9 +8,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from . import files, losses, npz
-from .layers import BUILT_IN, is_built_in
-from .stack import Stack, check_layers
+from . import files, npz
+from .nn import losses
+from .nn.layers import BUILT_IN, is_built_in
+from .nn.stack import Stack, check_layers
 from .validation import REAL, finite, float_dtype
 
 FORMAT = 3  # the newest; a model is written in the first one that has all of it, see BuiltIn.format

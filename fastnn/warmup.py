@@ -5,7 +5,7 @@ Imported, it is the function: ``fnn.warmup`` means the same before and after ``i
 
 import sys
 
-from ._warmup import main, warmup
+from .tools.warmup import main, warmup
 
 if __name__ == "__main__":
     main()

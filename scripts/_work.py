@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import fastnn as fnn
 from fastnn import kernels
-from fastnn.lowering import layout, lower
+from fastnn.nn.lowering import layout, lower
 
 PRODUCTS, ROWS, ELEMENTS = "matrix products", "rows of scores", "activations and updates"
 

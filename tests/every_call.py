@@ -9,7 +9,7 @@ from numba.core.dispatcher import Dispatcher
 
 import fastnn as fnn
 from fastnn import kernels, ops
-from fastnn.kernels._jit import Shared
+from fastnn.kernels.compiler.jit import Shared
 from tests.cases import FUNCTIONS, LAYOUTS, arguments
 from tests.user_code import UserReLU
 
@@ -17,8 +17,8 @@ from tests.user_code import UserReLU
 def signatures():
     """How many signatures of each entry point, and of each function with an address, were compiled or loaded."""
     count = {}
-    for module in pkgutil.iter_modules(kernels.__path__):
-        for name, value in vars(importlib.import_module(f"fastnn.kernels.{module.name}")).items():
+    for module in pkgutil.walk_packages(kernels.__path__, "fastnn.kernels."):
+        for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, Dispatcher) and not value.targetoptions.get("no_cpython_wrapper"):
                 count[name] = len(value.signatures)
             elif isinstance(value, Shared):

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import special
 
-from fastnn.lowering import KEEPS_X, KEEPS_Y, LINEAR, OPERATION, TAKES_KEY, Batches, Network, Objective, Rule
+from fastnn.nn.lowering import KEEPS_X, KEEPS_Y, LINEAR, OPERATION, TAKES_KEY, Batches, Network, Objective, Rule
 from tests.activations import ACTIVATIONS
 
 # Each as a layer of a case.

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from numba.core.registry import cpu_target
 
-from fastnn.kernels import _cache, _store
+from fastnn.kernels.compiler import cache, store
 from tests.processes import ROOT, finish, run, start
 
 # The kernels are tried here, whichever twin the environment chooses: once is enough.
@@ -160,7 +160,7 @@ pwd.getpwuid = unknown
         """
         prefix, homes = tmp_path / "prefix", [home_of(tmp_path / name) for name in ("one", "another")]
         unused = aged_folder(prefix / "var" / "cache" / "fastnn", "0123456789abcdef01234567", 999)
-        forall = STEP.replace("print(", "from fastnn.kernels import _cache; _cache.keep_for_all_users()\nprint(")
+        forall = STEP.replace("print(", "from fastnn.kernels.compiler import cache; cache.keep_for_all_users()\nprint(")
         assert steps(code=forall, PREFIX=prefix, **homes[0]) == ("1.5", True)
         kernels = kernels_in(prefix)
         assert (unused in {kernel.parent for kernel in kernels}, len(kernels)) == (True, 2)
@@ -176,23 +176,23 @@ pwd.getpwuid = unknown
     @pytest.mark.parametrize(
         ("module", "name", "value", "message"),
         [
-            (_cache, "FOR_ALL_USERS", "file/fastnn", "file"),
-            (_cache, "FOR_ALL_USERS", "open/fastnn", "others can write into .*open"),
+            (cache, "FOR_ALL_USERS", "file/fastnn", "file"),
+            (cache, "FOR_ALL_USERS", "open/fastnn", "others can write into .*open"),
             (os, "access", lambda path, mode: False, "closed.* cannot be written"),
-            (_cache, "FINGERPRINT", None, "needs sources on disk"),
+            (cache, "FINGERPRINT", None, "needs sources on disk"),
         ],
         ids=["no folder", "others", "read-only", "no sources"],
     )
     def test_none_for_all_users(self, module, name, value, message, tmp_path, monkeypatch):
-        before = [*_cache.FOLDERS]
+        before = [*cache.FOLDERS]
         (tmp_path / "file").write_text("")
         (tmp_path / "open").mkdir()
         (tmp_path / "open").chmod(0o777)
-        monkeypatch.setattr(_cache, "FOR_ALL_USERS", tmp_path / "closed")
+        monkeypatch.setattr(cache, "FOR_ALL_USERS", tmp_path / "closed")
         monkeypatch.setattr(module, name, tmp_path / value if isinstance(value, str) else value)
         with pytest.raises(OSError, match=message):
-            _cache.keep_for_all_users()
-        assert before == _cache.FOLDERS
+            cache.keep_for_all_users()
+        assert before == cache.FOLDERS
 
 
 @needs_modes
@@ -203,73 +203,73 @@ class TestTrust:
     def folder(self, tmp_path):
         """A folder as the cache makes it, two below another."""
         folder = tmp_path / "caches" / "fastnn" / "0123456789abcdef01234567"
-        _store.write(folder / "kernel.nbc", b"code")
-        assert _store.read(folder / "kernel.nbc") == b"code"
+        store.write(folder / "kernel.nbc", b"code")
+        assert store.read(folder / "kernel.nbc") == b"code"
         return folder
 
     @pytest.mark.parametrize("level", [0, 1, 2], ids=["itself", "the one above", "further up"])
     def test_a_folder_that_everybody_can_write(self, level, folder):
         place = [folder, *folder.parents][level]
         place.chmod(0o757)
-        assert _store.distrust(folder) == f"others can write into {place}"
-        assert _store.read(folder / "kernel.nbc") is None
+        assert store.distrust(folder) == f"others can write into {place}"
+        assert store.read(folder / "kernel.nbc") is None
         with pytest.raises(PermissionError, match="others can write into"):
-            _store.write(folder / "kernel.nbc", b"other code")
+            store.write(folder / "kernel.nbc", b"other code")
         place.chmod(0o755)
-        assert _store.read(folder / "kernel.nbc") == b"code"
+        assert store.read(folder / "kernel.nbc") == b"code"
 
     @pytest.mark.parametrize(("level", "trusted"), [(0, False), (1, False), (2, True)])
     def test_a_folder_that_a_group_can_write(self, level, trusted, folder):
         """Home folders are that often, for a group of one; what lies in ours would have to belong to their owner."""
         [folder, *folder.parents][level].chmod(0o775)
-        assert (_store.read(folder / "kernel.nbc") == b"code") == trusted
+        assert (store.read(folder / "kernel.nbc") == b"code") == trusted
 
     def test_a_folder_like_that_for_temporary_files(self, folder):
         """Everybody can write into it, but nobody can replace what others have there."""
         folder.parents[1].chmod(0o1777)
-        assert _store.read(folder / "kernel.nbc") == b"code"
+        assert store.read(folder / "kernel.nbc") == b"code"
         folder.parent.chmod(0o1777)
-        assert _store.read(folder / "kernel.nbc") is None
+        assert store.read(folder / "kernel.nbc") is None
 
     @pytest.mark.parametrize("mode", [0o664, 0o646])
     def test_a_file_that_others_can_write(self, mode, folder):
         (folder / "kernel.nbc").chmod(mode)
-        assert _store.read(folder / "kernel.nbc") is None
+        assert store.read(folder / "kernel.nbc") is None
 
     @pytest.mark.parametrize("name", [".", "..", "kernel.nbc"])
     def test_the_property_of_others(self, name, folder, monkeypatch):
         """But for root, and whoever installed fastnn, whose code runs anyway."""
-        monkeypatch.setattr(_store, "__file__", "in an archive")
-        assert _store.read(folder / "kernel.nbc") == b"code"
+        monkeypatch.setattr(store, "__file__", "in an archive")
+        assert store.read(folder / "kernel.nbc") == b"code"
         if os.geteuid() == 0:
             os.chown(folder / name, 12345, -1)
         else:
             monkeypatch.setattr(os, "geteuid", lambda: 12345)
-        assert _store.read(folder / "kernel.nbc") is None
+        assert store.read(folder / "kernel.nbc") is None
         (folder.parents[2] / "installed").write_text("")
-        monkeypatch.setattr(_store, "__file__", folder.parents[2] / "installed")
+        monkeypatch.setattr(store, "__file__", folder.parents[2] / "installed")
         if os.geteuid() == 0:
-            os.chown(_store.__file__, 12345, -1)
-        assert _store.read(folder / "kernel.nbc") == b"code"
+            os.chown(store.__file__, 12345, -1)
+        assert store.read(folder / "kernel.nbc") == b"code"
 
     def test_a_link(self, tmp_path):
         """It is the folder behind it that counts, with those above that."""
         (tmp_path / "real" / "caches").mkdir(parents=True)
         (tmp_path / "link").symlink_to(tmp_path / "real" / "caches")
         kernel = tmp_path / "link" / "fastnn" / "0123456789abcdef01234567" / "kernel.nbc"
-        _store.write(kernel, b"code")
-        assert _store.read(kernel) == b"code"
+        store.write(kernel, b"code")
+        assert store.read(kernel) == b"code"
         (tmp_path / "real").chmod(0o777)
-        assert _store.read(kernel) is None
+        assert store.read(kernel) is None
 
     def test_whatever_the_mask(self, tmp_path):
         """A mask that shuts nobody out would make folders that the next process distrusts."""
         mask = os.umask(0)
         try:
-            _store.write(tmp_path / "a" / "b" / "c" / "kernel.nbc", b"code")
+            store.write(tmp_path / "a" / "b" / "c" / "kernel.nbc", b"code")
         finally:
             os.umask(mask)
-        assert _store.read(tmp_path / "a" / "b" / "c" / "kernel.nbc") == b"code"
+        assert store.read(tmp_path / "a" / "b" / "c" / "kernel.nbc") == b"code"
         assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")} == {0o755, 0o644}
 
     def test_the_kernels(self, tmp_path):
@@ -284,7 +284,7 @@ class TestTrust:
 class TestStaleness:
     def test_an_edit_in_another_file_than_the_caller_and_an_upgrade_of_numba(self, package, tmp_path):
         """Minus becomes plus in the file of the vectors, which the file of the kernel imports; and back again."""
-        home, file = home_of(tmp_path), package / "fastnn" / "kernels" / "_vector.py"
+        home, file = home_of(tmp_path), package / "fastnn" / "kernels" / "simd" / "vector.py"
         assert steps(package, **home) == ("1.5", True)
         assert steps(package, "import numba; numba.__version__ = '99.0'\n" + STEP, **home) == ("1.5", True)
         source = file.read_bytes()
@@ -312,14 +312,14 @@ class TestStaleness:
 
         assert steps_as_installed() == ("1.5", True)
         assert steps_as_installed() == ("1.5", False)
-        add_instead(package / "fastnn" / "kernels" / "_vector.py")
+        add_instead(package / "fastnn" / "kernels" / "simd" / "vector.py")
         assert steps_as_installed() == ("2.5", True)
 
     def test_installed_so_that_it_cannot_be_read(self, tmp_path):
         """What is not known cannot be compared."""
         (tmp_path / "empty").mkdir()
-        assert _cache.fingerprint(tmp_path / "empty") is None
-        assert _cache.fingerprint(tmp_path / "missing") is None
+        assert cache.fingerprint(tmp_path / "empty") is None
+        assert cache.fingerprint(tmp_path / "missing") is None
         code = f"import importlib.resources, pathlib; empty = pathlib.Path({str(tmp_path / 'empty')!r})\n"
         code += "files = importlib.resources.files\n"
         code += "importlib.resources.files = lambda name: empty if name == 'fastnn.kernels' else files(name)\n"
@@ -332,29 +332,29 @@ class TestStaleness:
         """Whatever changed, in whichever file, a file that was renamed included."""
         kernels = tmp_path / "kernels"
         shutil.copytree(ROOT / "fastnn" / "kernels", kernels, ignore=shutil.ignore_patterns("__pycache__"))
-        found = [_cache.fingerprint(kernels)]
-        assert found == [_cache.FINGERPRINT]
+        found = [cache.fingerprint(kernels)]
+        assert found == [cache.FINGERPRINT]
         for path in kernels.rglob("*.py"):
             path.write_bytes(path.read_bytes() + b"\n")
-            found.append(_cache.fingerprint(kernels))
+            found.append(cache.fingerprint(kernels))
         path.rename(path.with_name("renamed.py"))
-        found.append(_cache.fingerprint(kernels))
+        found.append(cache.fingerprint(kernels))
         (kernels / "folder").mkdir()
         (kernels / "folder" / "another.py").write_text("")
-        found.append(_cache.fingerprint(kernels))
+        found.append(cache.fingerprint(kernels))
         assert len(set(found)) == len(found) > 15
 
     @pytest.mark.parametrize("module", [numba, llvmlite, np], ids=lambda module: module.__name__)
     def test_whatever_is_upgraded(self, module, monkeypatch):
-        before = _cache.fingerprint()
-        assert before == _cache.fingerprint() == _cache.FINGERPRINT
+        before = cache.fingerprint()
+        assert before == cache.fingerprint() == cache.FINGERPRINT
         monkeypatch.setattr(module, "__version__", "99.0")
-        assert _cache.fingerprint() != before
+        assert cache.fingerprint() != before
 
     @pytest.mark.parametrize(("option", "value"), [("BOUNDSCHECK", 1), ("OPT", 0), ("SLP_VECTORIZE", 1)])
     def test_options_of_the_compiler(self, option, value, monkeypatch):
         monkeypatch.setattr(numba.config, option, value)
-        assert _cache.fingerprint() != _cache.FINGERPRINT
+        assert cache.fingerprint() != cache.FINGERPRINT
 
     @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names CPUs of one family")
     def test_another_cpu_on_a_shared_home_folder(self, tmp_path):
@@ -379,7 +379,7 @@ class TestFilling:
         assert len(list(folder.iterdir())) == 2
 
     def test_a_folder_that_goes_away(self, tmp_path):
-        forget = "import shutil, fastnn.kernels._cache as c; fnn.sgd_update(np.ones(2), np.ones(2), 1.0)\n"
+        forget = "import shutil, fastnn.kernels.compiler.cache as c; fnn.sgd_update(np.ones(2), np.ones(2), 1.0)\n"
         forget += "shutil.rmtree(c.FOLDERS[0])\n" + STEP
         assert steps(code="import numpy as np, fastnn as fnn\n" + forget, NUMBA_CACHE_DIR=tmp_path) == ("1.5", True)
         assert steps(NUMBA_CACHE_DIR=tmp_path) == ("1.5", False)
@@ -389,12 +389,12 @@ class TestFilling:
             raise OSError(28, "No space left on device")
 
         kernel = tmp_path / "f" / "kernel.nbc"
-        _store.write(kernel, b"before")
+        store.write(kernel, b"before")
         monkeypatch.setattr(Path, "replace", full)
         with pytest.raises(OSError, match="No space left"):
-            _store.write(kernel, b"after")
+            store.write(kernel, b"after")
         assert [path.name for path in tmp_path.rglob("*.*")] == ["kernel.nbc"]
-        assert _store.read(kernel) == b"before"
+        assert store.read(kernel) == b"before"
 
 
 class TestDamage:
@@ -411,28 +411,28 @@ class TestDamage:
 
     def test_any_bit_and_any_length(self, tmp_path):
         kernel = tmp_path / "0123456789abcdef01234567" / "kernel.nbc"
-        _store.write(kernel, b"machine code")
+        store.write(kernel, b"machine code")
         whole = kernel.read_bytes()
         for bit in range(8 * len(whole)):
             changed = bytearray(whole)
             changed[bit // 8] ^= 1 << bit % 8
             kernel.write_bytes(changed)
-            assert _store.read(kernel) is None
+            assert store.read(kernel) is None
         for size in range(len(whole)):
             kernel.write_bytes(whole[:size])
-            assert _store.read(kernel) is None
+            assert store.read(kernel) is None
         kernel.write_bytes(whole + b"\0")
-        assert _store.read(kernel) is None
+        assert store.read(kernel) is None
         kernel.write_bytes(whole)
-        assert _store.read(kernel) == b"machine code"
+        assert store.read(kernel) == b"machine code"
 
     @pytest.mark.parametrize("place", ["0123456789abcdef01234567/other.nbc", "1123456789abcdef01234567/kernel.nbc"])
     def test_a_file_in_the_place_of_another(self, place, tmp_path):
         kernel = tmp_path / "0123456789abcdef01234567" / "kernel.nbc"
-        _store.write(kernel, b"machine code")
-        _store.write(tmp_path / place, b"other code")
+        store.write(kernel, b"machine code")
+        store.write(tmp_path / place, b"other code")
         (tmp_path / place).write_bytes(kernel.read_bytes())
-        assert _store.read(tmp_path / place) is None
+        assert store.read(tmp_path / place) is None
 
     @pytest.mark.parametrize("verified", [False, True])
     def test_nothing_is_unpickled_before_it_is_verified(self, verified, tmp_path, monkeypatch):
@@ -442,20 +442,20 @@ class TestDamage:
             def __reduce__(self):
                 return Path.touch, (tmp_path / "sprung",)
 
-        monkeypatch.setattr(_cache, "FOLDERS", [tmp_path / "fastnn" / "0123456789abcdef01234567"])
-        cache, kernel = _cache.Cache(steps), _cache.Cache(steps)._file(_cache.FOLDERS[0], "signature")
-        _store.write(kernel, pickle.dumps(Trap()))
+        monkeypatch.setattr(cache, "FOLDERS", [tmp_path / "fastnn" / "0123456789abcdef01234567"])
+        kept, kernel = cache.Cache(steps), cache.Cache(steps)._file(cache.FOLDERS[0], "signature")
+        store.write(kernel, pickle.dumps(Trap()))
         if not verified:
             kernel.write_bytes(pickle.dumps(Trap()))
-        assert cache.load_overload("signature", cpu_target.target_context) is None
+        assert kept.load_overload("signature", cpu_target.target_context) is None
         assert (tmp_path / "sprung").exists() == verified
 
 
 class TestPruning:
     def test_only_fingerprints_that_nobody_uses_go(self, tmp_path):
-        old = aged_folder(tmp_path, "0123456789abcdef01234567", _store.KEEP_DAYS + 1)
+        old = aged_folder(tmp_path, "0123456789abcdef01234567", store.KEEP_DAYS + 1)
         kept = [
-            aged_folder(tmp_path, "f123456789abcdef01234567", _store.KEEP_DAYS - 1),
+            aged_folder(tmp_path, "f123456789abcdef01234567", store.KEEP_DAYS - 1),
             aged_folder(tmp_path, "0123456789abcdef0123456", 999),
             aged_folder(tmp_path, "0123456789ABCDEF01234567", 999),
             aged_folder(tmp_path, "pictures", 999),
@@ -467,17 +467,17 @@ class TestPruning:
         with contextlib.suppress(OSError):
             link.symlink_to(aged_folder(tmp_path / "elsewhere", "photos", 999), target_is_directory=True)
             kept.append(link)
-        _store.prune(tmp_path)
+        store.prune(tmp_path)
         assert not old.exists()
         assert all((folder / "kernel.nbc").exists() for folder in kept)
         assert file.exists()
 
     def test_a_folder_that_cannot_be_read_is_left_alone(self, tmp_path, monkeypatch):
-        _store.prune(tmp_path / "missing")
+        store.prune(tmp_path / "missing")
         aged_folder(tmp_path, "0123456789abcdef01234567", 999)
 
         def refuse(path, **_):
             raise PermissionError(path)
 
         monkeypatch.setattr(Path, "stat", refuse)
-        _store.prune(tmp_path)
+        store.prune(tmp_path)

@@ -5,7 +5,7 @@ import platform
 
 import pytest
 
-from fastnn.kernels import threads
+from fastnn.kernels.threading import team
 from tests.processes import run
 
 # The kernels are tried here, whichever twin the environment chooses: once is enough.
@@ -48,7 +48,7 @@ def test_the_share_of_a_worker(environment, expected, monkeypatch):
         monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(64), raising=False)
-    assert threads._initial_threads() == expected
+    assert team._initial_threads() == expected
 
 
 def test_a_worker_with_one_cpu():

@@ -61,5 +61,5 @@ def test_compiled_and_layer_by_layer_train_alike(backend, rng, tmp_path):
 )
 def test_refused(delta, error):
     for call in (lambda: fnn.Huber(delta), lambda: fnn.huber([[1.0]], [[1.0]], delta)):
-        with pytest.raises(error, match="delta is .*, expected a finite number > 0"):
+        with pytest.raises(error, match=r"delta is .*, expected a finite number > 0"):
             call()

@@ -12,7 +12,7 @@ import pytest
 from numba import types
 
 from fastnn import backend, loading
-from fastnn.kernels import _jit
+from fastnn.kernels.compiler import jit
 from fastnn.loading import stop_if_unwanted, undisturbed
 from tests.interrupting import Interrupt
 
@@ -148,8 +148,8 @@ def test_what_is_loaded_so(monkeypatch, handled):
 
     monkeypatch.setattr(backend, "importlib", SimpleNamespace(import_module=look))
     backend._import.__wrapped__("threading")
-    monkeypatch.setattr(_jit.Cache, "load_overload", look)
-    monkeypatch.setattr(_jit.Cache, "save_overload", lambda *_: None)
-    assert _jit.kernel(lambda number: number + 1)(1) == 2
-    assert _jit.shared(lambda dtype: types.void(types.CPointer(dtype)))(lambda pointer: None).address(np.float32)
+    monkeypatch.setattr(jit.Cache, "load_overload", look)
+    monkeypatch.setattr(jit.Cache, "save_overload", lambda *_: None)
+    assert jit.kernel(lambda number: number + 1)(1) == 2
+    assert jit.shared(lambda dtype: types.void(types.CPointer(dtype)))(lambda pointer: None).address(np.float32)
     assert found == [threading, True, True, True]

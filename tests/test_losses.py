@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 
 import fastnn as fnn
-from fastnn import losses
+from fastnn.nn import losses
 
 SCORES = [[1.0, 2.0, 0.5], [1000.0, -1000.0, 999.0], [0.0, 0.0, 0.0], [-3.0, 1.0, 4.0]]
 LABELS = [1, 2, 0, 0]

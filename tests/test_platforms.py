@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 
 import fastnn as fnn
-from fastnn.kernels import threads
+from fastnn.kernels.threading import team
 from fastnn.sklearn import MLPClassifier
 from tests.every_call import signatures
 
@@ -72,6 +72,6 @@ def test_a_system_that_does_not_say_which_cpus_a_process_may_use(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert threads._initial_threads() == 7
+    assert team._initial_threads() == 7
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert threads._initial_threads() == 1
+    assert team._initial_threads() == 1

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import profiling, training
-from fastnn.reference import epoch as reference_epoch
+from fastnn.reference.network import epoch as reference_epoch
+from fastnn.tools import profile as profile_module
+from fastnn.training import fit
 from tests.training import labelled, network, weights
 from tests.user_code import Pairs, UserCrossEntropy, UserLinear, UserReLU
 
@@ -45,8 +46,8 @@ def ticking(monkeypatch):
     ticks = itertools.count()
     clock = SimpleNamespace(perf_counter=lambda: float(next(ticks)))
     monkeypatch.setattr(reference_epoch, "time", clock)
-    monkeypatch.setattr(profiling, "time", clock)
-    monkeypatch.setattr(profiling, "_ROUND", 100.0)
+    monkeypatch.setattr(profile_module, "time", clock)
+    monkeypatch.setattr(profile_module, "_ROUND", 100.0)
 
 
 def user_network():
@@ -176,8 +177,8 @@ class TestTimes:
 
             return work, run
 
-        monkeypatch.setattr(profiling, "_ROUND", 4.0)
-        monkeypatch.setattr(profiling, "_compiled", compiled)
+        monkeypatch.setattr(profile_module, "_ROUND", 4.0)
+        monkeypatch.setattr(profile_module, "_compiled", compiled)
         result = fnn.profile(network(), *data, optimizer="adam", batch_size=10, seconds=40)
         assert len(starts) > 5
         assert starts == starts[:1] * len(starts)  # each round starts from the same weights and the same state
@@ -197,13 +198,13 @@ class TestTimes:
         v = rng.uniform(1, 2, 50)
         settings = {"loss": "cross_entropy", "l2": l2, "epochs": 1, "batch_size": 16, "shuffle": False}
         model, fitted = network(), network()
-        plan = training.prepare(
+        plan = fit.prepare(
             model._stack, *data, optimizer=pickle.loads(pickle.dumps(optimizer)), validation_data=None,
             sample_weight=v, verbose=0, **settings,
         )  # fmt: skip
         plan.optimizer.bind(model._stack)
         plan.compiled = path == "_compiled"
-        _, run = getattr(profiling, path)(model._stack, plan)
+        _, run = getattr(profile_module, path)(model._stack, plan)
         run(np.arange(50))
         fitted.fit(*data, optimizer=optimizer, sample_weight=v, verbose=0, **settings)
         np.testing.assert_allclose(weights(model), weights(fitted), rtol=1e-9)
@@ -270,9 +271,9 @@ class TestArguments:
             ({"seconds": 0}, ValueError, "seconds is 0, expected a finite number > 0"),
             ({"seconds": np.inf}, ValueError, "seconds is inf, expected a finite number > 0"),
             ({"seconds": "1"}, TypeError, "seconds is '1', expected a finite number > 0"),
-            ({"loss": "hinge"}, ValueError, "loss is 'hinge', expected 'cross_entropy', 'squared_error', 'huber' or an object"),
+            ({"loss": "hinge"}, ValueError, "loss is 'hinge', expected 'cross_entropy', 'squared_error', 'huber'"),
             ({"loss": fnn.CrossEntropy}, TypeError, "loss is <class .*, expected 'cross_entropy'"),
-            ({"optimizer": "rmsprop"}, ValueError, "optimizer is 'rmsprop', expected 'sgd', 'adam', 'adamw' or an object"),
+            ({"optimizer": "rmsprop"}, ValueError, "optimizer is 'rmsprop', expected 'sgd', 'adam', 'adamw'"),
             ({"optimizer": fnn.SGD(lr=lambda e: -0.1)}, ValueError, r"lr\(0\) is -0.1, expected a finite number >= 0"),
             ({"l2": -1}, ValueError, "l2 is -1, expected a finite number >= 0"),
             ({"batch_size": 0}, ValueError, "batch_size is 0, expected a positive integer"),
@@ -312,7 +313,7 @@ class TestArguments:
     )
     def test_divergence(self, make, optimizer, data, backend, monkeypatch):
         """The first step multiplies every weight by 1 - 2e160, whose squares have no finite sum; a round has more."""
-        monkeypatch.setattr(profiling, "_ROUND", 2.0)
+        monkeypatch.setattr(profile_module, "_ROUND", 2.0)
         model = make()
         before = weights(model).tobytes()
         with pytest.raises(fnn.DivergenceError, match="training diverged in epoch 1 of 1, at its batch 2,"):

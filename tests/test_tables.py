@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn.profiling import Part, Profile
 from fastnn.tables import Table
+from fastnn.tools.profile import Part, Profile
 
 
 class Cells(HTMLParser):

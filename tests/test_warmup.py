@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import fastnn as fnn
-from fastnn import _warmup
-from fastnn.kernels import _cache
+from fastnn.kernels.compiler import cache
+from fastnn.tools import warmup as warmup_module
 from tests.processes import ROOT, run
 
 
@@ -44,6 +44,7 @@ function = fnn.warmup
 import fastnn.warmup
 from fastnn import warmup
 from fastnn.warmup import __doc__ as doc
+from fastnn.tools import warmup as warmup_module
 assert fnn.warmup is function is warmup is importlib.import_module("fastnn.warmup")
 assert inspect.isfunction(function)
 assert pickle.loads(pickle.dumps(fnn.warmup)) is function
@@ -62,11 +63,11 @@ def test_program_in_a_process_of_its_own():
 
 def test_program(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["warmup", "float64"])
-    _warmup.main()
+    warmup_module.main()
     assert re.fullmatch(r"kernels ready for float64 after \d+\.\d s\n", capsys.readouterr().out)
     monkeypatch.setattr(sys, "argv", ["warmup", "float16"])
     with pytest.raises(SystemExit, match="2"):
-        _warmup.main()
+        warmup_module.main()
     assert "dtype is 'float16'" in capsys.readouterr().err
 
 
@@ -74,11 +75,11 @@ def test_program_for_all_users(monkeypatch, capsys, tmp_path):
     """Where it keeps the kernels is tried with the cache; here, that it does so first, and whom the mask lets read."""
     done = []
     monkeypatch.setattr(sys, "argv", ["warmup", "--all-users"])
-    monkeypatch.setattr(_warmup, "warmup", done.append)
-    monkeypatch.setattr(_cache, "keep_for_all_users", lambda: done.append(os.umask(0o077)) or tmp_path)
+    monkeypatch.setattr(warmup_module, "warmup", done.append)
+    monkeypatch.setattr(cache, "keep_for_all_users", lambda: done.append(os.umask(0o077)) or tmp_path)
     mask = os.umask(0o077)
     try:
-        _warmup.main()
+        warmup_module.main()
         assert done == [0o022, ["float32", "float64"]]
         assert capsys.readouterr().out.endswith(f" s in {tmp_path}\n")
     finally:
@@ -90,11 +91,11 @@ def test_program_for_all_users_who_cannot_have_it(monkeypatch, capsys):
         raise PermissionError("others can write into /open")
 
     monkeypatch.setattr(sys, "argv", ["warmup", "--all-users", "float32"])
-    monkeypatch.setattr(_cache, "keep_for_all_users", refuse)
+    monkeypatch.setattr(cache, "keep_for_all_users", refuse)
     mask = os.umask(0o022)
     try:
         with pytest.raises(SystemExit, match="2"):
-            _warmup.main()
+            warmup_module.main()
     finally:
         os.umask(mask)
     assert "error: others can write into /open" in capsys.readouterr().err

@@ -5,10 +5,11 @@ Comparisons are written so that NaN falls through to the branch that keeps it.
 
 import numpy as np
 
-from ._jit import inline
-from ._vector import absolute, fma, lanes, load, load_part, select, splat, store, store_part
+from .compiler.jit import inline
+from .gemm.rectifier import vleaky_relu, vrelu
 from .operations import back_on_array, elementwise, on_array, setting
-from .vectormath import apply, vexp_nonpositive, vnormal_tail, vsigmoid, vtanh
+from .simd.vector import absolute, fma, select
+from .simd.vectormath import vexp_nonpositive, vnormal_tail, vsigmoid, vtanh
 
 # Of GELU: 1/√(2π), 2 √(2/π), and the factor of x³.
 ONE_BY_ROOT_2_PI, ROOT_8_BY_PI, CUBIC = 0.3989422804014327, 1.5957691216057308, 0.044715
@@ -101,47 +102,6 @@ def _of_tanh(x):
     square = select(square > 1000.0, 1000.0, square)
     u = x * fma(square, CUBIC * ROOT_8_BY_PI, ROOT_8_BY_PI)
     return u, fma(square, 3.0 * CUBIC * ROOT_8_BY_PI, ROOT_8_BY_PI)
-
-
-@inline
-def vrelu(x):
-    """The greater of x and 0."""
-    return select(x < 0.0, 0.0, x)
-
-
-@inline
-def vleaky_relu(x, slope):
-    """x where x > 0, else slope x."""
-    return select(x > 0.0, x, x * slope)
-
-
-# What the epilogue of a product does to its tiles, for the rows that it cannot have done it to.
-
-
-@inline
-def rectify(slope, x, out, n):
-    """out[i] = x[i] where x[i] > 0, else slope x[i], for i < n."""
-    if slope == 0.0:
-        apply(vrelu, x, out, n)
-    else:
-        apply(vleaky_relu, x, out, n, slope)
-
-
-@inline
-def rectify_backward(slope, dy, y, out, n):
-    """out[i] = dy[i] where y[i] > 0, else slope dy[i], for i < n."""
-    width = lanes(y)
-    for i in range(0, n, width):
-        count = min(width, n - i)
-        full = count == width
-        d = load(dy, i) if full else load_part(dy, i, count, 0.0)
-        v = load(y, i) if full else load_part(y, i, count, 0.0)
-        other = d * slope if slope != 0.0 else splat(y, 0.0)
-        d = select(v > 0.0, d, select(v != v, v, other))
-        if full:
-            store(out, i, d)
-        else:
-            store_part(out, i, count, d)
 
 
 IDENTITY = elementwise("identity", _identity, _identity_backward)

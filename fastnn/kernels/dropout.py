@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from ._address import as_writeable
-from ._jit import Shared, inline, kernel
-from ._random import hash_at_least, row_key
-from ._vector import data, get, lanes, load, load_part, select, shift, store, store_part
+from .compiler.jit import Shared, inline, kernel
 from .operations import OPERATIONS, Operation, backward_signature, forward_signature
+from .simd.address import as_writeable
+from .simd.random import hash_at_least, row_key
+from .simd.vector import data, get, lanes, load, load_part, select, shift, store, store_part
 
 
 @inline

@@ -7,8 +7,7 @@ import math
 
 import numpy as np
 
-from ._jit import Shared, inline
-from ._vector import fma, get, lanes, load, load_part, put, reduce_add, shift, splat, store_part
+from .compiler.jit import Shared, inline
 from .operations import (
     OPERATIONS,
     Operation,
@@ -19,6 +18,7 @@ from .operations import (
     gradient_of,
     gradient_signature,
 )
+from .simd.vector import fma, get, lanes, load, load_part, put, reduce_add, shift, splat, store_part
 
 
 @inline

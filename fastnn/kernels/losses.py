@@ -8,9 +8,10 @@ import math
 import numpy as np
 from numba import types
 
-from ._address import as_writeable, read_once
-from ._jit import Shared, caller, inline, kernel
-from ._vector import (
+from .compiler.jit import Shared, caller, inline, kernel
+from .operations import FLOAT64, INT64, N
+from .simd.address import as_writeable, read_once
+from .simd.vector import (
     absolute,
     data,
     get,
@@ -28,9 +29,8 @@ from ._vector import (
     store,
     store_part,
 )
-from .operations import FLOAT64, INT64, N
+from .simd.vectormath import apply, vexp_nonpositive, vlog
 from .softmax import divide, row_exp, row_max, row_max_and_sum, settle
-from .vectormath import apply, vexp_nonpositive, vlog
 
 
 @inline

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ._cpu import ISA
-from ._jit import kernel
-from ._vector import data, fma, lanes, load, reduce_add, store
+from .compiler.cpu import ISA
+from .compiler.jit import kernel
+from .simd.vector import data, fma, lanes, load, reduce_add, store
 
 _CHAINS = 12  # independent sums: more than the latency times the throughput of a fused multiply-add
 # What one call does at least, so that starting it, and on several threads waiting for the last, costs little beside it.

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from ._address import address, strides, whole_strides
-from ._jit import inline, kernel
-from ._product import Epilogue, Matrix, column_sums, moved, product, room
-from ._tile import BIAS, COMBINE, ROWS, STORE, VECTORS
-from ._vector import data, lanes, pointer, shift
-from .threads import GRAIN, part, run
+from .compiler.jit import inline, kernel
+from .gemm.product import Epilogue, Matrix, column_sums, moved, product, room
+from .gemm.tile import BIAS, COMBINE, ROWS, STORE, VECTORS
+from .simd.address import address, strides, whole_strides
+from .simd.vector import data, lanes, pointer, shift
+from .threading.team import GRAIN, part, run
 
 
 @inline

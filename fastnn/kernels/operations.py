@@ -23,9 +23,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ._address import as_writeable
-from ._jit import Shared, caller, inline, kernel
-from ._vector import I64, data, lanes, load, load_part, shift, splat_ir, store, store_part
+from .compiler.jit import Shared, caller, inline, kernel
+from .simd.address import as_writeable
+from .simd.vector import I64, data, lanes, load, load_part, shift, splat_ir, store, store_part
 
 N, FLOAT64 = types.intp, types.CPointer(types.float64)
 INT64 = types.CPointer(types.int64)

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from ._address import as_writeable
-from ._jit import inline, kernel
-from ._vector import (
+from .compiler.jit import inline, kernel
+from .simd.address import as_writeable
+from .simd.vector import (
     data,
     fma,
     get,
@@ -29,7 +29,7 @@ from ._vector import (
     store,
     store_part,
 )
-from .vectormath import apply, vexp_nonpositive, vlog
+from .simd.vectormath import apply, vexp_nonpositive, vlog
 
 # Elements of a row that are read for their maximum and, while in the L1 cache, for their exponentials.
 _SPAN = 2048

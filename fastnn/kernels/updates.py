@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from ._address import as_writeable
-from ._jit import Shared, caller, inline, kernel
-from ._vector import data, fma, get, integer, lanes, load, load_part, pointer, put, shift, store, store_part
+from .compiler.jit import Shared, caller, inline, kernel
 from .operations import FLOAT64, INT64, N, Settings, setting
-from .vectormath import vsqrt
+from .simd.address import as_writeable
+from .simd.vector import data, fma, get, integer, lanes, load, load_part, pointer, put, shift, store, store_part
+from .simd.vectormath import vsqrt
 
 
 def prepare_signature(dtype: Any) -> Any:

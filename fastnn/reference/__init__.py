@@ -21,11 +21,11 @@ from .activations import (
     tanh_backward,
 )
 from .dropout import dropout
-from .epoch import train_epoch
-from .inference import forward
 from .layer_norm import layer_norm, layer_norm_backward
 from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward, squared_error, squared_error_backward
 from .matmul import linear, linear_backward, matmul
+from .network.epoch import train_epoch
+from .network.inference import forward
 from .softmax import log_softmax, logsumexp, softmax
 from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
 

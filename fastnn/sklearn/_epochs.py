@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from ..backend import active
-from ..lowering import Batches, Network, Rule
+from ..nn.lowering import Batches, Network, Rule
 from ..validation import FLOAT32, FLOAT64, Array
 from ._objective import Goal
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..lowering import Rule, aligned_zeros
+from ..nn.lowering import Rule, aligned_zeros
 from ..validation import FLOAT32, FLOAT64, Array, DType
 from ._epochs import WEIGHTS_CANCEL, Epochs
 from ._network import Plan

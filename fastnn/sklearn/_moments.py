@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
-from ..lowering import Rule, aligned_zeros
+from ..nn.lowering import Rule, aligned_zeros
 from ._network import Weights, copy
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network._base import ACTIVATIONS
 
-from ..activations import Identity, LeakyReLU, ReLU, Sigmoid, Tanh
-from ..dropout import Dropout
-from ..linear import Linear
-from ..lowering import Network, aligned_zeros, layout, lower, views
+from ..nn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Tanh
+from ..nn.dropout import Dropout
+from ..nn.linear import Linear
+from ..nn.lowering import Network, aligned_zeros, layout, lower, views
 from ..validation import FLOAT32, FLOAT64, Array, DType
 from ._fitted import fitted_arrays
 from ._parameters import hidden_activations

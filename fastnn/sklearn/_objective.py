@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from ..lowering import Convention, Objective
+from ..nn.lowering import Convention, Objective
 from ..validation import FLOAT32, Array, DType
 
 _LOSSES = {

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
-from ..callbacks import EarlyStopping
+from ..training.callbacks import EarlyStopping
 from ..validation import Array
 from ._validation import Given
 

@@ -14,7 +14,7 @@ from sklearn.neural_network import _multilayer_perceptron as theirs
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from ..callbacks import asks_to_stop
+from ..training.callbacks import asks_to_stop
 from ..validation import Array
 from ._epochs import Epochs, Order, Samples
 from ._moments import Moments

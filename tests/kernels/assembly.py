@@ -16,7 +16,9 @@ from llvmlite import ir
 from numba import types
 from numba.core.llvm_bindings import create_pass_builder
 
-from fastnn.kernels import _cpu, _tile, _vector
+from fastnn.kernels.compiler.cpu import TABLE
+from fastnn.kernels.gemm.tile import _Emitter
+from fastnn.kernels.simd import vector as vectors_of_this_cpu
 
 X86, ARM, APPLE = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "arm64-apple-darwin"
 # CPUs by LLVM's names, and the row of the table that each takes.
@@ -46,7 +48,7 @@ class Tile(NamedTuple):
 
 def tiles(cpu, heights):
     """The tiles of these heights, as wide as the table allows."""
-    vectors = _cpu.TABLE[CPUS[cpu][1]].vectors
+    vectors = TABLE[CPUS[cpu][1]].vectors
     return [
         Tile(dtype, rows, vectors, by_row)
         for dtype in (types.float32, types.float64)
@@ -61,10 +63,10 @@ def spills(cpu, wanted):
     module = ir.Module()
     module.triple = triple
     names = {}
-    with patch.object(_vector, "ISA", _cpu.TABLE[isa]):
+    with patch.object(vectors_of_this_cpu, "ISA", TABLE[isa]):
         for tile in wanted:
             # The masks of ragged tiles are branches on some CPUs, whose loops are lost anyway.
-            function = _tile._Emitter(*tile, masked=_cpu.TABLE[isa].cheap_masks).function(module)
+            function = _Emitter(*tile, masked=TABLE[isa].cheap_masks).function(module)
             function.linkage = "external"
             names[tile] = function.name
     bodies = _bodies(assembly(module, cpu))
@@ -147,7 +149,7 @@ def _reached(start, ways):
 def _print_spills(names):
     for cpu in names or CPUS:
         print(cpu)
-        rows = _cpu.TABLE[CPUS[cpu][1]].rows
+        rows = TABLE[CPUS[cpu][1]].rows
         for tile, lines in spills(cpu, tiles(cpu, range(1, rows + 1))).items():
             print(f"{len(lines):6}  {tile}")
 

@@ -8,7 +8,8 @@ import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
 
-from fastnn.kernels import _barrier, _cpu
+from fastnn.kernels.compiler import cpu
+from fastnn.kernels.threading import barrier
 
 from .assembly import ARM, X86, assembly
 
@@ -19,7 +20,7 @@ def wait(triple):
     module.triple = triple
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(1)]), "wait")
     builder = ir.IRBuilder(function.append_basic_block())
-    _barrier._pause_ir(builder, function.args[0], triple.split("-")[0])
+    barrier._pause_ir(builder, function.args[0], triple.split("-")[0])
     builder.ret_void()
     return module
 
@@ -45,8 +46,8 @@ def test_windows_gives_the_cpu_away(monkeypatch):
     """Linked by name and called only after a long wait."""
     kernel32 = SimpleNamespace(SwitchToThread=switch_to_thread)
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel32), raising=False)
-    monkeypatch.setattr(_barrier, "_YIELD", _barrier._name_of_yield("nt"))
-    triple = _cpu.target()[0]
+    monkeypatch.setattr(barrier, "_YIELD", barrier._name_of_yield("nt"))
+    triple = cpu.target()[0]
     machine = llvm.Target.from_triple(triple).create_target_machine(jit=True)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(wait(triple))), machine)
     turn = ctypes.CFUNCTYPE(None, ctypes.c_bool)(engine.get_function_address("wait"))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from fastnn import kernels, reference
-from fastnn.kernels import _clock, threads
-from fastnn.kernels import epoch as kernels_epoch
-from fastnn.reference import epoch as reference_epoch
+from fastnn.kernels.network import clock as clock_module
+from fastnn.kernels.network import epoch as kernels_epoch
+from fastnn.kernels.threading import team
+from fastnn.reference.network import epoch as reference_epoch
 from tests.cases import NETWORKS
 from tests.networks import RULES, batches, build, objective, problem, rule
 
@@ -31,7 +32,7 @@ def ticking(monkeypatch):
         return 0
 
     address = ctypes.cast(clock_gettime, ctypes.c_void_p).value
-    monkeypatch.setattr(_clock, "_system_clock", lambda: (address, 1e-9))
+    monkeypatch.setattr(clock_module, "_system_clock", lambda: (address, 1e-9))
     monkeypatch.setattr(reference_epoch, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
     yield
     del clock_gettime
@@ -72,14 +73,14 @@ def test_seconds_are_added(module, ticking, rng, dtype):
 
 @posix
 def test_the_calling_thread_alone_is_timed(ticking, rng, dtype, monkeypatch):
-    before = threads.get_num_threads()
-    monkeypatch.setattr(threads, "GRAIN", 1)
+    before = team.get_num_threads()
+    monkeypatch.setattr(team, "GRAIN", 1)
     monkeypatch.setattr(kernels_epoch, "STEP_GRAIN", 1)
-    threads.set_num_threads(2)
+    team.set_num_threads(2)
     try:
         network, seconds = timed(kernels, NETWORKS["two hidden layers"], rng, dtype, samples=200, batch_size=100)
     finally:
-        threads.set_num_threads(before)
+        team.set_num_threads(before)
     np.testing.assert_allclose(seconds, laps(network, 2), rtol=1e-12)
 
 

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from fastnn.kernels import _cpu, machine
+from fastnn.kernels import machine
+from fastnn.kernels.compiler import cpu
 
 
 @pytest.mark.parametrize(
@@ -18,8 +19,8 @@ from fastnn.kernels import _cpu, machine
 )
 def test_the_widest_vectors_are_chosen(triple, features, name, monkeypatch):
     monkeypatch.delenv("FASTNN_SIMD", raising=False)
-    monkeypatch.setattr(_cpu, "target", lambda: (triple, "some", features))
-    assert _cpu.detect() is _cpu.TABLE[name]
+    monkeypatch.setattr(cpu, "target", lambda: (triple, "some", features))
+    assert cpu.detect() is cpu.TABLE[name]
 
 
 @pytest.mark.parametrize(
@@ -33,20 +34,20 @@ def test_the_widest_vectors_are_chosen(triple, features, name, monkeypatch):
 )
 def test_by_name(triple, features, names, monkeypatch):
     """Any that the CPU has; LLVM would end the process at the instructions of another."""
-    monkeypatch.setattr(_cpu, "target", lambda: (triple, "some", features))
-    for name in [*_cpu.TABLE, "mmx"]:
+    monkeypatch.setattr(cpu, "target", lambda: (triple, "some", features))
+    for name in [*cpu.TABLE, "mmx"]:
         monkeypatch.setenv("FASTNN_SIMD", name)
         if name in names:
-            assert _cpu.detect() is _cpu.TABLE[name]
+            assert cpu.detect() is cpu.TABLE[name]
         else:
             message = f"FASTNN_SIMD is '{name}', expected one of {', '.join(names)} on this CPU, some"
             with pytest.raises(ValueError, match=f"^{message}$"):
-                _cpu.detect()
+                cpu.detect()
 
 
 def test_the_tile_fits_the_registers():
     """Accumulators, a row of B and one element of A; AVX-512 and NEON have 32 registers, the others 16."""
-    for isa in _cpu.TABLE.values():
+    for isa in cpu.TABLE.values():
         registers = 32 if isa.name in ("avx512", "neon") else 16
         assert isa.rows * isa.vectors + isa.vectors + 1 <= registers
 

@@ -3,7 +3,7 @@ import pytest
 from scipy import special
 
 from fastnn import kernels, reference
-from fastnn.kernels import inference
+from fastnn.kernels.network import inference
 from tests.cases import LAYOUTS
 from tests.judge import assert_within, eps, written
 from tests.networks import build

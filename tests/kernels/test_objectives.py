@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from fastnn import kernels, reference
-from fastnn.lowering import Convention, Objective, Rule
+from fastnn.nn.lowering import Convention, Objective, Rule
 from tests.networks import batches, build
 
 TWINS = pytest.mark.parametrize("twin", [kernels, reference], ids=["kernels", "reference"])

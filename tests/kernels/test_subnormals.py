@@ -8,8 +8,8 @@ import pytest
 
 import fastnn as fnn
 from fastnn import kernels
-from fastnn.kernels import threads
-from fastnn.kernels._subnormals import flushed
+from fastnn.kernels.simd.subnormals import flushed
+from fastnn.kernels.threading import team
 from tests.networks import batches, build, objective, problem, rule
 
 
@@ -33,16 +33,16 @@ def identity_network(dtype):
 
 @pytest.mark.parametrize("rows", [1, 40, 4000])
 def test_inference(rows, dtype, monkeypatch):
-    monkeypatch.setattr(threads, "GRAIN", 1)
+    monkeypatch.setattr(team, "GRAIN", 1)
     network, params = identity_network(dtype)
     x, out = np.full((rows, 2), tiny(dtype)), np.ones((rows, 2), dtype)
     x[:, 1] = 1
-    before = threads.get_num_threads()
-    threads.set_num_threads(3)
+    before = team.get_num_threads()
+    team.set_num_threads(3)
     try:
         assert kernels.forward(network, params, x, out)
     finally:
-        threads.set_num_threads(before)
+        team.set_num_threads(before)
     np.testing.assert_array_equal(out, [[0, 1]] * rows)
     assert are_kept(dtype)
 
@@ -50,8 +50,8 @@ def test_inference(rows, dtype, monkeypatch):
 @pytest.mark.parametrize("n", [1, 3])
 def test_velocities_of_a_dead_unit_end_at_zero(n, rng, dtype, monkeypatch):
     """0.9 times the smallest subnormal number rounds to itself, so none would ever get there."""
-    monkeypatch.setattr(importlib.import_module("fastnn.kernels.epoch"), "STEP_GRAIN", 1)
-    monkeypatch.setattr(threads, "GRAIN", 1)
+    monkeypatch.setattr(importlib.import_module("fastnn.kernels.network.epoch"), "STEP_GRAIN", 1)
+    monkeypatch.setattr(team, "GRAIN", 1)
     case = (20, [40, "relu", 3])
     network, params = build(case, rng, dtype)
     x, y = problem(case, 640, "labels", rng, dtype)
@@ -59,12 +59,12 @@ def test_velocities_of_a_dead_unit_end_at_zero(n, rng, dtype, monkeypatch):
     params[first : first + 800], params[bias : bias + 40] = 0, -1
     velocity = rule("momentum", params, 0.01)
     velocity.slots[0, first : first + 800] = np.finfo(dtype).smallest_normal * dtype(1.5)
-    before = threads.get_num_threads()
-    threads.set_num_threads(n)
+    before = team.get_num_threads()
+    team.set_num_threads(n)
     try:
         kernels.train_epoch(network, params, batches(x, y, 16), objective("cross_entropy"), velocity)
     finally:
-        threads.set_num_threads(before)
+        team.set_num_threads(before)
     assert not velocity.slots[0, first : first + 800].any()
     assert not velocity.slots[0, last : last + 120].any()  # nothing comes through the dead units
     assert are_kept(dtype)

@@ -15,27 +15,27 @@ import numpy as np
 import pytest
 
 from fastnn import kernels
-from fastnn.kernels import threads
+from fastnn.kernels.threading import team
 from tests.networks import batches, build, for_inference, objective, problem, rule
 
 
 @pytest.fixture
 def on_threads(monkeypatch):
-    """Call a function on 1, 2, 3, 5 and 8 threads, however small its work, and return the results."""
-    before = threads.get_num_threads()
-    monkeypatch.setattr(threads, "GRAIN", 1)
-    monkeypatch.setattr(importlib.import_module("fastnn.kernels.epoch"), "STEP_GRAIN", 1)
+    """Call a function on 1, 2, 3, 5 and 8 team, however small its work, and return the results."""
+    before = team.get_num_threads()
+    monkeypatch.setattr(team, "GRAIN", 1)
+    monkeypatch.setattr(importlib.import_module("fastnn.kernels.network.epoch"), "STEP_GRAIN", 1)
 
     def call(function):
         results = []
         for n in (1, 2, 3, 5, 8):
-            threads.set_num_threads(n)
-            assert threads.get_num_threads() == n
+            team.set_num_threads(n)
+            assert team.get_num_threads() == n
             results.append(function())
         return results
 
     yield call
-    threads.set_num_threads(before)
+    team.set_num_threads(before)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (64, 784, 128), (257, 300, 129), (600, 700, 500)], ids=str)
@@ -136,7 +136,7 @@ def test_several_python_threads_at_once(rng, dtype):
 
 def test_the_number_may_change_while_others_compute(rng):
     """The rooms and the team of one call belong together."""
-    before = threads.get_num_threads()
+    before = team.get_num_threads()
     case = (64, [512, "relu", 10])
     network, params = build(case, rng, np.float32)
     x, y = problem(case, 1800, "labels", rng, np.float32)
@@ -151,22 +151,22 @@ def test_the_number_may_change_while_others_compute(rng):
         with ThreadPoolExecutor(2) as pool:
             running = pool.map(train, range(60))
             for n in [1, 4] * 200:
-                threads.set_num_threads(n)
+                team.set_num_threads(n)
             for trained in running:
                 np.testing.assert_array_equal(trained, expected)
     finally:
-        threads.set_num_threads(before)
+        team.set_num_threads(before)
 
 
 def test_a_team_that_is_replaced_at_work_ends_with_it():
-    before = threads.get_num_threads()
-    threads.set_num_threads(4)
+    before = team.get_num_threads()
+    team.set_num_threads(4)
 
     def task(rank, size):
         if rank == 0:
-            threads.set_num_threads(before)
+            team.set_num_threads(before)
 
-    threads.run(task, 10**12)
+    team.run(task, 10**12)
     for thread in threading.enumerate():
         if thread.name == "fastnn":
             thread.join(60)
@@ -175,8 +175,8 @@ def test_a_team_that_is_replaced_at_work_ends_with_it():
 
 def test_an_exception_releases_the_helpers(monkeypatch):
     """What keeps the calling thread from its part ends the wait of the others, and the helpers are idle again."""
-    before = threads.get_num_threads()
-    threads.set_num_threads(3)
+    before = team.get_num_threads()
+    team.set_num_threads(3)
     released = threading.Event()
 
     def task(rank, size):
@@ -186,17 +186,17 @@ def test_an_exception_releases_the_helpers(monkeypatch):
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            threads.run(task, 10**12, abort=released.set)
+            team.run(task, 10**12, abort=released.set)
         sizes = []
-        threads.run(lambda rank, size: sizes.append(size), 10**12)
+        team.run(lambda rank, size: sizes.append(size), 10**12)
         assert sizes == [3, 3, 3]
     finally:
-        threads.set_num_threads(before)
+        team.set_num_threads(before)
 
 
 def test_helpers_keep_nothing_of_a_call_alive():
-    before = threads.get_num_threads()
-    threads.set_num_threads(2)
+    before = team.get_num_threads()
+    team.set_num_threads(2)
     array = np.zeros(10)
     gone = weakref.ref(array)
 
@@ -204,18 +204,18 @@ def test_helpers_keep_nothing_of_a_call_alive():
         array[rank] = size
 
     try:
-        threads.run(task, 10**12)
+        team.run(task, 10**12)
         assert list(array[:2]) == [2, 2]
         del task, array
         gc.collect()
         assert gone() is None
     finally:
-        threads.set_num_threads(before)
+        team.set_num_threads(before)
 
 
 def test_a_helpers_exception_is_raised():
-    before = threads.get_num_threads()
-    threads.set_num_threads(2)
+    before = team.get_num_threads()
+    team.set_num_threads(2)
 
     def task(rank, size):
         if rank == 1:
@@ -223,14 +223,14 @@ def test_a_helpers_exception_is_raised():
 
     try:
         with pytest.raises(MemoryError, match="no room"):
-            threads.run(task, 10**12)
+            team.run(task, 10**12)
     finally:
-        threads.set_num_threads(before)
+        team.set_num_threads(before)
 
 
 def test_an_aborted_epoch_ends():
     """A thread that waits at the barrier leaves when told that the other will never come."""
-    barrier = importlib.import_module("fastnn.kernels._barrier")
+    barrier = importlib.import_module("fastnn.kernels.threading.barrier")
 
     @numba.njit(nogil=True)
     def wait(sync):
@@ -254,7 +254,7 @@ def test_an_aborted_epoch_ends():
     ],
 )
 def test_environment(text, status, message):
-    code = "from fastnn.kernels import threads; print(threads.get_num_threads())"
+    code = "from fastnn.kernels import threads; print(team.get_num_threads())"
     env = os.environ | {"FASTNN_NUM_THREADS": text}
     args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
     done = subprocess.run([sys.executable, "-c", code], env=env, **args)
@@ -268,7 +268,7 @@ CPUS = "len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os
 @pytest.mark.parametrize(("share", "expected"), [("1", "1"), ("1000", None), ("0", None), ("", None), ("some", None)])
 def test_the_share_of_a_worker_of_joblib(share, expected):
     """joblib tells its workers in NUMBA_NUM_THREADS; a share that is none, or more than the CPUs, changes nothing."""
-    code = "from fastnn.kernels.threads import _initial_threads as n; import os\n"
+    code = "from fastnn.kernels.threading.team import _initial_threads as n; import os\n"
     code += f"os.environ['NUMBA_NUM_THREADS'] = {share!r}; print(n(), {CPUS})"
     env = {name: value for name, value in os.environ.items() if name != "FASTNN_NUM_THREADS"}
     args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
@@ -277,14 +277,14 @@ def test_the_share_of_a_worker_of_joblib(share, expected):
 
 
 def test_a_thread_outlives_the_main_thread():
-    """Helpers can be had after the interpreter has begun to wait for its threads."""
+    """Helpers can be had after the interpreter has begun to wait for its team."""
     code = """
 import threading, time
 import numpy as np
 from fastnn import kernels
 from fastnn.kernels import threads
 
-threads.set_num_threads(2)
+team.set_num_threads(2)
 kernels.matmul(np.ones((4, 4)), np.ones((4, 4)), np.empty((4, 4)))
 
 def work():
@@ -308,12 +308,13 @@ from fastnn import kernels
 from fastnn.kernels import threads
 from tests.networks import batches, build, objective, problem, rule
 
-epoch, rng, case = importlib.import_module("fastnn.kernels.epoch"), np.random.default_rng(0), (64, [512, "relu", 10])
+epoch = importlib.import_module("fastnn.kernels.network.epoch")
+rng, case = np.random.default_rng(0), (64, [512, "relu", 10])
 network, params = build(case, rng, np.float32)
 x, y = problem(case, 1200, "labels", rng, np.float32)
 call = lambda: kernels.train_epoch(network, params.copy(), batches(x, y, 600), objective("cross_entropy"),
                                    rule("sgd", params))
-threads.set_num_threads(3)
+team.set_num_threads(3)
 before, room = call(), epoch.room
 
 def fails(*args):
@@ -337,8 +338,8 @@ for _ in range(20):
 
 def test_a_job_that_cannot_be_queued_is_not_waited_for(monkeypatch):
     """The one before it, which waits for all as at a barrier, is released."""
-    before = threads.get_num_threads()
-    threads.set_num_threads(3)
+    before = team.get_num_threads()
+    team.set_num_threads(3)
     aborted = threading.Event()
 
     class LittleRoom:
@@ -353,22 +354,22 @@ def test_a_job_that_cannot_be_queued_is_not_waited_for(monkeypatch):
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(threads, "SimpleQueue", LittleRoom)
+            patch.setattr(team, "SimpleQueue", LittleRoom)
             with pytest.raises(MemoryError, match="no room"):
-                threads.run(lambda rank, size: aborted.wait(60), 10**12, abort=aborted.set)
+                team.run(lambda rank, size: aborted.wait(60), 10**12, abort=aborted.set)
         assert aborted.is_set()
         sizes = []
-        threads.run(lambda rank, size: sizes.append(size), 10**12)
+        team.run(lambda rank, size: sizes.append(size), 10**12)
         assert sizes == [3, 3, 3]
     finally:
-        threads.set_num_threads(before)
+        team.set_num_threads(before)
 
 
 def test_where_no_more_threads_can_be_started(monkeypatch):
     """Those that can share the work, and the others are tried again at the next call."""
-    before = threads.get_num_threads()
-    threads.set_num_threads(4)
-    left, begin = [1], threads._Helper.begin
+    before = team.get_num_threads()
+    team.set_num_threads(4)
+    left, begin = [1], team._Helper.begin
 
     def begin_if_there_is_room(helper):
         if not left:
@@ -378,14 +379,14 @@ def test_where_no_more_threads_can_be_started(monkeypatch):
 
     def sizes():
         found = []
-        threads.run(lambda rank, size: found.append(size), 10**12)
+        team.run(lambda rank, size: found.append(size), 10**12)
         return found
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(threads._Helper, "begin", begin_if_there_is_room)
+            patch.setattr(team._Helper, "begin", begin_if_there_is_room)
             assert sizes() == [2, 2]
             assert sizes() == [1]
         assert sizes() == [4, 4, 4, 4]
     finally:
-        threads.set_num_threads(before)
+        team.set_num_threads(before)

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 from fastnn import kernels
-from fastnn.kernels import vectormath
+from fastnn.kernels.simd import vectormath
 from tests.cases import LENGTHS
 from tests.judge import ulps, written
 

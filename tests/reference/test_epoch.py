@@ -6,7 +6,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fastnn import reference
-from fastnn.lowering import Rule
+from fastnn.nn.lowering import Rule
 from tests.cases import NETWORKS
 from tests.judge import eps
 from tests.networks import batches, build, evaluate, objective, penalised_loss, problem, rule

@@ -68,9 +68,9 @@ def _fill(work, folder):
     read = set()
     sys.addaudithook(lambda event, given: read.add(str(given[0])) if event == "open" else None)
     WORK[work]()
-    from fastnn.kernels import _cache
+    from fastnn.kernels.compiler import cache
 
-    home = folder / "fastnn" / _cache.FINGERPRINT
+    home = folder / "fastnn" / cache.FINGERPRINT
     home.mkdir(parents=True)
     WORK[work]()
     names = []

@@ -90,10 +90,10 @@ def _beside(wanted):
 
 def _count_threads(size):
     """All helpers are at hand again."""
-    from fastnn.kernels import threads
+    from fastnn.kernels.threading import team
 
     sizes = []
-    threads.run(lambda rank, size: sizes.append(size), 10**12)
+    team.run(lambda rank, size: sizes.append(size), 10**12)
     if sizes != [size] * size:
         raise Broken(WRONG, f"{size} threads were to take part, but there were {sizes}")
 

@@ -107,9 +107,10 @@ def reform(array, form):
 
 def share_small_work():
     """Let all threads take part however small the work is."""
-    from fastnn.kernels import epoch, threads
+    from fastnn.kernels.network import epoch
+    from fastnn.kernels.threading import team
 
-    threads.GRAIN, epoch.STEP_GRAIN = 1, 1
+    team.GRAIN, epoch.STEP_GRAIN = 1, 1
 
 
 _X, _y = problem(300, 20, 5)

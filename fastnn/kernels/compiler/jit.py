@@ -1,0 +1,185 @@
+"""The one decorator of every compiled function: flags, the named fastmath set, and code that is optimised only once."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.ma  # Numba would, at the first call, where a signal can interrupt it
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.core.ccallback import CFunc
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import intrinsic
+
+from ...loading import stop_if_unwanted, undisturbed
+from .cache import Cache
+
+if config.DISABLE_JIT:
+    raise ValueError(
+        f"NUMBA_DISABLE_JIT is {config.DISABLE_JIT}, but kernels run compiled only: unset it, or run their twins with "
+        "FASTNN_BACKEND=numpy"
+    )
+
+# Contraction into fused multiply-adds is all that kernels allow: no nnan and no ninf, so NaN and infinity survive, and
+# no reassoc, so a sum has one order whatever the loop around it looks like.
+FASTMATH = ("contract",)
+
+_OPTIONS = {"error_model": "numpy"}
+
+if hasattr(os, "register_at_fork"):
+    # A child that is forked while another thread compiles would wait for that thread forever.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
+
+class _Library(JITCodeLibrary):
+    """Code that is optimised as a whole; Numba would go through each function by itself before that."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        stop_if_unwanted()
+        ll_module.data_layout = self._codegen._data_layout
+
+
+class _FinishedLibrary(_Library):
+    """Code that is written as the CPU should get it."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+
+class _PartLibrary(JITCodeLibrary):
+    """Code that is only linked into its callers: they optimise it, and it becomes machine code nowhere else."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """What Numba asks to set the environment of Python objects at an address, which there is none of."""
+        return self
+
+    def set_env(self, env_name: str, env: Any) -> None:
+        pass
+
+
+class _Compiler(Compiler):
+    """Compiles into a library of ours."""
+
+    library: type[JITCodeLibrary] = _Library
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        stop_if_unwanted()
+        self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
+        self.state.library.enable_object_caching()
+        return super().compile_extra(func)
+
+
+class _FinishedCompiler(_Compiler):
+    library = _FinishedLibrary
+
+
+class _PartCompiler(_Compiler):
+    library = _PartLibrary
+
+
+def _undisturbed(compile: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda signature: undisturbed(lambda: compile(signature))
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile an entry point: called from Python, cached on disk, releases the GIL."""
+    dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, pipeline_class=_Compiler, **_OPTIONS)(function)
+    dispatcher._cache = Cache(function)
+    dispatcher.compile = _undisturbed(dispatcher.compile)
+    return dispatcher
+
+
+def inline(function: Callable[..., Any]) -> Any:
+    """Compile a function that only other compiled functions call."""
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler, **_OPTIONS}
+    dispatcher = numba.njit(**options)(function)
+    template = dispatcher.get_call_template
+    # Or Numba would compile a function anew for every constant that it is called with.
+    dispatcher.get_call_template = lambda args, kws: template([types.unliteral(arg) for arg in args], kws)
+    return dispatcher
+
+
+def caller(signature: Callable[[Any], Any]) -> Any:
+    """A compiled function (address, pointer to the dtype, arguments) that calls code of a signature at an address."""
+
+    @intrinsic
+    def call(typing: Any, address: Any, like: Any, arguments: Any) -> Any:
+        of_dtype = signature(like.dtype)
+
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            values = cgutils.unpack_tuple(builder, args[2])
+            kinds = [context.get_value_type(kind) for kind in of_dtype.args]
+            pointer = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+            builder.call(builder.inttoptr(args[0], pointer), values)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, like, types.Tuple(of_dtype.args)), emit
+
+    return call
+
+
+class Shared:
+    """A compiled function that others call through its address, so that its code is compiled and cached just once.
+
+    Numba links the code of a callee into every caller and optimises it there again: for the matrix product, seconds
+    for each entry point. ``signature`` gives the Numba signature for a float type. A function is ``finished`` if it is
+    LLVM code by hand, which optimising makes no faster. ``name`` tells functions apart that one piece of code makes.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], signature: Callable[[Any], Any], finished: bool = False, name: str = ""
+    ) -> None:
+        self._function, self._signature, self._name = function, signature, name
+        self._compiler = _FinishedCompiler if finished else _Compiler
+        self._compiled: dict[Any, CFunc] = {}
+
+    def caller(self) -> Any:
+        """A compiled function (address, dtype, arguments...) that calls the code at an address."""
+        return caller(self._signature)
+
+    def address(self, dtype: Any) -> int:
+        """The address of the code for a NumPy dtype, compiled or loaded at the first call."""
+        compiled = self._compiled.get(dtype)
+        if compiled is None:
+            compiled = undisturbed(lambda: self._compile(dtype))
+        return int(compiled.address)
+
+    @global_compiler_lock
+    def addresses(self, dtype: Any) -> tuple[int, ...]:
+        """The same as what is made of several functions has it."""
+        return (self.address(dtype),)
+
+    def _compile(self, dtype: Any) -> CFunc:
+        if dtype in self._compiled:  # by another thread meanwhile
+            return self._compiled[dtype]
+        kind = self._signature(numba.from_dtype(np.dtype(dtype)))
+        compiled = CFunc(self._function, (kind.args, kind.return_type), {}, _OPTIONS, pipeline_class=self._compiler)
+        compiled._cache = Cache(self._function, self._name)
+        compiled.compile()
+        self._compiled[dtype] = compiled
+        return compiled
+
+
+def shared(signature: Callable[[Any], Any], finished: bool = False) -> Callable[[Callable[..., Any]], Shared]:
+    """Compile a function once for each dtype, to be called through its address; see ``Shared``."""
+    return lambda function: Shared(function, signature, finished)

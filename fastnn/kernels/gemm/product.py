@@ -1,0 +1,353 @@
+"""The product of two matrices in memory of any layout, with an epilogue applied while a tile is in registers.
+
+A block of B, so large that it stays in the L2 cache, meets all row tiles of A one after the other, and each row tile
+meets the block's panels, a tile's width of columns each. The block is packed, panel after panel, where it serves
+enough row tiles, where its rows lie so far apart that they would share cache sets, or where B is transposed. A is
+read in place from either layout: packing its row tiles too, even those whose rows collide in the L1 cache, cost 6 % of
+a product of 1024 x 1024 and gained nothing.
+"""
+
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+
+from ..compiler.cpu import ISA
+from ..compiler.jit import inline, shared
+from ..simd.address import address
+from ..simd.vector import get, integer, itemsize, lanes, load, load_part, pointer, put, shift, splat, store, store_part
+from .rectifier import rectify, rectify_backward
+from .tile import (
+    A_STRIDE,
+    AHEAD,
+    AHEAD_STEP,
+    ALPHA,
+    B_STRIDE,
+    BETA,
+    BIAS,
+    C_STRIDE,
+    COLS,
+    COMBINE,
+    DEPTH,
+    FIELDS,
+    GATE,
+    MODE,
+    ROWS,
+    STORE,
+    TILE,
+    UPDATE,
+    V_STRIDE,
+    VECTORS,
+    WIDE,
+    B,
+    tile,
+    tile_shape,
+    transpose_block,
+)
+
+# The most bytes of a block of B, well within an L2 cache of 2 MiB, and of its inner dimension. Blocks of the inner
+# dimension must not depend on the number of rows, or a thread's share of them would change the order of the sums.
+BLOCK_BYTES = 800_000
+INNER_BYTES = 4096
+# B is packed where its rows lie this many bytes apart and a few row tiles share it, or where many share it.
+FAR = 4096
+FEW_ROWS = 2 * ROWS
+MANY_ROWS = 32 * ROWS
+
+# The room of a product: the fields of a panel, a packed row tile of A, a packed block of B.
+HEAD = 2 * FIELDS
+# Of the pieces of memory to prefetch: the bytes left of the two at hand, the next, and the end of all.
+LEFT, NEXT, LAST = FIELDS - 6, FIELDS - 4, FIELDS - 3
+PRODUCT_AT, TILES_AT = FIELDS - 2, FIELDS - 1
+INNER = INNER_BYTES // 4
+BLOCK = HEAD + ROWS * INNER
+ROOM = BLOCK + max(BLOCK_BYTES // 4, INNER * VECTORS * ISA.lanes(4))
+
+
+def _signature(dtype):
+    n, p = types.intp, types.CPointer(dtype)
+    return types.void(n, n, n, n, p, n, n, p, n, n, p, n, p, n, dtype, dtype, p)
+
+
+@shared(_signature)
+def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
+    """C (m, n) = epilogue of A (m, k) B (k, n), see ``tile``; strides in elements, rows of C contiguous.
+
+    ``room`` comes from the function ``room``. Over several blocks of the inner dimension C
+    carries the sum, each block scaled as it comes, and the other epilogues follow the last.
+    """
+    blocks = max(1, (k * itemsize(a) + INNER_BYTES - 1) // INNER_BYTES)
+    depth = (k + blocks - 1) // blocks
+    width = VECTORS * lanes(a)
+    most = max(1, BLOCK_BYTES // (max(1, depth) * itemsize(a) * width))
+    panels = (n + width - 1) // width
+    spans = (panels + most - 1) // most
+    split = k > depth
+    first_mode, first_alpha, first_beta = mode, alpha, beta
+    if split:
+        first_mode = COMBINE if mode == UPDATE else mode
+        if mode in (BIAS, GATE):
+            first_mode, first_alpha = STORE, 1.0
+    last_mode = UPDATE if mode == UPDATE else COMBINE
+    j = 0
+    for s in range(spans):
+        cols = min(n - j, tile_rows(panels - j // width, spans - s) * width)
+        tiles = shift(v, j // width if mode == UPDATE else j)
+        for p in range(0, max(1, k), max(1, depth)):
+            now = first_mode if p == 0 else (COMBINE if p + depth < k else last_mode)
+            _block(
+                now, m, cols, min(depth, k - p), shift(a, p * a_col), a_row, a_col, shift(b, p * b_row + j * b_col),
+                b_row, b_col, shift(c, j), c_row, tiles, v_row, first_alpha, first_beta if p == 0 else 1.0, room,
+            )  # fmt: skip
+        if split and mode == BIAS:
+            _finish_bias(m, cols, shift(c, j), c_row, shift(v, j), alpha)
+        if split and mode == GATE:
+            for i in range(m):
+                row = shift(c, i * c_row + j)
+                rectify_backward(alpha, row, shift(v, i * v_row + j), row, cols)
+        j += cols
+
+
+_product = PRODUCT.caller()
+
+
+class Matrix(NamedTuple):
+    """Where the first element lies, and the distances of rows and of columns in elements."""
+
+    p: Any
+    row: int
+    col: int = 1
+
+
+class Epilogue(NamedTuple):
+    """What happens to a tile before it is stored, see ``tile``; a mode that takes no v gets any pointer."""
+
+    mode: int
+    v: Any
+    v_row: int = 0
+    alpha: float = 1.0
+    beta: float = 0.0
+
+
+@inline
+def product(m, n, k, a, b, c, epilogue, room):
+    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix; see ``PRODUCT``, whose address the room holds."""
+    mode, v, v_row, alpha, beta = epilogue
+    _product(
+        get(pointer(room, 0), PRODUCT_AT), a.p,
+        (mode, m, n, k, a.p, a.row, a.col, b.p, b.row, b.col, c.p, c.row, v, v_row, alpha, beta, room),
+    )  # fmt: skip
+
+
+@inline
+def moved(matrix, i, j):
+    """The matrix from row i and column j on."""
+    return Matrix(shift(matrix.p, i * matrix.row + j * matrix.col), matrix.row, matrix.col)
+
+
+@inline
+def transposed(matrix):
+    """The same memory with rows and columns exchanged."""
+    return Matrix(matrix.p, matrix.col, matrix.row)
+
+
+@inline
+def _block(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
+    """The product with one block of B, which stays in the L2 cache while the row tiles of A pass by."""
+    width = (WIDE if m == 1 and a_col == 1 and b_col == 1 else VECTORS) * lanes(a)
+    panel, packed_tile, packed = pointer(room, 0), shift(room, HEAD), shift(room, BLOCK)
+    b_step = width * b_col
+    if b_col != 1 or m >= MANY_ROWS or (m >= FEW_ROWS and b_row * itemsize(b) >= FAR):
+        for j in range(0, n, width):
+            pack_panel(k, min(width, n - j), shift(b, j * b_col), b_row, b_col, shift(packed, j * k), width)
+        b, b_row, b_step = packed, width, width * k
+    by_row = 1 if a_col == 1 else 0
+    pack_a = a_col != 1 and a_row != 1
+    put(panel, DEPTH, k)
+    put(panel, A_STRIDE, a_row if by_row == 1 else a_col)
+    put(panel, B_STRIDE, b_row)
+    put(panel, C_STRIDE, c_row)
+    put(panel, MODE, mode)
+    put(panel, V_STRIDE, v_row)
+    put(pointer(shift(panel, ALPHA), a), 0, alpha)
+    put(pointer(shift(panel, BETA), a), 0, beta)
+    count, i = (m + ROWS - 1) // ROWS, 0
+    for t in range(count):
+        # The sums of an update must not depend on the share of a thread, which is a multiple of ROWS.
+        rows = min(ROWS, m - i) if mode == UPDATE else tile_rows(m - i, count - t)
+        tile_v, v_step = (shift(v, t * v_row), 1) if mode == UPDATE else (shift(v, i * v_row), width)
+        tile_a = shift(a, i * a_row)
+        if pack_a:
+            put(panel, A_STRIDE, rows)
+            pack_tile(rows, k, tile_a, a_row, a_col, packed_tile)
+            tile_a = packed_tile
+        panel_b = b
+        for j in range(0, n, width):
+            cols = min(width, n - j)
+            put(panel, B, integer(panel_b))
+            put(panel, COLS, cols)
+            shape = tile_shape(rows, by_row, cols, lanes(a))
+            tile(get(panel, TILES_AT), a, (shape, tile_a, shift(c, i * c_row + j), tile_v, panel))
+            panel_b, tile_v = shift(panel_b, b_step), shift(tile_v, v_step)
+            if by_row == 0:
+                _go_ahead(panel, k)
+        i += rows
+
+
+@inline
+def ask_for(places, count, step, room):
+    """Let the coming tiles of products with a transposed A prefetch ``count`` pieces of memory, two at a time.
+
+    ``places`` holds the address and the bytes of each; every step of k asks for ``step`` bytes of either piece.
+    """
+    panel = pointer(room, 0)
+    put(panel, NEXT, integer(places))
+    put(panel, LAST, integer(places) + 16 * count)
+    put(panel, AHEAD_STEP, step)
+    put(panel, LEFT, 0)
+    put(panel, LEFT + 1, 0)
+    _go_ahead(panel, 0)
+
+
+@inline
+def ask_no_more(room):
+    """Forget the pieces of memory that are left, before what they are noted down in goes away."""
+    panel = pointer(room, 0)
+    put(panel, AHEAD_STEP, 0)
+    for s in range(2):
+        put(panel, AHEAD[0] + s, integer(panel))
+
+
+@inline
+def _go_ahead(panel, k):
+    """Move on behind a tile of ``k`` steps, to the next piece where one is done, and rest at the end."""
+    step = get(panel, AHEAD_STEP)
+    if step == 0:
+        return
+    done = 0
+    for s in range(2):
+        left = get(panel, LEFT + s) - k * step
+        at = get(panel, NEXT)
+        if left > 0:
+            put(panel, AHEAD[0] + s, get(panel, AHEAD[0] + s) + k * step)
+        elif at < get(panel, LAST):
+            put(panel, AHEAD[0] + s, get(pointer(at, 0), 0))
+            left = get(pointer(at, 0), 1)
+            put(panel, NEXT, at + 16)
+        else:
+            put(panel, AHEAD[0] + s, integer(panel))
+            done += 1
+        put(panel, LEFT + s, left)
+    if done == 2:
+        put(panel, AHEAD_STEP, 0)
+
+
+@inline
+def tile_rows(left, tiles):
+    """The rows of the next tile, where ``left`` rows are shared evenly among ``tiles``."""
+    return (left + tiles - 1) // tiles
+
+
+@inline
+def pack_tile(rows, k, a, a_row, a_col, out):
+    """Pack a row tile of A, its rows side by side: out[p rows + r] = a[r, p]."""
+    for p in range(k):
+        for r in range(rows):
+            put(out, p * rows + r, get(a, r * a_row + p * a_col))
+
+
+@inline
+def pack_panel(k, cols, b, b_row, b_col, out, out_row):
+    """out[p, j] = b[p, j] for p < k and j < cols."""
+    width = lanes(b)
+    if b_col == 1:
+        for p in range(k):
+            for j in range(0, cols, width):
+                count = min(width, cols - j)
+                if count == width:
+                    store(out, p * out_row + j, load(b, p * b_row + j))
+                else:
+                    store_part(out, p * out_row + j, count, load_part(b, p * b_row + j, count, 0.0))
+    elif b_row == 1:
+        for j in range(0, cols, width):
+            for p in range(0, k, width):
+                transpose_block(
+                    shift(b, j * b_col + p), b_col, min(width, cols - j), min(width, k - p),
+                    shift(out, p * out_row + j), out_row,
+                )  # fmt: skip
+    else:
+        for p in range(k):
+            for j in range(cols):
+                put(out, p * out_row + j, get(b, p * b_row + j * b_col))
+
+
+@inline
+def _finish_bias(m, n, c, c_row, v, slope):
+    """C = f(C + v) row by row, where the sum came in several blocks."""
+    for i in range(m):
+        row = shift(c, i * c_row)
+        combine(row, 1.0, v, 1.0, n)
+        if slope != 1.0:
+            rectify(slope, row, row, n)
+
+
+@inline
+def combine(x, alpha, y, beta, n):
+    """x[i] = alpha x[i] + beta y[i] for i < n."""
+    width = lanes(x)
+    i = 0
+    while i + width <= n:
+        store(x, i, load(x, i) * alpha + load(y, i) * beta)
+        i += width
+    if i < n:
+        store_part(x, i, n - i, load_part(x, i, n - i, 0.0) * alpha + load_part(y, i, n - i, 0.0) * beta)
+
+
+@inline
+def column_sums(m, n, x, x_row, out, alpha, beta):
+    """out[j] = beta out[j] + alpha Σ_i x[i, j] for j < n; out is not read where beta is 0."""
+    width = lanes(x)
+    for j in range(0, n, width):
+        count = min(width, n - j)
+        total = splat(x, 0.0)
+        if count == width:
+            for i in range(m):
+                total = total + load(x, i * x_row + j)
+        else:
+            for i in range(m):
+                total = total + load_part(x, i * x_row + j, count, 0.0)
+        total = total * alpha
+        if beta != 0.0:
+            total = total + load_part(out, j, count, 0.0) * beta
+        store_part(out, j, count, total)
+
+
+_local = threading.local()
+
+
+# More bytes of a room are not kept.
+_KEEP = 1 << 26
+
+
+def room(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
+    """The calling thread's room for products, with as many elements beyond it, kept from call to call."""
+    try:
+        kept: np.ndarray = _local.rooms[dtype]
+    except (AttributeError, KeyError):
+        kept = np.empty(0, dtype)
+    if kept.size < ROOM + beyond:
+        kept = _prepare_room(ROOM + beyond, dtype)
+        if kept.nbytes <= _KEEP:
+            _local.__dict__.setdefault("rooms", {})[dtype] = kept
+    return kept
+
+
+def _prepare_room(size: int, dtype: np.dtype) -> np.ndarray:
+    """A room that knows where the compiled product and its tiles are."""
+    prepared = np.empty(size + size % 2, dtype)
+    fields = prepared.view(np.int64)
+    fields[AHEAD[0] : AHEAD[1] + 1] = address(prepared)
+    fields[AHEAD_STEP] = 0
+    fields[PRODUCT_AT : TILES_AT + 1] = PRODUCT.address(dtype), TILE.address(dtype)
+    return prepared

@@ -1,0 +1,319 @@
+"""The micro-kernel emitter: one register tile of a matrix product, and the transposition of one block.
+
+A tile holds ``rows`` times ``vectors`` accumulators in registers over the whole inner loop: a broadcast element of A
+times the vectors of a row of B. There is one function for every tile height and width up to the table's, so a ragged
+edge runs at the speed of a smaller tile; the last vector of a row is masked. The tile ends in one of five epilogues,
+applied to the accumulators before they are stored, and C is read only by those that need it:
+
+    STORE    C = A B                    BIAS   C = f(A B + v), v (n,), f the leaky ReLU of slope alpha
+    COMBINE  C = alpha A B + beta C     GATE   C = A B f'(V), V (m, n) the outputs of f
+    UPDATE   as COMBINE, and v[0] = Σ C², the sum of this tile, to which what a mask leaves out adds zeros
+
+The scheme of packed panels and register tiles: K. Goto and R. van de Geijn, Anatomy of high-performance matrix
+multiplication, ACM TOMS 34(3), 2008; F. Van Zee and R. van de Geijn, BLIS, ACM TOMS 41(3), 2015.
+"""
+
+import functools
+import itertools
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..compiler.cpu import ISA
+from ..compiler.jit import inline, shared
+from ..simd.vector import (
+    I32,
+    I64,
+    call_ir,
+    fma_ir,
+    lanes_of,
+    llvm_scalar,
+    llvm_vector,
+    load_ir,
+    part_mask_ir,
+    reduce_ir,
+    splat_ir,
+    store_ir,
+)
+
+STORE, BIAS, GATE, COMBINE, UPDATE = range(5)
+
+ROWS, VECTORS = ISA.rows, ISA.vectors
+# Vectors of a tile of a single row, whose sums would otherwise wait for each other.
+WIDE = 8
+# Rows whose addresses share one base register: x86 adds 0, 1 or 2 strides in an address for free.
+_GROUP = 3
+_I8P = ir.IntType(8).as_pointer()
+# How many steps of the inner dimension ahead of their use elements of A and B are asked for.
+_AHEAD = 8
+
+
+# What all tiles of a panel have in common lies in memory, one 8-byte field each: a tile is called with few enough
+# arguments for registers. Copied from stack to stack they would wait for the stores of the tile before.
+FIELDS = 24
+DEPTH, A_STRIDE, B, B_STRIDE, C_STRIDE, COLS, MODE, V_STRIDE, ALPHA, BETA = range(10)
+# Two pieces of memory that a tile with A contiguous along its rows prefetches, AHEAD_STEP bytes each step of k.
+AHEAD, AHEAD_STEP = (10, 11), 12
+
+
+def _signature(dtype: Any) -> Any:
+    p = types.CPointer(dtype)
+    return types.void(types.intp, p, p, p, types.CPointer(types.intp))
+
+
+@intrinsic
+def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
+    """C (rows, cols) = epilogue of A (rows, k) B (k, cols), for the fields of ``panel``.
+
+    ``shape`` comes from ``tile_shape``. A is contiguous along k with rows a_stride apart, or contiguous along its rows
+    with steps of k a_stride apart. B and C have contiguous rows.
+    """
+    dtype = a.dtype
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        shape, *rest = args
+        end = builder.append_basic_block("end")
+        choice = builder.switch(shape, end)
+        for number, (by_row, height, width, whole) in enumerate(_SHAPES):
+            block = builder.append_basic_block()
+            choice.add_case(I64(number), block)
+            with builder.goto_block(block):
+                emitter = _Emitter(dtype, height, width, by_row, masked=ISA.cheap_masks or not whole)
+                builder.call(emitter.function(builder.module), rest)
+                builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return _signature(dtype), emit
+
+
+# Every function: the layout of A, rows, vectors, and whether the last vector is whole.
+_SHAPES = [
+    *itertools.product((False, True), range(1, ROWS + 1), range(1, VECTORS + 1), (False, True)),
+    *itertools.product((True,), (1,), range(VECTORS + 1, WIDE + 1), (False, True)),
+]
+
+
+@inline
+def tile_shape(rows, by_row, cols, lanes):
+    """The number of the function for a tile, its place in ``_SHAPES``."""
+    vectors = (cols + lanes - 1) // lanes
+    whole = 1 if cols == vectors * lanes else 0
+    if vectors > VECTORS:
+        return (2 * ROWS * VECTORS + vectors - VECTORS - 1) * 2 + whole
+    return (((by_row * ROWS) + rows - 1) * VECTORS + vectors - 1) * 2 + whole
+
+
+@shared(_signature)
+def TILE(shape, a, c, v, panel):
+    """Dispatch to the function of this tile shape."""
+    _tile(shape, a, c, v, panel)
+
+
+tile = TILE.caller()
+
+
+class _Emitter:
+    """Builds the LLVM function of one tile shape."""
+
+    def __init__(self, dtype: Any, height: int, width: int, by_row: bool, masked: bool) -> None:
+        self.dtype, self.height, self.width, self.by_row, self.masked = dtype, height, width, by_row, masked
+        self.lanes, self.size = lanes_of(dtype), dtype.bitwidth // 8
+        self.scalar, self.vector = llvm_scalar(dtype), llvm_vector(dtype, lanes_of(dtype))
+        self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
+        self.cells = [(i, v) for i in range(height) for v in range(width)]
+
+    def function(self, module: Any) -> Any:
+        """The function (a, c, v, panel)."""
+        layout = "row" if self.by_row else "column"
+        name = f"tile_{self.dtype}_{self.height}x{self.width}_{layout}_{'masked' if self.masked else 'whole'}"
+        if name in module.globals:
+            return module.globals[name]
+        p = self.scalar.as_pointer()
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [p, p, p, I64.as_pointer()]), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        a, c, v, panel = function.args
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+        def field(number: int, kind: Any = I64) -> Any:
+            return builder.load(builder.bitcast(builder.gep(panel, [I64(number)]), kind.as_pointer()))
+
+        whole = self.lanes * (self.width - 1)
+        last = builder.sub(field(COLS), I64(whole))
+        self.mask = part_mask_ir(builder, last, self.lanes) if self.masked else None
+        c_stride = field(C_STRIDE)
+        self._prefetch(builder, c, c_stride)
+        ahead = [] if self.by_row else [field(number, _I8P) for number in AHEAD]
+        sums = self._inner_loop(
+            builder, field(DEPTH), a, field(A_STRIDE), field(B, p), field(B_STRIDE), ahead, field(AHEAD_STEP)
+        )
+        self._epilogue(builder, sums, c, c_stride, v, field)
+        return function
+
+    def _ask_for(self, builder: Any, place: Any, level: int) -> None:
+        """Prefetch a cache line for reading; level 3 keeps it closest, 2 in the L2 cache."""
+        args = [builder.bitcast(place, _I8P), I32(0), I32(level), I32(1)]
+        call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), args)
+
+    def _prefetch(self, builder: Any, c: Any, c_stride: Any) -> None:
+        """Ask for the lines of C, to be written when the sums are ready."""
+        for i, v in self.cells:
+            place = builder.add(builder.mul(c_stride, I64(i)), I64(v * self.lanes))
+            self._ask_for(builder, builder.gep(c, [place]), level=3)
+
+    def _vector_mask(self, v: int) -> Any:
+        return self.mask if v == self.width - 1 else None
+
+    def _load(self, builder: Any, row: Any, v: int, fill: Any = None) -> Any:
+        return load_ir(builder, self.dtype, builder.gep(row, [I64(v * self.lanes)]), self._vector_mask(v), fill)
+
+    def _inner_loop(
+        self, builder: Any, k: Any, a: Any, a_stride: Any, b: Any, b_stride: Any, ahead: list[Any], ahead_step: Any
+    ) -> list[Any]:
+        """The sums A B, one step of k a turn; unrolling makes LLVM hoist the broadcasts and spill."""
+        function, before = builder.function, builder.block
+        loop, done = function.append_basic_block("loop"), function.append_basic_block("done")
+        bytes_apart = builder.mul(a_stride, I64(self.size))
+        first = builder.bitcast(a, _I8P)
+        bases = [builder.gep(first, [builder.mul(bytes_apart, I64(i))]) for i in range(0, self.height, _GROUP)]
+        if not self.by_row:
+            bases = bases[:1]
+        builder.cbranch(builder.icmp_signed(">", k, I64(0)), loop, done)
+        builder.position_at_end(loop)
+
+        def carried(kind: Any, start: Any) -> Any:
+            phi = builder.phi(kind)
+            phi.add_incoming(start, before)
+            return phi
+
+        left, b_row = carried(I64, k), carried(b.type, b)
+        heads = [carried(_I8P, base) for base in bases]
+        sums = [carried(self.vector, self.zero) for _ in self.cells]
+        pieces = [carried(_I8P, piece) for piece in ahead]
+        for piece in pieces:
+            self._ask_for(builder, piece, level=3)
+        if not self.by_row:
+            self._ask_for(builder, builder.gep(heads[0], [builder.mul(bytes_apart, I64(_AHEAD))]), level=3)
+        soon = builder.gep(b_row, [builder.mul(b_stride, I64(_AHEAD))])
+        for v in range(self.width):
+            self._ask_for(builder, builder.gep(soon, [I64(v * self.lanes)]), level=3)
+        row = [self._load(builder, b_row, v) for v in range(self.width)]
+        grown: list[Any] = []
+        for i in range(self.height):
+            # Loaded beside its use: LLVM would keep elements loaded before all products in registers, and spill.
+            element = self._element(builder, heads, bytes_apart, i)
+            grown += [fma_ir(builder, self.dtype, element, row[v], sums[i * self.width + v]) for v in range(self.width)]
+        step = I64(self.size) if self.by_row else bytes_apart
+        for phi, value in (
+            (left, builder.sub(left, I64(1))),
+            (b_row, builder.gep(b_row, [b_stride])),
+            *((head, builder.gep(head, [step])) for head in heads),
+            *((piece, builder.gep(piece, [ahead_step])) for piece in pieces),
+            *zip(sums, grown, strict=True),
+        ):
+            phi.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed(">", left, I64(1)), loop, done)
+        builder.position_at_end(done)
+        results = []
+        for value in grown:
+            phi = builder.phi(self.vector)
+            phi.add_incoming(self.zero, before)
+            phi.add_incoming(value, loop)
+            results.append(phi)
+        return results
+
+    def _element(self, builder: Any, heads: list[Any], bytes_apart: Any, i: int) -> Any:
+        """A's element of row i at this step of k, in every lane."""
+        if self.by_row:
+            head = heads[i // _GROUP]
+            place = builder.gep(head, [builder.mul(bytes_apart, I64(i % _GROUP))]) if i % _GROUP else head
+        else:
+            place = builder.gep(heads[0], [I64(i * self.size)])
+        return splat_ir(builder, builder.load(builder.bitcast(place, self.scalar.as_pointer())), self.lanes)
+
+    def _epilogue(self, builder: Any, sums: list[Any], c: Any, c_stride: Any, v: Any, field: Any) -> None:
+        mode, v_stride = field(MODE), field(V_STRIDE)
+        factors = [field(ALPHA, self.scalar), field(BETA, self.scalar)]
+        alpha, beta = (splat_ir(builder, factor, self.lanes) for factor in factors)
+        sloped = builder.fcmp_unordered("!=", factors[0], self.scalar(0.0))
+        blocks = [builder.function.append_basic_block(name) for name in ("store", "bias", "gate", "combine", "update")]
+        choice = builder.switch(mode, blocks[STORE])
+        for number in (BIAS, GATE, COMBINE, UPDATE):
+            choice.add_case(I64(number), blocks[number])
+        for number, block in enumerate(blocks):
+            builder.position_at_end(block)
+            bias = [self._load(builder, v, j) for j in range(self.width)] if number == BIAS else []
+            squares = [self.zero] * self.width
+            for (i, j), total in zip(self.cells, sums, strict=True):
+                row = builder.gep(c, [builder.mul(c_stride, I64(i))])
+                if number == BIAS:
+                    value = builder.fadd(total, bias[j])
+                    result = self._leaky(builder, builder.fcmp_ordered("<", value, self.zero), value, alpha, sloped)
+                elif number == GATE:
+                    y = self._load(builder, builder.gep(v, [builder.mul(v_stride, I64(i))]), j)
+                    gated = self._leaky(builder, builder.fcmp_ordered("<=", y, self.zero), total, alpha, sloped)
+                    result = builder.select(builder.fcmp_unordered("uno", y, y), y, gated)
+                elif number in (COMBINE, UPDATE):
+                    old = builder.fmul(self._load(builder, row, j), beta)
+                    result = fma_ir(builder, self.dtype, total, alpha, old)
+                    if number == UPDATE:
+                        squares[j] = fma_ir(builder, self.dtype, result, result, squares[j])
+                else:
+                    result = total
+                place = builder.gep(row, [I64(j * self.lanes)])
+                store_ir(builder, self.dtype, result, place, self._vector_mask(j))
+            if number == UPDATE:
+                total = functools.reduce(builder.fadd, squares)
+                builder.store(reduce_ir(builder, total, lambda builder, a, b: builder.fadd(a, b)), v)
+            builder.ret_void()
+
+    def _leaky(self, builder: Any, negative: Any, value: Any, alpha: Any, sloped: Any) -> Any:
+        """Value, or where ``negative`` holds alpha times it; an alpha of 0 gives 0 even for infinity."""
+        scaled = builder.select(sloped, builder.fmul(value, alpha), self.zero)
+        return builder.select(negative, scaled, value)
+
+
+@intrinsic
+def transpose_block(typing: Any, a: Any, a_stride: Any, rows: Any, cols: Any, out: Any, out_stride: Any) -> Any:
+    """out[j, i] = a[i, j] for i < rows <= lanes and j < cols <= lanes; missing rows of a become zeros in out."""
+    dtype, n = a.dtype, types.intp
+    p, width = types.CPointer(dtype), lanes_of(dtype)
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        source, source_stride, rows, cols, target, target_stride = args
+        full = builder.and_(builder.icmp_signed("==", rows, I64(width)), builder.icmp_signed("==", cols, I64(width)))
+        mask = part_mask_ir(builder, cols, width)
+        empty = ir.Constant(mask.type, [0] * width)
+        with builder.if_else(full) as (then, otherwise):
+            with then:
+                places = [builder.gep(source, [builder.mul(source_stride, I64(i))]) for i in range(width)]
+                columns = _transpose(builder, [load_ir(builder, dtype, place) for place in places])
+                for j, column in enumerate(columns):
+                    store_ir(builder, dtype, column, builder.gep(target, [builder.mul(target_stride, I64(j))]))
+            with otherwise:
+                vectors = []
+                for i in range(width):
+                    present = builder.icmp_signed("<", I64(i), rows)
+                    row_mask = builder.select(splat_ir(builder, present, width), mask, empty)
+                    place = builder.gep(source, [builder.mul(source_stride, I64(i))])
+                    vectors.append(load_ir(builder, dtype, place, row_mask))
+                for j, column in enumerate(_transpose(builder, vectors)):
+                    with builder.if_then(builder.icmp_signed("<", I64(j), cols)):
+                        store_ir(builder, dtype, column, builder.gep(target, [builder.mul(target_stride, I64(j))]))
+        return context.get_dummy_value()
+
+    return types.void(p, n, n, n, p, n), emit
+
+
+def _transpose(builder: Any, rows: list[Any]) -> list[Any]:
+    """Transpose a square of vectors by log2(n) perfect shuffles of rows i and i + n/2."""
+    n = len(rows)
+    low = ir.Constant(ir.VectorType(I32, n), [i // 2 + n * (i % 2) for i in range(n)])
+    high = ir.Constant(ir.VectorType(I32, n), [n // 2 + i // 2 + n * (i % 2) for i in range(n)])
+    for _ in range(n.bit_length() - 1):
+        pairs = [(rows[i], rows[i + n // 2]) for i in range(n // 2)]
+        rows = [builder.shuffle_vector(a, b, half) for a, b in pairs for half in (low, high)]
+    return rows

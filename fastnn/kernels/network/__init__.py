@@ -1,0 +1,1 @@
+"""A network that is data: its layers over a batch, an epoch of training, inference."""

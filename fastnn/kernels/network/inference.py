@@ -1,0 +1,123 @@
+"""A forward pass over a network that is data; ``fastnn.reference.network.epoch`` has the codes."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from ..compiler.jit import inline, kernel
+from ..gemm.product import ROOM, Matrix, room
+from ..gemm.tile import ROWS
+from ..operations import addresses_of
+from ..simd.subnormals import flushed
+from ..simd.vector import data, fma, integer, itemsize, lanes, load, load_part, pointer, reduce_add, shift, splat, store
+from ..softmax import softmax_row
+from ..threading.team import part, run
+from .layers import (
+    COLUMNS,
+    INPUTS,
+    KEPT,
+    KIND,
+    LINEAR,
+    OUTPUTS,
+    SAME,
+    Input,
+    Net,
+    describe,
+    forward_op,
+    gather_row,
+    leading_dimension,
+    multiply_adds,
+)
+
+# Rows that pass at a time, so that the memory for it does not grow with the data.
+CHUNK = 256
+
+
+@kernel
+def _forward(ops, settings, params, addresses, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
+    net = Net(ops, ops, settings, params, addresses, 0)  # which no spans are read of
+    return flushed(_forward_rows, (net, x, elsewhere, row, col, kind, out, softmax, strides, data(room), rank, size))
+
+
+@inline
+def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
+    """out = the network's output; every thread takes its own rows, CHUNK at a time. Returns whether x is finite.
+
+    The samples are in ``x``, or ``elsewhere`` if that is an address. Nodes alternate between two buffers behind the
+    product's room; the first product reads the samples in place if it can.
+    """
+    samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind, 0)
+    n_ops, n_in, n_out = len(net.ops), net.ops[0, INPUTS], out.shape[1]
+    first, end = part(out.shape[0], ROWS, rank, size)
+    widest = strides[n_ops + 1]
+    zeros = shift(room, ROOM)
+    for j in range(0, widest, lanes(zeros)):
+        store(zeros, j, splat(zeros, 0.0))
+    ends = (shift(zeros, widest), shift(zeros, widest + CHUNK * widest))
+    kept = shift(zeros, widest + 2 * CHUNK * widest)
+    in_place = kind == SAME and net.ops[0, KIND] == LINEAR
+    finite = True
+    for start in range(first, end, CHUNK):
+        rows = min(CHUNK, end - start)
+        source = Matrix(ends[1], strides[0], 1)
+        if in_place:
+            place = pointer(samples.address + start * row, zeros)
+            source = Matrix(place, row // itemsize(zeros), 1)
+        for r in range(rows):
+            if not in_place:
+                gather_row(samples, start + r, n_in, shift(source.p, r * source.row))
+            finite &= _is_finite(shift(source.p, r * source.row), n_in)
+        for i in range(n_ops):
+            target = Matrix(ends[i % 2], strides[i + 1], 1)
+            if i == n_ops - 1:
+                target = Matrix(shift(data(out), start * n_out), n_out, 1)
+            forward_op(net, i, 0, 0, rows, source, target, kept, zeros, room)
+            source = target
+        if softmax:
+            for r in range(rows):
+                softmax_row(shift(source.p, r * n_out), shift(source.p, r * n_out), n_out)
+    return finite
+
+
+@inline
+def _is_finite(x, n):
+    """Whether x[:n] holds neither infinity nor NaN: zero times them is NaN."""
+    width = lanes(x)
+    total = splat(x, 0.0)
+    i = 0
+    while i + width <= n:
+        total = fma(load(x, i), splat(x, 0.0), total)
+        i += width
+    if i < n:
+        total = fma(load_part(x, i, n - i, 0.0), splat(x, 0.0), total)
+    return reduce_add(total) == 0.0
+
+
+@functools.lru_cache(maxsize=64)
+def _strides(shape: bytes, size: int) -> tuple[np.ndarray, int]:
+    """Row distances of the nodes with the widest behind them, and what one thread needs beyond a product's room."""
+    ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
+    strides = [leading_dimension(int(width), size) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
+    widest = max(strides)
+    return np.array([*strides, widest], np.int64), widest * (2 * CHUNK + 1) + CHUNK * int(ops[:, KEPT].max())
+
+
+def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
+    """Run the network on every sample; see ``fastnn.reference.network.inference.forward``."""
+    ops, dtype = network.ops, params.dtype
+    strides, beyond = _strides(ops.tobytes(), dtype.itemsize)
+    if x.dtype is dtype and x.flags.carray:
+        source: tuple[Any, ...] = (x, 0, x.strides[0], 0, SAME)
+    else:
+        source = (out, *describe(x, dtype)[:4])
+    fixed = (ops, network.settings, params, addresses_of(network.names, dtype), *source, out, softmax, strides)
+    if len(x) < ROWS:
+        return bool(_forward(*fixed, room(dtype, beyond), 0, 1))
+    return _forward_in_parts(fixed, beyond, dtype, len(x) * multiply_adds(ops))
+
+
+def _forward_in_parts(fixed: tuple[Any, ...], beyond: int, dtype: np.dtype, work: int) -> bool:
+    finite = []
+    run(lambda rank, size: finite.append(_forward(*fixed, room(dtype, beyond), rank, size)), work)
+    return all(finite)

@@ -1,0 +1,62 @@
+"""How Python hands compiled code an array of any layout: its address and its strides in elements.
+
+Numba compiles a function anew for every memory layout and for read-only arrays. Functions are handed what they read as
+if it could be written, and large ones (products, the epoch) addresses, which have one type only.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from ..compiler.jit import kernel
+from .vector import data, integer
+
+
+@kernel
+def _first_element(array):
+    return integer(data(array))
+
+
+def address(array: np.ndarray) -> int:
+    """Where the first element lies."""
+    if array.flags.carray:  # aligned, writeable and C-contiguous: the one type that Numba need not compile anew
+        return int(_first_element(array))
+    return int(array.__array_interface__["data"][0])
+
+
+class _Alias:
+    """Memory under another description; keeps the array that owns it."""
+
+    def __init__(self, array: np.ndarray, interface: dict[str, Any]) -> None:
+        self._owner, self.__array_interface__ = array, interface
+
+
+def as_writeable(array: np.ndarray) -> np.ndarray:
+    """The same memory as an array that is not read-only, for kernels that only read it: one type less to compile."""
+    if array.flags.writeable:
+        return array
+    interface = dict(array.__array_interface__)
+    interface["data"] = (interface["data"][0], False)
+    return np.asarray(_Alias(array, interface))
+
+
+def whole_strides(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy where its strides are no whole elements, as in a field of packed records."""
+    return array if all(stride % array.itemsize == 0 for stride in array.strides) else np.ascontiguousarray(array)
+
+
+def strides(array: np.ndarray) -> tuple[int, ...]:
+    """The strides in elements."""
+    return tuple(stride // array.itemsize for stride in array.strides)
+
+
+@intrinsic
+def read_once(typing: Any, p: Any, i: Any) -> Any:
+    """p[i], of memory that others may write to: what is checked is what is used, it is not read again."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(builder.gep(args[0], [args[1]]), "monotonic", p.dtype.bitwidth // 8)
+
+    return p.dtype(p, types.intp), emit

@@ -1,0 +1,1 @@
+"""The threads that share a call, and the barrier where they meet."""

@@ -1,0 +1,135 @@
+"""Activations as layers, elementwise and without parameters."""
+
+from typing import Literal
+
+from ..ops.activations import activate, activate_backward, gelu_operation
+from ..validation import Array, number
+from .layers import BuiltIn, built_in, shown
+
+
+class Elementwise(BuiltIn):
+    """A built-in layer that is elementwise, without parameters, as wide as what comes."""
+
+
+class Activation(Elementwise):
+    """A built-in activation: an operation and its gradient, which takes what the class says it keeps, x or y."""
+
+    _SAVED = ("_kept",)
+    _kept: Array | None = None
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return y (m, k), elementwise, for x (m, k)."""
+        y = activate(self.operation, x, *self.numbers())
+        if training:
+            self._kept = x if self.keeps == "x" else y
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """Return dx (m, k) from dy (m, k)."""
+        if self._kept is None:
+            raise ValueError(f"{self!r} has nothing to go back from: call forward(x, training=True) first")
+        return activate_backward(self.operation, dy, (self.keeps, self._kept), *self.numbers())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={shown(getattr(self, name))}' for name in self.arguments)})"
+
+
+@built_in
+class Identity(Activation):
+    """The activation y = x."""
+
+    operation = "identity"
+    keeps = "y"
+    vanishes = True
+
+
+@built_in
+class ReLU(Activation):
+    """The activation y = max(x, 0)."""
+
+    operation = "relu"
+    keeps = "y"
+    rectifier = 0.0
+
+
+@built_in
+class LeakyReLU(Activation):
+    """The activation y = x where x > 0, else slope x.
+
+    Parameters
+    ----------
+    slope : float
+        Finite and >= 0.
+    """
+
+    operation = "leaky_relu"
+    arguments = settings = ("slope",)
+    keeps = "y"
+
+    def __init__(self, slope: float = 0.01) -> None:
+        self._slope = number("slope", slope, least=0)
+
+    @property
+    def slope(self) -> float:
+        """The slope where x <= 0, fixed when the layer is made."""
+        return self._slope
+
+    @property
+    def rectifier(self) -> float:  # type: ignore[override]  # a class's constant elsewhere
+        """The slope."""
+        return self._slope
+
+
+@built_in
+class Tanh(Activation):
+    """The activation y = tanh x."""
+
+    operation = "tanh"
+    keeps = "y"
+
+
+@built_in
+class Sigmoid(Activation):
+    """The activation y = 1 / (1 + e^-x)."""
+
+    operation = "sigmoid"
+    keeps = "y"
+
+
+@built_in
+class GELU(Activation):
+    """The activation y = x Φ(x), Φ the distribution function of the normal distribution.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+        Φ(x) = (1 + erf(x/√2))/2 itself, or (1 + tanh(√(2/π) (x + 0.044715 x³)))/2 for it, which costs a little less and
+        is what some models were trained with.
+
+    Raises
+    ------
+    ValueError
+        If ``approximate`` is neither.
+
+    Notes
+    -----
+    Source: D. Hendrycks and K. Gimpel, Gaussian error linear units (GELUs), arXiv 1606.08415, 2016.
+    """
+
+    arguments = ("approximate",)
+    keeps = "x"
+    format = 3
+
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
+        gelu_operation(approximate)  # which refuses what is no formula
+        self._approximate = approximate
+
+    @property
+    def approximate(self) -> Literal["none", "tanh"]:
+        """The formula, fixed when the layer is made."""
+        return self._approximate
+
+    @property
+    def operation(self) -> str:  # type: ignore[override]  # a class's constant elsewhere
+        """The operation of the formula."""
+        return gelu_operation(self._approximate)

@@ -1,0 +1,232 @@
+"""What a layer is: the base class, which a user's own may extend, and what a built-in one declares.
+
+A layer that is used in a model keeps its parameters as views into the model's flat buffer, so what is read from or
+written to ``layer.weight`` is what the kernels use.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..validation import Array, DType, finite, real_array
+
+
+class Layer(ABC):
+    """What a layer is: a forward pass and its gradient.
+
+    A layer of your own extends this class, or is any object with these methods. ``forward`` gets x (m, n_in) in the
+    model's dtype and returns (m, n_out); when ``training`` is true it keeps what ``backward`` will need. Neither may
+    write into its argument. A layer with parameters returns them from ``parameters``, as float32 or float64 arrays that
+    stay the same objects, and their gradients after ``backward`` in the same order from ``gradients``; the optimizer
+    then updates them in place.
+
+    Attributes
+    ----------
+    n_in, n_out : int or None
+        Inputs and outputs a sample, None where the layer takes what comes or does not say what it gives.
+    """
+
+    n_in: int | None = None
+    n_out: int | None = None
+
+    @abstractmethod
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return the layer's output (m, n_out) for x (m, n_in)."""
+
+    @abstractmethod
+    def backward(self, dy: Array) -> Array:
+        """Return dx (m, n_in) from dy (m, n_out), both gradients of the loss, for the x of the last training pass."""
+
+    def parameters(self) -> list[Array]:
+        """Return the arrays that training changes."""
+        return []
+
+    def gradients(self) -> list[Array]:
+        """Return the gradients of :meth:`parameters`, in the same order, after :meth:`backward`."""
+        return []
+
+
+class BuiltIn(Layer):
+    """A layer that kernels and twins know by a name: how it is run, saved and shown follows from what it declares.
+
+    A training pass keeps what backward needs under the names in ``_SAVED``. Copies and pickles leave that out, and what
+    belongs to the model.
+
+    Attributes
+    ----------
+    operation : str
+        The name of its kernel and of its twin; "linear" is the product, which the epoch knows itself.
+    arguments : tuple of str
+        What the constructor takes, attributes of the same names: what is saved and shown.
+    settings : tuple of str
+        The numbers among them that kernel and twin take, in their order.
+    keeps : {"", "x", "y"}
+        Whether the backward pass takes the layer's input, its output, or neither.
+    kept : int
+        How many numbers of each row the kernel keeps of its own.
+    penalised : tuple of str
+        The parameters whose squares are penalised.
+    draws : bool
+        Whether it draws random numbers, in training.
+    in_inference : bool
+        Whether prediction runs it.
+    format : int
+        The first format of saved models that has it.
+    vanishes : bool
+        Whether it is the identity, which runs nothing.
+    rectifier : float or None
+        The slope for negative numbers of a layer that is max(x, slope x), which a product does at its end.
+    """
+
+    operation: ClassVar[str]
+    arguments: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[tuple[str, ...]] = ()
+    keeps: ClassVar[Literal["", "x", "y"]] = ""
+    kept: ClassVar[int] = 0
+    penalised: ClassVar[tuple[str, ...]] = ()
+    draws: ClassVar[bool] = False
+    in_inference: ClassVar[bool] = True
+    format: ClassVar[int] = 1
+    vanishes: ClassVar[bool] = False
+    rectifier: float | None = None
+
+    _SAVED: ClassVar[tuple[str, ...]] = ()
+    _given: dict[str, Array] | None = None
+    _views: dict[str, Array] | None = None
+    _gradients: dict[str, Array] | None = None
+    _rng: np.random.Generator | None = None
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each parameter, by its name."""
+        return {}
+
+    def initial(self, rng: np.random.Generator) -> dict[str, Array]:
+        """Return the initial values of the parameters, drawn from ``rng`` where they are not given."""
+        return {}
+
+    def initial_values(self, rng: np.random.Generator) -> dict[str, Array]:
+        """Return :meth:`initial`, or what :meth:`start_from` was given."""
+        return self.initial(rng) if self._given is None else self._given
+
+    def start_from(self, values: dict[str, Array]) -> None:
+        """Let the parameters start from these values, such as those of a saved model."""
+        self._given = {name: checked(name, values[name], shape) for name, shape in self.shapes().items()} or None
+
+    def config(self) -> dict[str, Any]:
+        """Return what the constructor takes to make a layer like this one."""
+        return {name: getattr(self, name) for name in self.arguments}
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return the settings as kernel and twin take them."""
+        return tuple(float(getattr(self, name)) for name in self.settings)
+
+    def parameters(self) -> list[Array]:
+        """Return the arrays that training changes, views into the model's parameters."""
+        return [getattr(self, name) for name in self.shapes()]
+
+    def gradients(self) -> list[Array]:
+        """Return the gradients of :meth:`parameters`, none before the first ``model.backward``."""
+        return [] if self._gradients is None else list(self._gradients.values())
+
+    def keep_gradients(self, **values: Array) -> None:
+        """Write what a backward pass found into the model's gradient, or into arrays of its own."""
+        if self._gradients is None:
+            self._gradients = {name: np.empty_like(value) for name, value in values.items()}
+        for name, value in values.items():
+            self._gradients[name][...] = value
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the layer belongs to a model and has something of it."""
+        return self._views is not None or self._rng is not None
+
+    def bind(self, views: dict[str, Array] | None, rng: np.random.Generator | None) -> None:
+        """Use these views into the buffer of a model, and draw from its generator; or belong to no model."""
+        self._views, self._gradients = views or None, None
+        self._rng = rng if self.draws else None
+
+    def bind_gradient(self, views: dict[str, Array] | None) -> None:
+        """Write gradients into these views from now on, or into new arrays."""
+        self._gradients = views
+
+    @property
+    def transient(self) -> tuple[str, ...]:
+        """The attributes that passes change and that a model gives."""
+        return (*self._SAVED, "_views", "_gradients", "_rng")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self.transient}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(shown(getattr(self, name)) for name in self.arguments)})"
+
+
+B = TypeVar("B", bound=type[BuiltIn])
+BUILT_IN: dict[str, type[BuiltIn]] = {}
+
+
+def built_in(layer: B) -> B:
+    """Register a class under its name; a user's subclass of it is none of ours."""
+    BUILT_IN[layer.__name__] = layer
+    return layer
+
+
+def is_built_in(layer: Any) -> bool:
+    """Return whether kernels and twins know ``layer``; a user's subclass they do not."""
+    return BUILT_IN.get(type(layer).__name__) is type(layer)
+
+
+class Parameter:
+    """A parameter as an attribute of its layer: a view into the model's buffer, whose values are assigned to.
+
+    Reading one that the layer was made without gives None; ``fix`` says how to make the layer with it.
+    """
+
+    def __init__(self, doc: str, fix: str = "") -> None:
+        self.__doc__, self._fix = doc, fix
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, layer: BuiltIn | None, owner: type) -> Any:
+        if layer is None:
+            return self
+        if self._name not in layer.shapes():
+            return None
+        if layer._views is None:
+            raise ValueError(f"{layer!r} has no {self._name} yet: parameters are made when a Sequential is built of it")
+        return layer._views[self._name]
+
+    def __set__(self, layer: BuiltIn, value: ArrayLike) -> None:
+        view = self.__get__(layer, type(layer))
+        if view is None:
+            raise ValueError(f"{layer!r} was made without a {self._name}: {self._fix}")
+        view[...] = checked(self._name, value, view.shape, view.dtype)
+
+
+class Gradient:
+    """The gradient of a parameter from the last ``model.backward``; None before it, or without the parameter."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name.removesuffix("_grad")
+
+    def __get__(self, layer: BuiltIn | None, owner: type) -> Any:
+        if layer is None:
+            return self
+        return None if layer._gradients is None else layer._gradients.get(self._name)
+
+
+def shown(value: Any) -> str:
+    """Return a constructor's argument as a layer shows it."""
+    return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
+def checked(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: DType | None = None) -> Array:
+    """Return finite numbers of that shape as an array."""
+    array = real_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    finite(name, array, np.dtype(np.float64) if dtype is None else dtype)
+    return array

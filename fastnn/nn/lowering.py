@@ -1,0 +1,225 @@
+"""Lowering: a list of layers as a few small arrays over one flat parameter buffer.
+
+:mod:`fastnn.reference.network.epoch` documents the rows of ``ops``. All that a compiled call takes is bundled here.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..validation import Array, DType
+from .activations import Identity
+from .layers import BuiltIn, is_built_in
+
+ALIGNMENT = 64
+_STRIDE = 16
+# Of ops, see fastnn.reference.network.epoch.
+LINEAR, OPERATION = range(2)
+KEEPS_X, KEEPS_Y, TAKES_KEY = 1, 2, 4
+_KEEPS = {"": 0, "x": KEEPS_X, "y": KEEPS_Y}
+
+
+class Network(NamedTuple):
+    """The layers as data, without an address: those are looked up anew in each call.
+
+    Attributes
+    ----------
+    ops : (n, 11) int64, spans : (k, 4) int64, settings : float64
+        See :mod:`fastnn.reference.network.epoch`.
+    names : tuple of str
+        The operation behind each op, "" for a linear one.
+    layers : tuple of tuples of int
+        The places of the layers that each op stands for.
+    seed : int
+        From 0 to 2^63; decides which units a dropout drops.
+    """
+
+    ops: Array
+    spans: Array
+    settings: Array
+    names: tuple[str, ...]
+    layers: tuple[tuple[int, ...], ...]
+    seed: int = 0
+
+
+class Batches(NamedTuple):
+    """The data of an epoch: x (n, inputs), y, sample_weight (n,) or None, order (m,) int64, and the batch size."""
+
+    x: Array
+    y: Array
+    sample_weight: Array | None
+    order: Array
+    batch_size: int
+
+
+class Convention(NamedTuple):
+    """How losses are counted.
+
+    ``least`` and ``most`` bound the cross-entropy of a sample, and both logarithms of the binary one, which with a
+    finite ``most`` are taken of rounded probabilities. ``value`` and
+    ``gradient`` are factors of a batch's mean loss and of its gradient. With ``penalty_per_batch`` the factor of Σ w²
+    is divided by the weight of a batch: the sum of its samples' weights, or its size. With ``mean_over_rows`` a batch
+    counts by its size in the mean over an epoch, even if its samples have weights. Without ``stop`` training goes on
+    after a loss that is not finite.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    value: float = 1.0
+    gradient: float = 1.0
+    penalty_per_batch: bool = False
+    mean_over_rows: bool = False
+    stop: bool = True
+
+
+class Objective(NamedTuple):
+    """What training minimises: the name of a loss, the factor of Σ w², label smoothing, and how losses are counted.
+
+    ``numbers`` are the settings of a loss that has some of its own.
+    """
+
+    loss: str
+    l2: float
+    smoothing: float = 0.0
+    convention: Convention = Convention()
+    numbers: tuple[float, ...] = ()
+
+    @property
+    def settings(self) -> tuple[float, ...]:
+        """The numbers that the kernel takes."""
+        return self.numbers or (self.smoothing, self.convention.least, self.convention.most)
+
+
+class Rule(NamedTuple):
+    """How training moves: the name of a rule, its settings, its slots (s, n_params) and the updates made before."""
+
+    name: str
+    settings: tuple[float, ...]
+    slots: Array
+    step: int
+
+
+# Where each parameter of a layer starts in the flat buffer, by its name.
+Spans = dict[str, int]
+
+
+def layout(layers: Sequence[Any]) -> tuple[dict[int, Spans], int]:
+    """Return where the parameters of each built-in layer that has some start, and the size of the flat buffer.
+
+    Every array starts at a multiple of 16 elements, so vectors of any CPU load it aligned; the gaps stay zero.
+    """
+    spans: dict[int, Spans] = {}
+    size = 0
+    for i, layer in enumerate(layers):
+        for name, shape in layer.shapes().items() if isinstance(layer, BuiltIn) else ():
+            spans.setdefault(i, {})[name] = size
+            size += -(-math.prod(shape) // _STRIDE) * _STRIDE
+    return spans, size
+
+
+def lower(layers: Sequence[Any], spans: dict[int, Spans], n_in: int | None, training: bool = True) -> Network | None:
+    """Return the layers as data, or None where one of them has no name or the width of the input is not known.
+
+    Without ``training`` there is nothing in it that is for training alone.
+    """
+    lowered = _Lowered()
+    width = n_in
+    for i, layer in enumerate(layers):
+        if not is_built_in(layer) or width is None:
+            return None
+        if layer.vanishes or not (training or layer.in_inference):
+            continue
+        lowered.add(i, layer, width, spans.get(i, {}))
+        width = layer.n_out or width
+    if lowered.is_empty and layers and width is not None:
+        lowered.add(0, Identity(), width, {})
+    return lowered.network()
+
+
+class _Lowered:
+    """The rows of a network, an op after the other; see :mod:`fastnn.reference.network.epoch` for the columns."""
+
+    def __init__(self) -> None:
+        self._ops: list[dict[str, int]] = []
+        self._spans: list[tuple[int, int, int, int]] = []
+        self._settings: list[float] = []
+        self._names: list[str] = []
+        self._layers: list[tuple[int, ...]] = []
+
+    def add(self, i: int, layer: BuiltIn, width: int, spans: Spans) -> None:
+        """Add layer i, which takes ``width`` inputs and has its parameters at ``spans``."""
+        at = len(self._settings)
+        last = self._ops[-1] if self._ops else {}
+        if layer.rectifier is not None and last.get("kind") == LINEAR and last["slope"] < 0:
+            last["slope"] = at
+            self._settings.append(layer.rectifier)
+            self._layers[-1] = (*self._layers[-1], i)
+            return
+        numbers = layer.numbers()
+        is_linear = layer.operation == "linear"
+        self._ops.append(
+            {
+                "kind": LINEAR if is_linear else OPERATION,
+                "inputs": width,
+                "outputs": layer.n_out or width,
+                "weight": min(spans.values(), default=0),
+                "bias": spans.get("bias", -1) if is_linear else -1,
+                "settings": at,
+                "n_settings": len(numbers),
+                "slope": -1,
+                "keeps": _KEEPS[layer.keeps] | (TAKES_KEY if layer.draws else 0),
+                "kept": layer.kept,
+                "parameters": 0 if is_linear else len(spans),
+            }
+        )
+        if not is_linear:
+            shapes = layer.shapes()
+            for which, (name, start) in enumerate(spans.items()):
+                self._spans.append((len(self._ops) - 1, which, start, math.prod(shapes[name])))
+        self._settings += numbers
+        self._names.append("" if is_linear else layer.operation)
+        self._layers.append((i,))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no op yet."""
+        return not self._ops
+
+    def network(self) -> Network | None:
+        """Return the network, None without an op."""
+        if self.is_empty:
+            return None
+        ops = np.array([list(op.values()) for op in self._ops], np.int64)
+        spans = np.array(self._spans, np.int64).reshape(-1, 4)
+        return Network(ops, spans, np.array([*self._settings, 0.0]), tuple(self._names), tuple(self._layers))
+
+
+def input_width(layers: Sequence[Any]) -> int | None:
+    """Return the inputs of the first layer that says so, looking past those as wide as what comes, or None."""
+    for layer in layers:
+        n_in: int | None = getattr(layer, "n_in", None)
+        if n_in is not None or not is_as_wide_as_its_input(layer):
+            return n_in
+    return None
+
+
+def is_as_wide_as_its_input(layer: Any) -> bool:
+    """Return whether a layer that says nothing of its outputs is known to have as many as inputs."""
+    return isinstance(layer, BuiltIn)
+
+
+def views(layer: BuiltIn, spans: Spans, buffer: Array) -> dict[str, Array]:
+    """Return the parameters of ``layer`` as views into a flat buffer."""
+    shapes = layer.shapes()
+    return {name: buffer[at : at + math.prod(shapes[name])].reshape(shapes[name]) for name, at in spans.items()}
+
+
+def aligned_zeros(shape: int | tuple[int, ...], dtype: DType) -> Array:
+    """Return zeros that start at the boundary of a cache line, as the vectors of the kernels like it."""
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    raw = np.zeros(n_bytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + n_bytes].view(dtype).reshape(shape)

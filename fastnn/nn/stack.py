@@ -1,0 +1,292 @@
+"""The machinery of a model: layers over one flat buffer of parameters, run compiled or layer by layer.
+
+Everything here takes arguments that were checked before.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..backend import active
+from ..transaction import Attributes, Place
+from ..validation import (
+    FLOAT32,
+    FLOAT64,
+    Array,
+    DType,
+    any_array,
+    are_finite,
+    computed,
+    features,
+    finite,
+    positive_int,
+    real_array,
+)
+from .dropout import draw_seed
+from .layers import BuiltIn, Layer, is_built_in
+from .lowering import LINEAR, Network, aligned_zeros, input_width, is_as_wide_as_its_input, layout, lower, views
+
+# Called as a phase of a layer is over, or of a training step for None.
+Lap = Callable[[int | None, str], None]
+
+_BLOCK_ELEMENTS = 1 << 19
+
+
+class Identity:
+    """Which model it is: an object of its own for each, which copies and pickles carry along.
+
+    The optimizer refers to it, so the two stay together where they are copied in one go, and no longer than that.
+    """
+
+
+def no_lap(layer: int | None, phase: str) -> None:
+    """Take no time."""
+
+
+class Stack:
+    """Layers one after the other.
+
+    Attributes
+    ----------
+    layers : tuple of layers
+    built_in : the layers that are ours, or of a class that extends one of ours
+    draws : whether one of them draws from the generator in training
+    widths : the outputs of each layer, None where it is not known
+    n_in : the inputs of the first layer, or None
+    identity : what an optimizer knows the model by
+    rng : the generator of initial weights, of the order of samples, and of dropout
+    network, inference : the layers as data, with dropout and without, or None where they must run one by one
+    params, gradient : the flat buffers; gradient is None before the first backward pass
+    block : how many rows go through at once, so that memory stays bounded
+    """
+
+    def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
+        self.widths = check_layers(layers)
+        self.layers = layers
+        self.built_in = [layer for layer in layers if isinstance(layer, BuiltIn)]
+        self.draws = any(layer.draws for layer in self.built_in)
+        self.identity = Identity()
+        self.dtype = dtype
+        self.rng = rng
+        self.n_in = input_width(layers)
+        self.spans, size = layout(layers)
+        self.network = lower(layers, self.spans, self.n_in)
+        self.inference = lower(layers, self.spans, self.n_in, training=False)
+        self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
+        self.trained_shape: tuple[int, ...] | None = None
+        initial = {i: layers[i].initial_values(rng) for i in self.spans}
+        try:
+            self.bind(aligned_zeros(size, dtype))
+            for i, values in initial.items():
+                for name, value in values.items():
+                    setattr(layers[i], name, value)
+        except BaseException:
+            self._release()
+            raise
+
+    def bind(self, params: Array) -> None:
+        """Make ``params`` the parameters: every layer of ours gets views into it, and the generator if it draws."""
+        self.params = params
+        self.dtype = params.dtype
+        self.gradient: Array | None = None
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, BuiltIn):
+                layer.bind(views(layer, self.spans.get(i, {}), params), self.rng)
+
+    def _release(self) -> None:
+        """Let the layers belong to no model."""
+        for layer in self.built_in:
+            layer.bind(None, None)
+
+    def outputs(self, X: ArrayLike, softmax: bool = False) -> Array:
+        """Return the outputs (m, n_out) for X (m, n_in), or their softmax; see ``validation.features`` for X."""
+        if self.inference is None:
+            x = features(X, self.n_in, self.dtype)
+            blocks = [x[i : i + self.block] for i in range(0, len(x), self.block)]
+            outputs = np.concatenate([self.forward(block, training=False) for block in blocks])
+            if softmax:
+                active().softmax(outputs, outputs)
+            return outputs
+        x = features(X, self.n_in, self.dtype, check_finite=False)
+        out = np.empty((len(x), self.widths[-1] or 0), self.dtype)
+        if not active().forward(self.inference, self.params, x, out, softmax):
+            finite("X", x, self.dtype)
+        return out
+
+    @property
+    def starts_linear(self) -> bool:
+        """Whether the first layer is linear, so that it passes on whatever is not finite."""
+        return self.network is not None and bool(self.network.ops[0, 0] == LINEAR)
+
+    def output_width(self, x: Array) -> int:
+        """Return the number of outputs a sample, found with the first row of x where no layer says it."""
+        width = self.widths[-1]
+        return width if width is not None else self.outputs(x[:1]).shape[1]
+
+    def forward(self, x: Array, training: bool, lap: Lap = no_lap) -> Array:
+        """Return the outputs, layer by layer."""
+        x = x.astype(self.dtype, copy=False)
+        for i, (layer, width) in enumerate(zip(self.layers, self.widths, strict=True)):
+            x = computed("forward", layer, layer.forward(x, training), len(x), width, self.dtype)
+            lap(i, "forward")
+        if training:
+            self.trained_shape = x.shape
+        return x
+
+    def training_pass(self, x: Array) -> Array:
+        """Return the outputs of a pass that :meth:`backward` can follow; one that fails has changed nothing."""
+        before = Attributes([(self, ("trained_shape",)), *((layer, layer._SAVED) for layer in self.built_in)])
+        drawn = self.rng.bit_generator.state if self.draws else None
+        try:
+            return self.forward(x, training=True)
+        except BaseException:
+            before.restore()
+            if drawn is not None:
+                self.rng.bit_generator.state = drawn
+            raise
+
+    def backward(self, dy: Array, l2: float, lap: Lap = no_lap) -> Array:
+        """Return dx from dy, the gradients of the loss, and leave the gradients of the parameters in the layers.
+
+        Where it fails there are none, not even earlier ones: an optimizer must not take a step along half of them.
+        """
+        try:
+            if self.gradient is None:
+                gradient = aligned_zeros(self.params.size, self.dtype)
+                for i, span in self.spans.items():
+                    self.layers[i].bind_gradient(views(self.layers[i], span, gradient))
+                self.gradient = gradient
+            for i, layer in reversed([*enumerate(self.layers)]):
+                dx = layer.backward(dy, l2) if getattr(layer, "penalised", ()) else layer.backward(dy)
+                width = self.widths[i - 1] if i else self.n_in
+                dy = computed("backward", layer, dx, len(dy), width, self.dtype)
+                lap(i, "backward")
+        except BaseException:
+            self.forget_gradients()
+            raise
+        return dy
+
+    def forget_gradients(self) -> None:
+        """Let the next backward pass write into new arrays."""
+        self.gradient = None
+        for i in self.spans:
+            self.layers[i].bind_gradient(None)
+
+    def places(self) -> list[Place]:
+        """Return the attributes that passes in training change, those of a user's layers left out."""
+        return [(self, ("gradient", "trained_shape")), *((layer, layer.transient) for layer in self.built_in)]
+
+    def check_finite(self) -> None:
+        """Raise ValueError naming the first layer that has a parameter which is not finite."""
+        if not are_finite([self.params, *self.user_parameters()]):
+            for i, layer in enumerate(self.layers):
+                for p in call_list(layer, "parameters"):
+                    finite(f"layer {i}, {layer!r},", p, p.dtype)
+
+    def user_parameters(self) -> list[Array]:
+        """Return the parameters of the layers that are not built in.
+
+        Raises
+        ------
+        TypeError
+            If one of them is not a writeable float32 or float64 array, which training could not change.
+        ValueError
+            If it is an array with masked values, which training would change under the mask.
+        """
+        found = []
+        for layer in self.user_layers():
+            for p in call_list(layer, "parameters"):
+                if not isinstance(p, np.ndarray) or p.dtype not in (FLOAT32, FLOAT64) or not p.flags.writeable:
+                    raise TypeError(f"parameters of {layer!r} must be writeable float32 or float64 arrays, not {p!r}")
+                any_array(f"parameters of {layer!r}", p)
+                if not self._owns(p):
+                    found.append(p)
+        return found
+
+    def user_gradients(self) -> list[Array]:
+        """Return the gradients of :meth:`user_parameters`, in the dtype of each.
+
+        Raises
+        ------
+        ValueError
+            If a layer does not give one of the right shape for each of its parameters.
+        """
+        found = []
+        for layer in self.user_layers():
+            parameters, gradients = call_list(layer, "parameters"), call_list(layer, "gradients")
+            if [np.shape(g) for g in gradients] != [p.shape for p in parameters]:
+                raise ValueError(
+                    f"gradients of {layer!r} have shapes {[np.shape(g) for g in gradients]}, but its parameters have "
+                    f"{[p.shape for p in parameters]}: they must be equal after backward"
+                )
+            pairs = zip(gradients, parameters, strict=True)
+            name = f"gradients of {layer!r}"
+            found += [np.asarray(real_array(name, g), p.dtype, order="C") for g, p in pairs if not self._owns(p)]
+        return found
+
+    def sum_of_squares(self) -> float:
+        """Return Σ W² over the parameters that are penalised, the weights of linear layers."""
+        return sum(float(np.square(w, dtype=np.float64).sum()) for w in self.penalised())
+
+    def penalised(self) -> list[Array]:
+        """Return the weights of linear layers, which penalties and decay are for."""
+        return [getattr(layer, name) for layer in self.built_in for name in layer.penalised]
+
+    def user_layers(self) -> list[Any]:
+        """Return the layers that are not built in."""
+        return [layer for layer in self.layers if not is_built_in(layer)]
+
+    def seeded(self) -> Network | None:
+        """Return the network with a seed of its own, drawn if there is dropout: without, nothing is drawn."""
+        if self.network is None or not self.draws:
+            return self.network
+        return self.network._replace(seed=draw_seed(self.rng))
+
+    def _owns(self, parameter: Array) -> bool:
+        return self.params.size > 0 and np.may_share_memory(parameter, self.params)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "gradient": None, "trained_shape": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        params = aligned_zeros(self.params.size, self.dtype)
+        params[:] = self.params
+        self.bind(params)
+
+
+def call_list(layer: Any, method: str) -> list[Any]:
+    """Return what an optional method of a layer returns, as a list."""
+    return list(getattr(layer, method)()) if hasattr(layer, method) else []
+
+
+def check_layers(layers: Sequence[Any]) -> list[int | None]:
+    """Return the outputs of each layer, None where unknown, after checking that the layers fit together."""
+    if not layers:
+        raise ValueError("a Sequential needs at least one layer, such as Linear(64, 10)")
+    widths: list[int | None] = []
+    width = input_width(layers)
+    for i, layer in enumerate(layers):
+        if isinstance(layer, (list, tuple)):
+            raise TypeError("layers are passed one by one, not as a list: Sequential(*layers)")
+        if isinstance(layer, type):
+            raise TypeError(f"layer {i} is the class {layer.__name__}, expected an object: {layer.__name__}(...)")
+        if not all(callable(getattr(layer, method, None)) for method in ("forward", "backward")):
+            raise TypeError(f"layer {i} is {layer!r}, expected a layer: an object with forward and backward methods")
+        if any(layer is other for other in layers[:i]):
+            raise ValueError(f"layer {i} is an object that comes earlier too: make a new {layer!r} for each place")
+        if isinstance(layer, BuiltIn) and layer.is_bound:
+            raise ValueError(f"layer {i}, {layer!r}, belongs to another model already: make a new one")
+        n_in, n_out = (_declared(layer, i, name) for name in ("n_in", "n_out"))
+        if n_in is not None and width is not None and n_in != width:
+            raise ValueError(f"layer {i}, {layer!r}, has {n_in} inputs, but layer {i - 1} has {width} outputs")
+        width = n_out if n_out is not None or not is_as_wide_as_its_input(layer) else width
+        widths.append(width)
+    return widths
+
+
+def _declared(layer: Layer, i: int, name: str) -> int | None:
+    value = getattr(layer, name, None)
+    return None if value is None else positive_int(f"{name} of layer {i}", value)

@@ -1,0 +1,1 @@
+"""The twins of what runs a network that is data."""

@@ -1,0 +1,177 @@
+"""One training epoch over a network that is data.
+
+``network.ops`` (n, 11) holds one row an op:
+
+    kind            0 linear, 1 an operation, which has a name in ``network.names``
+    inputs, outputs
+    weight          where its parameters start in the flat buffer: the weight of a linear op
+    bias            where the bias of a linear op starts, -1 for none
+    settings        where its settings start in ``network.settings``, and how many they are
+    slope           of a linear op whose output is rectified: where the slope for negative numbers is, -1 for none
+    keeps           what an operation's backward pass takes: 1 its input or 2 its output, and 4 a key of random numbers
+    kept            how many numbers of its own for each row a kernel keeps, which no twin does
+    parameters      how many parameters an operation has
+
+``network.spans`` (k, 4) holds the parameters of operations: op, which of its parameters, where it starts, its size.
+Random numbers follow from ``network.seed``.
+"""
+
+import time
+
+import numpy as np
+
+from ..activations import leaky_relu_backward
+from ..matmul import linear_backward, matmul
+from ..updates import RULES
+from .inference import INPUT, LINEAR, OUTPUT, arguments_of, parameters_of, twins, values, weight_and_bias
+from .objectives import loss_and_gradient
+
+
+@np.errstate(all="ignore")
+def train_epoch(network, params, batches, objective, rule, clock=None):
+    """Train on every batch in turn: forward, loss, backward, update in place.
+
+    Parameters
+    ----------
+    network : ops, spans, settings, names and seed, see above
+    params : (n_params,) the flat parameter buffer, updated in place
+    batches : x (n, inputs) any strides, y (n,) labels or (n, outputs) targets, sample_weight (n,) or None,
+        order (m,) int64, the samples in the order of training, and batch_size; the last batch may be smaller
+    objective : loss (a name), l2, smoothing and convention, see ``fastnn.nn.lowering`` and ``objectives``
+    rule : name, settings, slots (s, n_params) updated in place, and step, the number of updates made before this epoch
+    clock : (n + 1, 3) float64 in C order or None; seconds are added to it. Row i belongs to op i: forward, backward
+        (the gradient at its input, through the activation that made it), update (the gradient of its weights and the
+        step). The last row: gathering the batch, the loss with its gradient, the rest. With several threads it is the
+        calling one whose time is taken
+
+    Returns
+    -------
+    loss : float
+        The mean over the epoch of batch loss + l2 Σ w², each at the weights it was computed with; a batch counts by
+        its size, or by the sum of its weights, see ``fastnn.nn.lowering.Convention``.
+    failed : int
+        The first batch whose loss is not finite, at which training stopped before its update, or -1.
+    """
+    convention = objective.convention
+    starts = range(0, len(batches.order), batches.batch_size)
+    total = weights = 0.0
+    lap = _stopwatch(clock)
+    for number, start in enumerate(starts):
+        rows = batches.order[start : start + batches.batch_size]
+        x = batches.x[rows].astype(params.dtype, copy=False)
+        sample_weight = None if batches.sample_weight is None else batches.sample_weight[rows]
+        lap(-1, 0)
+        ys = [x]
+        t = rule.step + number + 1
+        for i, y in enumerate(values(network, params, x, t)):
+            ys.append(y)
+            lap(i, 0)
+        d = np.empty_like(ys[-1])
+        loss = loss_and_gradient(objective, ys[-1], batches.y[rows], sample_weight, d)
+        _undo_rectifier(network, len(ys) - 2, ys, d)
+        lap(-1, 1)
+        weight = len(rows) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
+        l2 = _penalty(objective, weight)
+        loss += l2 * _sum_of_squares(network, params)
+        share = len(rows) if convention.mean_over_rows else weight
+        total, weights = total + share * loss, weights + share
+        if convention.stop and not np.isfinite(loss):
+            return _mean(total, weights), number
+        lap(-1, 2)
+        ds = _gradients(network, params, ys, d, t, lap)
+        for i in range(len(network.ops)):
+            if i in ds:
+                _update(network, i, params, ys, ds, l2, rule, weight, t)
+                lap(i, 2)
+        lap(-1, 2)
+    return _mean(total, weights), -1
+
+
+def _stopwatch(clock):
+    """A function that adds the seconds since its last call to a cell of the clock."""
+    last = time.perf_counter()
+
+    def lap(row, column):
+        nonlocal last
+        if clock is not None:
+            now = time.perf_counter()
+            clock[row, column] += now - last
+            last = now
+
+    return lap
+
+
+def _gradients(network, params, ys, d, t, lap):
+    """What each op with parameters takes for their gradient; d is the gradient before the last op's rectifier.
+
+    For a linear op that is the gradient before its rectifier, for an operation the gradients of its parameters.
+    """
+    ops, ds, last = network.ops, {}, len(network.ops) - 1
+    trained = [i for i, op in enumerate(ops) if op[0] == LINEAR] + [int(i) for i in network.spans[:, 0]]
+    first = min(trained, default=last + 1)
+    for i in range(last, first - 1, -1):
+        if ops[i, 0] == LINEAR:
+            ds[i] = d
+            if i > first:
+                d = np.empty_like(ys[i])
+                matmul(ds[i], weight_and_bias(ops[i], params)[0].T, d)
+        else:
+            d, gradients = _back_through(network, i, params, ys, d, t)
+            if gradients:
+                ds[i] = gradients
+        if i > first:
+            _undo_rectifier(network, i - 1, ys, d)
+            lap(i, 1)
+    return ds
+
+
+def _back_through(network, i, params, ys, d, t):
+    """The gradient at the input of an operation, and those of its parameters."""
+    _, backward = twins(network.names[i])
+    own = parameters_of(network, i, params)
+    dx, gradients = np.empty_like(ys[i]), [np.empty_like(p) for p in own]
+    kept = [ys[i]] if network.ops[i, 8] & INPUT else [ys[i + 1]] if network.ops[i, 8] & OUTPUT else []
+    backward(d, *kept, *own, *arguments_of(network, i, t), dx, *gradients)
+    return dx, gradients
+
+
+def _undo_rectifier(network, i, ys, d):
+    """The gradient d at the output of op i becomes that before its rectifier, if it has one."""
+    if network.ops[i, 7] >= 0:
+        leaky_relu_backward(d, ys[i + 1], network.settings[network.ops[i, 7]], d)
+
+
+def _update(network, i, params, ys, ds, l2, rule, weight, t):
+    """Update number t of the parameters of op i, for a batch's weight."""
+    op = network.ops[i]
+    if op[0] == LINEAR:
+        w, _ = weight_and_bias(op, params)
+        dw, db = np.empty_like(w), np.empty(op[2], params.dtype)
+        linear_backward(ds[i], ys[i], w, l2, None, dw, db)
+        _apply(rule, params, op[3], dw, weight, t, is_weight=True)
+        if op[4] >= 0:
+            _apply(rule, params, op[4], db, weight, t)
+        return
+    for _, which, start, _ in network.spans[network.spans[:, 0] == i]:
+        _apply(rule, params, start, ds[i][which], weight, t)
+
+
+def _apply(rule, params, start, gradient, weight, t, is_weight=False):
+    span = slice(start, start + gradient.size)
+    RULES[rule.name](params[span], gradient.ravel(), rule.slots[:, span], rule.settings, t, weight, is_weight)
+
+
+def _penalty(objective, weight):
+    """The factor of Σ w² for a batch of this weight."""
+    divides = objective.convention.penalty_per_batch and weight != 0
+    return objective.l2 / weight if divides else objective.l2
+
+
+def _mean(total, weights):
+    return float(total / weights) if weights != 0 else 0.0
+
+
+def _sum_of_squares(network, params):
+    """Σ w² over all weights, biases left out."""
+    weights = [weight_and_bias(op, params)[0] for op in network.ops if op[0] == LINEAR]
+    return sum(float(np.square(w, dtype=np.float64).sum()) for w in weights)

@@ -1,0 +1,103 @@
+"""Compile, or load, everything that a first call would otherwise wait for."""
+
+import importlib
+import os
+import time
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..backend import use_backend
+from ..model import Sequential
+from ..nn.activations import ReLU
+from ..nn.dropout import Dropout
+from ..nn.linear import Linear
+from ..ops import (
+    adam_update,
+    cross_entropy,
+    cross_entropy_backward,
+    huber,
+    layer_norm_backward,
+    linear,
+    linear_backward,
+    log_softmax,
+    logsumexp,
+    matmul,
+    relu,
+    relu_backward,
+    softmax,
+    squared_error,
+    squared_error_backward,
+)
+from ..validation import FloatType, float_dtype
+
+
+def warmup(dtypes: Iterable[FloatType] = ("float32", "float64")) -> None:
+    """Compile every kernel into the cache on disk, or load it from there.
+
+    The first run on a machine takes about ten seconds for each dtype, a later one a fraction of a second. New
+    architectures, losses, optimizers and activations compile nothing more.
+
+    Parameters
+    ----------
+    dtypes : iterable of {"float32", "float64"}
+        The precisions to prepare.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype is not one of the two.
+    """
+    kinds = [float_dtype(dtype) for dtype in dtypes]
+    with use_backend("numba"):
+        for kind in kinds:
+            _touch_everything(kind)
+
+
+def _touch_everything(kind: np.dtype) -> None:
+    kernels = "fastnn.kernels"
+    for module, registry in (("operations", "OPERATIONS"), ("updates", "RULES"), ("losses", "LOSSES")):
+        for entry in getattr(importlib.import_module(f"{kernels}.{module}"), registry).values():
+            entry.addresses(kind)
+    x, w, b = np.ones((3, 4), kind), np.ones((4, 2), kind), np.ones(2, kind)
+    y = np.array([0, 1, 0])
+    model = Sequential(Linear(4, 3), ReLU(), Dropout(0.5), Linear(3, 2), dtype=kind, seed=0)
+    model.fit(x, y, epochs=1, batch_size=2, verbose=0)
+    for samples in (x, x.astype(np.uint8)):
+        model.predict_proba(samples)
+    model.forward(x, training=True)
+    scores = linear(x, w, b)
+    matmul(x, w)
+    linear_backward(scores, x, w)
+    relu_backward(scores, relu(scores))
+    for function in (softmax, log_softmax, logsumexp):
+        function(scores)
+    cross_entropy(scores, y)
+    cross_entropy_backward(scores, y)
+    huber(scores, np.zeros_like(scores))
+    layer_norm_backward(scores, scores, b, b)
+    squared_error(scores, np.zeros_like(scores))
+    squared_error_backward(scores, np.zeros_like(scores))
+    adam_update(b, b.copy(), np.zeros_like(b), np.zeros_like(b), 1.0, 0.9, 0.999, 1e-8, 1)
+    importlib.import_module("fastnn.kernels.machine").fma_task(kind, 1)[0]()  # for profile
+
+
+def main() -> None:
+    """Run ``python -m fastnn.warmup``: prime the cache for the dtypes that are named, or for both."""
+    argparse = importlib.import_module("argparse")
+    parser = argparse.ArgumentParser(prog="python -m fastnn.warmup", description="Compile the kernels for this CPU.")
+    parser.add_argument("dtype", nargs="*", default=["float32", "float64"], help="float32 or float64 [both]")
+    parser.add_argument("--all-users", action="store_true", help="keep them where all users of this Python find them")
+    options = parser.parse_args()
+    start = time.perf_counter()
+    try:
+        where = f" in {_for_all_users()}" if options.all_users else ""
+        warmup(options.dtype)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(f"kernels ready for {' and '.join(options.dtype)} after {time.perf_counter() - start:.1f} s{where}")
+
+
+def _for_all_users() -> str:
+    os.umask(0o022)
+    return str(importlib.import_module("fastnn.kernels.compiler.cache").keep_for_all_users())

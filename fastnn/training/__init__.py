@@ -1,0 +1,1 @@
+"""``fit``: its arguments, its epochs, and what watches them."""
