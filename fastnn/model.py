@@ -252,8 +252,8 @@ class Sequential:
             verbose=verbose,
             check_later=True,
         )
-        with plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as stops:
-            return run(self, plan, stops)
+        with plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as should_stop:
+            return run(self, plan, should_stop)
 
     def predict(self, X: ArrayLike) -> Array:
         """Return labels (m,) int64 after training with cross-entropy, else outputs (m, n_out).

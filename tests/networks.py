@@ -3,7 +3,17 @@
 import numpy as np
 from scipy import special
 
-from fastnn.nn.lowering import KEEPS_X, KEEPS_Y, LINEAR, OPERATION, TAKES_KEY, Batches, Network, Objective, Rule
+from fastnn.nn.lowering import (
+    KEEPS_X,
+    KEEPS_Y,
+    LINEAR,
+    OPERATION,
+    TAKES_KEY,
+    Batches,
+    Network,
+    Objective,
+    OptimizerSpec,
+)
 from tests.activations import ACTIVATIONS
 
 # Each as a layer of a case.
@@ -70,7 +80,7 @@ def objective(loss, l2=0.0):
 def rule(name, params, lr=0.1, step=0):
     """The rule of that name with slots of zeros; eps is large, so that no gradient of almost 0 makes a full step."""
     settings = {"sgd": (lr,), "adam": (lr, 0.9, 0.999, 1e-3), "adamw": (lr, 0.9, 0.999, 1e-3, 0.3)}.get(name, (lr, 0.9))
-    return Rule(name, settings, np.zeros((SLOTS[name], len(params)), params.dtype), step)
+    return OptimizerSpec(name, settings, np.zeros((SLOTS[name], len(params)), params.dtype), step)
 
 
 def problem(case, samples, targets, rng, dtype):

@@ -18,10 +18,11 @@ sys.modules["scipy"] = None  # Numba would load it, for nothing here
 
 import numpy as np
 import fastnn as fnn
-from fastnn.kernels import epoch, threads
+from fastnn.kernels.network import epoch
+from fastnn.kernels.threading import team
 
 logging.getLogger("fastnn").setLevel("ERROR")  # kernels may have to be compiled
-threads.GRAIN, epoch.STEP_GRAIN = 1, 1
+team.GRAIN, epoch.STEP_GRAIN = 1, 1
 X, y = fnn.datasets.load_digits()
 
 def fit(epochs=2, verbose=0):
@@ -53,9 +54,9 @@ def test_eight_threads_at_once(layer):
 from concurrent.futures import ThreadPoolExecutor
 import numba
 
-threads.set_num_threads(1)
+team.set_num_threads(1)
 expected = bits()
-threads.set_num_threads(3)
+team.set_num_threads(3)
 with ThreadPoolExecutor(8) as pool:
     assert set(pool.map(bits, range(16))) == {expected}
 try:
@@ -204,7 +205,7 @@ try:
 except KeyboardInterrupt:
     pass
 sizes = []
-threads.run(lambda rank, size: sizes.append(size), 10**12)
+team.run(lambda thread, n_threads: sizes.append(n_threads), 10**12)
 assert sizes == [2, 2]
 assert bits() == expected
 np.testing.assert_array_equal(fnn.matmul(a, a), product)

@@ -282,7 +282,7 @@ class TestConstruction:
     def test_memory_that_runs_out_on_the_way(self, at, monkeypatch):
         fault = Fault(at)
         for name in ("aligned_zeros", "views"):
-            monkeypatch.setattr(fnn.stack, name, fault.before(getattr(fnn.stack, name)))
+            monkeypatch.setattr(fnn.nn.stack, name, fault.before(getattr(fnn.nn.stack, name)))
         self.refuse((fnn.Linear(2, 3), fnn.Dropout(), fnn.Linear(3, 1)), MemoryError, "injected")
 
     def test_a_layer_of_another_model_stays_its_own(self):

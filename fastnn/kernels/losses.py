@@ -248,10 +248,10 @@ def share_of(weights, i, total):
 
 
 def loss_signature(dtype):
-    """(rows, n, scores, s_ld, gradient, d_ld, labels, targets, order, shares, settings, step, losses, rests).
+    """(rows, n, scores, s_ld, gradient, d_ld, labels, targets, order, shares, settings, step, losses, target_terms).
 
     Row r belongs to sample order[r], whose label is at the address ``labels``, or if that is 0 its n targets are in
-    ``targets``. shares[r] is what its gradient is multiplied by. ``rests`` is memory for a number a row.
+    ``targets``. shares[r] is what its gradient is multiplied by. ``target_terms`` is memory for a number a row.
     """
     p = types.CPointer(dtype)
     return types.void(N, N, p, N, p, N, N, p, INT64, FLOAT64, FLOAT64, N, p, p)
@@ -274,7 +274,9 @@ def loss(name):
 
 
 @loss("cross_entropy")
-def _cross_entropy_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
+def _cross_entropy_rows(
+    rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms
+):
     """Settings: label smoothing, and the least and the most that the loss of a row may be."""
     smoothing, least, most = get(settings, 0), get(settings, 1), get(settings, 2)
     for r in range(rows):
@@ -285,8 +287,8 @@ def _cross_entropy_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, share
         else:
             exp_sum, rest = target_row(row, n, shift(targets, at * n), get(shares, r), out)
         put(losses, r, exp_sum)
-        put(rests, r, rest)
-    finish_cross_entropy(losses, rests, losses, rows)
+        put(target_terms, r, rest)
+    finish_cross_entropy(losses, target_terms, losses, rows)
     for r in range(rows):
         loss = get(losses, r)
         if loss > most:  # NaN stays
@@ -296,14 +298,16 @@ def _cross_entropy_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, share
 
 
 @loss("squared_error")
-def _squared_error_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
+def _squared_error_rows(
+    rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms
+):
     for r in range(rows):
         y = shift(targets, get(order, r) * n)
         put(losses, r, squared_row(shift(s, r * s_ld), n, y, get(shares, r), shift(d, r * d_ld)))
 
 
 @loss("huber")
-def _huber_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
+def _huber_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms):
     """Settings: delta."""
     for r in range(rows):
         y = shift(targets, get(order, r) * n)
@@ -312,17 +316,17 @@ def _huber_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, setti
 
 @loss("binary_cross_entropy")
 def _binary_cross_entropy_rows(
-    rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests
+    rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms
 ):
     """Settings: as of the cross-entropy. Samples with one score each come together into vectors."""
     least, most = get(settings, 1), get(settings, 2)
     if n == 1:
         for r in range(rows):
-            put(rests, r, get(s, r * s_ld))
+            put(target_terms, r, get(s, r * s_ld))
             put(losses, r, get(targets, get(order, r)))
-        binary_column(rests, losses, rows, least, most)
+        binary_column(target_terms, losses, rows, least, most)
         for r in range(rows):
-            put(d, r * d_ld, get(rests, r) * get(shares, r))
+            put(d, r * d_ld, get(target_terms, r) * get(shares, r))
         return
     for r in range(rows):
         y = shift(targets, get(order, r) * n)
@@ -330,31 +334,31 @@ def _binary_cross_entropy_rows(
 
 
 @loss("poisson")
-def _poisson_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
+def _poisson_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms):
     for r in range(rows):
         y = shift(targets, get(order, r) * n)
         put(losses, r, poisson_row(shift(s, r * s_ld), n, y, get(shares, r), shift(d, r * d_ld)))
 
 
 @kernel
-def _cross_entropy(scores, labels, targets, weights, room):
+def _cross_entropy(scores, labels, targets, weights, workspace):
     m, n = scores.shape
-    sums, rests = data(room), shift(data(room), m)
+    sums, target_terms = data(workspace), shift(data(workspace), m)
     for i in range(m):
         row = shift(data(scores), i * n)
         top, total = settle(row, n, *row_max_and_sum(row, n))
         label = label_at(data(labels), i, n) if labels.size != 0 else 0
         score = get(row, max(label, 0)) if labels.size != 0 else target_score(row, n, shift(data(targets), i * n))
         put(sums, i, total)
-        put(rests, i, top - score if label >= 0 else np.nan)
-    finish_cross_entropy(sums, rests, sums, m)
+        put(target_terms, i, top - score if label >= 0 else np.nan)
+    finish_cross_entropy(sums, target_terms, sums, m)
     return weighted_mean(sums, weights, m)
 
 
 @kernel
-def _cross_entropy_backward(scores, labels, targets, weights, out, room):
+def _cross_entropy_backward(scores, labels, targets, weights, out, workspace):
     m, n = scores.shape
-    sums, rests = data(room), shift(data(room), m)
+    sums, target_terms = data(workspace), shift(data(workspace), m)
     weight = total_weight(weights, m)
     for i in range(m):
         row, d = shift(data(scores), i * n), shift(data(out), i * n)
@@ -364,15 +368,15 @@ def _cross_entropy_backward(scores, labels, targets, weights, out, room):
         else:
             total, rest = target_row(row, n, shift(data(targets), i * n), share, d)
         put(sums, i, total)
-        put(rests, i, rest)
-    finish_cross_entropy(sums, rests, sums, m)
+        put(target_terms, i, rest)
+    finish_cross_entropy(sums, target_terms, sums, m)
     return weighted_mean(sums, weights, m)
 
 
 @kernel
-def _squared_error(pred, y, weights, room):
+def _squared_error(pred, y, weights, workspace):
     m, n = pred.shape
-    losses, width = data(room), lanes(data(pred))
+    losses, width = data(workspace), lanes(data(pred))
     for i in range(m):
         row, target = shift(data(pred), i * n), shift(data(y), i * n)
         total = splat(row, 0.0)
@@ -385,9 +389,9 @@ def _squared_error(pred, y, weights, room):
 
 
 @kernel
-def _squared_error_backward(pred, y, weights, out, room):
+def _squared_error_backward(pred, y, weights, out, workspace):
     m, n = pred.shape
-    losses = data(room)
+    losses = data(workspace)
     weight = total_weight(weights, m)
     for i in range(m):
         row, target, d = shift(data(pred), i * n), shift(data(y), i * n), shift(data(out), i * n)
@@ -421,16 +425,16 @@ def _optional(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | Non
 
 def cross_entropy(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
     """The mean of -s_y + log Σ e^s over scores (m, k); y holds labels (m,) or targets (m, k)."""
-    room = np.empty(2 * len(scores), scores.dtype)
-    return float(_cross_entropy(as_writeable(scores), *_optional(scores, y, sample_weight), room))
+    workspace = np.empty(2 * len(scores), scores.dtype)
+    return float(_cross_entropy(as_writeable(scores), *_optional(scores, y, sample_weight), workspace))
 
 
 def cross_entropy_backward(
     scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray
 ) -> float:
     """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
-    room = np.empty(2 * len(scores), scores.dtype)
-    return float(_cross_entropy_backward(as_writeable(scores), *_optional(scores, y, sample_weight), out, room))
+    workspace = np.empty(2 * len(scores), scores.dtype)
+    return float(_cross_entropy_backward(as_writeable(scores), *_optional(scores, y, sample_weight), out, workspace))
 
 
 def squared_error(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
@@ -442,23 +446,23 @@ def squared_error(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | N
 def squared_error_backward(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray) -> float:
     """out (m, k) = 2 (pred - y) v_i / Σ v, and the loss is returned."""
     weights = _NOTHING[pred.dtype][0] if sample_weight is None else as_writeable(sample_weight)
-    room = np.empty(len(pred), pred.dtype)
-    return float(_squared_error_backward(as_writeable(pred), as_writeable(y), weights, out, room))
+    workspace = np.empty(len(pred), pred.dtype)
+    return float(_squared_error_backward(as_writeable(pred), as_writeable(y), weights, out, workspace))
 
 
 @kernel
-def _with_gradient(address, scores, targets, weights, settings, order, shares, room, out):
-    """The weighted mean of a loss of real targets, and its gradient; room is for two numbers a row."""
+def _with_gradient(address, scores, targets, weights, settings, order, shares, workspace, out):
+    """The weighted mean of a loss of real targets, and its gradient; workspace is for two numbers a row."""
     m, n = scores.shape
     p, weight = data(scores), total_weight(weights, m)
     for i in range(m):
         order[i], shares[i] = i, share_of(weights, i, weight)
     call_loss(
         address, p,
-        (m, n, p, n, data(out), n, 0, data(targets), data(order), data(shares), data(settings), 0, data(room),
-         shift(data(room), m)),
+        (m, n, p, n, data(out), n, 0, data(targets), data(order), data(shares), data(settings), 0, data(workspace),
+         shift(data(workspace), m)),
     )  # fmt: skip
-    return weighted_mean(data(room), weights, m)
+    return weighted_mean(data(workspace), weights, m)
 
 
 def with_gradient(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .compiler.jit import inline, kernel
-from .gemm.product import Epilogue, Matrix, column_sums, moved, product, room
+from .gemm.product import Epilogue, Matrix, column_sums, moved, product, workspace
 from .gemm.tile import BIAS, COMBINE, ROWS, STORE, VECTORS
 from .simd.address import address, strides, whole_strides
 from .simd.vector import data, lanes, pointer, shift
@@ -13,17 +13,17 @@ from .threading.team import GRAIN, part, run
 
 
 @inline
-def _multiply(m, n, k, a, b, c, epilogue, rank, size, room):
+def _multiply(m, n, k, a, b, c, epilogue, thread, n_threads, workspace):
     """The rows or the columns of a product that belong to one thread."""
     mode, v, v_row, alpha, beta = epilogue
     if m >= n:
-        i, end = part(m, ROWS, rank, size)
+        i, end = part(m, ROWS, thread, n_threads)
         a, c, m = moved(a, i, 0), moved(c, i, 0), end - i
     else:
-        j, end = part(n, VECTORS * lanes(a.p), rank, size)
+        j, end = part(n, VECTORS * lanes(a.p), thread, n_threads)
         b, c, v, n = moved(b, 0, j), moved(c, 0, j), shift(v, j), end - j
     if m > 0 and n > 0:
-        product(m, n, k, a, b, c, Epilogue(mode, v, v_row, alpha, beta), room)
+        product(m, n, k, a, b, c, Epilogue(mode, v, v_row, alpha, beta), workspace)
 
 
 @inline
@@ -34,27 +34,29 @@ def _matrix(array, is_transposed):
 
 
 @kernel
-def _matmul(a, a_transposed, b, b_transposed, out, room, rank, size):
+def _matmul(a, a_transposed, b, b_transposed, out, workspace, thread, n_threads):
     m, n = out.shape
     c = Matrix(data(out), n, 1)
     _multiply(
         m, n, a.shape[0] if a_transposed else a.shape[1], _matrix(a, a_transposed), _matrix(b, b_transposed), c,
-        Epilogue(STORE, c.p, 0, 1.0, 0.0), rank, size, data(room),
+        Epilogue(STORE, c.p, 0, 1.0, 0.0), thread, n_threads, data(workspace),
     )  # fmt: skip
 
 
 @kernel
-def _multiply_strided(mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, room, rank, size):
-    like = data(room)
+def _multiply_strided(
+    mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, workspace, thread, n_threads
+):
+    like = data(workspace)
     _multiply(
         m, n, k, Matrix(pointer(a, like), a_row, a_col), Matrix(pointer(b, like), b_row, b_col),
-        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), rank, size, like,
+        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), thread, n_threads, like,
     )  # fmt: skip
 
 
 @kernel
 def _column_sums(x, x_row, m, n, out):
-    column_sums(m, n, pointer(x, data(out)), x_row, data(out), 1.0, 0.0)
+    column_sums(m, n, Matrix(pointer(x, data(out)), x_row, 1), data(out), 1.0, 0.0)
 
 
 def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
@@ -66,14 +68,14 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         return
     work = a.shape[0] * a.shape[1] * b.shape[1]
     if work < GRAIN:
-        _matmul(x, a_transposed, y, b_transposed, out, room(out.dtype), 0, 1)
+        _matmul(x, a_transposed, y, b_transposed, out, workspace(out.dtype), 0, 1)
     else:
         _share(work, x, a_transposed, y, b_transposed, out)
 
 
 def _share(work: int, *fixed: Any) -> None:
     dtype = fixed[-1].dtype
-    run(lambda rank, size: _matmul(*fixed, room(dtype), rank, size), work)
+    run(lambda thread, n_threads: _matmul(*fixed, workspace(dtype), thread, n_threads), work)
 
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
@@ -104,6 +106,8 @@ def _strided(
     n = b.shape[1]
     places = (address(a), m, k, *strides(a), address(b), *strides(b), address(out), strides(out)[0], n, address(v))
     run(
-        lambda rank, size: _multiply_strided(mode, *places, alpha, beta, room(out.dtype), rank, size),
+        lambda thread, n_threads: _multiply_strided(
+            mode, *places, alpha, beta, workspace(out.dtype), thread, n_threads
+        ),
         m * k * n,
     )

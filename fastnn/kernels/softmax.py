@@ -205,9 +205,9 @@ def _shifts_and_sums(s, start, rows, n, tops, sums):
 
 
 @kernel
-def _log_softmax(s, out, room):
+def _log_softmax(s, out, workspace):
     m, n = s.shape
-    tops, sums = data(room), shift(data(room), _ROWS)
+    tops, sums = data(workspace), shift(data(workspace), _ROWS)
     width = lanes(tops)
     at_once = _rows_at_once(n)
     for start in range(0, m, at_once):
@@ -226,9 +226,9 @@ def _log_softmax(s, out, room):
 
 
 @kernel
-def _logsumexp(s, out, room):
+def _logsumexp(s, out, workspace):
     m, n = s.shape
-    tops, sums = data(room), shift(data(room), _ROWS)
+    tops, sums = data(workspace), shift(data(workspace), _ROWS)
     at_once = _rows_at_once(n)
     for start in range(0, m, at_once):
         rows = min(at_once, m - start)

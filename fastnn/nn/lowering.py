@@ -54,7 +54,7 @@ class Batches(NamedTuple):
     batch_size: int
 
 
-class Convention(NamedTuple):
+class Reduction(NamedTuple):
     """How losses are counted.
 
     ``least`` and ``most`` bound the cross-entropy of a sample, and both logarithms of the binary one, which with a
@@ -83,16 +83,16 @@ class Objective(NamedTuple):
     loss: str
     l2: float
     smoothing: float = 0.0
-    convention: Convention = Convention()
+    reduction: Reduction = Reduction()
     numbers: tuple[float, ...] = ()
 
     @property
     def settings(self) -> tuple[float, ...]:
         """The numbers that the kernel takes."""
-        return self.numbers or (self.smoothing, self.convention.least, self.convention.most)
+        return self.numbers or (self.smoothing, self.reduction.least, self.reduction.most)
 
 
-class Rule(NamedTuple):
+class OptimizerSpec(NamedTuple):
     """How training moves: the name of a rule, its settings, its slots (s, n_params) and the updates made before."""
 
     name: str

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import active
 from ..validation import SMALLEST_NORMAL, Array, DType, flag, number
-from .lowering import Rule, aligned_zeros
+from .lowering import OptimizerSpec, aligned_zeros
 from .stack import Identity, Stack
 
 if TYPE_CHECKING:
@@ -142,9 +142,9 @@ class Optimizer(ABC):
         """Return the arrays of the state."""
         return [self._slots, *self._user_slots]
 
-    def rule(self, slots: Array, lr: float, step: int) -> Rule:
+    def rule(self, slots: Array, lr: float, step: int) -> OptimizerSpec:
         """Return what the compiled epoch needs to know; ``step`` updates were made before it."""
-        return Rule(self.rule_name, (lr, *self._settings()), slots, step)
+        return OptimizerSpec(self.rule_name, (lr, *self._settings()), slots, step)
 
     def update(self, stack: Stack, lr: float, t: int) -> None:
         """Make update number ``t`` of the bound model after a backward pass, a user's layers included."""

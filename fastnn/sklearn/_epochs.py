@@ -6,9 +6,9 @@ import numpy as np
 from scipy.sparse import issparse
 
 from ..backend import active
-from ..nn.lowering import Batches, Network, Rule
+from ..nn.lowering import Batches, Network, OptimizerSpec
 from ..validation import FLOAT32, FLOAT64, Array
-from ._objective import Goal
+from ._objective import Task
 
 WEIGHTS_CANCEL = "Weights sum to zero, can't be normalized"
 
@@ -27,7 +27,7 @@ class Samples(NamedTuple):
     dropout: tuple[list[float], int] | None
 
 
-class Order:
+class SampleOrder:
     """The samples in the order of training, drawn from a RandomState exactly as scikit-learn draws it.
 
     Parameters
@@ -63,7 +63,7 @@ class Epochs:
     ----------
     network, params : what is trained, as the kernels take it
     x : ndarray or sparse matrix (n, d)
-    goal : the targets of all n samples and what is minimised
+    task : the targets of all n samples and what is minimised
     sample_weight : ndarray (n,) in the dtype of ``params``, or None
     batch_size : int
 
@@ -74,18 +74,18 @@ class Epochs:
     """
 
     def __init__(
-        self, network: Network, params: Array, x: Any, goal: Goal, sample_weight: Array | None, batch_size: int
+        self, network: Network, params: Array, x: Any, task: Task, sample_weight: Array | None, batch_size: int
     ) -> None:
-        self._network, self._params, self._goal = network, params, goal
+        self._network, self._params, self._goal = network, params, task
         self._sample_weight, self._batch_size = sample_weight, batch_size
-        self._by_size = goal.objective.convention.mean_over_rows
+        self._by_size = task.objective.reduction.mean_over_rows
         self._may_cancel = sample_weight is not None and self._by_size and bool((sample_weight <= 0).any())
         self._sparse = issparse(x)
         self._x: Any = _own_rows(x) if self._sparse else _as_kernels_read(x, params)
-        n, n_in, n_out = len(goal.targets), int(network.ops[0, 1]), int(network.ops[-1, 2])
-        if self._x.shape != (n, n_in) or goal.outputs != n_out:
+        n, n_in, n_out = len(task.targets), int(network.ops[0, 1]), int(network.ops[-1, 2])
+        if self._x.shape != (n, n_in) or task.outputs != n_out:
             raise ValueError(
-                f"X has shape {self._x.shape} and y {(n, goal.outputs)}, but coefs_ lead from {n_in} features to "
+                f"X has shape {self._x.shape} and y {(n, task.outputs)}, but coefs_ lead from {n_in} features to "
                 f"{n_out} outputs"
             )
         if sample_weight is not None and sample_weight.shape != (n,):
@@ -94,7 +94,7 @@ class Epochs:
             self._dense = np.empty((batch_size, x.shape[1]), x.dtype)
             self._in_turn = np.arange(batch_size, dtype=np.int64)
 
-    def run(self, order: Array, rule: Rule) -> np.floating[Any]:
+    def run(self, order: Array, rule: OptimizerSpec) -> np.floating[Any]:
         """Train on the samples in this order, and return the loss of the epoch.
 
         Raises
@@ -114,7 +114,7 @@ class Epochs:
             loss, _ = active().train_epoch(self._network, self._params, batches, self._goal.objective, rule)
         return self._goal.number(np.nan if self._goal.undefined else loss)
 
-    def _run_sparse(self, order: Array, rule: Rule) -> float:
+    def _run_sparse(self, order: Array, rule: OptimizerSpec) -> float:
         total = shares = 0.0
         targets = self._goal.targets
         for number, start in enumerate(range(0, len(order), self._batch_size)):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
-from ..nn.lowering import Rule, aligned_zeros
+from ..nn.lowering import OptimizerSpec, aligned_zeros
 from ._network import Weights, copy
 
 
@@ -24,10 +24,10 @@ class Moments:
         self._optimizer, self._weights = optimizer, weights
         self._adam = isinstance(optimizer, AdamOptimizer)
         self._names = ("ms", "vs") if self._adam else ("velocities",)
-        self._slots = aligned_zeros((len(self._names), weights.plan.size), weights.dtype)
+        self._slots = aligned_zeros((len(self._names), weights.layout.size), weights.dtype)
         self._lists = []
         for name, row in zip(self._names, self._slots, strict=True):
-            coefs, intercepts = weights.plan.views(row)
+            coefs, intercepts = weights.layout.views(row)
             there, wanted = ([np.shape(a) for a in arrays] for arrays in (getattr(optimizer, name), coefs + intercepts))
             if there != wanted:
                 raise ValueError(
@@ -44,7 +44,7 @@ class Moments:
             return False
         return all(getattr(optimizer, name) is views for name, views in zip(self._names, self._lists, strict=True))
 
-    def rule(self, samples_seen: int) -> Rule:
+    def rule(self, samples_seen: int) -> OptimizerSpec:
         """Return the rule of the next epoch.
 
         Only Adam counts its updates; elsewhere the samples seen before make every update a number of its own, from
@@ -52,9 +52,9 @@ class Moments:
         """
         o = self._optimizer
         if self._adam:
-            return Rule("plain_adam", (o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon), self._slots, o.t)
+            return OptimizerSpec("plain_adam", (o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon), self._slots, o.t)
         name = "nesterov" if o.nesterov else "momentum"
-        return Rule(name, (o.learning_rate, o.momentum), self._slots, samples_seen)
+        return OptimizerSpec(name, (o.learning_rate, o.momentum), self._slots, samples_seen)
 
     def count(self, updates: int) -> None:
         """Note that so many updates were made."""

@@ -19,7 +19,7 @@ from ._parameters import hidden_activations
 _LAYERS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU, "leaky_relu": LeakyReLU}
 
 
-class Plan:
+class Layout:
     """Where the weights of each layer are in a flat buffer, and the layers as data.
 
     Parameters
@@ -65,8 +65,8 @@ class Plan:
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(units: tuple[int, ...], activations: tuple[str, ...], logistic: bool) -> Plan:
-    return Plan(units, activations, logistic)
+def _layout(units: tuple[int, ...], activations: tuple[str, ...], logistic: bool) -> Layout:
+    return Layout(units, activations, logistic)
 
 
 class Weights:
@@ -74,9 +74,9 @@ class Weights:
 
     Attributes
     ----------
-    plan : Plan
+    layout : Layout
     dtype : float32 or float64
-    buffer : ndarray (plan.size,)
+    buffer : ndarray (layout.size,)
     coefs, intercepts : lists of views
     exact : bool
         Whether the arrays of the perceptron had the dtype of the buffer.
@@ -91,11 +91,11 @@ class Weights:
         coefs, intercepts = fitted_arrays(mlp)
         self._made_for = _described(mlp)
         units = (len(coefs[0]), *(coef.shape[1] for coef in coefs))
-        self.plan = _plan(units, tuple(hidden_activations(mlp, len(coefs) - 1)), mlp.out_activation_ == "logistic")
+        self.layout = _layout(units, tuple(hidden_activations(mlp, len(coefs) - 1)), mlp.out_activation_ == "logistic")
         narrow = np.result_type(*coefs, *intercepts) in (np.float16, FLOAT32)
         self.dtype = FLOAT32 if narrow else FLOAT64
-        self.buffer = aligned_zeros(self.plan.size, self.dtype)
-        self.coefs, self.intercepts = self.plan.views(self.buffer)
+        self.buffer = aligned_zeros(self.layout.size, self.dtype)
+        self.coefs, self.intercepts = self.layout.views(self.buffer)
         copy(self.coefs + self.intercepts, coefs + intercepts)
         self.exact = all(array.dtype == self.dtype for array in coefs + intercepts)
         self._views = [(view, view.strides, view.dtype) for view in self.coefs + self.intercepts]
@@ -117,7 +117,7 @@ class Weights:
         """Return the flat buffer, or a copy of it in another dtype."""
         if dtype is self.dtype:
             return self.buffer
-        params = aligned_zeros(self.plan.size, dtype)
+        params = aligned_zeros(self.layout.size, dtype)
         params[...] = self.buffer
         return params
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from ..nn.lowering import Convention, Objective
+from ..nn.lowering import Objective, Reduction
 from ..validation import FLOAT32, Array, DType
 
 _LOSSES = {
@@ -18,7 +18,7 @@ _LOSSES = {
 }
 
 
-class Goal(NamedTuple):
+class Task(NamedTuple):
     """The targets as the kernels take them, and what is minimised.
 
     ``outputs`` are the k of y (n, k). ``undefined`` says that the loss is NaN whatever the network computes, as the
@@ -49,8 +49,8 @@ def has_one_label(y: Array) -> bool:
     return np.count_nonzero(y) == len(y) and bool((y[np.arange(len(y)), y.argmax(axis=1)] == 1).all())
 
 
-def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -> Goal:
-    """Return the goal of training on y (n, k), with scikit-learn's way of counting losses.
+def task(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -> Task:
+    """Return the task of training on y (n, k), with scikit-learn's way of counting losses.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
         bounds = {"least": -math.log1p(-eps), "most": -math.log(eps)}
     elif loss == "squared_error":
         bounds = {"value": 0.5 / y.shape[1], "gradient": 0.5}
-    convention = Convention(**bounds, penalty_per_batch=per_batch, mean_over_rows=per_batch, stop=False)
+    reduction = Reduction(**bounds, penalty_per_batch=per_batch, mean_over_rows=per_batch, stop=False)
     targets = y.argmax(axis=1).astype(np.int64) if loss == "cross_entropy" else np.array(y, dtype, order="C")
     if loss == "binary_cross_entropy" and smoothing:
         targets *= 1 - smoothing
@@ -81,7 +81,7 @@ def goal(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
     in_kernel = float(smoothing) if loss == "cross_entropy" else 0.0
     # A mean times a float of Python's, as scikit-learn writes losses: in float64 before NumPy 2.
     number = type(np.float32(1) * 0.5) if y.dtype == dtype == FLOAT32 else np.float64
-    return Goal(targets, y.shape[1], Objective(loss, penalty, in_kernel, convention), undefined, number)
+    return Task(targets, y.shape[1], Objective(loss, penalty, in_kernel, reduction), undefined, number)
 
 
 def weights_of_samples(mlp: Any, y: Array, sample_weight: Array | None, dtype: DType) -> Array | None:

@@ -13,7 +13,7 @@ from ..backend import active
 from ..validation import FLOAT32, FLOAT64, UINT8, Array
 from ._fitted import check_going_on, check_width, fitted_arrays
 from ._lbfgs import FullLoss
-from ._network import Plan, Weights
+from ._network import Layout, Weights
 from ._objective import weights_of_samples
 from ._parameters import check_together
 from ._picture import plot_loss_curve
@@ -224,31 +224,31 @@ class CompiledPerceptron:
 
     def _outputs(self, weights: Weights, X: Any, scores: bool = False) -> tuple[Array, bool]:
         """Return the outputs (n, k) for X (n, d), and whether X is finite; with ``scores`` those before a softmax."""
-        plan, dtype = weights.plan, weights.dtype
+        layout, dtype = weights.layout, weights.dtype
         if X.dtype is not dtype and self.dtype is None:
             dtype = FLOAT32 if np.result_type(X.dtype, dtype) == FLOAT32 else FLOAT64
-        params, out = weights.params(dtype), np.empty((X.shape[0], plan.units[-1]), dtype)
+        params, out = weights.params(dtype), np.empty((X.shape[0], layout.units[-1]), dtype)
         softmax = self.out_activation_ == "softmax" and not scores
         with limited_threads(self.n_threads):
             if type(X) is not np.ndarray:
-                finite = self._of_sparse(plan, params, X.tocsr(), out, softmax)
+                finite = self._of_sparse(layout, params, X.tocsr(), out, softmax)
             else:
                 x = X if X.dtype is dtype or X.dtype in (FLOAT32, FLOAT64, UINT8) else X.astype(dtype)
-                finite = active().forward(plan.outputs, params, x, out, softmax)
+                finite = active().forward(layout.outputs, params, x, out, softmax)
         if self.out_activation_ == "exp":
             with np.errstate(over="ignore"):
                 np.exp(out, out=out)
         return out, finite
 
-    def _of_sparse(self, plan: Plan, params: Array, X: Any, out: Array, softmax: bool) -> bool:
+    def _of_sparse(self, layout: Layout, params: Array, X: Any, out: Array, softmax: bool) -> bool:
         """Write the outputs for the rows of a CSR matrix, whose first product scipy forms from what it stores."""
-        coefs, intercepts = plan.views(params)
-        finite, step = True, max(32, _BLOCK_ELEMENTS // plan.units[1])
+        coefs, intercepts = layout.views(params)
+        finite, step = True, max(32, _BLOCK_ELEMENTS // layout.units[1])
         for start in range(0, len(out), step):
             part = slice(start, start + step)
             first = X[part] @ coefs[0]
             first += intercepts[0]
-            finite &= active().forward(plan.after_first_product, params, first, out[part], softmax)
+            finite &= active().forward(layout.after_first_product, params, first, out[part], softmax)
         return finite
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:
@@ -284,7 +284,7 @@ class CompiledPerceptron:
         if X.ndim != 2 or len(X) == 0 or not X.flags.c_contiguous:
             return None
         weights = self._flat_weights() if hasattr(self, "coefs_") else None
-        if weights is None or X.dtype != weights.dtype or X.shape[1] != weights.plan.units[0]:
+        if weights is None or X.dtype != weights.dtype or X.shape[1] != weights.layout.units[0]:
             return None
         out, finite = self._outputs(weights, X, scores)
         return out if finite else None

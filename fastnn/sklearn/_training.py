@@ -16,10 +16,10 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from ..training.callbacks import asks_to_stop
 from ..validation import Array
-from ._epochs import Epochs, Order, Samples
+from ._epochs import Epochs, SampleOrder, Samples
 from ._moments import Moments
 from ._network import Weights
-from ._objective import goal
+from ._objective import task
 from ._parameters import dropout_rates
 from ._progress import Progress
 from ._theirs import WEIGHTED, TheirEpochs, check_their_code, unknown_training
@@ -47,7 +47,7 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
         rows, held_out = _split(mlp, rows, x, y, sample_weight)
     samples = Samples(x, y, sample_weight, _batch_size(mlp, len(rows)), _dropout(mlp))
     passes, watched, judges = _passes(mlp, samples), _is_watched(mlp), _judges(held_out)
-    order = Order(rows, mlp._random_state if mlp.shuffle else None)
+    order = SampleOrder(rows, mlp._random_state if mlp.shuffle else None)
     try:
         mlp._held_out = held_out
         mlp.n_iter_ = 0
@@ -106,10 +106,10 @@ class _Compiled:
         self._mlp, self._batch_size = mlp, samples.batch_size
         self._weights = weights = mlp._own_weights()
         self._epochs = Epochs(
-            weights.plan.scores if samples.dropout is None else weights.plan.with_dropout(*samples.dropout),
+            weights.layout.scores if samples.dropout is None else weights.layout.with_dropout(*samples.dropout),
             weights.buffer,
             samples.x,
-            goal(mlp, samples.y, weights.dtype, penalty=mlp.alpha / 2, per_batch=True),
+            task(mlp, samples.y, weights.dtype, penalty=mlp.alpha / 2, per_batch=True),
             None if samples.sample_weight is None else samples.sample_weight.astype(weights.dtype, copy=False),
             samples.batch_size,
         )

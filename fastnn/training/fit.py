@@ -141,8 +141,8 @@ def prepare(
     )
 
 
-def run(model: "Sequential", plan: Plan, stops: Callable[[int, Values], bool]) -> History:
-    """Train through the epochs of ``plan``, or until ``stops(epoch, values)``, and return their history.
+def run(model: "Sequential", plan: Plan, should_stop: Callable[[int, Values], bool]) -> History:
+    """Train through the epochs of ``plan``, or until ``should_stop(epoch, values)``, and return their history.
 
     Whatever is raised within the first epoch leaves the model and the optimizer as they were; later, as they were at
     the end of the last whole epoch. Only DivergenceError leaves the last finite weights.
@@ -152,7 +152,7 @@ def run(model: "Sequential", plan: Plan, stops: Callable[[int, Values], bool]) -
     # A number that overflows is reported as divergence, with its place, and not as a warning as well.
     with Interrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
         try:
-            _train(model, plan, history, transaction, interrupt, stops)
+            _train(model, plan, history, transaction, interrupt, should_stop)
         except BaseException:
             interrupt.deaf = True  # nothing may come before this: a second Ctrl-C would leave things half undone
             transaction.rollback()
@@ -175,7 +175,7 @@ def _train(
     history: History,
     transaction: Transaction,
     interrupt: Interrupt,
-    stops: Callable[[int, Values], bool],
+    should_stop: Callable[[int, Values], bool],
 ) -> None:
     stack, optimizer, samples = model._stack, plan.optimizer, len(plan.x)
     optimizer.bind(stack)
@@ -207,7 +207,7 @@ def _train(
         if plan.verbose:
             print(progress_line(epoch + 1, plan.epochs, values, samples / seconds), flush=True)
         try:
-            history.stopped = stops(epoch + 1, values)
+            history.stopped = should_stop(epoch + 1, values)
         finally:
             model._loss, model.history = plan.loss, history  # which a fit within a callback has set to its own
         history.interrupted = interrupt.requested

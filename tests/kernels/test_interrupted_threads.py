@@ -9,35 +9,35 @@ from tests.processes import run
 # In a process of its own: a call that waits for a thread which nobody has started would wait for ever.
 SWEEP = """
 import sys, threading, time
-from fastnn.kernels import threads
+from fastnn.kernels.threading import team
 from tests.interrupting import Interrupt
 
-def task(rank, size):
-    arrived.append(rank)
-    while len(arrived) < size and not aborted.is_set():  # as at a barrier
+def task(thread, n_threads):
+    arrived.append(thread)
+    while len(arrived) < n_threads and not aborted.is_set():  # as at a barrier
         time.sleep(0)
 
-FILES = threads.__file__, threading.__file__
+FILES = team.__file__, threading.__file__
 
 def sizes():
     found = []
-    threads.run(lambda rank, size: found.append(size), 10**12)
+    team.run(lambda thread, n_threads: found.append(n_threads), 10**12)
     return found
 
 def stop():
     raise KeyboardInterrupt
 
-threads.set_num_threads(3)
+team.set_num_threads(3)
 if WARM:
     assert sizes() == [3, 3, 3]
 interrupted = 0
 for n in range(1, 10**6):
     if not WARM:
-        threads.set_num_threads(3)
+        team.set_num_threads(3)
     arrived, aborted, interrupt = [], threading.Event(), Interrupt(n, FILES, stop)
     sys.settrace(interrupt)
     try:
-        threads.run(task, 10**12, abort=aborted.set)
+        team.run(task, 10**12, abort=aborted.set)
     except KeyboardInterrupt:
         interrupted += 1
     finally:

@@ -7,14 +7,14 @@ import pytest
 from scipy import special
 
 from fastnn import kernels, reference
-from fastnn.nn.lowering import Convention, Objective, Rule
+from fastnn.nn.lowering import Objective, OptimizerSpec, Reduction
 from tests.networks import batches, build
 
 TWINS = pytest.mark.parametrize("twin", [kernels, reference], ids=["kernels", "reference"])
 CROSS_ENTROPY, SQUARED_ERROR, BINARY, POISSON = "cross_entropy", "squared_error", "binary_cross_entropy", "poisson"
 CASE = (6, [9, "tanh", 11])
-BOUNDS = Convention(least=0.5, most=2.5)
-SKLEARN = Convention(value=0.5, gradient=0.25, penalty_per_batch=True, mean_over_rows=True, stop=False)
+BOUNDS = Reduction(least=0.5, most=2.5)
+SKLEARN = Reduction(value=0.5, gradient=0.25, penalty_per_batch=True, mean_over_rows=True, stop=False)
 
 
 def sample_losses(loss, s, y, smoothing=0.0, least=-np.inf, most=np.inf):
@@ -51,7 +51,7 @@ def gradient_of(twin, network, params, data, goal, step=0):
     """The loss of an epoch of the rule that accumulates the gradient, and the gradient."""
     slots, before = np.zeros((1, len(params)), params.dtype), params.copy()
     total = len(data.order) if data.sample_weight is None else data.sample_weight.sum(dtype=np.float64)
-    rule = Rule("accumulate", (1 / total,), slots, step)
+    rule = OptimizerSpec("accumulate", (1 / total,), slots, step)
     loss, failed = twin.train_epoch(network, params, data, goal, rule)
     assert failed == -1
     np.testing.assert_array_equal(params, before)
@@ -61,7 +61,7 @@ def gradient_of(twin, network, params, data, goal, step=0):
 @TWINS
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-@pytest.mark.parametrize("bounds", [Convention(), BOUNDS], ids=["", "bounded"])
+@pytest.mark.parametrize("bounds", [Reduction(), BOUNDS], ids=["", "bounded"])
 @pytest.mark.parametrize("k", [1, 2, 8, 16, 23])
 @pytest.mark.parametrize("loss", [CROSS_ENTROPY, SQUARED_ERROR, BINARY, POISSON])
 def test_loss_and_gradient(loss, k, bounds, smoothing, weighted, twin, rng, dtype):
@@ -88,7 +88,7 @@ def test_the_bounded_binary_loss_is_that_of_rounded_probabilities(target, twin, 
     params = np.zeros(16)
     params[0] = 1
     p = np.clip(special.expit(x), eps, 1 - eps)
-    bounds = Convention(least=-math.log1p(-eps), most=-math.log(eps), stop=False)
+    bounds = Reduction(least=-math.log1p(-eps), most=-math.log(eps), stop=False)
     loss, _ = gradient_of(
         twin, network, params, batches(x, np.full((200, 1), target), 200), Objective(BINARY, 0.0, 0.0, bounds)
     )
@@ -109,8 +109,8 @@ def test_the_binary_loss_keeps_its_digits(x, w, score, target, sign, twin):
     network, params = build((1, [(1, False)]), np.random.default_rng(0), np.float64)
     params[0] = w
     slots, data = np.zeros((1, len(params))), batches(np.full((1, 1), x), np.array([[target]]), 1)
-    rule = Rule("accumulate", (1.0,), slots, 0)
-    loss, _ = twin.train_epoch(network, params, data, Objective(BINARY, 0.0, 0.0, Convention(stop=False)), rule)
+    rule = OptimizerSpec("accumulate", (1.0,), slots, 0)
+    loss, _ = twin.train_epoch(network, params, data, Objective(BINARY, 0.0, 0.0, Reduction(stop=False)), rule)
     s = score if target else -score
     expected = math.log1p(math.exp(-s)) if s > -700 else -s
     np.testing.assert_allclose(loss, expected, rtol=4e-16)
@@ -150,7 +150,7 @@ def test_the_convention_of_counting(weighted, twin, rng, dtype):
         gradient = x[rows].T.astype(np.float64) @ (0.25 * ds * weights[:, None]) / weight
         exact = exact - lr * (gradient + 2 * l2 / weight * exact)
     data = batches(x, y, 8, v if weighted else None)
-    sgd = Rule("sgd", (lr,), np.zeros((0, len(params)), dtype), 0)
+    sgd = OptimizerSpec("sgd", (lr,), np.zeros((0, len(params)), dtype), 0)
     loss, failed = twin.train_epoch(network, params, data, Objective(SQUARED_ERROR, l2, 0.0, SKLEARN), sgd)
     tolerance = 1e-13 if dtype == np.float64 else 1e-5
     assert failed == -1
@@ -164,9 +164,9 @@ def test_without_stop_an_epoch_goes_on(bad, twin, rng, dtype):
     network, params = build(CASE, rng, dtype)
     x, y = rng.normal(size=(12, 6)).astype(dtype), rng.integers(0, 11, 12)
     x[5] = bad
-    sgd = Rule("sgd", (0.1,), np.zeros((0, len(params)), dtype), 0)
+    sgd = OptimizerSpec("sgd", (0.1,), np.zeros((0, len(params)), dtype), 0)
     loss, failed = twin.train_epoch(
-        network, params, batches(x, y, 4), Objective(CROSS_ENTROPY, 0.1, 0.0, Convention(stop=False)), sgd
+        network, params, batches(x, y, 4), Objective(CROSS_ENTROPY, 0.1, 0.0, Reduction(stop=False)), sgd
     )
     assert failed == -1
     assert math.isnan(loss)
@@ -185,7 +185,7 @@ def test_adam_with_a_plain_eps(twin, rng, dtype):
     g = x.T.astype(np.float64) @ sample_losses(CROSS_ENTROPY, x @ exact, y)[1] / 6
     m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
     exact = exact - lr * math.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (np.sqrt(v) + eps)
-    rule = Rule("plain_adam", (lr, beta1, beta2, eps), slots, t - 1)
+    rule = OptimizerSpec("plain_adam", (lr, beta1, beta2, eps), slots, t - 1)
     twin.train_epoch(network, params, batches(x, y, 6), Objective(CROSS_ENTROPY, 0.0), rule)
     np.testing.assert_allclose(w, exact, rtol=1e-12 if dtype == np.float64 else 1e-5)
     np.testing.assert_allclose(slots[1, :12].reshape(4, 3), v, rtol=1e-12 if dtype == np.float64 else 1e-5)
@@ -203,7 +203,7 @@ def test_the_kernel_trains_like_its_twin(name, loss, rng, dtype):
         trained, slots = params.copy(), np.zeros((n_slots, len(params)), dtype)
         goal = Objective(loss, 0.01, 0.1, SKLEARN._replace(least=1e-3, most=3.0))
         losses = [
-            twin.train_epoch(network, trained, data, goal, Rule(name, (0.01, *settings), slots, 5 * epoch))
+            twin.train_epoch(network, trained, data, goal, OptimizerSpec(name, (0.01, *settings), slots, 5 * epoch))
             for epoch in range(3)
         ]
         results.append((losses, trained))

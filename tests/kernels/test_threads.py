@@ -162,8 +162,8 @@ def test_a_team_that_is_replaced_at_work_ends_with_it():
     before = team.get_num_threads()
     team.set_num_threads(4)
 
-    def task(rank, size):
-        if rank == 0:
+    def task(thread, n_threads):
+        if thread == 0:
             team.set_num_threads(before)
 
     team.run(task, 10**12)
@@ -179,8 +179,8 @@ def test_an_exception_releases_the_helpers(monkeypatch):
     team.set_num_threads(3)
     released = threading.Event()
 
-    def task(rank, size):
-        if rank == 0:
+    def task(thread, n_threads):
+        if thread == 0:
             raise KeyboardInterrupt
         assert released.wait(60)
 
@@ -188,7 +188,7 @@ def test_an_exception_releases_the_helpers(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             team.run(task, 10**12, abort=released.set)
         sizes = []
-        team.run(lambda rank, size: sizes.append(size), 10**12)
+        team.run(lambda thread, n_threads: sizes.append(n_threads), 10**12)
         assert sizes == [3, 3, 3]
     finally:
         team.set_num_threads(before)
@@ -200,8 +200,8 @@ def test_helpers_keep_nothing_of_a_call_alive():
     array = np.zeros(10)
     gone = weakref.ref(array)
 
-    def task(rank, size, array=array):
-        array[rank] = size
+    def task(thread, n_threads, array=array):
+        array[thread] = n_threads
 
     try:
         team.run(task, 10**12)
@@ -217,8 +217,8 @@ def test_a_helpers_exception_is_raised():
     before = team.get_num_threads()
     team.set_num_threads(2)
 
-    def task(rank, size):
-        if rank == 1:
+    def task(thread, n_threads):
+        if thread == 1:
             raise MemoryError("no room")
 
     try:
@@ -254,7 +254,7 @@ def test_an_aborted_epoch_ends():
     ],
 )
 def test_environment(text, status, message):
-    code = "from fastnn.kernels import threads; print(team.get_num_threads())"
+    code = "from fastnn.kernels.threading import team; print(team.get_num_threads())"
     env = os.environ | {"FASTNN_NUM_THREADS": text}
     args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
     done = subprocess.run([sys.executable, "-c", code], env=env, **args)
@@ -282,7 +282,7 @@ def test_a_thread_outlives_the_main_thread():
 import threading, time
 import numpy as np
 from fastnn import kernels
-from fastnn.kernels import threads
+from fastnn.kernels.threading import team
 
 team.set_num_threads(2)
 kernels.matmul(np.ones((4, 4)), np.ones((4, 4)), np.empty((4, 4)))
@@ -305,7 +305,7 @@ def test_a_helper_that_fails_ends_the_epoch_of_all():
 import importlib, threading
 import numpy as np
 from fastnn import kernels
-from fastnn.kernels import threads
+from fastnn.kernels.threading import team
 from tests.networks import batches, build, objective, problem, rule
 
 epoch = importlib.import_module("fastnn.kernels.network.epoch")
@@ -315,20 +315,20 @@ x, y = problem(case, 1200, "labels", rng, np.float32)
 call = lambda: kernels.train_epoch(network, params.copy(), batches(x, y, 600), objective("cross_entropy"),
                                    rule("sgd", params))
 team.set_num_threads(3)
-before, room = call(), epoch.room
+before, workspace = call(), epoch.workspace
 
 def fails(*args):
     if threading.current_thread() is not threading.main_thread():
         raise MemoryError("no room")
-    return room(*args)
+    return workspace(*args)
 
 for _ in range(20):
-    epoch.room = fails
+    epoch.workspace = fails
     try:
         call()
     except MemoryError as error:
         print(error)
-    epoch.room = room
+    epoch.workspace = workspace
     assert call() == before
 """
     args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
@@ -356,10 +356,10 @@ def test_a_job_that_cannot_be_queued_is_not_waited_for(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(team, "SimpleQueue", LittleRoom)
             with pytest.raises(MemoryError, match="no room"):
-                team.run(lambda rank, size: aborted.wait(60), 10**12, abort=aborted.set)
+                team.run(lambda thread, n_threads: aborted.wait(60), 10**12, abort=aborted.set)
         assert aborted.is_set()
         sizes = []
-        team.run(lambda rank, size: sizes.append(size), 10**12)
+        team.run(lambda thread, n_threads: sizes.append(n_threads), 10**12)
         assert sizes == [3, 3, 3]
     finally:
         team.set_num_threads(before)
@@ -379,7 +379,7 @@ def test_where_no_more_threads_can_be_started(monkeypatch):
 
     def sizes():
         found = []
-        team.run(lambda rank, size: found.append(size), 10**12)
+        team.run(lambda thread, n_threads: found.append(n_threads), 10**12)
         return found
 
     try:

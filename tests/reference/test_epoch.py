@@ -6,7 +6,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fastnn import reference
-from fastnn.nn.lowering import Rule
+from fastnn.nn.lowering import OptimizerSpec
 from tests.cases import NETWORKS
 from tests.judge import eps
 from tests.networks import batches, build, evaluate, objective, penalised_loss, problem, rule
@@ -150,7 +150,7 @@ def test_adam_counts_its_steps_across_batches_and_epochs(rng):
     state = rule("adam", params)
     for number in range(3):
         order = np.arange(2 * number, 2 * number + 2)
-        state = Rule(*state[:-1], number)
+        state = OptimizerSpec(*state[:-1], number)
         reference.train_epoch(network, apart, batches(x, y, 2, order=order), objective("cross_entropy"), state)
     np.testing.assert_array_equal(together, apart)
 

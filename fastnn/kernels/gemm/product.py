@@ -20,8 +20,6 @@ from ..simd.vector import get, integer, itemsize, lanes, load, load_part, pointe
 from .rectifier import rectify, rectify_backward
 from .tile import (
     A_STRIDE,
-    AHEAD,
-    AHEAD_STEP,
     ALPHA,
     B_STRIDE,
     BETA,
@@ -29,14 +27,16 @@ from .tile import (
     C_STRIDE,
     COLS,
     COMBINE,
+    COMBINE_SQUARES,
     DEPTH,
     FIELDS,
-    GATE,
     MODE,
+    PREFETCH_STEP,
+    PREFETCHED,
+    RECTIFY_BACKWARD,
     ROWS,
     STORE,
     TILE,
-    UPDATE,
     V_STRIDE,
     VECTORS,
     WIDE,
@@ -55,61 +55,14 @@ FAR = 4096
 FEW_ROWS = 2 * ROWS
 MANY_ROWS = 32 * ROWS
 
-# The room of a product: the fields of a panel, a packed row tile of A, a packed block of B.
+# The workspace of a product: the fields of a panel, a packed row tile of A, a packed block of B.
 HEAD = 2 * FIELDS
 # Of the pieces of memory to prefetch: the bytes left of the two at hand, the next, and the end of all.
 LEFT, NEXT, LAST = FIELDS - 6, FIELDS - 4, FIELDS - 3
 PRODUCT_AT, TILES_AT = FIELDS - 2, FIELDS - 1
 INNER = INNER_BYTES // 4
 BLOCK = HEAD + ROWS * INNER
-ROOM = BLOCK + max(BLOCK_BYTES // 4, INNER * VECTORS * ISA.lanes(4))
-
-
-def _signature(dtype):
-    n, p = types.intp, types.CPointer(dtype)
-    return types.void(n, n, n, n, p, n, n, p, n, n, p, n, p, n, dtype, dtype, p)
-
-
-@shared(_signature)
-def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
-    """C (m, n) = epilogue of A (m, k) B (k, n), see ``tile``; strides in elements, rows of C contiguous.
-
-    ``room`` comes from the function ``room``. Over several blocks of the inner dimension C
-    carries the sum, each block scaled as it comes, and the other epilogues follow the last.
-    """
-    blocks = max(1, (k * itemsize(a) + INNER_BYTES - 1) // INNER_BYTES)
-    depth = (k + blocks - 1) // blocks
-    width = VECTORS * lanes(a)
-    most = max(1, BLOCK_BYTES // (max(1, depth) * itemsize(a) * width))
-    panels = (n + width - 1) // width
-    spans = (panels + most - 1) // most
-    split = k > depth
-    first_mode, first_alpha, first_beta = mode, alpha, beta
-    if split:
-        first_mode = COMBINE if mode == UPDATE else mode
-        if mode in (BIAS, GATE):
-            first_mode, first_alpha = STORE, 1.0
-    last_mode = UPDATE if mode == UPDATE else COMBINE
-    j = 0
-    for s in range(spans):
-        cols = min(n - j, tile_rows(panels - j // width, spans - s) * width)
-        tiles = shift(v, j // width if mode == UPDATE else j)
-        for p in range(0, max(1, k), max(1, depth)):
-            now = first_mode if p == 0 else (COMBINE if p + depth < k else last_mode)
-            _block(
-                now, m, cols, min(depth, k - p), shift(a, p * a_col), a_row, a_col, shift(b, p * b_row + j * b_col),
-                b_row, b_col, shift(c, j), c_row, tiles, v_row, first_alpha, first_beta if p == 0 else 1.0, room,
-            )  # fmt: skip
-        if split and mode == BIAS:
-            _finish_bias(m, cols, shift(c, j), c_row, shift(v, j), alpha)
-        if split and mode == GATE:
-            for i in range(m):
-                row = shift(c, i * c_row + j)
-                rectify_backward(alpha, row, shift(v, i * v_row + j), row, cols)
-        j += cols
-
-
-_product = PRODUCT.caller()
+WORKSPACE = BLOCK + max(BLOCK_BYTES // 4, INNER * VECTORS * ISA.lanes(4))
 
 
 class Matrix(NamedTuple):
@@ -131,16 +84,6 @@ class Epilogue(NamedTuple):
 
 
 @inline
-def product(m, n, k, a, b, c, epilogue, room):
-    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix; see ``PRODUCT``, whose address the room holds."""
-    mode, v, v_row, alpha, beta = epilogue
-    _product(
-        get(pointer(room, 0), PRODUCT_AT), a.p,
-        (mode, m, n, k, a.p, a.row, a.col, b.p, b.row, b.col, c.p, c.row, v, v_row, alpha, beta, room),
-    )  # fmt: skip
-
-
-@inline
 def moved(matrix, i, j):
     """The matrix from row i and column j on."""
     return Matrix(shift(matrix.p, i * matrix.row + j * matrix.col), matrix.row, matrix.col)
@@ -152,77 +95,134 @@ def transposed(matrix):
     return Matrix(matrix.p, matrix.col, matrix.row)
 
 
+def _signature(dtype):
+    n, p = types.intp, types.CPointer(dtype)
+    return types.void(n, n, n, n, p, n, n, p, n, n, p, n, p, n, dtype, dtype, p)
+
+
+@shared(_signature)
+def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, workspace):
+    """C (m, n) = epilogue of A (m, k) B (k, n), see ``tile``; strides in elements, rows of C contiguous.
+
+    ``workspace`` comes from the function ``workspace``. Over several blocks of the inner dimension C carries the sum,
+    each block scaled as it comes, and the other epilogues follow the last.
+    """
+    a, b, c = Matrix(a, a_row, a_col), Matrix(b, b_row, b_col), Matrix(c, c_row, 1)
+    blocks = max(1, (k * itemsize(a.p) + INNER_BYTES - 1) // INNER_BYTES)
+    depth = (k + blocks - 1) // blocks
+    width = VECTORS * lanes(a.p)
+    most = max(1, BLOCK_BYTES // (max(1, depth) * itemsize(a.p) * width))
+    panels = (n + width - 1) // width
+    spans = (panels + most - 1) // most
+    split = k > depth
+    first_mode, first_alpha = mode, alpha
+    if split:
+        first_mode = COMBINE if mode == COMBINE_SQUARES else mode
+        if mode in (BIAS, RECTIFY_BACKWARD):
+            first_mode, first_alpha = STORE, 1.0
+    last_mode = COMBINE_SQUARES if mode == COMBINE_SQUARES else COMBINE
+    j = 0
+    for s in range(spans):
+        cols = min(n - j, tile_rows(panels - j // width, spans - s) * width)
+        part, rest = moved(c, 0, j), shift(v, j // width if mode == COMBINE_SQUARES else j)
+        for p in range(0, max(1, k), max(1, depth)):
+            now = first_mode if p == 0 else (COMBINE if p + depth < k else last_mode)
+            epilogue = Epilogue(now, rest, v_row, first_alpha, beta if p == 0 else 1.0)
+            _block(m, cols, min(depth, k - p), moved(a, 0, p), moved(b, p, j), part, epilogue, workspace)
+        if split and mode == BIAS:
+            _finish_bias(m, cols, part, rest, alpha)
+        if split and mode == RECTIFY_BACKWARD:
+            for i in range(m):
+                row = shift(part.p, i * c_row)
+                rectify_backward(alpha, row, shift(rest, i * v_row), row, cols)
+        j += cols
+
+
+_product = PRODUCT.caller()
+
+
 @inline
-def _block(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, room):
+def product(m, n, k, a, b, c, epilogue, workspace):
+    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix; see ``PRODUCT``, which the workspace knows."""
+    mode, v, v_row, alpha, beta = epilogue
+    _product(
+        get(pointer(workspace, 0), PRODUCT_AT), a.p,
+        (mode, m, n, k, a.p, a.row, a.col, b.p, b.row, b.col, c.p, c.row, v, v_row, alpha, beta, workspace),
+    )  # fmt: skip
+
+
+@inline
+def _block(m, n, k, a, b, c, epilogue, workspace):
     """The product with one block of B, which stays in the L2 cache while the row tiles of A pass by."""
-    width = (WIDE if m == 1 and a_col == 1 and b_col == 1 else VECTORS) * lanes(a)
-    panel, packed_tile, packed = pointer(room, 0), shift(room, HEAD), shift(room, BLOCK)
-    b_step = width * b_col
-    if b_col != 1 or m >= MANY_ROWS or (m >= FEW_ROWS and b_row * itemsize(b) >= FAR):
+    width = (WIDE if m == 1 and a.col == 1 and b.col == 1 else VECTORS) * lanes(a.p)
+    panel, packed_tile, packed = pointer(workspace, 0), shift(workspace, HEAD), shift(workspace, BLOCK)
+    b_p, b_row, b_step = b.p, b.row, width * b.col
+    if b.col != 1 or m >= MANY_ROWS or (m >= FEW_ROWS and b.row * itemsize(b.p) >= FAR):
         for j in range(0, n, width):
-            pack_panel(k, min(width, n - j), shift(b, j * b_col), b_row, b_col, shift(packed, j * k), width)
-        b, b_row, b_step = packed, width, width * k
-    by_row = 1 if a_col == 1 else 0
-    pack_a = a_col != 1 and a_row != 1
+            pack_panel(k, min(width, n - j), moved(b, 0, j), shift(packed, j * k), width)
+        b_p, b_row, b_step = packed, width, width * k
+    by_row = 1 if a.col == 1 else 0
+    pack_a = a.col != 1 and a.row != 1
+    sums_squares = epilogue.mode == COMBINE_SQUARES
     put(panel, DEPTH, k)
-    put(panel, A_STRIDE, a_row if by_row == 1 else a_col)
+    put(panel, A_STRIDE, a.row if by_row == 1 else a.col)
     put(panel, B_STRIDE, b_row)
-    put(panel, C_STRIDE, c_row)
-    put(panel, MODE, mode)
-    put(panel, V_STRIDE, v_row)
-    put(pointer(shift(panel, ALPHA), a), 0, alpha)
-    put(pointer(shift(panel, BETA), a), 0, beta)
+    put(panel, C_STRIDE, c.row)
+    put(panel, MODE, epilogue.mode)
+    put(panel, V_STRIDE, epilogue.v_row)
+    put(pointer(shift(panel, ALPHA), a.p), 0, epilogue.alpha)
+    put(pointer(shift(panel, BETA), a.p), 0, epilogue.beta)
     count, i = (m + ROWS - 1) // ROWS, 0
     for t in range(count):
         # The sums of an update must not depend on the share of a thread, which is a multiple of ROWS.
-        rows = min(ROWS, m - i) if mode == UPDATE else tile_rows(m - i, count - t)
-        tile_v, v_step = (shift(v, t * v_row), 1) if mode == UPDATE else (shift(v, i * v_row), width)
-        tile_a = shift(a, i * a_row)
+        rows = min(ROWS, m - i) if sums_squares else tile_rows(m - i, count - t)
+        tile_v, v_step = shift(epilogue.v, (t if sums_squares else i) * epilogue.v_row), 1 if sums_squares else width
+        tile_a = shift(a.p, i * a.row)
         if pack_a:
             put(panel, A_STRIDE, rows)
-            pack_tile(rows, k, tile_a, a_row, a_col, packed_tile)
+            pack_tile(rows, k, moved(a, i, 0), packed_tile)
             tile_a = packed_tile
-        panel_b = b
+        panel_b = b_p
         for j in range(0, n, width):
             cols = min(width, n - j)
             put(panel, B, integer(panel_b))
             put(panel, COLS, cols)
-            shape = tile_shape(rows, by_row, cols, lanes(a))
-            tile(get(panel, TILES_AT), a, (shape, tile_a, shift(c, i * c_row + j), tile_v, panel))
+            shape = tile_shape(rows, by_row, cols, lanes(a.p))
+            tile(get(panel, TILES_AT), a.p, (shape, tile_a, shift(c.p, i * c.row + j), tile_v, panel))
             panel_b, tile_v = shift(panel_b, b_step), shift(tile_v, v_step)
             if by_row == 0:
-                _go_ahead(panel, k)
+                _prefetch_on(panel, k)
         i += rows
 
 
 @inline
-def ask_for(places, count, step, room):
+def prefetch(places, count, step, workspace):
     """Let the coming tiles of products with a transposed A prefetch ``count`` pieces of memory, two at a time.
 
     ``places`` holds the address and the bytes of each; every step of k asks for ``step`` bytes of either piece.
     """
-    panel = pointer(room, 0)
+    panel = pointer(workspace, 0)
     put(panel, NEXT, integer(places))
     put(panel, LAST, integer(places) + 16 * count)
-    put(panel, AHEAD_STEP, step)
+    put(panel, PREFETCH_STEP, step)
     put(panel, LEFT, 0)
     put(panel, LEFT + 1, 0)
-    _go_ahead(panel, 0)
+    _prefetch_on(panel, 0)
 
 
 @inline
-def ask_no_more(room):
+def stop_prefetching(workspace):
     """Forget the pieces of memory that are left, before what they are noted down in goes away."""
-    panel = pointer(room, 0)
-    put(panel, AHEAD_STEP, 0)
+    panel = pointer(workspace, 0)
+    put(panel, PREFETCH_STEP, 0)
     for s in range(2):
-        put(panel, AHEAD[0] + s, integer(panel))
+        put(panel, PREFETCHED[0] + s, integer(panel))
 
 
 @inline
-def _go_ahead(panel, k):
+def _prefetch_on(panel, k):
     """Move on behind a tile of ``k`` steps, to the next piece where one is done, and rest at the end."""
-    step = get(panel, AHEAD_STEP)
+    step = get(panel, PREFETCH_STEP)
     if step == 0:
         return
     done = 0
@@ -230,17 +230,17 @@ def _go_ahead(panel, k):
         left = get(panel, LEFT + s) - k * step
         at = get(panel, NEXT)
         if left > 0:
-            put(panel, AHEAD[0] + s, get(panel, AHEAD[0] + s) + k * step)
+            put(panel, PREFETCHED[0] + s, get(panel, PREFETCHED[0] + s) + k * step)
         elif at < get(panel, LAST):
-            put(panel, AHEAD[0] + s, get(pointer(at, 0), 0))
+            put(panel, PREFETCHED[0] + s, get(pointer(at, 0), 0))
             left = get(pointer(at, 0), 1)
             put(panel, NEXT, at + 16)
         else:
-            put(panel, AHEAD[0] + s, integer(panel))
+            put(panel, PREFETCHED[0] + s, integer(panel))
             done += 1
         put(panel, LEFT + s, left)
     if done == 2:
-        put(panel, AHEAD_STEP, 0)
+        put(panel, PREFETCH_STEP, 0)
 
 
 @inline
@@ -250,43 +250,43 @@ def tile_rows(left, tiles):
 
 
 @inline
-def pack_tile(rows, k, a, a_row, a_col, out):
+def pack_tile(rows, k, a, out):
     """Pack a row tile of A, its rows side by side: out[p rows + r] = a[r, p]."""
     for p in range(k):
         for r in range(rows):
-            put(out, p * rows + r, get(a, r * a_row + p * a_col))
+            put(out, p * rows + r, get(a.p, r * a.row + p * a.col))
 
 
 @inline
-def pack_panel(k, cols, b, b_row, b_col, out, out_row):
-    """out[p, j] = b[p, j] for p < k and j < cols."""
-    width = lanes(b)
-    if b_col == 1:
+def pack_panel(k, cols, b, out, ld):
+    """out[p, j] = b[p, j] for p < k and j < cols, the rows of out ``ld`` apart."""
+    width = lanes(b.p)
+    if b.col == 1:
         for p in range(k):
             for j in range(0, cols, width):
                 count = min(width, cols - j)
                 if count == width:
-                    store(out, p * out_row + j, load(b, p * b_row + j))
+                    store(out, p * ld + j, load(b.p, p * b.row + j))
                 else:
-                    store_part(out, p * out_row + j, count, load_part(b, p * b_row + j, count, 0.0))
-    elif b_row == 1:
+                    store_part(out, p * ld + j, count, load_part(b.p, p * b.row + j, count, 0.0))
+    elif b.row == 1:
         for j in range(0, cols, width):
             for p in range(0, k, width):
                 transpose_block(
-                    shift(b, j * b_col + p), b_col, min(width, cols - j), min(width, k - p),
-                    shift(out, p * out_row + j), out_row,
+                    shift(b.p, j * b.col + p), b.col, min(width, cols - j), min(width, k - p),
+                    shift(out, p * ld + j), ld,
                 )  # fmt: skip
     else:
         for p in range(k):
             for j in range(cols):
-                put(out, p * out_row + j, get(b, p * b_row + j * b_col))
+                put(out, p * ld + j, get(b.p, p * b.row + j * b.col))
 
 
 @inline
-def _finish_bias(m, n, c, c_row, v, slope):
+def _finish_bias(m, n, c, v, slope):
     """C = f(C + v) row by row, where the sum came in several blocks."""
     for i in range(m):
-        row = shift(c, i * c_row)
+        row = shift(c.p, i * c.row)
         combine(row, 1.0, v, 1.0, n)
         if slope != 1.0:
             rectify(slope, row, row, n)
@@ -305,18 +305,18 @@ def combine(x, alpha, y, beta, n):
 
 
 @inline
-def column_sums(m, n, x, x_row, out, alpha, beta):
+def column_sums(m, n, x, out, alpha, beta):
     """out[j] = beta out[j] + alpha Σ_i x[i, j] for j < n; out is not read where beta is 0."""
-    width = lanes(x)
+    width = lanes(x.p)
     for j in range(0, n, width):
         count = min(width, n - j)
-        total = splat(x, 0.0)
+        total = splat(x.p, 0.0)
         if count == width:
             for i in range(m):
-                total = total + load(x, i * x_row + j)
+                total = total + load(x.p, i * x.row + j)
         else:
             for i in range(m):
-                total = total + load_part(x, i * x_row + j, count, 0.0)
+                total = total + load_part(x.p, i * x.row + j, count, 0.0)
         total = total * alpha
         if beta != 0.0:
             total = total + load_part(out, j, count, 0.0) * beta
@@ -326,28 +326,28 @@ def column_sums(m, n, x, x_row, out, alpha, beta):
 _local = threading.local()
 
 
-# More bytes of a room are not kept.
+# More bytes of a workspace are not kept.
 _KEEP = 1 << 26
 
 
-def room(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
-    """The calling thread's room for products, with as many elements beyond it, kept from call to call."""
+def workspace(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
+    """The calling thread's workspace for products, with as many elements beyond it, kept from call to call."""
     try:
-        kept: np.ndarray = _local.rooms[dtype]
+        kept: np.ndarray = _local.workspaces[dtype]
     except (AttributeError, KeyError):
         kept = np.empty(0, dtype)
-    if kept.size < ROOM + beyond:
-        kept = _prepare_room(ROOM + beyond, dtype)
+    if kept.size < WORKSPACE + beyond:
+        kept = _prepare_workspace(WORKSPACE + beyond, dtype)
         if kept.nbytes <= _KEEP:
-            _local.__dict__.setdefault("rooms", {})[dtype] = kept
+            _local.__dict__.setdefault("workspaces", {})[dtype] = kept
     return kept
 
 
-def _prepare_room(size: int, dtype: np.dtype) -> np.ndarray:
-    """A room that knows where the compiled product and its tiles are."""
+def _prepare_workspace(size: int, dtype: np.dtype) -> np.ndarray:
+    """A workspace that knows where the compiled product and its tiles are."""
     prepared = np.empty(size + size % 2, dtype)
     fields = prepared.view(np.int64)
-    fields[AHEAD[0] : AHEAD[1] + 1] = address(prepared)
-    fields[AHEAD_STEP] = 0
+    fields[PREFETCHED[0] : PREFETCHED[1] + 1] = address(prepared)
+    fields[PREFETCH_STEP] = 0
     fields[PRODUCT_AT : TILES_AT + 1] = PRODUCT.address(dtype), TILE.address(dtype)
     return prepared

@@ -6,8 +6,8 @@ edge runs at the speed of a smaller tile; the last vector of a row is masked. Th
 applied to the accumulators before they are stored, and C is read only by those that need it:
 
     STORE    C = A B                    BIAS   C = f(A B + v), v (n,), f the leaky ReLU of slope alpha
-    COMBINE  C = alpha A B + beta C     GATE   C = A B f'(V), V (m, n) the outputs of f
-    UPDATE   as COMBINE, and v[0] = Σ C², the sum of this tile, to which what a mask leaves out adds zeros
+    COMBINE  C = alpha A B + beta C     RECTIFY_BACKWARD   C = A B f'(V), V (m, n) the outputs of f
+    COMBINE_SQUARES   as COMBINE, and v[0] = Σ C², the sum of this tile, to which what a mask leaves out adds zeros
 
 The scheme of packed panels and register tiles: K. Goto and R. van de Geijn, Anatomy of high-performance matrix
 multiplication, ACM TOMS 34(3), 2008; F. Van Zee and R. van de Geijn, BLIS, ACM TOMS 41(3), 2015.
@@ -38,7 +38,7 @@ from ..simd.vector import (
     store_ir,
 )
 
-STORE, BIAS, GATE, COMBINE, UPDATE = range(5)
+STORE, BIAS, RECTIFY_BACKWARD, COMBINE, COMBINE_SQUARES = range(5)
 
 ROWS, VECTORS = ISA.rows, ISA.vectors
 # Vectors of a tile of a single row, whose sums would otherwise wait for each other.
@@ -54,8 +54,8 @@ _AHEAD = 8
 # arguments for registers. Copied from stack to stack they would wait for the stores of the tile before.
 FIELDS = 24
 DEPTH, A_STRIDE, B, B_STRIDE, C_STRIDE, COLS, MODE, V_STRIDE, ALPHA, BETA = range(10)
-# Two pieces of memory that a tile with A contiguous along its rows prefetches, AHEAD_STEP bytes each step of k.
-AHEAD, AHEAD_STEP = (10, 11), 12
+# Two pieces of memory that a tile with A contiguous along its rows prefetches, PREFETCH_STEP bytes each step of k.
+PREFETCHED, PREFETCH_STEP = (10, 11), 12
 
 
 def _signature(dtype: Any) -> Any:
@@ -146,9 +146,9 @@ class _Emitter:
         self.mask = part_mask_ir(builder, last, self.lanes) if self.masked else None
         c_stride = field(C_STRIDE)
         self._prefetch(builder, c, c_stride)
-        ahead = [] if self.by_row else [field(number, _I8P) for number in AHEAD]
+        ahead = [] if self.by_row else [field(number, _I8P) for number in PREFETCHED]
         sums = self._inner_loop(
-            builder, field(DEPTH), a, field(A_STRIDE), field(B, p), field(B_STRIDE), ahead, field(AHEAD_STEP)
+            builder, field(DEPTH), a, field(A_STRIDE), field(B, p), field(B_STRIDE), ahead, field(PREFETCH_STEP)
         )
         self._epilogue(builder, sums, c, c_stride, v, field)
         return function
@@ -241,7 +241,7 @@ class _Emitter:
         sloped = builder.fcmp_unordered("!=", factors[0], self.scalar(0.0))
         blocks = [builder.function.append_basic_block(name) for name in ("store", "bias", "gate", "combine", "update")]
         choice = builder.switch(mode, blocks[STORE])
-        for number in (BIAS, GATE, COMBINE, UPDATE):
+        for number in (BIAS, RECTIFY_BACKWARD, COMBINE, COMBINE_SQUARES):
             choice.add_case(I64(number), blocks[number])
         for number, block in enumerate(blocks):
             builder.position_at_end(block)
@@ -252,20 +252,20 @@ class _Emitter:
                 if number == BIAS:
                     value = builder.fadd(total, bias[j])
                     result = self._leaky(builder, builder.fcmp_ordered("<", value, self.zero), value, alpha, sloped)
-                elif number == GATE:
+                elif number == RECTIFY_BACKWARD:
                     y = self._load(builder, builder.gep(v, [builder.mul(v_stride, I64(i))]), j)
                     gated = self._leaky(builder, builder.fcmp_ordered("<=", y, self.zero), total, alpha, sloped)
                     result = builder.select(builder.fcmp_unordered("uno", y, y), y, gated)
-                elif number in (COMBINE, UPDATE):
+                elif number in (COMBINE, COMBINE_SQUARES):
                     old = builder.fmul(self._load(builder, row, j), beta)
                     result = fma_ir(builder, self.dtype, total, alpha, old)
-                    if number == UPDATE:
+                    if number == COMBINE_SQUARES:
                         squares[j] = fma_ir(builder, self.dtype, result, result, squares[j])
                 else:
                     result = total
                 place = builder.gep(row, [I64(j * self.lanes)])
                 store_ir(builder, self.dtype, result, place, self._vector_mask(j))
-            if number == UPDATE:
+            if number == COMBINE_SQUARES:
                 total = functools.reduce(builder.fadd, squares)
                 builder.store(reduce_ir(builder, total, lambda builder, a, b: builder.fadd(a, b)), v)
             builder.ret_void()

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..compiler.jit import inline, kernel
-from ..gemm.product import ROOM, Matrix, ask_no_more, room
+from ..gemm.product import WORKSPACE, Matrix, stop_prefetching, workspace
 from ..gemm.tile import ROWS
-from ..losses import LOSSES
 from ..operations import addresses_of
 from ..simd.address import as_writeable
 from ..simd.subnormals import flushed
@@ -43,9 +42,12 @@ from .layers import (
     PARAMETERS,
     SLOPE_AT,
     VALUES,
-    Ahead,
+    Around,
+    Input,
     Net,
+    Rows,
     Step,
+    Worker,
     backward_op,
     columns_of,
     count_of_squares,
@@ -58,43 +60,54 @@ from .layers import (
     multiply_adds,
     prepare_step,
     put_piece,
-    sgd_bias,
-    sgd_op,
+    sgd_columns,
     square_sums,
     undo_rectifier,
     update_linear,
     update_span,
 )
-from .objectives import Goal, Target, batch_loss, batch_weight, loss_rows, penalty_factor
+from .objectives import Place, Results, Target, batch_loss, batch_weight, loss_rows, objective_of, penalty_factor
 
 # Multiply-adds of a step that are worth a thread: besides waiting at barriers, each core fetches from the other what it
 # has written.
 STEP_GRAIN = 2_000_000
 
 
-class Order(NamedTuple):
-    """The samples in the order of training, and the size of a batch."""
+class Data(NamedTuple):
+    """The samples and their targets, the order in which to train on them, and the size of a batch."""
 
-    rows: np.ndarray
+    x: Input
+    target: Target
+    order: np.ndarray
     batch_size: int
 
 
-class Space(NamedTuple):
-    """The workspace: the plan of the nodes, the nodes with the rows' losses behind them, and what threads share.
+class Batch(NamedTuple):
+    """``m`` samples from place ``start`` of the order on, for update t, and Σ of their weights."""
 
-    ``own_at`` is where in its room a thread gathers a batch for itself.
+    start: int
+    m: int
+    t: int
+    weight: float
+
+
+class Memory(NamedTuple):
+    """What the threads share: the plan of the nodes, the nodes with the rows' losses behind them, and the rest.
+
+    ``own_at`` is where in its workspace a thread gathers a batch for itself. ``samples``, ``pieces``, ``prepared`` and
+    ``slots`` have a row for each thread, see ``Worker`` and ``Step``.
     """
 
     plan: np.ndarray
     nodes: np.ndarray
     zeros_at: int
     losses_at: int
-    rests_at: int
+    target_terms_at: int
     own_at: int
     shares: np.ndarray
     squares: np.ndarray
     samples: np.ndarray
-    places: np.ndarray
+    pieces: np.ndarray
     prepared: np.ndarray
     slots: np.ndarray
     sync: np.ndarray
@@ -112,102 +125,108 @@ class Rule(NamedTuple):
 
 
 @kernel
-def _train(net, x, target, order, goal, rule, space, clock, own_room, rank, size):
-    result = flushed(_train_batches, (net, x, target, order, goal, rule, space, clock, data(own_room), rank, size))
-    ask_no_more(data(own_room))
+def _train(net, samples, objective, rule, memory, clock, own, thread, n_threads):
+    workspace = data(own)
+    block = shift(workspace, WORKSPACE)
+    worker = Worker(thread, n_threads, workspace, block, memory.samples[thread], memory.pieces[thread], clock)
+    result = flushed(_train_batches, (net, samples, objective, rule, memory, worker))
+    stop_prefetching(workspace)
     return result
 
 
 @inline
-def _train_batches(net, x, target, order, goal, rule, space, clock, room, rank, size):
-    ahead = Ahead(space.samples[rank], space.places[rank])
-    prepared, slots = space.prepared[rank], space.slots[rank]
+def _train_batches(net, samples, objective, rule, memory, worker):
+    prepared, slots = memory.prepared[worker.thread], memory.slots[worker.thread]
     step = Step(rule.fused, rule.prepare, rule.update, rule.settings, rule.slots, prepared, slots)
+    columns = columns_of(net, worker.thread, worker.n_threads if rule.fused else 1, worker.workspace)
     total = seen = 0.0
-    n = len(order.rows)
-    own = Matrix(shift(room, space.own_at), space.plan[0, LD], 1)
-    col, end_col = columns_of(net, rank, size, room) if rule.fused else (0, 0)
-    by_columns = end_col > col
-    begin(clock)
-    if goal.l2 != 0.0:
-        square_sums(net, data(space.squares), rank, size)
-    if not barrier(space.sync, size):
+    begin(worker.clock)
+    if objective.l2 != 0.0:
+        square_sums(net, data(memory.squares), worker.thread, worker.n_threads)
+    if not barrier(memory.sync, worker.n_threads):
         return 0.0, -1
-    for number in range((n + order.batch_size - 1) // order.batch_size):
-        start = number * order.batch_size
-        m = min(order.batch_size, n - start)
-        t = rule.step + number + 1
-        weight = batch_weight(target.weights, order.rows, start, m)
-        l2 = penalty_factor(goal, weight)
-        penalty = l2 * _total(space.squares) if l2 != 0.0 else 0.0
-        if by_columns:
-            _gather(net, x, order.rows, start, m, own)
-            lap(clock, -1, GATHER)
-            zeros = shift(data(space.nodes), space.zeros_at)
-            linear_op(net, 0, m, col, end_col - col, own, _node(space, 1, VALUES, 0), zeros, room)
-            lap(clock, 0, FORWARD)
-            if not barrier(space.sync, size):
-                break
-        first, end = part(m, ROWS, rank, size)
-        if end > first:
-            _rows_to_gradients(
-                net, x, target, order.rows, start + first, first, end - first, by_columns, goal, weight, t, space,
-                clock, room,
-            )  # fmt: skip
-        if not barrier(space.sync, size):
+    for number in range((len(samples.order) + samples.batch_size - 1) // samples.batch_size):
+        batch = _batch(samples, number, rule.step)
+        l2 = penalty_factor(objective, batch.weight)
+        penalty = l2 * _total(memory.squares) if l2 != 0.0 else 0.0
+        if not _forward_and_back(net, samples, batch, objective, columns, memory, worker):
             break
-
-        losses = shift(data(space.nodes), space.losses_at)
-        value = goal.value * batch_loss(losses, target.weights, order.rows, start, m, weight) + penalty
-        share = float(m) if goal.mean_over_rows else weight
+        value = objective.value * _batch_loss(samples, batch, memory) + penalty
+        share = float(batch.m) if objective.mean_over_rows else batch.weight
         total += share * value
         seen += share
-        if goal.stop and not math.isfinite(value):
+        if objective.stop and not math.isfinite(value):
             return total / seen if seen != 0.0 else 0.0, number
-        prepare_step(step, t, l2, weight, room)
-        lap(clock, -1, REST)
-        _update(net, x, target, order, start, m, step, space, by_columns, col, end_col, own, ahead, clock, room, rank,
-                size)  # fmt: skip
-        if not barrier(space.sync, size):
+        prepare_step(step, batch.t, l2, batch.weight, worker.workspace)
+        lap(worker.clock, -1, REST)
+        _update(net, samples, batch, step, columns, memory, worker)
+        if not barrier(memory.sync, worker.n_threads):
             break
-        lap(clock, -1, REST)
+        lap(worker.clock, -1, REST)
     return total / seen if seen != 0.0 else 0.0, -1
 
 
 @inline
-def _update(net, x, target, order, start, m, step, space, by_columns, col, end_col, own, ahead, clock, room, rank,
-            size):  # fmt: skip
+def _batch(samples, number, step):
+    """Batch ``number`` of the epoch, after ``step`` updates before it."""
+    start = number * samples.batch_size
+    m = min(samples.batch_size, len(samples.order) - start)
+    return Batch(start, m, step + number + 1, batch_weight(samples.target.weights, samples.order, start, m))
+
+
+@inline
+def _batch_loss(samples, batch, memory):
+    losses = shift(data(memory.nodes), memory.losses_at)
+    return batch_loss(losses, samples.target.weights, samples.order, batch.start, batch.m, batch.weight)
+
+
+@inline
+def _forward_and_back(net, samples, batch, objective, columns, memory, worker):
+    """All rows of a batch up to the gradients before every op, each thread its share; False where one has failed.
+
+    A thread with columns of its own first computes them for the whole batch.
+    """
+    if columns.end > columns.start:
+        own = _own_samples(memory, worker)
+        _gather(net, samples, batch.start, batch.m, own)
+        lap(worker.clock, -1, GATHER)
+        zeros = shift(data(memory.nodes), memory.zeros_at)
+        out, cols = _node(memory, 1, VALUES, 0), columns.end - columns.start
+        linear_op(net, 0, batch.m, columns.start, cols, own, out, zeros, worker.workspace)
+        lap(worker.clock, 0, FORWARD)
+        if not barrier(memory.sync, worker.n_threads):
+            return False
+    first, end = part(batch.m, ROWS, worker.thread, worker.n_threads)
+    if end > first:
+        _rows_to_gradients(net, samples, batch, Rows(batch.t, first, end - first), objective, columns, memory, worker)
+    return barrier(memory.sync, worker.n_threads)
+
+
+@inline
+def _update(net, samples, batch, step, columns, memory, worker):
     """Update all parameters after a batch, each thread its share."""
-    block, n = shift(room, ROOM), len(order.rows)
-    first_linear, samples = _first_linear(net.ops), 0
+    first_linear = _first_linear(net.ops)
+    by_columns = columns.end > columns.start
+    worker.samples[0] = 0
     # Backwards, so that the first layer's weights, just updated, are in the cache when the next batch needs them.
-    squares = shift(data(space.squares), len(space.squares))
+    squares = shift(data(memory.squares), len(memory.squares))
     span = len(net.spans) - 1
     for i in range(len(net.ops) - 1, -1, -1):
+        around = _around(net, memory, i, 0)
         if net.ops[i, KIND] == LINEAR:
-            if i == first_linear and start + m < n:
-                more = min(order.batch_size, n - start - m)
-                first, end = (0, more) if by_columns else part(more, ROWS, rank, size)
-                samples = _note_samples(net, x, target, order.rows, start + m + first, start + m + end, ahead)
+            if i == first_linear:
+                _note_samples(net, samples, batch.start + batch.m, by_columns, worker)
             squares = shift(squares, -count_of_squares(net, i, squares))
-            gradient = _node(space, i + 1, GRADIENT, 0)
             if i == 0 and by_columns:
-                cols = end_col - col
-                sgd_op(net, step, 0, m, 0, net.ops[0, INPUTS], col, cols, own, gradient, squares, ahead, samples, room)
-                sgd_bias(net, step, 0, m, col, cols, gradient)
+                own = _own_samples(memory, worker)
+                sgd_columns(net, step, batch.m, columns, own, around.dy, squares, worker)
             else:
-                update_linear(
-                    net, step, i, m, _node(space, i, VALUES, 0), gradient, squares, ahead, samples, block, room, rank,
-                    size,
-                )  # fmt: skip
-            lap(clock, i, UPDATE)
+                update_linear(net, step, i, batch.m, around, squares, worker)
+            lap(worker.clock, i, UPDATE)
         while span >= 0 and net.spans[span, OP] == i:
-            update_span(
-                net, step, span, m, _node(space, i, VALUES, 0), _node(space, i + 1, VALUES, 0),
-                _node(space, i + 1, GRADIENT, 0), _kept(net, space, i, 0), block, rank, size,
-            )  # fmt: skip
+            update_span(net, step, span, batch.m, around, worker)
             span -= 1
-            lap(clock, i, UPDATE)
+            lap(worker.clock, i, UPDATE)
 
 
 @inline
@@ -226,75 +245,86 @@ def _first_trained(net):
 
 
 @inline
-def _note_samples(net, x, target, order, start, end, ahead):
-    """Note down the rows of the coming samples and of their targets, and return how many pieces of memory they are.
+def _note_samples(net, samples, start, all_of_them, worker):
+    """Note down the rows of the batch from ``start`` on, and of its targets: all of them, or this thread's share.
 
     Those with their columns apart are left out.
     """
-    n_out = net.ops[len(net.ops) - 1, OUTPUTS]
-    count = 0
-    for i in range(start, end):
+    x, targets, n_out = samples.x, samples.target.targets, net.ops[len(net.ops) - 1, OUTPUTS]
+    m = min(samples.batch_size, len(samples.order) - start)
+    first, end = (0, m) if all_of_them else part(m, ROWS, worker.thread, worker.n_threads)
+    pieces, count = worker.samples[1:], 0
+    for i in range(start + first, start + end):
+        sample = samples.order[i]
         if x.row_bytes != 0:
-            put_piece(ahead.samples, count, x.address + order[i] * x.row, x.row_bytes)
+            put_piece(pieces, count, x.address + sample * x.row, x.row_bytes)
             count += 1
-        if len(target.targets) != 0:
-            targets = shift(data(target.targets), order[i] * n_out)
-            put_piece(ahead.samples, count, integer(targets), n_out * itemsize(targets))
+        if len(targets) != 0:
+            target = shift(data(targets), sample * n_out)
+            put_piece(pieces, count, integer(target), n_out * itemsize(target))
             count += 1
-    return count
+    worker.samples[0] = count
 
 
 @inline
-def _node(space, i, what, row):
+def _node(memory, i, what, row):
     """Values or gradient of a node, from a row on."""
-    ld = space.plan[i, LD]
-    return Matrix(shift(data(space.nodes), space.plan[i, what] + row * ld), ld, 1)
+    ld = memory.plan[i, LD]
+    return Matrix(shift(data(memory.nodes), memory.plan[i, what] + row * ld), ld, 1)
 
 
 @inline
-def _kept(net, space, i, row):
-    """What op i keeps of the rows of a batch, from a row on."""
-    return shift(data(space.nodes), space.plan[i, KEPT_AT] + row * net.ops[i, KEPT])
+def _around(net, memory, i, row):
+    """What lies around op i, from a row on of the batch."""
+    kept = shift(data(memory.nodes), memory.plan[i, KEPT_AT] + row * net.ops[i, KEPT])
+    x, y = _node(memory, i, VALUES, row), _node(memory, i + 1, VALUES, row)
+    return Around(x, y, _node(memory, i, GRADIENT, row), _node(memory, i + 1, GRADIENT, row), kept)
 
 
 @inline
-def _gather(net, x, order, sample, rows, out):
-    """The samples of some rows of a batch, one behind the other."""
+def _own_samples(memory, worker):
+    """Where a thread gathers a batch for itself."""
+    return Matrix(shift(worker.workspace, memory.own_at), memory.plan[0, LD], 1)
+
+
+@inline
+def _gather(net, samples, start, rows, out):
+    """The samples from place ``start`` of the order on, one behind the other."""
     for r in range(rows):
-        gather_row(x, order[sample + r], net.ops[0, INPUTS], shift(out.p, r * out.row))
+        gather_row(samples.x, samples.order[start + r], net.ops[0, INPUTS], shift(out.p, r * out.row))
 
 
 @inline
-def _rows_to_gradients(net, x, target, order, sample, row, rows, by_columns, goal, weight, t, space, clock, room):
-    """Some rows of the batch of update t, forward, through the loss, and back to the gradient before every op.
+def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, worker):
+    """Some rows of a batch forward, through the loss, and back to the gradient before every op.
 
-    With ``by_columns`` the first op has been gone through.
+    Where threads have columns of their own, the first op has been gone through.
     """
-    last = len(net.ops)
-    zeros = shift(data(space.nodes), space.zeros_at)
+    last, row, nodes, by_columns = len(net.ops), rows.first, data(memory.nodes), columns.end > columns.start
+    zeros = shift(nodes, memory.zeros_at)
     if not by_columns:
-        _gather(net, x, order, sample, rows, _node(space, 0, VALUES, row))
-        lap(clock, -1, GATHER)
+        _gather(net, samples, batch.start + row, rows.count, _node(memory, 0, VALUES, row))
+        lap(worker.clock, -1, GATHER)
     for i in range(1 if by_columns else 0, last):
-        values, output = _node(space, i, VALUES, row), _node(space, i + 1, VALUES, row)
-        forward_op(net, i, t, row, rows, values, output, _kept(net, space, i, row), zeros, room)
-        lap(clock, i, FORWARD)
+        around = _around(net, memory, i, row)
+        forward_op(net, i, rows, around.x, around.y, around.kept, zeros, worker.workspace)
+        lap(worker.clock, i, FORWARD)
 
-    scores, gradient = _node(space, last, VALUES, row), _node(space, last, GRADIENT, row)
-    losses, rests = shift(data(space.nodes), space.losses_at + row), shift(data(space.nodes), space.rests_at + row)
-    loss_rows(
-        scores, gradient, net.ops[last - 1, OUTPUTS], target, order, sample, rows, goal, weight,
-        shift(data(space.shares), row), losses, rests,
-    )  # fmt: skip
-    undo_rectifier(net, last - 1, rows, gradient, scores)
-    lap(clock, -1, LOSS)
+    scores, gradient = _node(memory, last, VALUES, row), _node(memory, last, GRADIENT, row)
+    results = Results(
+        shift(data(memory.shares), row),
+        shift(nodes, memory.losses_at + row),
+        shift(nodes, memory.target_terms_at + row),
+    )
+    n_out = net.ops[last - 1, OUTPUTS]
+    place = Place(samples.order, batch.start + row, rows.count, batch.weight)
+    loss_rows(objective, samples.target, place, n_out, scores, gradient, results)
+    undo_rectifier(net, last - 1, rows.count, gradient, scores)
+    lap(worker.clock, -1, LOSS)
 
     for i in range(last - 1, _first_trained(net), -1):
-        backward_op(
-            net, i, t, row, rows, _node(space, i + 1, GRADIENT, row), _node(space, i, VALUES, row),
-            _node(space, i + 1, VALUES, row), _node(space, i, GRADIENT, row), _kept(net, space, i, row), room,
-        )  # fmt: skip
-        lap(clock, i, BACKWARD)
+        backward_op(net, i, rows, _around(net, memory, i, row), worker.workspace)
+        lap(worker.clock, i, BACKWARD)
 
 
 @inline
@@ -337,9 +367,9 @@ def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, in
             at += batch * int(plan[i, LD])
     widest = max(widths)
     block = max(GRADIENT_BLOCK, ROWS * widest)
-    places = {"zeros_at": at, "losses_at": at + widest, "rests_at": at + widest + batch}
+    places = {"zeros_at": at, "losses_at": at + widest, "target_terms_at": at + widest + batch}
     counts = {"work": 3 * multiply_adds(ops), "squares": count_squares(ops, size)}
-    return plan, {**places, **counts, "size": at + widest + 2 * batch, "own_at": ROOM + block}
+    return plan, {**places, **counts, "size": at + widest + 2 * batch, "own_at": WORKSPACE + block}
 
 
 _NO_LABELS = np.empty(0, np.int64)
@@ -352,56 +382,58 @@ def train_epoch(
     if len(batches.order) == 0:
         return 0.0, -1
     dtype, ops = params.dtype, network.ops
-    batch = min(batches.batch_size, len(batches.order))
-    plan, places = _plan(ops.tobytes(), batch, dtype.itemsize)
+    batch_size = min(batches.batch_size, len(batches.order))
+    plan, places = _plan(ops.tobytes(), batch_size, dtype.itemsize)
     work = places["work"]
-    threads = min(get_num_threads(), max(1, work * batch // STEP_GRAIN))
-    own_size = places["own_at"] - ROOM + (batch * int(plan[0, LD]) if threads > 1 else 0)
-    nodes = room(dtype, own_size + places["size"])[-places["size"] :]
+    n_threads = min(get_num_threads(), max(1, work * batch_size // STEP_GRAIN))
+    own_size = places["own_at"] - WORKSPACE + (batch_size * int(plan[0, LD]) if n_threads > 1 else 0)
+    nodes = workspace(dtype, own_size + places["size"])[-places["size"] :]
     nodes[places["zeros_at"] : places["losses_at"]] = 0
     slots = rule.slots if len(rule.slots) else params.reshape(1, -1)
-    space = Space(
+    memory = Memory(
         plan=plan,
         nodes=nodes,
         zeros_at=places["zeros_at"],
         losses_at=places["losses_at"],
-        rests_at=places["rests_at"],
+        target_terms_at=places["target_terms_at"],
         own_at=places["own_at"],
-        shares=np.empty(batch),
+        shares=np.empty(batch_size),
         squares=np.zeros(places["squares"], dtype),
-        samples=np.empty((threads, 4 * batch), np.int64),
-        places=np.empty((threads, 4 * batch + 2 * (2 + len(slots))), np.int64),
-        prepared=np.empty((threads, PER_STEP)),
-        slots=np.empty((threads, len(slots)), np.int64),
+        samples=np.empty((n_threads, 1 + 4 * batch_size), np.int64),
+        pieces=np.empty((n_threads, 4 * batch_size + 2 * (2 + len(slots))), np.int64),
+        prepared=np.empty((n_threads, PER_STEP)),
+        slots=np.empty((n_threads, len(slots)), np.int64),
         sync=np.zeros(16, np.int64),
     )
+    prepare, update = RULES[rule.name].addresses(dtype)
+    settings = np.array(rule.settings, np.float64)
+    fixed = (
+        Net(ops, network.spans, network.settings, params, addresses_of(network.names, dtype), int(network.seed)),
+        Data(describe(batches.x, dtype), _target(batches, dtype), batches.order, int(batch_size)),
+        objective_of(objective, dtype),
+        Rule(rule.name in FUSED, prepare, update, settings, slots, int(rule.step)),
+        memory,
+    )
+    results: list[tuple[float, int]] = [(0.0, -1)] * n_threads
+
+    def task(thread: int, n_threads: int) -> None:
+        own = nodes.base if thread == 0 else workspace(dtype, own_size)
+        results[thread] = _train(*fixed, clock_of(clock if thread == 0 else None), own, thread, n_threads)
+
+    def abort() -> None:
+        memory.sync[ABORTED] = 1
+
+    run(task, work * len(batches.order), n_threads, abort)
+    loss, failed = results[0]
+    return float(loss), int(failed)
+
+
+def _target(batches: Any, dtype: np.dtype) -> Target:
+    """Labels or targets, and sample weights, of the dtype of the computation."""
     none = np.empty(0, dtype)
     labels = batches.y.ndim == 1
-    target = Target(
+    return Target(
         labels=as_writeable(batches.y) if labels else _NO_LABELS,
         targets=none if labels else as_writeable(batches.y.reshape(-1)),
         weights=none if batches.sample_weight is None else as_writeable(batches.sample_weight),
     )
-    objective_settings = np.array(objective.settings, np.float64)
-    loss_address = LOSSES[objective.loss].address(dtype)
-    goal = Goal(loss_address, objective_settings, float(objective.l2), *objective.convention[2:])
-    addresses = addresses_of(network.names, dtype)
-    settings = np.array(rule.settings, np.float64)
-    prepare, update = RULES[rule.name].addresses(dtype)
-    fixed = (
-        Net(ops, network.spans, network.settings, params, addresses, int(network.seed)), describe(batches.x, dtype),
-        target, Order(batches.order, int(batch)), goal,
-        Rule(rule.name in FUSED, prepare, update, settings, slots, int(rule.step)), space,
-    )  # fmt: skip
-    results: list[tuple[float, int]] = [(0.0, -1)] * threads
-
-    def task(rank: int, size: int) -> None:
-        own = nodes.base if rank == 0 else room(dtype, own_size)
-        results[rank] = _train(*fixed, clock_of(clock if rank == 0 else None), own, rank, size)
-
-    def abort() -> None:
-        space.sync[ABORTED] = 1
-
-    run(task, work * len(batches.order), threads, abort)
-    loss, failed = results[0]
-    return float(loss), int(failed)

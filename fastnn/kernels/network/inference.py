@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.jit import inline, kernel
-from ..gemm.product import ROOM, Matrix, room
+from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..gemm.tile import ROWS
 from ..operations import addresses_of
 from ..simd.subnormals import flushed
@@ -23,6 +23,7 @@ from .layers import (
     SAME,
     Input,
     Net,
+    Rows,
     describe,
     forward_op,
     gather_row,
@@ -35,23 +36,27 @@ CHUNK = 256
 
 
 @kernel
-def _forward(ops, settings, params, addresses, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
+def _forward(
+    ops, settings, params, addresses, x, elsewhere, row, col, kind, out, softmax, strides, workspace, thread, n_threads
+):
     net = Net(ops, ops, settings, params, addresses, 0)  # which no spans are read of
-    return flushed(_forward_rows, (net, x, elsewhere, row, col, kind, out, softmax, strides, data(room), rank, size))
+    return flushed(
+        _forward_rows, (net, x, elsewhere, row, col, kind, out, softmax, strides, data(workspace), thread, n_threads)
+    )
 
 
 @inline
-def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, room, rank, size):
+def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, workspace, thread, n_threads):
     """out = the network's output; every thread takes its own rows, CHUNK at a time. Returns whether x is finite.
 
     The samples are in ``x``, or ``elsewhere`` if that is an address. Nodes alternate between two buffers behind the
-    product's room; the first product reads the samples in place if it can.
+    product's workspace; the first product reads the samples in place if it can.
     """
     samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind, 0)
     n_ops, n_in, n_out = len(net.ops), net.ops[0, INPUTS], out.shape[1]
-    first, end = part(out.shape[0], ROWS, rank, size)
+    first, end = part(out.shape[0], ROWS, thread, n_threads)
     widest = strides[n_ops + 1]
-    zeros = shift(room, ROOM)
+    zeros = shift(workspace, WORKSPACE)
     for j in range(0, widest, lanes(zeros)):
         store(zeros, j, splat(zeros, 0.0))
     ends = (shift(zeros, widest), shift(zeros, widest + CHUNK * widest))
@@ -72,7 +77,7 @@ def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, room
             target = Matrix(ends[i % 2], strides[i + 1], 1)
             if i == n_ops - 1:
                 target = Matrix(shift(data(out), start * n_out), n_out, 1)
-            forward_op(net, i, 0, 0, rows, source, target, kept, zeros, room)
+            forward_op(net, i, Rows(0, 0, rows), source, target, kept, zeros, workspace)
             source = target
         if softmax:
             for r in range(rows):
@@ -96,7 +101,7 @@ def _is_finite(x, n):
 
 @functools.lru_cache(maxsize=64)
 def _strides(shape: bytes, size: int) -> tuple[np.ndarray, int]:
-    """Row distances of the nodes with the widest behind them, and what one thread needs beyond a product's room."""
+    """Leading dimensions of the nodes, the widest behind them, and what a thread needs beyond a workspace."""
     ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
     strides = [leading_dimension(int(width), size) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
     widest = max(strides)
@@ -113,11 +118,11 @@ def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, so
         source = (out, *describe(x, dtype)[:4])
     fixed = (ops, network.settings, params, addresses_of(network.names, dtype), *source, out, softmax, strides)
     if len(x) < ROWS:
-        return bool(_forward(*fixed, room(dtype, beyond), 0, 1))
+        return bool(_forward(*fixed, workspace(dtype, beyond), 0, 1))
     return _forward_in_parts(fixed, beyond, dtype, len(x) * multiply_adds(ops))
 
 
 def _forward_in_parts(fixed: tuple[Any, ...], beyond: int, dtype: np.dtype, work: int) -> bool:
     finite = []
-    run(lambda rank, size: finite.append(_forward(*fixed, room(dtype, beyond), rank, size)), work)
+    run(lambda thread, n_threads: finite.append(_forward(*fixed, workspace(dtype, beyond), thread, n_threads)), work)
     return all(finite)

@@ -5,15 +5,15 @@ gradient, and the distance of its rows, all in the workspace; ``plan_of`` says w
 op is a product, whose epilogue adds the bias and may rectify; any other op is called through its address.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline
-from ..gemm.product import Epilogue, Matrix, ask_for, column_sums, moved, product, transposed
+from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product, transposed
 from ..gemm.rectifier import rectify_backward
-from ..gemm.tile import BIAS, COMBINE, GATE, ROWS, STORE, UPDATE, VECTORS
+from ..gemm.tile import BIAS, COMBINE, COMBINE_SQUARES, RECTIFY_BACKWARD, ROWS, STORE, VECTORS
 from ..operations import call_backward, call_forward, call_gradient
 from ..simd.address import address
 from ..simd.random import key_of
@@ -129,50 +129,69 @@ def gather_row(x, sample, width, out):
             put(out, j, get(pointer(at + j * x.col, np.uint8(0)), 0))
 
 
+class Rows(NamedTuple):
+    """``count`` rows from ``first`` on of the batch that update t takes."""
+
+    t: int
+    first: int
+    count: int
+
+
+class Around(NamedTuple):
+    """What an op reads and writes for some rows: its input x and output y, the gradients dx and dy, what it keeps."""
+
+    x: Matrix
+    y: Matrix
+    dx: Matrix
+    dy: Matrix
+    kept: Any
+
+
 @inline
-def linear_op(net, i, rows, col, cols, x, y, zeros, room):
+def linear_op(net, i, rows, col, cols, x, y, zeros, workspace):
     """Some columns of Y (rows, outputs) = x w + b for the linear op i, rectified where it has a slope."""
     n_in, n_out, bias_at, slope_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT], net.ops[i, SLOPE_AT]
     weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT] + col), n_out, 1)
     bias = shift(data(net.params), bias_at + col) if bias_at >= 0 else zeros
     slope = net.settings[slope_at] if slope_at >= 0 else 1.0
-    product(rows, cols, n_in, x, weight, moved(y, 0, col), Epilogue(BIAS, bias, 0, slope, 0.0), room)
+    product(rows, cols, n_in, x, weight, moved(y, 0, col), Epilogue(BIAS, bias, 0, slope, 0.0), workspace)
 
 
 @inline
-def forward_op(net, i, t, row, rows, x, y, kept, zeros, room):
-    """Y (rows, outputs) = op i of x (rows, inputs), the rows from ``row`` on of the batch that update t takes."""
+def forward_op(net, i, rows, x, y, kept, zeros, workspace):
+    """Y (rows, outputs) = op i of x (rows, inputs)."""
     n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
     if net.ops[i, KIND] == LINEAR:
-        linear_op(net, i, rows, 0, n_out, x, y, zeros, room)
+        linear_op(net, i, rows.count, 0, n_out, x, y, zeros, workspace)
     else:
         call_forward(
             net.addresses[i, FORWARD_AT], x.p,
-            (rows, n_in, n_out, x.p, x.row, y.p, y.row, kept, shift(data(net.params), net.ops[i, WEIGHT]),
-             shift(data(net.settings), net.ops[i, SETTINGS]), 0, key_of(net.seed, t, i), row),
+            (rows.count, n_in, n_out, x.p, x.row, y.p, y.row, kept, shift(data(net.params), net.ops[i, WEIGHT]),
+             shift(data(net.settings), net.ops[i, SETTINGS]), 0, key_of(net.seed, rows.t, i), rows.first),
         )  # fmt: skip
 
 
 @inline
-def backward_op(net, i, t, row, rows, d, x, y, dx, kept, room):
-    """Dx (rows, inputs) = the gradient at the input x of op i, from d (rows, outputs), that at its output y.
+def backward_op(net, i, rows, around, workspace):
+    """Dx (rows, inputs) = the gradient at the input of op i, from that at its output.
 
-    Where x was rectified on its way out of a product, dx is the gradient before that.
+    Where the input was rectified on its way out of a product, dx is the gradient before that.
     """
     n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
+    x, y, dx, dy, kept = around
     if net.ops[i, KIND] == LINEAR:
         weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT]), 1, n_out)
         slope_at = net.ops[i - 1, SLOPE_AT]
-        mode, slope = (GATE, net.settings[slope_at]) if slope_at >= 0 else (STORE, 1.0)
-        product(rows, n_in, n_out, d, weight, dx, Epilogue(mode, x.p, x.row, slope, 0.0), room)
+        mode, slope = (RECTIFY_BACKWARD, net.settings[slope_at]) if slope_at >= 0 else (STORE, 1.0)
+        product(rows.count, n_in, n_out, dy, weight, dx, Epilogue(mode, x.p, x.row, slope, 0.0), workspace)
         return
     call_backward(
-        net.addresses[i, BACKWARD_AT], d.p,
-        (rows, n_in, n_out, d.p, d.row, x.p, x.row, y.p, y.row, dx.p, dx.row, kept,
+        net.addresses[i, BACKWARD_AT], dy.p,
+        (rows.count, n_in, n_out, dy.p, dy.row, x.p, x.row, y.p, y.row, dx.p, dx.row, kept,
          shift(data(net.params), net.ops[i, WEIGHT]), shift(data(net.settings), net.ops[i, SETTINGS]), 0,
-         key_of(net.seed, t, i), row),
+         key_of(net.seed, rows.t, i), rows.first),
     )  # fmt: skip
-    undo_rectifier(net, i - 1, rows, dx, x)
+    undo_rectifier(net, i - 1, rows.count, dx, x)
 
 
 @inline
@@ -212,91 +231,136 @@ def prepare_step(step, t, l2, weight, like):
     put(prepared, OTHERS + 2, 0.0)
 
 
+class Worker(NamedTuple):
+    """One of the threads of an epoch, its memory and its clock.
+
+    ``workspace`` is that of its products, and behind it ``block`` holds a block of a weight's gradient. ``samples``
+    lists the next batch's rows, each an address and a number of bytes, after the number of them; ``pieces`` is for
+    what a product is to prefetch.
+    """
+
+    thread: int
+    n_threads: int
+    workspace: Any
+    block: Any
+    samples: np.ndarray
+    pieces: np.ndarray
+    clock: Any
+
+
+class Columns(NamedTuple):
+    """The columns [start, end) of the first op's weight that one thread keeps."""
+
+    start: int
+    end: int
+
+
 @inline
-def columns_of(net, rank, size, like):
-    """The columns [start, end) of the first op's weight that one thread keeps; end is 0 where threads share its rows.
+def columns_of(net, thread, n_threads, like):
+    """The columns of the first op's weight that a thread keeps, none where threads share its rows.
 
     With columns of its own a thread finds in its own cache what it updated last, and needs the whole batch; this pays
     where the columns can be dealt out evenly.
     """
     n_out = net.ops[0, OUTPUTS]
     panels = _panels(n_out, like)
-    if size == 1 or net.ops[0, KIND] != LINEAR or panels < size or (panels % size != 0 and panels < 4 * size):
-        return 0, 0
-    return part(n_out, VECTORS * lanes(like), rank, size)
+    if n_threads == 1 or net.ops[0, KIND] != LINEAR or panels < n_threads:
+        return Columns(0, 0)
+    if panels % n_threads != 0 and panels < 4 * n_threads:
+        return Columns(0, 0)
+    start, end = part(n_out, VECTORS * lanes(like), thread, n_threads)
+    return Columns(start, end)
 
 
 @inline
-def sgd_op(net, step, i, m, start, end, col, cols, x, d, squares, ahead, samples, room):
-    """Update rows start to end and some columns of the weight of the linear op i: W = (1 - 2 lr l2) W - lr xᵀ d.
+def sgd_rows(net, step, i, m, around, squares, worker):
+    """Update a thread's share of the rows of the linear op i, which fetches its share of the next batch."""
+    n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
+    start, end = part(n_in, ROWS, worker.thread, worker.n_threads)
+    x = moved(around.x, 0, start)
+    _sgd(net, step, i, start, 0, end - start, n_out, m, x, around.dy, squares, worker)
+    if i % worker.n_threads == worker.thread:
+        _sgd_bias(net, step, i, m, 0, n_out, around.dy)
 
-    The update is the epilogue of the product, which fetches what comes next, see ``Ahead``.
+
+@inline
+def sgd_columns(net, step, m, columns, x, dy, squares, worker):
+    """Update some columns of the first op, which is linear."""
+    col, cols = columns.start, columns.end - columns.start
+    dy = moved(dy, 0, col)
+    _sgd(net, step, 0, 0, col, net.ops[0, INPUTS], cols, m, x, dy, squares, worker)
+    _sgd_bias(net, step, 0, m, col, cols, dy)
+
+
+@inline
+def _sgd(net, step, i, row, col, rows, cols, m, x, dy, squares, worker):
+    """A block of the weight of the linear op i: W = (1 - 2 lr l2) W - lr xᵀ dy.
+
+    The update is the epilogue of the product, which fetches what comes next, see ``Worker``.
     """
     n_out = net.ops[i, OUTPUTS]
     panels = _panels(n_out, x.p)
-    if end > start and cols > 0:
-        _fetch(ahead, 0, 0, samples, m * tiles_of(end - start, cols, x.p), room)
-        weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT] + start * n_out + col), n_out, 1)
-        tiles = shift(squares, start // ROWS * panels + _panels(col, x.p))
+    if rows > 0 and cols > 0:
+        _prefetch(worker, 0, 0, worker.samples[0], m * tiles_of(rows, cols, x.p))
+        weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT] + row * n_out + col), n_out, 1)
+        tiles = shift(squares, row // ROWS * panels + _panels(col, x.p))
         lr, penalty = step.prepared[0], step.prepared[WEIGHTS]
-        mode = UPDATE if penalty != 0.0 else COMBINE
+        mode = COMBINE_SQUARES if penalty != 0.0 else COMBINE
         epilogue = Epilogue(mode, tiles, panels, -lr, 1.0 - lr * penalty)
-        product(end - start, cols, m, transposed(moved(x, 0, start)), moved(d, 0, col), weight, epilogue, room)
+        product(rows, cols, m, transposed(x), dy, weight, epilogue, worker.workspace)
 
 
 @inline
-def sgd_bias(net, step, i, m, col, cols, d):
-    """Update some elements of the bias of the linear op i."""
+def _sgd_bias(net, step, i, m, col, cols, dy):
+    """Update some elements of the bias of the linear op i, from the columns of dy that belong to them."""
     bias_at = net.ops[i, BIAS_AT]
     if bias_at >= 0:
-        bias = shift(data(net.params), bias_at + col)
-        column_sums(m, cols, shift(d.p, col), d.row, bias, -step.prepared[0], 1.0)
+        column_sums(m, cols, dy, shift(data(net.params), bias_at + col), -step.prepared[0], 1.0)
 
 
 @inline
-def update_linear(net, step, i, m, x, d, squares, ahead, samples, block, room, rank, size):
+def update_linear(net, step, i, m, around, squares, worker):
     """Update this thread's share of the weights and biases of the linear op i; ``squares`` are as in ``square_sums``.
 
-    x (m, inputs) is the op's input and d (m, outputs) the gradient before its rectifier. Rules with state take the
+    x (m, inputs) is the op's input and dy (m, outputs) the gradient before its rectifier. Rules with state take the
     gradient a block of rows at a time, while it is still in the cache.
     """
-    n_in, n_out, bias_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT]
-    start, end = part(n_in, ROWS, rank, size)
     if step.fused:
-        sgd_op(net, step, i, m, start, end, 0, n_out, x, d, squares, ahead, samples, room)
-        if i % size == rank:
-            sgd_bias(net, step, i, m, 0, n_out, d)
+        sgd_rows(net, step, i, m, around, squares, worker)
         return
-    at, panels = net.ops[i, WEIGHT], _panels(n_out, x.p)
+    n_in, n_out, bias_at, at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT], net.ops[i, WEIGHT]
+    start, end = part(n_in, ROWS, worker.thread, worker.n_threads)
+    panels, block, samples = _panels(n_out, around.x.p), worker.block, worker.samples[0]
     height = max(ROWS, GRADIENT_BLOCK // max(1, n_out) // ROWS * ROWS)
     for first in range(start, end, height):
         rows = min(height, end - first)
-        pieces = _put_state(net, step.slots, at + first * n_out, rows * n_out, ahead.places)
+        pieces = _put_state(net, step.slots, at + first * n_out, rows * n_out, worker.pieces)
         done, more = first - start, min(end, first + height) - start
-        _fetch(
-            ahead, pieces, samples * done // (end - start), samples * more // (end - start),
-            m * tiles_of(rows, n_out, x.p), room,
+        _prefetch(
+            worker, pieces, samples * done // (end - start), samples * more // (end - start),
+            m * tiles_of(rows, n_out, around.x.p),
         )  # fmt: skip
-        out = Matrix(block, n_out, 1)
-        product(rows, n_out, m, transposed(moved(x, 0, first)), d, out, Epilogue(STORE, block, 0, 1.0, 0.0), room)
+        x, out, store_it = moved(around.x, 0, first), Matrix(block, n_out, 1), Epilogue(STORE, block, 0, 1.0, 0.0)
+        product(rows, n_out, m, transposed(x), around.dy, out, store_it, worker.workspace)
         _apply_rule(net, step, at + first * n_out, block, WEIGHTS, rows * n_out)
         if step.prepared[WEIGHTS] != 0.0:
             _sum_squares(net, i, first, rows, shift(squares, first // ROWS * panels), panels)
-    if bias_at >= 0 and i % size == rank:
-        column_sums(m, n_out, d.p, d.row, block, 1.0, 0.0)
+    if bias_at >= 0 and i % worker.n_threads == worker.thread:
+        column_sums(m, n_out, around.dy, block, 1.0, 0.0)
         _apply_rule(net, step, bias_at, block, OTHERS, n_out)
 
 
 @inline
-def update_span(net, step, span, m, x, y, d, kept, block, rank, size):
+def update_span(net, step, span, m, around, worker):
     """Update this thread's share of a parameter of an operation, whose gradient is summed over the batch in order."""
-    i, length = net.spans[span, OP], net.spans[span, LENGTH]
-    start, end = part(length, LINE, rank, size)
+    i, length, block = net.spans[span, OP], net.spans[span, LENGTH], worker.block
+    x, y, _, dy, kept = around
+    start, end = part(length, LINE, worker.thread, worker.n_threads)
     for first in range(start, end, GRADIENT_BLOCK):
         count = min(GRADIENT_BLOCK, end - first)
         call_gradient(
-            net.addresses[i, GRADIENT_AT], d.p,
-            (m, net.ops[i, INPUTS], net.ops[i, OUTPUTS], d.p, d.row, x.p, x.row, y.p, y.row, kept,
+            net.addresses[i, GRADIENT_AT], dy.p,
+            (m, net.ops[i, INPUTS], net.ops[i, OUTPUTS], dy.p, dy.row, x.p, x.row, y.p, y.row, kept,
              shift(data(net.params), net.ops[i, WEIGHT]), shift(data(net.settings), net.ops[i, SETTINGS]), 0,
              net.spans[span, WHICH], first, count, block),
         )  # fmt: skip
@@ -312,48 +376,39 @@ def _apply_rule(net, step, at, gradient, kind, n):
     call_update(step.update, w, (n, w, gradient, data(step.places), prepared, shift(prepared, kind), 0))
 
 
-class Ahead(NamedTuple):
-    """What the products of the updates are to fetch into the L2 cache while they compute.
-
-    ``samples`` holds the next batch's rows, each an address and a number of bytes; ``places`` has room for a share of
-    them and for the pieces of memory that an update needs.
-    """
-
-    samples: np.ndarray
-    places: np.ndarray
-
-
 @inline
-def put_piece(places, i, address, size):
+def put_piece(pieces, i, address, size):
     """Piece i of a list of memory to fetch."""
-    places[2 * i], places[2 * i + 1] = address, size
+    pieces[2 * i], pieces[2 * i + 1] = address, size
 
 
 @inline
-def _put_state(net, slots, at, n, places):
+def _put_state(net, slots, at, n, pieces):
     """Put n parameters and their slots on the list, and return how many pieces they are."""
     w = shift(data(net.params), at)
-    put_piece(places, 0, integer(w), n * itemsize(w))
+    put_piece(pieces, 0, integer(w), n * itemsize(w))
     for s in range(slots.shape[0]):
-        put_piece(places, s + 1, integer(shift(data(slots), at + s * slots.shape[1])), n * itemsize(w))
+        put_piece(pieces, s + 1, integer(shift(data(slots), at + s * slots.shape[1])), n * itemsize(w))
     return slots.shape[0] + 1
 
 
 @inline
-def _fetch(ahead, pieces, first, end, steps, room):
-    """Let a product of so many steps of k fetch the pieces on the list and some of the samples."""
+def _prefetch(worker, count, first, end, steps):
+    """Let a product of so many steps of k fetch the pieces on the list, and samples ``first`` to ``end``."""
+    pieces, samples = worker.pieces, worker.samples[1:]
     total = 0
-    for i in range(pieces):
-        total += ahead.places[2 * i + 1]
+    for i in range(count):
+        total += pieces[2 * i + 1]
     for i in range(first, end):
-        put_piece(ahead.places, pieces + i - first, ahead.samples[2 * i], ahead.samples[2 * i + 1])
-        total += ahead.samples[2 * i + 1]
+        put_piece(pieces, count + i - first, samples[2 * i], samples[2 * i + 1])
+        total += samples[2 * i + 1]
     if total >= WORTH_FETCHING:
-        ask_for(data(ahead.places), pieces + end - first, min(64, total // (2 * max(1, steps)) + 1), room)
+        step = min(64, total // (2 * max(1, steps)) + 1)
+        prefetch(data(pieces), count + end - first, step, worker.workspace)
 
 
 @inline
-def square_sums(net, squares, rank, size):
+def square_sums(net, squares, thread, n_threads):
     """Fill ``squares`` with sums that make Σ w², each thread for its share of the weights.
 
     Every ROWS rows of a weight have as many places as the tiles of a product with so many rows, and use the first.
@@ -362,7 +417,7 @@ def square_sums(net, squares, rank, size):
         if net.ops[i, KIND] == LINEAR:
             n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
             panels = _panels(n_out, squares)
-            start, end = part(n_in, ROWS, rank, size)
+            start, end = part(n_in, ROWS, thread, n_threads)
             _sum_squares(net, i, start, end - start, shift(squares, start // ROWS * panels), panels)
             squares = shift(squares, count_of_squares(net, i, squares))
 

@@ -1,11 +1,11 @@
 """What an epoch minimises: the loss and its gradient for some rows of a batch, as its twin has them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..compiler.jit import inline
-from ..losses import call_loss, share_of
+from ..losses import LOSSES, call_loss, share_of
 from ..simd.vector import data, get, integer, put, shift
 
 
@@ -17,8 +17,8 @@ class Target(NamedTuple):
     weights: np.ndarray
 
 
-class Goal(NamedTuple):
-    """What training minimises: the address of a loss, its settings, and the rest of an ``Objective``."""
+class Objective(NamedTuple):
+    """What training minimises: the address of a loss, its settings, and how losses are counted, see ``Reduction``."""
 
     loss: int
     settings: np.ndarray
@@ -30,23 +30,49 @@ class Goal(NamedTuple):
     stop: bool
 
 
+class Place(NamedTuple):
+    """Some rows of a batch: ``rows`` samples from place ``start`` of the order on, and the weight of the batch."""
+
+    order: np.ndarray
+    start: int
+    rows: int
+    weight: float
+
+
+class Results(NamedTuple):
+    """A number for each row: the factor of its gradient, its loss, and memory for what depends on its target."""
+
+    shares: Any
+    losses: Any
+    target_terms: Any
+
+
+def objective_of(objective: Any, dtype: np.dtype) -> Objective:
+    """An objective as compiled code takes it."""
+    address = LOSSES[objective.loss].address(dtype)
+    settings = np.array(objective.settings, np.float64)
+    return Objective(address, settings, float(objective.l2), *objective.reduction[2:])
+
+
 @inline
-def loss_rows(scores, gradient, n, target, order, sample, rows, goal, weight, shares, losses, rests):
-    """The gradient of the loss for some rows of scores, and losses[i], the loss of each."""
-    for r in range(rows):
-        put(shares, r, share_of(target.weights, order[sample + r], weight) * goal.gradient)
+def loss_rows(objective, target, place, n, scores, gradient, results):
+    """The gradient of the loss for some rows of scores (rows, n), and the loss of each."""
+    for r in range(place.rows):
+        share = share_of(target.weights, place.order[place.start + r], place.weight)
+        put(results.shares, r, share * objective.gradient)
     labels = integer(data(target.labels)) if len(target.labels) != 0 else 0
     call_loss(
-        goal.loss, scores.p,
-        (rows, n, scores.p, scores.row, gradient.p, gradient.row, labels, data(target.targets),
-         shift(data(order), sample), shares, data(goal.settings), 0, losses, rests),
+        objective.loss, scores.p,
+        (place.rows, n, scores.p, scores.row, gradient.p, gradient.row, labels, data(target.targets),
+         shift(data(place.order), place.start), results.shares, data(objective.settings), 0, results.losses,
+         results.target_terms),
     )  # fmt: skip
 
 
 @inline
-def penalty_factor(goal, weight):
+def penalty_factor(objective, weight):
     """The factor of Σ w² for a batch of this weight."""
-    return goal.l2 / weight if goal.penalty_per_batch and weight != 0.0 else goal.l2
+    return objective.l2 / weight if objective.penalty_per_batch and weight != 0.0 else objective.l2
 
 
 @inline

@@ -160,7 +160,7 @@ if hasattr(os, "register_at_fork"):
 def run(
     task: Callable[[int, int], None], work: int, most: int | None = None, abort: Callable[[], None] = lambda: None
 ) -> None:
-    """Call task(rank, size) on as many threads as ``work``, in multiply-adds, is worth, and ``most`` at most.
+    """Call task(thread, n_threads) on as many threads as ``work``, in multiply-adds, is worth, and ``most`` at most.
 
     ``abort`` releases threads that wait for another inside the task; it is called when an exception keeps any of them
     from its part, and must not need memory, whose lack may be that exception.
@@ -177,11 +177,11 @@ def run(
     is_through = False
     try:
         team.lend(wanted - 1, helpers)
-        size = _begin(helpers) + 1
-        jobs += [_Job(lambda rank=rank: task(rank, size), abort) for rank in range(1, size)]
-        queues = [helper.jobs for helper in helpers[: size - 1]]
+        n_threads = _begin(helpers) + 1
+        jobs += [_Job(lambda thread=thread: task(thread, n_threads), abort) for thread in range(1, n_threads)]
+        queues = [helper.jobs for helper in helpers[: n_threads - 1]]
         queued.extend(map(SimpleQueue.put, queues, jobs))  # one call from C: interrupted or not, it has counted them
-        task(0, size)
+        task(0, n_threads)
         is_through = True
     finally:
         waiting = True
@@ -212,7 +212,7 @@ def _begin(helpers: list[_Helper]) -> int:
 
 
 @inline
-def part(n, unit, rank, size):
-    """The share [start, end) of n items, in multiples of ``unit``, that belongs to one of ``size`` threads."""
+def part(n, unit, thread, n_threads):
+    """The share [start, end) of n items, in multiples of ``unit``, that belongs to one of the threads."""
     units = (n + unit - 1) // unit
-    return min(n, units * rank // size * unit), min(n, units * (rank + 1) // size * unit)
+    return min(n, units * thread // n_threads * unit), min(n, units * (thread + 1) // n_threads * unit)

@@ -37,7 +37,7 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
     params : (n_params,) the flat parameter buffer, updated in place
     batches : x (n, inputs) any strides, y (n,) labels or (n, outputs) targets, sample_weight (n,) or None,
         order (m,) int64, the samples in the order of training, and batch_size; the last batch may be smaller
-    objective : loss (a name), l2, smoothing and convention, see ``fastnn.nn.lowering`` and ``objectives``
+    objective : loss (a name), l2, smoothing and reduction, see ``fastnn.nn.lowering`` and ``objectives``
     rule : name, settings, slots (s, n_params) updated in place, and step, the number of updates made before this epoch
     clock : (n + 1, 3) float64 in C order or None; seconds are added to it. Row i belongs to op i: forward, backward
         (the gradient at its input, through the activation that made it), update (the gradient of its weights and the
@@ -48,11 +48,11 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
     -------
     loss : float
         The mean over the epoch of batch loss + l2 Σ w², each at the weights it was computed with; a batch counts by
-        its size, or by the sum of its weights, see ``fastnn.nn.lowering.Convention``.
+        its size, or by the sum of its weights, see ``fastnn.nn.lowering.Reduction``.
     failed : int
         The first batch whose loss is not finite, at which training stopped before its update, or -1.
     """
-    convention = objective.convention
+    reduction = objective.reduction
     starts = range(0, len(batches.order), batches.batch_size)
     total = weights = 0.0
     lap = _stopwatch(clock)
@@ -73,9 +73,9 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
         weight = len(rows) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
         l2 = _penalty(objective, weight)
         loss += l2 * _sum_of_squares(network, params)
-        share = len(rows) if convention.mean_over_rows else weight
+        share = len(rows) if reduction.mean_over_rows else weight
         total, weights = total + share * loss, weights + share
-        if convention.stop and not np.isfinite(loss):
+        if reduction.stop and not np.isfinite(loss):
             return _mean(total, weights), number
         lap(-1, 2)
         ds = _gradients(network, params, ys, d, t, lap)
@@ -163,7 +163,7 @@ def _apply(rule, params, start, gradient, weight, t, is_weight=False):
 
 def _penalty(objective, weight):
     """The factor of Σ w² for a batch of this weight."""
-    divides = objective.convention.penalty_per_batch and weight != 0
+    divides = objective.reduction.penalty_per_batch and weight != 0
     return objective.l2 / weight if divides else objective.l2
 
 

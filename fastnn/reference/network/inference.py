@@ -51,7 +51,7 @@ def values(network, params, x, t=0):
 
 def twins(name):
     """The function of that name and its gradient; what has no gradient of its own is linear and its own."""
-    package = importlib.import_module(__package__)
+    package = importlib.import_module(__package__.rpartition(".")[0])
     function = getattr(package, name)
     return function, getattr(package, f"{name}_backward", function)
 

@@ -8,10 +8,10 @@ from .. import losses
 @np.errstate(all="ignore")
 def loss_and_gradient(objective, scores, y, sample_weight, out):
     """out (m, k) = the gradient of a batch's loss with respect to the scores; the loss is returned, without penalty."""
-    convention, bounds = objective.convention, (objective.convention.least, objective.convention.most)
+    reduction, bounds = objective.reduction, (objective.reduction.least, objective.reduction.most)
     loss = LOSSES[objective.loss](objective, scores, y, sample_weight, out, bounds)
-    out *= out.dtype.type(convention.gradient)
-    return convention.value * loss
+    out *= out.dtype.type(reduction.gradient)
+    return reduction.value * loss
 
 
 def _cross_entropy(objective, scores, y, sample_weight, out, bounds):
