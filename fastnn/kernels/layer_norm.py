@@ -11,6 +11,7 @@ from .compiler.jit import Shared, inline
 from .operations import (
     OPERATIONS,
     Operation,
+    aligned,
     apply_to,
     back_through,
     backward_signature,
@@ -19,12 +20,6 @@ from .operations import (
     gradient_signature,
 )
 from .simd.vector import fma, get, lanes, load, load_part, put, reduce_add, shift, splat, store_part
-
-
-@inline
-def _aligned(n):
-    """How far parameters of n elements are apart in the flat buffer."""
-    return (n + 15) // 16 * 16
 
 
 @inline
@@ -57,7 +52,7 @@ def _sum_of_squares(x, mean, n):
 
 
 def _forward(rows, n_in, n_out, x, x_ld, y, y_ld, kept, params, settings, step, key, row):
-    width, bias = lanes(x), shift(params, _aligned(n_in))
+    width, bias = lanes(x), shift(params, aligned(n_in))
     for r in range(rows):
         source, out = shift(x, r * x_ld), shift(y, r * y_ld)
         mean = _sum(source, n_in) / n_in

@@ -154,6 +154,12 @@ def _map_back(derivative, d, x, y, out, n, settings):
         store_part(out, i, rest, derivative(ds, xs, ys, settings))
 
 
+@inline
+def aligned(n):
+    """The elements that a parameter of n takes in the flat buffer, where each starts at a multiple of 16."""
+    return (n + 15) // 16 * 16
+
+
 call_forward = caller(forward_signature)
 call_backward = caller(backward_signature)
 call_gradient = caller(gradient_signature)
@@ -194,7 +200,6 @@ def _gradient(address, which, dy, x, y, kept, params, settings, out):
 _NO_SETTINGS = np.empty(0)
 _NO_KEPT = {np.dtype(kind): np.empty((0, 0), kind) for kind in (np.float32, np.float64)}
 _NO_PARAMETERS = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
-_ALIGNMENT = 16
 
 
 def _numbers(settings: tuple[float, ...]) -> np.ndarray:
@@ -205,7 +210,7 @@ def _flat(parameters: tuple[np.ndarray, ...], dtype: Any) -> np.ndarray:
     """Parameters as they lie in a model's buffer: each starts at a multiple of 16 elements."""
     if not parameters:
         return _NO_PARAMETERS[dtype]
-    starts = np.cumsum([0, *(-(-p.size // _ALIGNMENT) * _ALIGNMENT for p in parameters)])
+    starts = np.cumsum([0, *(aligned.py_func(p.size) for p in parameters)])
     flat = np.zeros(starts[-1], dtype)
     for start, p in zip(starts, parameters, strict=False):
         flat[start : start + p.size] = p.ravel()

@@ -5,9 +5,11 @@ times the vectors of a row of B. There is one function for every tile height and
 edge runs at the speed of a smaller tile; the last vector of a row is masked. The tile ends in one of five epilogues,
 applied to the accumulators before they are stored, and C is read only by those that need it:
 
-    STORE    C = A B                    BIAS   C = f(A B + v), v (n,), f the leaky ReLU of slope alpha
-    COMBINE  C = alpha A B + beta C     RECTIFY_BACKWARD   C = A B f'(V), V (m, n) the outputs of f
-    COMBINE_SQUARES   as COMBINE, and v[0] = Σ C², the sum of this tile, to which what a mask leaves out adds zeros
+    STORE             C = A B
+    BIAS              C = f(A B + v), v (n,), f the leaky ReLU of slope alpha
+    RECTIFY_BACKWARD  C = A B f'(V), V (m, n) the outputs of f
+    COMBINE           C = alpha A B + beta C
+    COMBINE_SQUARES   the same, and v[0] = Σ C², the sum of this tile, to which what a mask leaves out adds zeros
 
 The scheme of packed panels and register tiles: K. Goto and R. van de Geijn, Anatomy of high-performance matrix
 multiplication, ACM TOMS 34(3), 2008; F. Van Zee and R. van de Geijn, BLIS, ACM TOMS 41(3), 2015.
@@ -239,7 +241,10 @@ class _Emitter:
         factors = [field(ALPHA, self.scalar), field(BETA, self.scalar)]
         alpha, beta = (splat_ir(builder, factor, self.lanes) for factor in factors)
         sloped = builder.fcmp_unordered("!=", factors[0], self.scalar(0.0))
-        blocks = [builder.function.append_basic_block(name) for name in ("store", "bias", "gate", "combine", "update")]
+        blocks = [
+            builder.function.append_basic_block(name)
+            for name in ("store", "bias", "rectify_backward", "combine", "combine_squares")
+        ]
         choice = builder.switch(mode, blocks[STORE])
         for number in (BIAS, RECTIFY_BACKWARD, COMBINE, COMBINE_SQUARES):
             choice.add_case(I64(number), blocks[number])

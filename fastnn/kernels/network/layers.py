@@ -96,8 +96,8 @@ def describe(x: np.ndarray, dtype: np.dtype) -> Input:
 def leading_dimension(width: int, size: int) -> int:
     """The distance of rows of this width: whole cache lines, and no distance at which rows collide."""
     line = max(1, 64 // size)
-    apart = -(-width // line) * line
-    return apart + LINE if apart * size % COLLIDE == 0 else apart
+    ld = -(-width // line) * line
+    return ld + LINE if ld * size % COLLIDE == 0 else ld
 
 
 def multiply_adds(ops: np.ndarray) -> int:
