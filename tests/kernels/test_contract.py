@@ -1,0 +1,33 @@
+"""The examples of the page for whoever writes a kernel."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+import fastnn as fnn
+from fastnn import kernels
+from fastnn.kernels import activations
+from fastnn.kernels.operations import OPERATIONS, back_on_array, on_array
+
+OPERATION, ASSEMBLY = re.findall(
+    r"```python\n(.*?)```", Path(kernels.__file__).with_name("README.md").read_text(encoding="utf-8"), re.DOTALL
+)
+
+
+def test_an_operation(rng, dtype):
+    names = dict(vars(activations))
+    exec(compile(OPERATION, activations.__file__, "exec"), names)
+    made = OPERATIONS.pop("softsign")
+    x, dy = rng.normal(size=(2, 3, 37)).astype(dtype)
+    y, dx = np.empty_like(x), np.empty_like(x)
+    on_array(made, x, y)
+    back_on_array(made, dy, x, dx)
+    np.testing.assert_allclose(y, x / (1 + abs(x)), rtol=1e-6)
+    np.testing.assert_allclose(dx, dy / (1 + abs(x)) ** 2, rtol=1e-6)
+
+
+def test_the_assembly(capsys):
+    fnn.Sequential(fnn.Linear(3, 2)).forward(np.ones((2, 3)))
+    exec(ASSEMBLY, {})
+    assert "ret" in capsys.readouterr().out
