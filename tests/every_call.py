@@ -33,14 +33,19 @@ def call_everything(dtype, folder):
     labels = np.arange(40) % 3
     with np.errstate(invalid="ignore"):  # NaN around integers
         samples = [layout(x.astype(kind), folder) for kind in ("f4", "f8", "u1", "i8") for layout in LAYOUTS.values()]
-    losses = [("cross_entropy", labels), ("cross_entropy", np.eye(3)[labels]), ("squared_error", x[:, :3])]
+    losses = [
+        ("cross_entropy", labels),
+        ("cross_entropy", np.eye(3)[labels]),
+        ("squared_error", x[:, :3]),
+        ("huber", x[:, :3]),
+    ]
     for given, (loss, y) in itertools.product(samples, losses):
         model = network(dtype)
         model.fit(given, y, loss=loss, epochs=1, sample_weight=v, validation_data=(given, y), verbose=0)
         model.predict(given), model.predict(given[:1]), model.evaluate(given, y, v)
         if loss == "cross_entropy":
             model.predict_proba(given), model.predict_proba(given[:1])
-    for optimizer in (fnn.SGD(), fnn.SGD(momentum=0.9), fnn.SGD(momentum=0.9, nesterov=True), fnn.Adam()):
+    for optimizer in (fnn.SGD(), fnn.SGD(momentum=0.9), fnn.SGD(momentum=0.9, nesterov=True), fnn.Adam(), fnn.AdamW()):
         model = network(dtype)
         model.fit(x, labels, optimizer=optimizer, l2=0.1, epochs=1, batch_size=7, verbose=0)
         scores = model.forward(x, training=True)
@@ -55,9 +60,9 @@ def call_everything(dtype, folder):
 
 
 def network(dtype):
-    """A model with every activation."""
+    """A model with every built-in layer but dropout."""
     hidden = (fnn.Tanh(), fnn.Linear(5, 7), fnn.LeakyReLU(), fnn.Linear(7, 4), fnn.Sigmoid(), fnn.GELU())
-    more = fnn.Identity(), fnn.ReLU(), fnn.GELU("tanh"), fnn.Linear(4, 3, bias=False)
+    more = fnn.Identity(), fnn.ReLU(), fnn.GELU("tanh"), fnn.LayerNorm(4), fnn.Linear(4, 3, bias=False)
     return fnn.Sequential(*hidden, *more, dtype=dtype)
 
 

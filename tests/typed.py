@@ -52,6 +52,7 @@ def fit_model(dtype: np.dtype[np.float32]) -> None:
     stopping = fnn.EarlyStopping(monitor="val_accuracy")
     model.fit(X, y, loss="cross_entropy", optimizer="adam", class_weight="balanced", callbacks=[stopping])
     model.fit(X, y, loss=fnn.CrossEntropy(0.1), optimizer=fnn.SGD(lr=0.1), class_weight={0: 1.0})
+    model.fit(X, X, loss="huber", optimizer="adamw")
     model.loss = "squared_error"
     layers: tuple[fnn.Layer, ...] = model.layers
     fnn.warmup([np.float32, np.dtype("float64"), dtype])

@@ -98,6 +98,11 @@ class BuiltIn(Layer):
     _gradients: dict[str, Array] | None = None
     _rng: np.random.Generator | None = None
 
+    @property
+    def multiply_adds(self) -> int:
+        """The multiply-adds of a product for one sample."""
+        return 0
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each parameter, by its name."""
         return {}

@@ -75,6 +75,11 @@ class Linear(BuiltIn):
         self._init = init if callable(init) else _initial_weight(init, self.n_in, self.n_out)
         self._initial_bias = None if _is_flag(bias) else checked("bias", bias, (self.n_out,))
 
+    @property
+    def multiply_adds(self) -> int:
+        """The multiply-adds of x W for one sample."""
+        return self.n_in * self.n_out
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of weight and bias."""
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.n_in, self.n_out), "bias": (self.n_out,)}

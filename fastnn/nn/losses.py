@@ -21,7 +21,7 @@ from ..validation import (
     same_length,
 )
 
-LossName: TypeAlias = Literal["cross_entropy", "squared_error"]
+LossName: TypeAlias = Literal["cross_entropy", "squared_error", "huber"]
 
 
 @runtime_checkable

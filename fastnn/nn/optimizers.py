@@ -16,7 +16,7 @@ from .stack import Identity, Stack
 if TYPE_CHECKING:
     from ..model import Sequential
 
-OptimizerName: TypeAlias = Literal["sgd", "adam"]
+OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw"]
 
 
 class Optimizer(ABC):

@@ -15,7 +15,6 @@ from ..backend import MODULES, active, get_num_threads
 from ..errors import DivergenceError
 from ..model import Sequential
 from ..nn.layers import BuiltIn
-from ..nn.linear import Linear
 from ..nn.losses import Loss, LossName
 from ..nn.lowering import LINEAR
 from ..nn.optimizers import Optimizer, OptimizerName
@@ -269,7 +268,7 @@ def _layer_by_layer(stack: Stack, plan: Plan) -> tuple[Work, Run]:
     work: Work = {}
     for i, layer in enumerate(stack.layers):
         name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
-        product = 2 * plan.batch_size * layer.n_in * layer.n_out if isinstance(layer, Linear) else 0
+        product = 2 * plan.batch_size * layer.multiply_adds if isinstance(layer, BuiltIn) else 0
         work |= {(i, name, "forward"): product, (i, name, "backward"): 2 * product}
     work |= {(None, _STEP, phase): 0 for phase in ("gather", "loss", "update", "rest")}
     spent: Seconds = defaultdict(float)

@@ -111,11 +111,20 @@ COUNT = One("1", "2", "np.int64(3)", "5", dear=True)
 FLAG = One("True", "False", "np.True_")
 AXIS = One("-1", "0", "1", "None", "(0, 1)", "np.int64(1)")
 DTYPE = One("'float32'", "'float64'", "np.float32", "np.dtype('f8')")
-LOSS = One("'cross_entropy'", "fnn.CrossEntropy()", "fnn.CrossEntropy(0.1)", "OwnLoss()")
-OPTIMIZER = One("'sgd'", "'adam'", "fnn.SGD(0.1, 0.9, True)", "fnn.Adam(0.01)", "optimizer", "OPTIMIZERS['schedule']()")
+LOSS = One("'cross_entropy'", "fnn.CrossEntropy()", "fnn.CrossEntropy(0.1)", "OwnLoss()", "fnn.Huber(0.5)")
+OPTIMIZER = One(
+    "'sgd'",
+    "'adam'",
+    "fnn.AdamW(0.01)",
+    "fnn.SGD(0.1, 0.9, True)",
+    "fnn.Adam(0.01)",
+    "optimizer",
+    "OPTIMIZERS['schedule']()",
+)
 CALLBACKS = One("None", "[]", "[lambda *given: None]", "[fnn.EarlyStopping(1, monitor='loss')]", "()")
 CLASS_WEIGHT = One("'balanced'", "{0: 2.0}", "None", "{}")
-BUILT = One("fnn.ReLU()", "fnn.Linear(3, 4)", "fnn.Tanh()", "fnn.Dropout(0.1)", "UserReLU()", "fnn.LeakyReLU(0.2)")
+BUILT = One("fnn.ReLU()", "fnn.Linear(3, 4)", "fnn.Tanh()", "fnn.Dropout(0.1)", "UserReLU()", "fnn.LeakyReLU(0.2)",
+            "fnn.GELU()", "fnn.LayerNorm(4)")  # fmt: skip
 PATH = One("folder / 'new.npz'", "str(folder / 'new.npz')", "folder / 'nowhere' / 'new.npz'", "folder")
 MODEL = One("model")
 

@@ -30,6 +30,7 @@ OPTIMIZERS = {
     "momentum": lambda: fnn.SGD(lr=0.005, momentum=0.9),
     "nesterov": lambda: fnn.SGD(lr=0.005, momentum=0.9, nesterov=True),
     "adam": lambda: fnn.Adam(lr=0.01),
+    "adamw": lambda: fnn.AdamW(lr=0.01, weight_decay=0.1),
     "schedule": lambda: fnn.Adam(lr=fnn.schedules.step_decay(0.01, every=1)),
 }
 NETWORKS = {
@@ -37,6 +38,7 @@ NETWORKS = {
     "hidden": lambda d, k: [fnn.Linear(d, 33), fnn.ReLU(), fnn.Linear(33, k)],
     "deep": lambda d, k: [fnn.Tanh(), fnn.Linear(d, 17, bias=False), fnn.Sigmoid(), fnn.Linear(17, 9), fnn.LeakyReLU(),
                           fnn.Linear(9, k)],
+    "norm": lambda d, k: [fnn.Linear(d, 19), fnn.LayerNorm(19), fnn.GELU(), fnn.Linear(19, k), fnn.GELU("tanh")],
     "dropout": lambda d, k: [fnn.Linear(d, 20), fnn.ReLU(), fnn.Dropout(0.3), fnn.Linear(20, k)],
     "user": lambda d, k: [fnn.Linear(d, 12), OwnReLU(), fnn.Linear(12, k)],
 }  # fmt: skip
