@@ -38,7 +38,8 @@ NETWORKS = {
     "hidden": lambda d, k: [fnn.Linear(d, 33), fnn.ReLU(), fnn.Linear(33, k)],
     "deep": lambda d, k: [fnn.Tanh(), fnn.Linear(d, 17, bias=False), fnn.Sigmoid(), fnn.Linear(17, 9), fnn.LeakyReLU(),
                           fnn.Linear(9, k)],
-    "norm": lambda d, k: [fnn.Linear(d, 19), fnn.LayerNorm(19), fnn.GELU(), fnn.Linear(19, k), fnn.GELU("tanh")],
+    "norm": lambda d, k: [fnn.Linear(d, 19), fnn.LayerNorm(19), fnn.GELU(), fnn.Linear(19, 9), fnn.GELU("tanh"),
+                          fnn.Linear(9, k)],
     "dropout": lambda d, k: [fnn.Linear(d, 20), fnn.ReLU(), fnn.Dropout(0.3), fnn.Linear(20, k)],
     "user": lambda d, k: [fnn.Linear(d, 12), OwnReLU(), fnn.Linear(12, k)],
 }  # fmt: skip
