@@ -1,7 +1,8 @@
 """What each kernel has to compute and to move, and a call of it to be timed.
 
-An addition, multiplication, division, comparison, root, exponential, logarithm or hyperbolic tangent counts as one
-floating-point operation, however many instructions make it, so the counts say nothing about how a kernel goes about it.
+An addition, multiplication, division, comparison, root, exponential, logarithm, hyperbolic tangent or error function
+counts as one floating-point operation, however many instructions make it, so the counts say nothing about how a kernel
+goes about it.
 The traffic is the compulsory one: each array is read once, written once, or both.
 """
 
@@ -32,12 +33,39 @@ FORWARD = (128, (784, 256, 10))
 # Smaller ones, to see that everything works.
 QUICK = {"squares": (32, 64), "training": TRAINING[:2], "scores": ((64, 10), (20, 100)), "lengths": (1024,)}
 
-# Operations an element: of a forward function, and of the way back from dy and y.
-ACTIVATIONS = {"identity": (0, 0), "relu": (1, 1), "leaky_relu": (2, 2), "tanh": (1, 3), "sigmoid": (3, 3)}
+# Operations an element: of a forward function, and of the way back from dy and y, or x.
+ACTIVATIONS = {
+    "identity": (0, 0),
+    "relu": (1, 1),
+    "leaky_relu": (2, 2),
+    "tanh": (1, 3),
+    "sigmoid": (3, 3),
+    "gelu": (5, 11),
+    "gelu_tanh": (8, 15),
+}
 # Operations a score: the largest, less it, exp, and their sum; then a quotient or another difference.
 SOFTMAX = {"softmax": 5, "log_softmax": 5}
 # Operations a weight, and how many arrays beside the gradient are read and written.
-UPDATES = {"sgd_update": (2, 1), "momentum_update": (4, 2), "nesterov_update": (6, 2), "adam_update": (12, 3)}
+UPDATES = {
+    "sgd_update": (2, 1),
+    "momentum_update": (4, 2),
+    "nesterov_update": (6, 2),
+    "adam_update": (12, 3),
+    "adamw_update": (13, 3),
+}
+# What they take after their arrays: a rate that moves nothing far.
+SETTINGS = {
+    "sgd_update": (1e-9,),
+    "momentum_update": (1e-9, 0.9),
+    "nesterov_update": (1e-9, 0.9),
+    "adam_update": (1e-9, 0.9, 0.999, 1e-8, 1),
+    "adamw_update": (1e-9, 0.9, 0.999, 1e-8, 0.01, 1),
+}
+# Losses of outputs against targets: their settings, the operations an output, and those with the gradient.
+LOSSES = {"squared_error": ((), 3, 4), "huber": ((1.0,), 5, 6)}
+# Operations an element: both sums, the differences, squares and quotients, and the parameters; on the way back also
+# those of dy with the parameters, of both means, and of the gradients of the parameters.
+LAYER_NORM = (7, 16)
 
 
 class Work(NamedTuple):
@@ -104,7 +132,8 @@ def _forward(m: int, widths: tuple[int, ...], normal: Callable[..., NDArray]) ->
     network = lower(layers, spans, k)
     params, x, out = normal(size), normal(m, k), normal(m, n)
     flops = 2 * m * (k * h + h * n) + 2 * m * h + m * n
-    moved = _bytes(params, x, out)
+    # Between the parameters lies what brings each to a multiple of the vector width, which nobody reads.
+    moved = _bytes(x, out) + params.itemsize * (k * h + h + h * n + n)
     call = functools.partial(kernels.forward, network, params, x, out)
     return Work(PRODUCTS, "forward", "-".join(map(str, widths)), flops, moved, moved, call)
 
@@ -122,11 +151,25 @@ def _rows(s: NDArray, y: NDArray, out: NDArray) -> Iterator[Work]:
     call = functools.partial(kernels.cross_entropy_backward, s, y, None, out)
     yield Work(ROWS, "cross_entropy_backward", size, 5 * m * k, moved, moved, call)
     values, gradient = out.copy(), np.empty_like(s)
-    moved = _bytes(s, values)
-    yield Work(ROWS, "squared_error", size, 3 * m * k, moved, moved, lambda: kernels.squared_error(s, values, None))
-    moved = _bytes(s, values, gradient)
-    call = functools.partial(kernels.squared_error_backward, s, values, None, gradient)
-    yield Work(ROWS, "squared_error_backward", size, 4 * m * k, moved, moved, call)
+    for name, (settings, value, with_gradient) in LOSSES.items():
+        moved = _bytes(s, values)
+        call = functools.partial(getattr(kernels, name), s, values, None, *settings)
+        yield Work(ROWS, name, size, value * m * k, moved, moved, call)
+        moved = _bytes(s, values, gradient)
+        call = functools.partial(getattr(kernels, f"{name}_backward"), s, values, None, *settings, gradient)
+        yield Work(ROWS, f"{name}_backward", size, with_gradient * m * k, moved, moved, call)
+    yield from _layer_norm(size, s, values, gradient)
+
+
+def _layer_norm(size: str, x: NDArray, dy: NDArray, out: NDArray) -> Iterator[Work]:
+    weight, bias, dweight, dbias = np.ones((4, x.shape[1]), x.dtype)
+    forward, backward = LAYER_NORM
+    moved = _bytes(x, weight, bias, out)
+    call = functools.partial(kernels.layer_norm, x, weight, bias, 1e-5, out)
+    yield Work(ROWS, "layer_norm", size, forward * x.size, moved, moved, call)
+    moved = _bytes(dy, x, weight, out, dweight, dbias)
+    call = functools.partial(kernels.layer_norm_backward, dy, x, weight, bias, 1e-5, out, dweight, dbias)
+    yield Work(ROWS, "layer_norm_backward", size, backward * x.size, moved, moved, call)
 
 
 def _elements(n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
@@ -144,7 +187,6 @@ def _elements(n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
     yield Work(ELEMENTS, "dropout", size, n, moved, moved, lambda: kernels.dropout(row, 0.5, 1, dropped))
     for name, (per_weight, arrays) in UPDATES.items():
         held = [np.zeros(n, x.dtype) for _ in range(arrays)]
-        settings = {"sgd_update": (1e-9,), "adam_update": (1e-9, 0.9, 0.999, 1e-8, 1)}.get(name, (1e-9, 0.9))
-        call = functools.partial(getattr(kernels, name), held[0], dy, *held[1:], *settings)
+        call = functools.partial(getattr(kernels, name), held[0], dy, *held[1:], *SETTINGS[name])
         memory = _bytes(dy, *held)
         yield Work(ELEMENTS, name, size, per_weight * n, memory + _bytes(*held), memory, call)

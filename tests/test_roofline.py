@@ -142,6 +142,10 @@ class TestWork:
             ("cross_entropy_backward", "64 × 10"): (5 * m, 2 * m + labels, 2 * m + labels),
             ("squared_error", "64 × 10"): (3 * m, 2 * m, 2 * m),
             ("squared_error_backward", "64 × 10"): (4 * m, 3 * m, 3 * m),
+            ("huber", "64 × 10"): (5 * m, 2 * m, 2 * m),
+            ("huber_backward", "64 × 10"): (6 * m, 3 * m, 3 * m),
+            ("layer_norm", "64 × 10"): (7 * m, 2 * m + 20, 2 * m + 20),
+            ("layer_norm_backward", "64 × 10"): (16 * m, 3 * m + 30, 3 * m + 30),
             ("identity", "1 Ki"): (0, 2 * n, 2 * n),
             ("identity_backward", "1 Ki"): (0, 2 * n, 2 * n),
             ("relu", "1 Ki"): (n, 2 * n, 2 * n),
@@ -152,11 +156,16 @@ class TestWork:
             ("tanh_backward", "1 Ki"): (3 * n, 3 * n, 3 * n),
             ("sigmoid", "1 Ki"): (3 * n, 2 * n, 2 * n),
             ("sigmoid_backward", "1 Ki"): (3 * n, 3 * n, 3 * n),
+            ("gelu", "1 Ki"): (5 * n, 2 * n, 2 * n),
+            ("gelu_backward", "1 Ki"): (11 * n, 3 * n, 3 * n),
+            ("gelu_tanh", "1 Ki"): (8 * n, 2 * n, 2 * n),
+            ("gelu_tanh_backward", "1 Ki"): (15 * n, 3 * n, 3 * n),
             ("dropout", "1 Ki"): (n, 2 * n, 2 * n),
             ("sgd_update", "1 Ki"): (2 * n, 3 * n, 2 * n),
             ("momentum_update", "1 Ki"): (4 * n, 5 * n, 3 * n),
             ("nesterov_update", "1 Ki"): (6 * n, 5 * n, 3 * n),
             ("adam_update", "1 Ki"): (12 * n, 7 * n, 4 * n),
+            ("adamw_update", "1 Ki"): (13 * n, 7 * n, 4 * n),
         }
         assert {key: found[key] for key in expected} == expected
         assert {kernel for kernel, _ in found} == {kernel for kernel, _ in expected}
