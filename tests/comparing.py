@@ -30,9 +30,9 @@ def peer(key):
     return module("peers").load_one(key)
 
 
-def problem(widths, loss, dtype, epochs=1, steps=5, rule="SGD"):
+def problem(widths, loss, dtype, epochs=1, steps=5, **more):
     problems = module("comparison.problems")
-    return problems.learnable(problems.Network(widths, 6, steps, loss, lr=0.05, rule=rule), dtype, epochs)
+    return problems.learnable(problems.Network(widths, 6, steps, loss, lr=0.05, **more), dtype, epochs)
 
 
 def cells(text):

@@ -11,8 +11,8 @@ import fastnn as fnn
 from tests.comparing import module, peer, problem
 from tests.comparing import scripts as scripts
 
-TRAINERS = ("ours", "numpy", "sklearn", "torch", "torch_compile", "jax")
-RULES = ("SGD", "momentum", "Nesterov", "Adam")
+TRAINERS = ("ours", "numpy", "twin", "sklearn", "torch", "torch_compile", "jax")
+RULES = ("SGD", "momentum", "Nesterov", "Adam", "AdamW")
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
@@ -27,32 +27,61 @@ def uncompiled(monkeypatch):
 def trained_by_hand(problem, eps_last=True):
     """The steps of an update rule along the gradient of the loss, written out, in float64."""
     rng, t = np.random.default_rng(problem.seed), 0
-    weights = [w.astype(np.float64) for w, _ in problem.layers()]
-    biases = [b.astype(np.float64) for _, b in problem.layers()]
-    parameters = [*weights, *biases]
-    moments = [(np.zeros_like(p), np.zeros_like(p)) for p in parameters]
-    x, lr = problem.x.astype(np.float64), problem.network.lr
+    layers = [[p.astype(np.float64) for p in layer] for layer in problem.layers()]
+    moments = [[(np.zeros_like(p), np.zeros_like(p)) for p in layer] for layer in layers]
+    x, network = problem.x.astype(np.float64), problem.network
     for _ in range(problem.epochs):
-        for rows in np.split(rng.permutation(len(x)), problem.network.steps):
-            activations = [x[rows]]
-            for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
-                s = activations[-1] @ w + b
-                activations.append(s if i == len(weights) - 1 else np.where(s > 0, s, 0))
-            if problem.network.loss == "cross_entropy":
-                d = scipy.special.softmax(s, axis=1) - np.eye(s.shape[1])[problem.y[rows]]
-            else:
-                d = 2 * (s - problem.y[rows])
-            d /= len(rows)
-            gradients = []
-            for i in reversed(range(len(weights))):
-                gradients[:0] = [activations[i].T @ d + 2 * problem.l2 * weights[i]]
-                gradients.append(d.sum(axis=0))
-                d = (d @ weights[i].T) * (activations[i] > 0)
-            gradients[len(weights) :] = reversed(gradients[len(weights) :])
+        for rows in np.split(rng.permutation(len(x)), network.steps):
             t += 1
-            for p, dp, (m, v) in zip(parameters, gradients, moments, strict=True):
-                p -= lr * step_by_hand(problem.network.rule, dp, m, v, t, eps_last)
-    return weights, biases
+            gradients = gradients_by_hand(problem, layers, x[rows], problem.y[rows])
+            for layer, of_layer, kept in zip(layers, gradients, moments, strict=True):
+                for i, (p, dp, (m, v)) in enumerate(zip(layer, of_layer, kept, strict=True)):
+                    decay = 0.1 * p if i == 0 and network.rule == "AdamW" else 0
+                    p -= network.lr * (decay + step_by_hand(network.rule, dp, m, v, t, eps_last))
+    return layers
+
+
+def gradients_by_hand(problem, layers, x, y):
+    """The gradient of every parameter."""
+    f, slope = ACTIVATIONS[problem.network.activation]
+    inputs, sums, normed = [x], [], []
+    for i, (w, b, *norm) in enumerate(layers):
+        s = inputs[-1] @ w + b
+        spread = np.sqrt(s.var(axis=1, keepdims=True) + 1e-5)
+        normed.append(((s - s.mean(axis=1, keepdims=True)) / spread, spread))
+        sums.append(normed[-1][0] * norm[0] + norm[1] if norm else s)
+        inputs.append(s if i == len(layers) - 1 else f(sums[-1]))
+    d = LOSSES[problem.network.loss](s, y) / len(x)
+    gradients = []
+    for i, (w, _, *norm) in reversed(list(enumerate(layers))):
+        of_norm = []
+        if norm:
+            (z, spread), n = normed[i], d.shape[1]
+            of_norm = [(d * z).sum(axis=0), d.sum(axis=0)]
+            g = d * norm[0]
+            # Row by row with the Jacobian (I - 1 1ᵀ / n - z zᵀ / n) / spread.
+            d = np.stack([g[r] @ (np.eye(n) - 1 / n - np.outer(z[r], z[r]) / n) for r in range(len(g))]) / spread
+        gradients.insert(0, [inputs[i].T @ d + 2 * problem.l2 * w, d.sum(axis=0), *of_norm])
+        if i:
+            d = (d @ w.T) * slope(sums[i - 1])
+    return gradients
+
+
+def by_differences(f):
+    """The function and its slope as a quotient of differences in the complex plane, which rounds nothing away."""
+    return f, lambda s: f(s + 1e-30j).imag / 1e-30
+
+
+ACTIVATIONS = {
+    "relu": (lambda s: np.where(s > 0, s, 0), lambda s: s > 0),
+    "gelu": by_differences(lambda s: s * scipy.special.erfc(-s / np.sqrt(2)) / 2),
+    "gelu_tanh": by_differences(lambda s: s * (1 + np.tanh(np.sqrt(2 / np.pi) * (s + 0.044715 * s**3))) / 2),
+}
+LOSSES = {
+    "cross_entropy": lambda s, y: scipy.special.softmax(s, axis=1) - np.eye(s.shape[1])[y],
+    "squared_error": lambda s, y: 2 * (s - y),
+    "huber": lambda s, y: np.clip(s - y, -1, 1),
+}
 
 
 def step_by_hand(rule, dp, m, v, t, eps_last):
@@ -62,7 +91,7 @@ def step_by_hand(rule, dp, m, v, t, eps_last):
     """
     if rule == "SGD":
         return dp
-    if rule == "Adam":
+    if rule in ("Adam", "AdamW"):
         m += (dp - m) / 10
         v += (dp**2 - v) / 1000
         correction = np.sqrt(1 - 0.999**t)
@@ -75,29 +104,36 @@ def step_by_hand(rule, dp, m, v, t, eps_last):
 class TestPeers:
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize(
-        ("widths", "loss"),
+        ("widths", "loss", "more"),
         [
-            ((5, 8, 7, 3), "cross_entropy"),
-            ((4, 6, 2), "cross_entropy"),
-            ((5, 40), "cross_entropy"),
-            ((5, 8, 6, 1), "squared_error"),
-            ((4, 6, 5), "squared_error"),
+            ((5, 8, 7, 3), "cross_entropy", {}),
+            ((4, 6, 2), "cross_entropy", {}),
+            ((5, 40), "cross_entropy", {}),
+            ((5, 8, 6, 1), "squared_error", {}),
+            ((4, 6, 5), "squared_error", {}),
+            ((4, 6, 5), "huber", {}),
+            ((5, 8, 7, 3), "cross_entropy", {"activation": "gelu"}),
+            ((5, 8, 7, 3), "cross_entropy", {"activation": "gelu_tanh"}),
+            ((5, 8, 7, 3), "cross_entropy", {"normalised": True}),
+            ((5, 8, 6, 2), "huber", {"normalised": True, "activation": "gelu"}),
         ],
     )
     @pytest.mark.parametrize("rule", RULES)
     @pytest.mark.parametrize("key", TRAINERS)
-    def test_trainers_take_the_same_steps(self, key, rule, widths, loss, dtype, uncompiled):
-        given = replace(problem(widths, loss, dtype, epochs=2, rule=rule), l2=0.01)
+    def test_trainers_take_the_same_steps(self, key, rule, widths, loss, more, dtype, uncompiled):
+        given = replace(problem(widths, loss, dtype, epochs=2, rule=rule, **more), l2=0.01)
+        if peer(key) not in module("peers").load_trainers([key], given.network):
+            pytest.skip(f"{key} has no such network")
         trainer = peer(key).Trainer(given)
-        weights, biases = trained_by_hand(given, eps_last=key != "sklearn")
+        layers = trained_by_hand(given, eps_last=key != "sklearn")
         # The second time everything starts again.
         for _ in range(2):
             trainer.prepare()
             trainer.run()
-            for (w, b), right_w, right_b in zip(trainer.layers(), weights, biases, strict=True):
-                assert w.dtype == b.dtype == dtype
-                np.testing.assert_allclose(w, right_w, rtol=0, atol=TOLERANCE[dtype])
-                np.testing.assert_allclose(b, right_b, rtol=0, atol=TOLERANCE[dtype])
+            for found, right in zip(trainer.layers(), layers, strict=True):
+                for parameter, expected in zip(found, right, strict=True):
+                    assert parameter.dtype == dtype
+                    np.testing.assert_allclose(parameter, expected, rtol=0, atol=TOLERANCE[dtype])
 
     @pytest.mark.parametrize("rule", ["momentum", "Adam"])
     @pytest.mark.parametrize(
@@ -146,7 +182,7 @@ class TestPeers:
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("shape", [(6, 5), (3, 40)])
-    @pytest.mark.parametrize("key", ["ours", "numpy", "scipy", "torch", "jax"])
+    @pytest.mark.parametrize("key", ["ours", "numpy", "twin", "scipy", "torch", "jax"])
     def test_functions_of_rows(self, key, shape, dtype):
         rng = np.random.default_rng(1)
         s, y = (5 * rng.normal(size=shape)).astype(dtype), rng.integers(0, shape[1], shape[0])

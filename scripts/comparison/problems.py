@@ -1,6 +1,7 @@
 """What all contenders train: a network, its data, its initial weights and the order of its samples."""
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,14 +10,23 @@ from numpy.typing import NDArray
 
 from comparison.rules import SGD
 
-Layers = list[tuple[NDArray, NDArray]]
+# Weights (n_in, n_out) and bias of each; of a normalised one also what its units are multiplied by and what is added.
+Layers = list[tuple[NDArray, ...]]
 
-CROSS_ENTROPY, SQUARED_ERROR = "cross_entropy", "squared_error"
+CROSS_ENTROPY, SQUARED_ERROR, HUBER = "cross_entropy", "squared_error", "huber"
+RELU, GELU, GELU_TANH = "relu", "gelu", "gelu_tanh"
+# Where Huber's loss becomes a line, and what a normalisation adds to the variance.
+DELTA, NORM_EPS = 1.0, 1e-5
+# What the name of a network says of it.
+WORDS = {HUBER: "Huber", GELU: "GELU", GELU_TANH: "GELU by tanh"}
 
 
 @dataclass(frozen=True)
 class Network:
-    """Widths of the layers, ReLU between them, an update rule, and the batches of an epoch."""
+    """Widths of the layers, an activation between them, an update rule, and the batches of an epoch.
+
+    A normalised network has layer normalisation before every activation.
+    """
 
     widths: tuple[int, ...]
     batch: int
@@ -24,11 +34,16 @@ class Network:
     loss: str = CROSS_ENTROPY
     lr: float = 0.01
     rule: str = SGD
+    activation: str = RELU
+    normalised: bool = False
 
     @property
     def name(self) -> str:
-        """The widths and the batch size."""
-        return f"{'-'.join(map(str, self.widths))}, {self.batch}"
+        """The widths and the batch size, and what it has that is worth a word."""
+        words = ["LayerNorm"] * self.normalised + [
+            WORDS[each] for each in (self.activation, self.loss) if each in WORDS
+        ]
+        return ", ".join(["-".join(map(str, self.widths)), str(self.batch), *words])
 
     @property
     def flops(self) -> int:
@@ -41,7 +56,7 @@ class Network:
 class Problem:
     """A network and its data. The loss is mean(loss_i) + l2 Σ W², the penalty over weights and not over biases.
 
-    x are the samples (m, n_in); y labels (m,) int64 for cross-entropy, targets (m, n_out) for the squared error.
+    x are the samples (m, n_in); y labels (m,) int64 for cross-entropy, else targets (m, n_out).
     """
 
     network: Network
@@ -58,11 +73,11 @@ class Problem:
 
     @cached_property
     def _initial(self) -> Layers:
-        return initial_layers(self.network.widths, self.dtype)
+        return initial_layers(self.network.widths, self.dtype, self.network.normalised)
 
     def layers(self) -> Layers:
-        """Initial weights (n_in, n_out) and biases, to be changed at will."""
-        return [(w.copy(), b.copy()) for w, b in self._initial]
+        """Initial parameters, to be changed at will."""
+        return [tuple(parameter.copy() for parameter in layer) for layer in self._initial]
 
     def generator(self) -> np.random.Generator:
         """Where the order of each epoch comes from, by `permutation`; fastnn takes the same from the seed."""
@@ -71,19 +86,42 @@ class Problem:
     def objective(self, layers: Layers) -> float:
         """The loss of all samples with the penalty, in float64 and in plain NumPy, whoever trained the weights."""
         total, block = 0.0, 2048
-        layers = [(np.asarray(w, np.float64), np.asarray(b, np.float64)) for w, b in layers]
+        layers = [tuple(np.asarray(parameter, np.float64) for parameter in layer) for layer in layers]
         for start in range(0, len(self.x), block):
             a = self.x[start : start + block].astype(np.float64)
             y = self.y[start : start + block]
-            for w, b in layers[:-1]:
-                a = np.maximum(a @ w + b, 0)
+            for w, b, *norm in layers[:-1]:
+                a = activate(self.network.activation, normalise(a @ w + b, *norm))
             s = a @ layers[-1][0] + layers[-1][1]
             if self.network.loss == CROSS_ENTROPY:
                 highest = s.max(axis=1)
                 total += (np.log(np.exp(s - highest[:, None]).sum(axis=1)) + highest - s[np.arange(len(s)), y]).sum()
+            elif self.network.loss == HUBER:
+                r = np.abs(s - y)
+                total += np.where(r <= DELTA, r * r / 2, DELTA * (r - DELTA / 2)).sum()
             else:
                 total += np.square(s - y).sum()
-        return float(total / len(self.x) + self.l2 * sum(np.square(w).sum() for w, _ in layers))
+        return float(total / len(self.x) + self.l2 * sum(np.square(w).sum() for w, *_ in layers))
+
+
+def normalise(s: NDArray, scale: NDArray | None = None, shift: NDArray | None = None) -> NDArray:
+    """Each row less its mean over its standard deviation, scaled and shifted; or the rows as they are."""
+    if scale is None:
+        return s
+    centred = s - s.mean(axis=1, keepdims=True)
+    return centred / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + NORM_EPS) * scale + shift
+
+
+def activate(activation: str, s: NDArray) -> NDArray:
+    """The activation of s, in float64."""
+    if activation == GELU:
+        return s * (1 + erf(s / 2**0.5).astype(np.float64)) / 2
+    if activation == GELU_TANH:
+        return s * (1 + np.tanh((2 / math.pi) ** 0.5 * (s + 0.044715 * s**3))) / 2
+    return np.maximum(s, 0)
+
+
+erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def learnable(network: Network, dtype: str, epochs: int = 1) -> Problem:
@@ -117,18 +155,23 @@ def _noise(network: Network) -> tuple[NDArray, NDArray, np.random.Generator]:
 
 
 def flattened(layers: Layers) -> tuple[NDArray, Layers]:
-    """All weights and then all biases in one new array, and the layers as views of it."""
-    parts = [w for w, _ in layers] + [b for _, b in layers]
+    """All weights and then all else in one new array, and the layers as views of it."""
+    parts = [w for w, *_ in layers] + [part for _, *rest in layers for part in rest]
     flat = np.concatenate([part.ravel() for part in parts])
     pieces = np.split(flat, np.cumsum([part.size for part in parts])[:-1])
     views = [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]
-    return flat, list(zip(views[: len(layers)], views[len(layers) :], strict=True))
+    rest = iter(views[len(layers) :])
+    return flat, [(w, *itertools.islice(rest, len(layer) - 1)) for w, layer in zip(views, layers, strict=False)]
 
 
-def initial_layers(widths: tuple[int, ...], dtype: np.dtype) -> Layers:
-    """Weights (n_in, n_out) as He et al. draw them, and biases of zero."""
-    rng = np.random.default_rng(2)
+def initial_layers(widths: tuple[int, ...], dtype: np.dtype, normalised: bool = False) -> Layers:
+    """Weights (n_in, n_out) as He et al. draw them, biases of zero, and normalisations that scale and shift nothing."""
+    rng, last = np.random.default_rng(2), len(widths) - 2
     return [
-        (rng.normal(0, (2 / n_in) ** 0.5, (n_in, n_out)).astype(dtype), np.zeros(n_out, dtype))
-        for n_in, n_out in itertools.pairwise(widths)
+        (
+            rng.normal(0, (2 / n_in) ** 0.5, (n_in, n_out)).astype(dtype),
+            np.zeros(n_out, dtype),
+            *((np.ones(n_out, dtype), np.zeros(n_out, dtype)) if normalised and i < last else ()),
+        )
+        for i, (n_in, n_out) in enumerate(itertools.pairwise(widths))
     ]

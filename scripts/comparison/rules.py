@@ -2,11 +2,13 @@
 
 from typing import Any
 
-RULES = SGD, MOMENTUM, NESTEROV, ADAM = ("SGD", "momentum", "Nesterov", "Adam")
+RULES = SGD, MOMENTUM, NESTEROV, ADAM, ADAMW = ("SGD", "momentum", "Nesterov", "Adam", "AdamW")
 # How many numbers a rule keeps for each parameter.
-MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2}
+MOMENTS = {SGD: 0, MOMENTUM: 1, NESTEROV: 1, ADAM: 2, ADAMW: 2}
 # What a step leaves of a moment: of a velocity or of Adam's first, of Adam's second; and what is added to its root.
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+# Of which AdamW takes lr times as much from each weight of a product, after the gradient and before the step.
+WEIGHT_DECAY = 0.1
 
 
 def adam_rate(lr: float, t: Any) -> tuple[Any, Any]:

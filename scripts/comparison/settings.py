@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Settings:
     """The peers by their keys, the dtypes, and how much to measure."""
 
-    peers: tuple[str, ...]
+    peers: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float32", "float64")
     rounds: int = 7
     epochs: int = 1

@@ -3,7 +3,8 @@
 A module has a NAME and what its library can do of these:
 
 - `Trainer(problem)`, with `prepare()`, `run()`, `layers()` and `moments()`, and `FlushingTrainer`, which does the same
-  with subnormal numbers taken for zero, where the library can be told to,
+  with subnormal numbers taken for zero, where the library can be told to; `trains(network)`, where there are networks
+  that the library cannot train,
 - `product(a, b)`, `rows(s, y)` and `predictor(layers, x)`, which return what is to be timed.
 """
 
@@ -11,14 +12,16 @@ import importlib
 import importlib.util
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 OURS = "fastnn"
 
 # Key on the command line: the modules that it needs, and what to say where they are missing.
 _TORCH = "pip install torch, from PyTorch's CPU index to spare yourself the CUDA build"
 _ONNX = (("onnx", "onnxruntime"), "pip install onnx onnxruntime")
-PEERS = {
+PEERS: dict[str, tuple[tuple[str, ...], str]] = {
     "numpy": (("numpy",), "pip install numpy"),
+    "twin": (("numpy",), "pip install numpy"),
     "scipy": (("scipy",), "pip install scipy"),
     "sklearn": (("sklearn",), "pip install scikit-learn"),
     "torch": (("torch",), _TORCH),
@@ -38,6 +41,11 @@ def missing(key: str) -> str | None:
 def load(keys: Iterable[str], ability: str) -> list[ModuleType]:
     """fastnn's module and those of the peers, as far as they have the ability."""
     return [module for key in ("ours", *keys) if hasattr(module := load_one(key), ability)]
+
+
+def load_trainers(keys: Iterable[str], network: Any) -> list[ModuleType]:
+    """Those that train this network."""
+    return [module for module in load(keys, "Trainer") if not hasattr(module, "trains") or module.trains(network)]
 
 
 def load_one(key: str) -> ModuleType:

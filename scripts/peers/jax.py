@@ -1,16 +1,33 @@
 """JAX: a whole epoch as one compiled function, a scan over the batches with the gather inside, weights donated."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from comparison.problems import CROSS_ENTROPY, Layers, Network, Problem
-from comparison.rules import ADAM, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, adam_rate
+from comparison.problems import (
+    CROSS_ENTROPY,
+    DELTA,
+    GELU,
+    GELU_TANH,
+    HUBER,
+    NORM_EPS,
+    RELU,
+    Layers,
+    Network,
+    Problem,
+)
+from comparison.rules import ADAM, ADAMW, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY, adam_rate
 
 NAME = "JAX"
+ACTIVATIONS = {
+    RELU: jax.nn.relu,
+    GELU: partial(jax.nn.gelu, approximate=False),
+    GELU_TANH: partial(jax.nn.gelu, approximate=True),
+}
 
 
 class Trainer:
@@ -27,7 +44,7 @@ class Trainer:
     def prepare(self) -> None:
         """Go back to the initial weights."""
         self._rng = self._problem.generator()
-        layers = [(jnp.array(w), jnp.array(b)) for w, b in self._problem.layers()]
+        layers = jax.tree.map(jnp.array, self._problem.layers())
         moments = [jax.tree.map(jnp.zeros_like, layers) for _ in range(MOMENTS[self._problem.network.rule])]
         self._state = jax.block_until_ready((layers, moments, jnp.zeros((), self._problem.dtype)))
 
@@ -41,18 +58,25 @@ class Trainer:
 
     def layers(self) -> Layers:
         """The weights as they are now."""
-        return [(np.asarray(w), np.asarray(b)) for w, b in self._state[0]]
+        return [tuple(np.asarray(parameter) for parameter in layer) for layer in self._state[0]]
 
     def moments(self) -> list[NDArray]:
         """What the update rule keeps."""
         return [np.asarray(moment) for moment in jax.tree.leaves(self._state[1])]
 
 
-def scores(layers, x):
+def scores(layers, x, activation=RELU):
     """The outputs of the last layer."""
-    for w, b in layers[:-1]:
-        x = jax.nn.relu(x @ w + b)
+    for w, b, *norm in layers[:-1]:
+        x = x @ w + b
+        x = ACTIVATIONS[activation](normalised(x, *norm) if norm else x)
     return x @ layers[-1][0] + layers[-1][1]
+
+
+def normalised(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
+    """Layer normalisation of the rows."""
+    centred = x - x.mean(axis=1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=1, keepdims=True) + NORM_EPS) * scale + shift
 
 
 def cross_entropy(s: jax.Array, y: jax.Array) -> jax.Array:
@@ -65,9 +89,12 @@ def epoch_function(problem: Problem):
     update = update_function(problem.network)
 
     def loss(layers, x, y):
-        s = scores(layers, x)
+        s = scores(layers, x, problem.network.activation)
         if problem.network.loss == CROSS_ENTROPY:
             return cross_entropy(s, y)
+        if problem.network.loss == HUBER:
+            r = jnp.abs(s - y)
+            return jnp.where(r <= DELTA, r * r / 2, DELTA * (r - DELTA / 2)).sum(axis=1).mean()
         return jnp.square(s - y).sum(axis=1).mean()
 
     def epoch(state, x, y, order):
@@ -84,11 +111,20 @@ def epoch_function(problem: Problem):
 
 
 def penalised(problem: Problem, layers, gradients):
-    """Layers and gradients with the penalty: in plain SGD it shrinks weights, in the others it joins their gradient."""
+    """Layers and gradients with the penalty: in plain SGD it shrinks weights, in the others it joins their gradient.
+
+    AdamW then shrinks the weights by its decay.
+    """
     network, factor = problem.network, 2 * problem.l2
     if network.rule == SGD:
-        return [((1 - network.lr * factor) * w, b) for w, b in layers], gradients
-    return layers, [(dw + factor * w, db) for (w, _), (dw, db) in zip(layers, gradients, strict=True)]
+        return shrunk(layers, 1 - network.lr * factor), gradients
+    gradients = [(dw + factor * w, *rest) for (w, *_), (dw, *rest) in zip(layers, gradients, strict=True)]
+    return shrunk(layers, 1 - network.lr * WEIGHT_DECAY) if network.rule == ADAMW else layers, gradients
+
+
+def shrunk(layers, factor: float):
+    """The layers with their weights times a factor."""
+    return [(factor * w, *rest) for w, *rest in layers]
 
 
 def update_function(network: Network):
@@ -112,7 +148,7 @@ def update_function(network: Network):
         v = each(lambda v, dw: BETA2 * v + (1 - BETA2) * dw * dw, moments[1], gradients)
         return each(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + eps), layers, m, v), [m, v]
 
-    return {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam}[network.rule]
+    return {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam, ADAMW: adam}[network.rule]
 
 
 def product(a: NDArray, b: NDArray) -> Callable[[], jax.Array]:

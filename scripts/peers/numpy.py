@@ -10,10 +10,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from comparison.problems import CROSS_ENTROPY, Layers, Problem, flattened
-from comparison.rules import ADAM, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, adam_rate
+from comparison.problems import CROSS_ENTROPY, DELTA, HUBER, RELU, Layers, Network, Problem, flattened
+from comparison.rules import ADAM, ADAMW, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY, adam_rate
 
 NAME = "NumPy"
+
+
+def trains(network: Network) -> bool:
+    """NumPy has no error function, and nobody writes other hidden layers by hand: the twin has them all."""
+    return network.activation == RELU and not network.normalised
 
 
 class Trainer:
@@ -29,7 +34,7 @@ class Trainer:
         self._scores = Rows(self._activations[-1])
         self._rows = np.arange(m)
         self._multiply = multiplication(max(dw.size for dw, _ in self._layer_gradients))
-        self._scale = 1.0 if problem.network.rule == ADAM else problem.network.lr
+        self._scale = 1.0 if problem.network.rule in (ADAM, ADAMW) else problem.network.lr
         # A zero that needs no conversion.
         self._zero = dtype.type(0)
         self._ones = np.ones(m, dtype)
@@ -81,6 +86,11 @@ class Trainer:
             self._scores.softmax(s)
             s[self._rows, y] -= 1
             s *= scale / m
+        elif self._problem.network.loss == HUBER:
+            s -= y
+            np.minimum(s, DELTA, out=s)
+            np.maximum(s, -DELTA, out=s)
+            s *= scale / m
         else:
             s -= y
             s *= 2 * scale / m
@@ -105,7 +115,13 @@ class Update:
         self._n_weights = sum(w.size for w, _ in problem.layers())
         self._penalty = 2 * problem.l2 * scale
         self._lr, self._t = network.lr, 0
-        steps = {SGD: self._sgd, MOMENTUM: self._momentum, NESTEROV: self._nesterov, ADAM: self._adam}
+        steps = {
+            SGD: self._sgd,
+            MOMENTUM: self._momentum,
+            NESTEROV: self._nesterov,
+            ADAM: self._adam,
+            ADAMW: self._adamw,
+        }
         self._step = steps[network.rule]
 
     def __call__(self) -> None:
@@ -133,6 +149,14 @@ class Update:
 
     def _adam(self, w: NDArray, dw: NDArray, m: NDArray, v: NDArray) -> None:
         self._penalise(w, dw)
+        self._move(w, dw, m, v)
+
+    def _adamw(self, w: NDArray, dw: NDArray, m: NDArray, v: NDArray) -> None:
+        self._penalise(w, dw)
+        w[: self._n_weights] *= 1 - self._lr * WEIGHT_DECAY
+        self._move(w, dw, m, v)
+
+    def _move(self, w: NDArray, dw: NDArray, m: NDArray, v: NDArray) -> None:
         rate, eps = adam_rate(self._lr, self._t)
         work = self._work
         m *= BETA1

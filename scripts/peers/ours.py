@@ -1,13 +1,14 @@
 """fastnn itself, through its public API, exactly as a user calls it."""
 
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastnn as fnn
-from comparison.problems import Layers, Problem
-from comparison.rules import ADAM, BETA1, BETA2, EPS, MOMENTUM, NESTEROV, SGD
+from comparison.problems import DELTA, GELU, GELU_TANH, HUBER, NORM_EPS, RELU, Layers, Problem
+from comparison.rules import ADAM, ADAMW, BETA1, BETA2, EPS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY
 
 NAME = "fastnn"
 OPTIMIZERS = {
@@ -15,7 +16,10 @@ OPTIMIZERS = {
     MOMENTUM: lambda lr: fnn.SGD(lr, momentum=BETA1),
     NESTEROV: lambda lr: fnn.SGD(lr, momentum=BETA1, nesterov=True),
     ADAM: lambda lr: fnn.Adam(lr, BETA1, BETA2, EPS),
+    ADAMW: lambda lr: fnn.AdamW(lr, BETA1, BETA2, EPS, WEIGHT_DECAY),
 }
+ACTIVATIONS = {RELU: fnn.ReLU, GELU: fnn.GELU, GELU_TANH: lambda: fnn.GELU(approximate="tanh")}
+LOSSES = {HUBER: fnn.Huber(DELTA)}
 
 
 class Trainer:
@@ -27,7 +31,7 @@ class Trainer:
     def prepare(self) -> None:
         """Make a model of the initial weights."""
         network = self._problem.network
-        self._model = model(self._problem.layers(), self._problem.seed)
+        self._model = model(self._problem.layers(), network.activation, self._problem.seed)
         self._optimizer = OPTIMIZERS[network.rule](network.lr)
 
     def run(self) -> None:
@@ -36,7 +40,7 @@ class Trainer:
         self._model.fit(
             problem.x,
             problem.y,
-            loss=problem.network.loss,
+            loss=LOSSES.get(problem.network.loss, problem.network.loss),
             optimizer=self._optimizer,
             l2=problem.l2,
             epochs=problem.epochs,
@@ -46,18 +50,24 @@ class Trainer:
 
     def layers(self) -> Layers:
         """The weights as they are now."""
-        parameters = self._model.parameters()
-        return list(zip(parameters[::2], parameters[1::2], strict=True))
+        parameters = iter(self._model.parameters())
+        return [tuple(islice(parameters, len(layer))) for layer in self._problem.layers()]
 
     def moments(self) -> list[NDArray]:
         """What the update rule keeps."""
         return self._optimizer.state()
 
 
-def model(layers: Layers, seed: int = 0) -> fnn.Sequential:
-    """A model with these weights and ReLU between its layers."""
-    built = [layer for w, b in layers for layer in (fnn.Linear(*w.shape, init=w, bias=b), fnn.ReLU())]
-    return fnn.Sequential(*built[:-1], dtype=layers[0][0].dtype, seed=seed)
+def model(layers: Layers, activation: str = RELU, seed: int = 0) -> fnn.Sequential:
+    """A model with these weights and the activation between its layers."""
+    built: list[fnn.Layer] = []
+    for w, b, *norm in layers:
+        built += [fnn.Linear(*w.shape, init=w, bias=b), *(fnn.LayerNorm(len(b), NORM_EPS) for _ in norm[:1])]
+        built.append(ACTIVATIONS[activation]())
+    made = fnn.Sequential(*built[:-1], dtype=layers[0][0].dtype, seed=seed)
+    for parameter, value in zip(made.parameters(), (part for layer in layers for part in layer), strict=True):
+        parameter[...] = value
+    return made
 
 
 def product(a: NDArray, b: NDArray) -> Callable[[], NDArray]:

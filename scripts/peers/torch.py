@@ -6,15 +6,33 @@ takes would cost more than it saves.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from comparison.problems import CROSS_ENTROPY, Layers, Network, Problem, flattened
-from comparison.rules import ADAM, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, adam_rate
+from comparison.problems import (
+    CROSS_ENTROPY,
+    DELTA,
+    GELU,
+    GELU_TANH,
+    HUBER,
+    NORM_EPS,
+    RELU,
+    Layers,
+    Network,
+    Problem,
+    flattened,
+)
+from comparison.rules import ADAM, ADAMW, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY, adam_rate
 
 NAME = "PyTorch"
+ACTIVATIONS = {
+    RELU: torch.relu_,
+    GELU: functional.gelu,
+    GELU_TANH: partial(functional.gelu, approximate="tanh"),
+}
 
 
 class Trainer:
@@ -31,13 +49,13 @@ class Trainer:
         self._rng, self._t = self._problem.generator(), 0
         flat, layers = flattened(self._problem.layers())
         self._flat, self._layers = torch.from_numpy(flat), tensors(layers)
-        self._weights = [w.requires_grad_() for w, _ in self._layers]
-        self._biases = [b.requires_grad_() for _, b in self._layers]
+        self._weights = [w.requires_grad_() for w, *_ in self._layers]
+        self._others = [other.requires_grad_() for _, *others in self._layers for other in others]
         self._gradient, self._moments = torch.empty_like(self._flat), zeros(self._problem.network, self._flat)
 
     def run(self) -> None:
         """Train."""
-        parameters = [*self._weights, *self._biases]
+        parameters = [*self._weights, *self._others]
         step = self._step_of_all if self._moments else self._step_of_each
         for _ in range(self._problem.epochs):
             order = torch.from_numpy(self._rng.permutation(len(self._x)))
@@ -49,20 +67,21 @@ class Trainer:
 
     def _step_of_each(self, parameters, gradients) -> None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            self._update(parameter, gradient, self._penalty if parameter.ndim == 2 else 0)
+            self._update(parameter, gradient, self._penalty if parameter.ndim == 2 else None)
 
     def _step_of_all(self, _, gradients) -> None:
         torch.cat([gradient.view(-1) for gradient in gradients], out=self._gradient)
-        if self._penalty:
-            n = sum(w.numel() for w in self._weights)
-            penalised(self._flat[:n], self._gradient[:n], self._penalty)
+        network, n = self._problem.network, sum(w.numel() for w in self._weights)
+        penalised(self._flat[:n], self._gradient[:n], self._penalty)
+        if network.rule == ADAMW:
+            decay(self._flat[:n], network.lr)
         self._t += 1
-        t = [self._t] if self._problem.network.rule == ADAM else []
-        self._update(self._flat, self._gradient, 0, *self._moments, *t)
+        t = [self._t] if counts(network) else []
+        self._update(self._flat, self._gradient, None, *self._moments, *t)
 
     def layers(self) -> Layers:
         """The weights as they are now."""
-        return [(w.detach().numpy(), b.detach().numpy()) for w, b in self._layers]
+        return [tuple(parameter.detach().numpy() for parameter in layer) for layer in self._layers]
 
     def moments(self) -> list[NDArray]:
         """What the update rule keeps."""
@@ -86,11 +105,16 @@ def zeros(network: Network, parameter: torch.Tensor) -> list[torch.Tensor]:
     return [torch.zeros_like(parameter) for _ in range(MOMENTS[network.rule])]
 
 
+def counts(network: Network) -> bool:
+    """Whether the rule needs the number of the step."""
+    return network.rule in (ADAM, ADAMW)
+
+
 def update_function(network: Network) -> Callable:
     """A step in place, as a function of a parameter, its gradient, its penalty, its moments, and for Adam t.
 
-    The penalty is the factor of the parameter in the gradient of the loss. The number of the step, t, is a tensor where
-    it must not become a part of compiled code.
+    The penalty is the factor of the parameter in the gradient of the loss, None for what has neither a penalty nor a
+    decay. The number of the step, t, is a tensor where it must not become a part of compiled code.
     """
     lr = network.lr
 
@@ -116,7 +140,18 @@ def update_function(network: Network) -> Callable:
         # As a quotient, since addcdiv_ takes no tensor for its factor.
         w.addcdiv_(m, v.sqrt().add_(eps).div_(-rate))
 
-    return {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam}[network.rule]
+    def adamw(w, dw, penalty, m, v, t) -> None:
+        dw = penalised(w, dw, penalty)
+        if penalty is not None:
+            decay(w, lr)
+        adam(w, dw, None, m, v, t)
+
+    return {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam, ADAMW: adamw}[network.rule]
+
+
+def decay(w, lr: float) -> None:
+    """What AdamW takes from the weights before its step."""
+    w.mul_(1 - lr * WEIGHT_DECAY)
 
 
 def penalised(w, dw, penalty):
@@ -124,18 +159,22 @@ def penalised(w, dw, penalty):
     return dw.add_(w, alpha=penalty) if penalty else dw
 
 
-def scores(layers, x):
+def scores(layers, x, activation=RELU):
     """The outputs of the last layer."""
-    for w, b in layers[:-1]:
-        x = torch.addmm(b, x, w).relu_()
+    for w, b, *norm in layers[:-1]:
+        x = torch.addmm(b, x, w)
+        x = ACTIVATIONS[activation](functional.layer_norm(x, b.shape, *norm, eps=NORM_EPS) if norm else x)
     return torch.addmm(layers[-1][1], x, layers[-1][0])
 
 
 def loss_function(problem: Problem):
     """The mean loss of a batch, without the penalty."""
+    outputs = partial(scores, activation=problem.network.activation)
     if problem.network.loss == CROSS_ENTROPY:
-        return lambda layers, x, y: functional.cross_entropy(scores(layers, x), y)
-    return lambda layers, x, y: functional.mse_loss(scores(layers, x), y, reduction="sum") / len(x)
+        return lambda layers, x, y: functional.cross_entropy(outputs(layers, x), y)
+    if problem.network.loss == HUBER:
+        return lambda layers, x, y: functional.huber_loss(outputs(layers, x), y, reduction="sum", delta=DELTA) / len(x)
+    return lambda layers, x, y: functional.mse_loss(outputs(layers, x), y, reduction="sum") / len(x)
 
 
 def product(a: NDArray, b: NDArray) -> Callable[[], torch.Tensor]:
@@ -172,6 +211,6 @@ def predictor(layers: Layers, x: NDArray) -> Callable[[], torch.Tensor]:
     return lambda: torch.softmax(scores(layers, x), 1)
 
 
-def tensors(layers: Layers) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def tensors(layers: Layers) -> list[tuple[torch.Tensor, ...]]:
     """The layers in PyTorch's words, over the same memory."""
-    return [(torch.from_numpy(w), torch.from_numpy(b)) for w, b in layers]
+    return [tuple(torch.from_numpy(parameter) for parameter in layer) for layer in layers]

@@ -6,9 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from comparison.problems import Layers, Problem
-from comparison.rules import ADAM
 
-from .torch import loss_function, scores, tensors, update_function, zeros
+from .torch import counts, loss_function, scores, tensors, update_function, zeros
 
 NAME = "torch.compile"
 
@@ -25,9 +24,9 @@ class Trainer:
             gradients = torch.func.grad(loss)(layers, x.index_select(0, rows), y.index_select(0, rows))
             for number in t:
                 number.add_(1)
-            for (w, b), (dw, db), (of_w, of_b) in zip(layers, gradients, moments, strict=True):
-                update(w, dw, penalty, *of_w, *t)
-                update(b, db, 0, *of_b, *t)
+            for layer, of_layer, kept in zip(layers, gradients, moments, strict=True):
+                for i, (parameter, gradient, of_one) in enumerate(zip(layer, of_layer, kept, strict=True)):
+                    update(parameter, gradient, None if i else penalty, *of_one, *t)
 
         self._step = compiled(step)
 
@@ -36,9 +35,9 @@ class Trainer:
         self._rng = self._problem.generator()
         self._layers = tensors(self._problem.layers())
         network = self._problem.network
-        self._moments = [(zeros(network, w), zeros(network, b)) for w, b in self._layers]
+        self._moments = [[zeros(network, parameter) for parameter in layer] for layer in self._layers]
         # Not a scalar: compiled code gets a copy of those.
-        self._t = [torch.zeros(1, dtype=self._x.dtype)] if network.rule == ADAM else []
+        self._t = [torch.zeros(1, dtype=self._x.dtype)] if counts(network) else []
 
     @torch.no_grad()
     def run(self) -> None:
@@ -50,7 +49,7 @@ class Trainer:
 
     def layers(self) -> Layers:
         """The weights as they are now."""
-        return [(w.numpy(), b.numpy()) for w, b in self._layers]
+        return [tuple(parameter.numpy() for parameter in layer) for layer in self._layers]
 
     def moments(self) -> list[NDArray]:
         """What the update rule keeps."""
