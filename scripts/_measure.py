@@ -40,28 +40,36 @@ def pinned(cores: int) -> Iterator[None]:
         os.environ.update(environment)
 
 
-def best_times(*tasks: Task, seconds: float = 0.5, rounds: int = 7, pause: float = 0.0) -> list[float]:
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def best_times(
+    tasks: Mapping[str, Task], seconds: float = 0.5, rounds: int = 7, pause: float = 0.0
+) -> dict[str, float]:
     """The best time of a call of each task, taken in turns so that all meet the same neighbours.
 
     Tasks share the seconds; a pause before each lets the threads of the one before fall asleep.
     """
-    repeats = []
-    for task in tasks:
+    repeats = {}
+    for name, task in tasks.items():
         task()
         start = time.perf_counter()
         task()
         once = max(time.perf_counter() - start, 1e-7)
-        repeats.append(max(1, int(seconds / (rounds * len(tasks)) / once)))
-    best = [float("inf")] * len(tasks)
+        repeats[name] = max(1, int(seconds / (rounds * len(tasks)) / once))
+    best = dict.fromkeys(tasks, float("inf"))
     for _ in range(rounds):
-        for i, (task, repeat) in enumerate(zip(tasks, repeats, strict=True)):
+        for name, task in tasks.items():
+            repeat = repeats[name]
             chunk = max(1, repeat // 8)
             time.sleep(pause)
             for _ in range(max(1, repeat // chunk)):
                 start = time.perf_counter()
                 for _ in range(chunk):
                     task()
-                best[i] = min(best[i], (time.perf_counter() - start) / chunk)
+                best[name] = min(best[name], (time.perf_counter() - start) / chunk)
     return best
 
 
@@ -90,6 +98,16 @@ def machine() -> str:
     import numpy as np
 
     return f"{cpu_name()}, Python {platform.python_version()}, NumPy {np.__version__}, Numba {numba.__version__}"
+
+
+def blas() -> str:
+    """The BLAS behind NumPy and the CPU that it chose its kernels for."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return "unknown (threadpoolctl is not installed)"
+    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    return ", ".join(f"{i['internal_api']} {i['version']} ({i.get('architecture', '?')})" for i in found) or "none"
 
 
 def cpu_name() -> str:

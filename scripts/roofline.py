@@ -9,7 +9,6 @@ D. Patterson, Roofline: an insightful visual performance model for multicore arc
 
 import argparse
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -94,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
     plt = common.import_pyplot()
     from _roofline_picture import draw
 
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = measure.available_cores()
     if args.threads > available:
         raise ValueError(f"--threads is {args.threads}, but this process may use {available}: ask for fewer")
     common.make_folder(args.out)
@@ -145,7 +144,7 @@ def time_kernel(work: Work, args: argparse.Namespace, seconds: float) -> Point:
     best, peak, moved = float("inf"), 0.0, 0.0
     rounds = 1 if args.quick else 3
     for _ in range(rounds):
-        best = min(best, *measure.best_times(work.call, seconds=seconds / rounds / 2))
+        best = min(best, *measure.best_times({work.kernel: work.call}, seconds=seconds / rounds / 2).values())
         peak = max(peak, fma_peak(np.dtype(args.dtype), seconds / rounds / 8, args.threads))
         moved = max(moved, bandwidth(work.memory, seconds / rounds / 4, args.threads))
     return Point(work.group, work.kernel, work.size, work.flops, work.traffic, best, peak, moved)

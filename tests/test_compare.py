@@ -103,10 +103,11 @@ def settings(**changes):
 
 class TestTables:
     @pytest.mark.parametrize(
-        "name", ["training", "optimizers", "subnormals", "kernels", "inference", "start", "memory"]
+        "name", ["training", "optimizers", "operations", "subnormals", "kernels", "inference", "start", "memory"]
     )
     def test_every_section_measures_and_fills_its_tables(self, name):
-        section = module("compare").SECTIONS[name]
+        assert name in module("compare").SECTIONS
+        section = module(f"comparison.{name}")
         if name == "memory" and not os.path.exists("/proc/self/clear_refs"):
             assert section.measure_all(settings()) == []
             return
@@ -125,6 +126,7 @@ class TestTables:
                 "cores": cores,
                 "dtype": "float32",
                 "case": case,
+                "rule": "SGD",
                 "seconds": seconds,
                 "losses": losses,
                 "flops": 400,
@@ -157,14 +159,18 @@ class TestTables:
             seconds = {"fastnn": 10e-6, "NumPy": 11.5e-6}
             return {"cores": 1, "kind": kind, "dtype": "float64", "case": kind, "seconds": seconds, **values}
 
+        flops = 2 * 512**3
         records = [
+            record("square", flops=flops, peak=flops / 8.5e-6),
             record("square", flops=850, peak=1e8),
-            record("training", flops=500, peak=1e8),
+            record("training", flops=120_000, peak=2.4e10),
             record("rows", copy=2.5e-6),
         ]
         square, training, rows = cells(module("comparison.kernels").tables(records))
-        assert square[1] == ["float64", "square", "10.0", "11.5", "1.15", "**85%**"]
-        assert training[1] == ["float64", "training", "10.0", "11.5", "**1.15**", "50%"]
+        assert square[0][-2:] == training[0][-2:] == ["GFLOP/s", "of the FMA peak"]
+        assert square[1] == ["float64", "square", "10.0", "11.5", "1.15", "26844", "**85%**"]
+        assert square[2] == ["float64", "square", "10.0", "11.5", "1.15", "0", "85%"]
+        assert training[1] == ["float64", "training", "10.0", "11.5", "**1.15**", "12", "50%"]
         assert rows[1] == ["float64", "rows", "10.0", "11.5", "**1.15**", "2.50", "4.0"]
 
     def test_inference(self):
@@ -183,10 +189,71 @@ class TestTables:
         assert text.endswith("Nobody to compare with.")
 
     def test_optimizers(self):
-        seconds = {"SGD": 1e-3, "momentum": 1.1e-3, "Nesterov": 1.15e-3, "Adam": 1.2e-3}
-        records = [{"cores": 1, "dtype": "float32", "case": "a", "seconds": seconds}]
-        (table,) = cells(module("comparison.optimizers").tables(records))
-        assert table[1] == ["float32", "a", "1,000 (1.00)", "1,100 (1.10)", "1,150 (1.15)", "1,200 (**1.20**)"]
+        def record(rule, **seconds):
+            return {"cores": 1, "dtype": "float32", "case": "a", "rule": rule, "seconds": seconds}
+
+        records = [record("SGD", fastnn=1e-3, JAX=1e-3, NumPy=2e-3), record("AdamW", fastnn=1.2e-3, JAX=1.5e-3)]
+        text = module("comparison.optimizers").tables(records)
+        (table,) = cells(text)
+        assert table == [
+            ["optimizers", "rule", "fastnn", "JAX", "NumPy", "times as fast"],
+            ["float32", "SGD", "1,000 (1.00)", "1,000 (1.00)", "2,000 (1.00)", "**1.00**"],
+            ["float32", "AdamW", "1,200 (**1.20**)", "1,500 (1.50)", "-", "1.25"],
+        ]
+        assert text.startswith("Training a on 1 core by each update rule: ")
+
+    def test_operations(self):
+        def record(name, whole):
+            return {
+                "cores": 1,
+                "dtype": "float32",
+                "operation": name,
+                "network": "a",
+                "with": whole,
+                "without": 8e-4,
+                "alone": 2e-4,
+            }
+
+        records = [record("GELU", 1.05e-3), record("Huber", 1.2e-3)]
+        (table,) = cells(module("comparison.operations").tables(records))
+        assert table == [
+            ["operations", "operation", "network, batch", "without", "alone", "with", "over the sum"],
+            ["float32", "GELU", "a", "800.0", "200.0", "1,050", "1.05"],
+            ["float32", "Huber", "a", "800.0", "200.0", "1,200", "**1.20**"],
+        ]
+
+    def test_what_runs_alone_is_the_arithmetic_of_a_step(self, monkeypatch):
+        """Each kernel over every array that a step of the network has for it, and over single elements for the call."""
+        operations, problems = module("comparison.operations"), module("comparison.problems")
+        calls = []
+        for name in ("gelu", "gelu_backward", "gelu_tanh", "gelu_tanh_backward", "layer_norm_backward"):
+            monkeypatch.setattr(
+                f"fastnn.kernels.{name}", lambda *given, name=name: calls.append((name, given[0].shape))
+            )
+        for name in ("huber_backward", "squared_error_backward", "adamw_update"):
+            monkeypatch.setattr(
+                f"fastnn.kernels.{name}", lambda *given, name=name: calls.append((name, given[0].shape))
+            )
+        classes = problems.Network((5, 7, 8, 3), 4, 1)
+        found = {}
+        for operation in operations.operations(classes, problems.Network((5, 6), 2, 1, "squared_error")):
+            for kind, tasks in zip(
+                "+-", operation.alone(operation.network, operations.normal_arrays("float32")), strict=True
+            ):
+                calls.clear()
+                operations.repeated(tasks, 1)()
+                found[operation.name, kind] = list(calls)
+        assert found == {
+            ("GELU", "+"): [(name, (4, n)) for n in (7, 8) for name in ("gelu", "gelu_backward")],
+            ("GELU by tanh", "+"): [(name, (4, n)) for n in (7, 8) for name in ("gelu_tanh", "gelu_tanh_backward")],
+            ("LayerNorm", "+"): [("layer_norm_backward", (4, 7)), ("layer_norm_backward", (4, 8))],
+            ("Huber", "+"): [("huber_backward", (2, 6))],
+            ("Huber", "-"): [("squared_error_backward", (2, 6))],
+            ("AdamW", "+"): [("adamw_update", (5 * 7 + 7 + 7 * 8 + 8 + 8 * 3 + 3,))],
+            **{(name, "-"): [] for name in ("GELU", "GELU by tanh", "LayerNorm", "AdamW")},
+        }
+        (single,) = operations.normal_arrays("float32", single=True)(1, 5, 6)
+        assert single.shape == (1, 1)
 
     def test_subnormals(self):
         def record(case, shares, **seconds):
@@ -291,10 +358,11 @@ class TestCommand:
         assert " Skipped: jax." in out
         ((header, *rows),) = cells(out)
         assert header[2:4] == ["fastnn", "NumPy"]
-        assert [row[0] for row in rows] == ["float64", "float64"]
-        (first, second) = json.loads(raw.read_text())["records"]["training"]
+        assert [row[0] for row in rows] == ["float64"] * 4
+        (first, second, gelu, huber) = json.loads(raw.read_text())["records"]["training"]
         assert first["cores"] == second["cores"] == 1
         assert set(first["seconds"]) == set(first["losses"]) == {"fastnn", "NumPy"}
+        assert set(gelu["seconds"]) == set(huber["seconds"]) == {"fastnn"}
         assert first["losses"]["NumPy"] == pytest.approx(first["losses"]["fastnn"], rel=1e-9)
 
     def test_readme(self, tmp_path, monkeypatch, capsys):
@@ -306,8 +374,8 @@ class TestCommand:
                 {"dtype": "float32", "case": "some network", "seconds": {"fastnn": 1e-6, "JAX": settings.cores * 3e-6}}
             ]
 
-        monkeypatch.setattr(compare, "in_own_process", measured)
-        monkeypatch.setattr(compare, "available_cores", lambda: 2)
+        monkeypatch.setattr(module("comparison.command"), "in_own_process", measured)
+        monkeypatch.setattr(module("_measure"), "available_cores", lambda: 2)
         monkeypatch.setattr(module("_measure"), "ROOT", tmp_path)
         readme = tmp_path / "README.md"
         readme.write_text("before\n<!-- compare:begin -->\nold\n<!-- compare:end -->\nafter\n")

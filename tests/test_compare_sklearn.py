@@ -198,7 +198,7 @@ class TestCommand:
             ["float64", "digits, 64-100-10, 1 row"],
             ["float64", "digits, 64-100-10, 10,000 rows"],
         ]
-        assert len(json.loads(raw.read_text())["predict"]) == 2
+        assert [record["cores"] for record in json.loads(raw.read_text())["records"]["predict"]] == [1, 1]
 
     def test_readme(self, tmp_path, monkeypatch, capsys):
         command, asked = module("compare_sklearn"), []
@@ -207,8 +207,8 @@ class TestCommand:
             asked.append((function.__module__, given.cores, given.rounds, given.mnist))
             return []
 
-        monkeypatch.setattr(command, "in_own_process", measured)
-        monkeypatch.setattr(command, "available_cores", lambda: 2)
+        monkeypatch.setattr(module("comparison.command"), "in_own_process", measured)
+        monkeypatch.setattr(module("_measure"), "available_cores", lambda: 2)
         monkeypatch.setattr(module("_measure"), "ROOT", tmp_path)
         readme = tmp_path / "README.md"
         readme.write_text("before\n<!-- compare_sklearn:begin -->\nold\n<!-- compare_sklearn:end -->\nafter\n")
@@ -231,7 +231,7 @@ class TestCommand:
         ],
     )
     def test_errors_are_one_line(self, arguments, message, tmp_path, monkeypatch, capsys):
-        monkeypatch.setattr(module("compare_sklearn"), "available_cores", lambda: 1)
+        monkeypatch.setattr(module("_measure"), "available_cores", lambda: 1)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["compare_sklearn.py", *arguments])
         with pytest.raises(SystemExit, match="2"):

@@ -99,5 +99,5 @@ def test_every_file_has_its_place():
 
 
 def test_the_measured_tables_have_their_markers():
-    for name in ("mnist", "bench_kernels", "compare", "compare_sklearn"):
+    for name in ("mnist", "compare", "compare_sklearn"):
         assert re.search(rf"^<!-- {name}:begin -->\n(.*\n)*?<!-- {name}:end -->$", README, re.M)

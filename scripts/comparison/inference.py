@@ -26,13 +26,12 @@ def measure_all(settings: Settings) -> list[dict]:
             for name, task in tasks.items():
                 if not np.allclose(np.asarray(task()), expected, rtol=0, atol=100 * np.finfo(dtype).eps):
                     raise ValueError(f"{case}, {dtype}: {name} predicts other probabilities than fastnn")
-            best = measure.best_times(
-                *tasks.values(),
+            seconds = measure.best_times(
+                tasks,
                 seconds=(0.002 if settings.quick else 0.2) * len(tasks),
                 rounds=settings.rounds,
                 pause=settings.pause,
             )
-            seconds = dict(zip(tasks, best, strict=True))
             records.append({"dtype": dtype, "case": case, "seconds": seconds})
             times = ", ".join(f"{name} {micro(time)}" for name, time in seconds.items())
             say(f"inference, {dtype}, {case}: µs: {times}, {advantage(seconds):.2f} times as fast")

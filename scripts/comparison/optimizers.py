@@ -1,51 +1,54 @@
-"""What momentum and Adam cost over plain SGD: fastnn against itself."""
+"""One network by every update rule: against the peers, and over plain SGD."""
 
 from dataclasses import replace
 
-import numpy as np
-
 import _measure as measure
+import peers
 from comparison.problems import Network, learnable
-from comparison.rules import RULES, SGD
+from comparison.rules import ADAM, ADAMW, RULES, SGD
 from comparison.settings import Settings, say
-from comparison.tables import micro, on, times
-from peers.ours import Trainer
+from comparison.tables import advantage, contenders, micro, on, ratio, summary, times
+from comparison.training import MIDDLE, line, measure_network
 
-NETWORK = Network((784, 256, 256, 10), batch=128, steps=100)
 QUICK_NETWORK = Network((64, 32, 10), batch=32, steps=4)
+# Adam's steps do not grow with the gradient.
+RATES = {ADAM: 0.001, ADAMW: 0.001}
+# How many times the µs of SGD fastnn may take.
 MOST = 1.15
 
 
 def measure_all(settings: Settings) -> list[dict]:
-    """Seconds a step with each optimizer."""
-    network = QUICK_NETWORK if settings.quick else NETWORK
+    """Seconds a step and final loss of each contender, for each dtype and update rule."""
+    network = QUICK_NETWORK if settings.quick else MIDDLE
     records = []
     for dtype in settings.dtypes:
-        problem = learnable(network, dtype, settings.epochs)
-        trainers = {rule: Trainer(replace(problem, network=replace(network, rule=rule))) for rule in RULES}
-        for trainer in trainers.values():
-            trainer.prepare()
-            trainer.run()
-        tasks = {name: (trainer.prepare, trainer.run) for name, trainer in trainers.items()}
-        best = measure.best_rounds(tasks, settings.rounds, settings.pause)
-        seconds = {name: time / (network.steps * settings.epochs) for name, time in best.items()}
-        records.append({"dtype": np.dtype(dtype).name, "case": network.name, "seconds": seconds})
-        say(f"optimizers, {dtype}: µs a step: {', '.join(f'{n} {micro(t)}' for n, t in seconds.items())}")
+        for rule in RULES:
+            by_rule = replace(network, rule=rule, lr=RATES.get(rule, network.lr))
+            modules = peers.load_trainers(settings.peers, by_rule)
+            record = measure_network(modules, learnable(by_rule, dtype, settings.epochs), settings)
+            records.append(record)
+            say(f"optimizers, {dtype}, {rule}: µs a step: {line(record)}")
     return records
 
 
 def tables(records: list[dict]) -> str:
-    """Each time with its ratio to SGD, bold above the target."""
+    """Each time with its ratio to SGD, fastnn's bold above the target."""
+    names = contenders(records)
     parts = []
     for cores in dict.fromkeys(record["cores"] for record in records):
-        rows = [row(record) for record in records if record["cores"] == cores]
-        header = ["optimizers", "network, batch", *RULES]
-        parts += [f"fastnn's optimizers {on(cores)}: µs a step (over SGD).", measure.markdown(header, rows)]
+        chosen = [record for record in records if record["cores"] == cores]
+        plain = {record["dtype"]: record["seconds"] for record in chosen if record["rule"] == SGD}
+        rows = []
+        for record in chosen:
+            seconds, sgd = record["seconds"], plain[record["dtype"]]
+            cells = [cell(name, seconds[name], sgd[name]) if name in seconds else "-" for name in names]
+            rows.append([record["dtype"], record["rule"], *cells, ratio(advantage(seconds))])
+        title = f"Training {chosen[0]['case']} {on(cores)} by each update rule: µs a step (over SGD)."
+        parts += [title, measure.markdown(["optimizers", "rule", *names, "times as fast"], rows), summary(chosen)]
     return "\n\n".join(parts)
 
 
-def row(record: dict) -> list[str]:
-    """The cells of a dtype."""
-    sgd = record["seconds"][SGD]
-    cells = [f"{micro(seconds)} ({times(seconds / sgd, MOST)})" for seconds in record["seconds"].values()]
-    return [record["dtype"], record["case"], *cells]
+def cell(name: str, seconds: float, sgd: float) -> str:
+    """A time, and how many times that of SGD it is."""
+    over = times(seconds / sgd, MOST) if name == peers.OURS else times(seconds / sgd)
+    return f"{micro(seconds)} ({over})"

@@ -27,12 +27,11 @@ def measure_all(settings: Settings) -> list[dict]:
                 case = f"{settings.named(data)}, {x.shape[1]}-{hidden[0]}-10, {rows:,} row{'s' * (rows > 1)}"
                 found = {name: model.predict_proba(batch) for name, model in models.items()}
                 check(f"predict, {dtype}, {case}: probabilities", found, TOLERANCE[dtype])
-                best = measure.best_times(
-                    *(lambda model=model, batch=batch: model.predict(batch) for model in models.values()),
+                seconds = measure.best_times(
+                    {name: lambda model=model, batch=batch: model.predict(batch) for name, model in models.items()},
                     seconds=0.01 if settings.quick else 1.0,
                     rounds=settings.rounds,
                 )
-                seconds = dict(zip(models, best, strict=True))
                 records.append({"dtype": dtype, "case": case, "seconds": seconds, "target": target})
                 say(f"predict, {dtype}, {case}: {advantage(seconds):.2f} times as fast")
     return records

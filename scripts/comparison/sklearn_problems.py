@@ -14,20 +14,17 @@ from numpy.typing import NDArray
 import fastnn as fnn
 import peers
 from comparison.problems import Network, learnable
+from comparison.settings import Settings as CommonSettings
 
 THEIRS = "scikit-learn"
 DIGITS, MNIST, TABLE = "digits", "MNIST", "20 features"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the command line asks of every section; without a folder, random data of MNIST's size takes its place."""
+class Settings(CommonSettings):
+    """With MNIST's folder; without it, random data of the same size takes its place."""
 
-    dtypes: tuple[str, ...] = ("float32", "float64")
-    rounds: int = 5
-    quick: bool = False
     mnist: Path | None = None
-    cores: int = 1
 
     def named(self, data: str) -> str:
         """The name of the data in a table."""

@@ -18,7 +18,7 @@ import _measure as measure
 import peers
 from comparison.agreement import check
 from comparison.problems import Network, Problem, random_labels, separable
-from comparison.rules import ADAM, MOMENTS, RULES
+from comparison.rules import ADAM, MOMENTS, MOMENTUM, NESTEROV, SGD
 from comparison.settings import Settings, say
 from comparison.tables import advantage, contenders, micro, on, ratio, summary, times
 
@@ -40,6 +40,8 @@ DATA = {"random labels": Data(random_labels, 0.02, 1e-3), "separable": Data(sepa
 TOLERANCE, LEAST = 0.1, 0.1
 # Who may do the work, and what its name in the tables ends with.
 FORMS = {"Trainer": "", "FlushingTrainer": ", flushing"}
+# Of the rules that keep the same moments, one.
+RULES = (SGD, MOMENTUM, NESTEROV, ADAM)
 # How many times the µs of a fresh network fastnn may take.
 MOST = 1.15
 

@@ -1,39 +1,53 @@
 """One epoch of SGD on networks from tiny to wide: every contender from the same weights in the same order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 
 import _measure as measure
 import peers
 from comparison.agreement import check
 from comparison.peak import peak_task
-from comparison.problems import SQUARED_ERROR, Network, Problem, learnable
+from comparison.problems import GELU, GELU_TANH, HUBER, SQUARED_ERROR, Network, Problem, learnable
 from comparison.settings import Settings, say
 from comparison.tables import TARGET, advantage, contenders, micro, on, ratio, summary
 
+SMALL = Network((64, 100, 10), batch=32, steps=400)
+MIDDLE = Network((784, 256, 256, 10), batch=128, steps=100)
+AUTOENCODER = Network((784, 256, 784), batch=128, steps=80, loss=SQUARED_ERROR, lr=1e-3)
 NETWORKS = (
     Network((20, 32, 2), batch=32, steps=400),
-    Network((64, 100, 10), batch=32, steps=400),
+    SMALL,
     Network((784, 10), batch=128, steps=120),
     Network((784, 128, 10), batch=64, steps=200),
-    Network((784, 256, 256, 10), batch=128, steps=100),
+    MIDDLE,
     Network((784, 1024, 1024, 10), batch=256, steps=40),
     Network((13, 64, 64, 1), batch=16, steps=400, loss=SQUARED_ERROR),
-    Network((784, 256, 784), batch=128, steps=80, loss=SQUARED_ERROR, lr=1e-3),
+    AUTOENCODER,
+    replace(SMALL, activation=GELU),
+    replace(SMALL, normalised=True),
+    replace(MIDDLE, activation=GELU),
+    replace(MIDDLE, activation=GELU_TANH),
+    replace(MIDDLE, normalised=True),
+    replace(AUTOENCODER, loss=HUBER),
 )
-QUICK_NETWORKS = (Network((20, 32, 2), batch=32, steps=4), Network((13, 8, 1), batch=16, steps=4, loss=SQUARED_ERROR))
+QUICK_NETWORKS = (
+    Network((20, 32, 2), batch=32, steps=4),
+    Network((13, 8, 1), batch=16, steps=4, loss=SQUARED_ERROR),
+    Network((20, 8, 2), batch=32, steps=4, activation=GELU, normalised=True),
+    Network((13, 8, 1), batch=16, steps=4, loss=HUBER, activation=GELU_TANH),
+)
 
 
 def measure_all(settings: Settings) -> list[dict]:
     """Seconds a step and final loss of each contender, for each dtype and network."""
-    modules = peers.load(settings.peers, "Trainer")
     records = []
     for dtype in settings.dtypes:
         for network in QUICK_NETWORKS if settings.quick else NETWORKS:
+            modules = peers.load_trainers(settings.peers, network)
             record = measure_network(modules, learnable(network, dtype, settings.epochs), settings)
             records.append(record)
-            times = ", ".join(f"{name} {micro(seconds)}" for name, seconds in record["seconds"].items())
-            say(f"training, {dtype}, {network.name}: µs a step: {times}")
+            say(f"training, {dtype}, {network.name}: µs a step: {line(record)}")
     return records
 
 
@@ -55,11 +69,17 @@ def measure_network(modules: list[ModuleType], problem: Problem, settings: Setti
     return {
         "dtype": problem.dtype.name,
         "case": network.name,
+        "rule": network.rule,
         "seconds": {name: seconds / steps for name, seconds in best.items()},
         "losses": losses,
         "flops": network.flops,
         "peak": peak,
     }
+
+
+def line(record: dict) -> str:
+    """The times of all, for the log."""
+    return ", ".join(f"{name} {micro(seconds)}" for name, seconds in record["seconds"].items())
 
 
 def tables(records: list[dict]) -> str:

@@ -156,6 +156,8 @@ def decay(w, lr: float) -> None:
 
 def penalised(w, dw, penalty):
     """The gradient, written over, with that of the penalty."""
+    if penalty and torch.compiler.is_compiling():
+        return dw + penalty * w  # PyTorch 2.14 makes one call of this and of the product before it, and forgets alpha
     return dw.add_(w, alpha=penalty) if penalty else dw
 
 

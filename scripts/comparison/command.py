@@ -1,0 +1,85 @@
+"""What `compare.py` and `compare_sklearn.py` share: their options, and how sections are measured and printed."""
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import _common as common
+import _measure as measure
+from comparison.settings import Settings
+
+DTYPES = ("float32", "float64")
+
+
+def build_parser(description: str | None, sections: Iterable[str], rounds: int) -> common.Parser:
+    """A parser of the options of every comparison."""
+    parser = common.Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add, sections = parser.add_argument, list(sections)
+    add("--only", nargs="+", choices=sections, default=sections, help="sections [all]")
+    add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="[both]")
+    add("--rounds", type=common.positive_int, default=rounds, help="of which the best counts [%(default)s]")
+    add("--json", type=Path, metavar="PATH", help="keep the raw numbers")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--quick", action="store_true", help="see in a minute that it works; the figures mean nothing")
+    what.add_argument("--readme", action="store_true", help="put the tables into README.md")
+    return parser
+
+
+def chosen(args: argparse.Namespace) -> dict[str, Any]:
+    """What those options say of the settings."""
+    return {"dtypes": tuple(args.dtypes), "rounds": 1 if args.quick else args.rounds, "quick": args.quick}
+
+
+def run(
+    name: str,
+    args: argparse.Namespace,
+    settings: Settings,
+    modules: Mapping[str, tuple[str, Sequence[int]]],
+    about: str,
+) -> None:
+    """Measure each section, a module of this package, on its numbers of cores, and print what they are about and found.
+
+    The raw numbers are kept, and the text put into the README under this name, where the arguments say so.
+    """
+    records: dict[str, list[dict]] = {}
+    parts = [about]
+    for section, (module, numbers) in modules.items():
+        measured = importlib.import_module(f"comparison.{module}")
+        records[section] = [
+            record | {"cores": cores}
+            for cores in numbers
+            for record in in_own_process(measured.measure_all, replace(settings, cores=cores))
+        ]
+        parts.append(measured.tables(records[section]))
+        if args.json:
+            args.json.write_text(json.dumps({"machine": about, "records": records}, indent=1))
+    text = "\n\n".join(parts)
+    print(text)
+    if args.readme:
+        measure.put_in_readme(name, text)
+
+
+def in_own_process(function: Callable[[Settings], list[dict]], settings: Settings) -> list[dict]:
+    """What the function returns in a fresh process on as many cores as the settings say."""
+    with measure.pinned(settings.cores), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, settings).result()
+
+
+def described(packages: Iterable[str]) -> str:
+    """The machine and the versions of everything that is measured."""
+    return ", ".join([measure.machine(), *map(version, packages)])
+
+
+def version(package: str) -> str:
+    """The package with its version, where it is installed."""
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{package} not installed"
