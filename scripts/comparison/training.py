@@ -51,7 +51,9 @@ def measure_all(settings: Settings) -> list[dict]:
     return records
 
 
-def measure_network(modules: list[ModuleType], problem: Problem, settings: Settings) -> dict:
+def measure_network(
+    modules: list[ModuleType], problem: Problem, settings: Settings, tolerance: float | None = None
+) -> dict:
     """The best of several rounds, each contender once a round; the compiling call and its loss come before."""
     trainers = {module.NAME: module.Trainer(problem) for module in modules}
     losses = {}
@@ -59,7 +61,7 @@ def measure_network(modules: list[ModuleType], problem: Problem, settings: Setti
         trainer.prepare()
         trainer.run()
         losses[name] = problem.objective(trainer.layers())
-    check(losses, problem.dtype.name, problem.network.name)
+    check(losses, problem.dtype.name, problem.network.name, tolerance)
     chains, operations = peak_task(problem.dtype.name, settings.cores)
     tasks = {name: (trainer.prepare, trainer.run) for name, trainer in trainers.items()}
     best = measure.best_rounds(tasks | {"peak": (lambda: None, chains)}, settings.rounds, settings.pause)
