@@ -236,7 +236,7 @@ class TestTables:
             )
         classes = problems.Network((5, 7, 8, 3), 4, 1)
         found = {}
-        for operation in operations.operations(classes, problems.Network((5, 6), 2, 1, "squared_error")):
+        for operation in operations.operations([classes], problems.Network((5, 6), 2, 1, "squared_error")):
             for kind, tasks in zip(
                 "+-", operation.alone(operation.network, operations.normal_arrays("float32")), strict=True
             ):

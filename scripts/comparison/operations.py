@@ -19,7 +19,7 @@ from comparison.problems import DELTA, GELU, GELU_TANH, HUBER, NORM_EPS, WORDS, 
 from comparison.rules import ADAMW, BETA1, BETA2, EPS, WEIGHT_DECAY
 from comparison.settings import Settings, say
 from comparison.tables import micro, on, times
-from comparison.training import AUTOENCODER, MIDDLE, QUICK_NETWORKS
+from comparison.training import AUTOENCODER, MIDDLE, QUICK_NETWORKS, SMALL
 from peers.ours import Trainer
 
 # How many times what its arithmetic costs an operation may cost a network.
@@ -42,13 +42,14 @@ class Operation(NamedTuple):
     alone: Callable[[Network, Arrays], tuple[Calls, Calls]]
 
 
-def operations(network: Network, regression: Network) -> Iterator[Operation]:
-    """Each operation in a network of classes or of targets."""
-    for activation in (GELU, GELU_TANH):
-        yield Operation(WORDS[activation], replace(network, activation=activation), network, activations)
-    yield Operation("LayerNorm", replace(network, normalised=True), network, normalisations)
+def operations(classifiers: Sequence[Network], regression: Network) -> Iterator[Operation]:
+    """Each operation in each network of classes, or in that of targets."""
+    for network in classifiers:
+        for activation in (GELU, GELU_TANH):
+            yield Operation(WORDS[activation], replace(network, activation=activation), network, activations)
+        yield Operation("LayerNorm", replace(network, normalised=True), network, normalisations)
+        yield Operation(ADAMW, replace(network, rule=ADAMW, lr=RATES[ADAMW]), network, updates)
     yield Operation(WORDS[HUBER], replace(regression, loss=HUBER), regression, losses)
-    yield Operation(ADAMW, replace(network, rule=ADAMW, lr=RATES[ADAMW]), network, updates)
 
 
 def activations(network: Network, arrays: Arrays) -> tuple[Calls, Calls]:
@@ -98,11 +99,13 @@ def updates(network: Network, arrays: Arrays) -> tuple[Calls, Calls]:
 
 def measure_all(settings: Settings) -> list[dict]:
     """Seconds a step without and with each operation, and of its kernels alone, for each dtype."""
-    networks = QUICK_NETWORKS[:2] if settings.quick else (MIDDLE, AUTOENCODER)
+    classifiers, regression = (
+        (QUICK_NETWORKS[:1], QUICK_NETWORKS[1]) if settings.quick else ((SMALL, MIDDLE), AUTOENCODER)
+    )
     return [
         measure_operation(operation, dtype, settings)
         for dtype in settings.dtypes
-        for operation in operations(*networks)
+        for operation in operations(classifiers, regression)
     ]
 
 
