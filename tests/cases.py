@@ -163,6 +163,14 @@ def _pair(rng, *shape):
     return rng.normal(size=shape), rng.uniform(-1, 1, shape)
 
 
+def _gelu(rng, m, n, approximate="none"):
+    return rng.normal(size=(m, n)), approximate
+
+
+def _gelu_backward(rng, m, n, approximate="none"):
+    return *_pair(rng, m, n), approximate
+
+
 def _layer_norm(rng, m, n):
     return rng.normal(size=(m, n)), rng.normal(size=n), rng.normal(size=n)
 
@@ -186,6 +194,7 @@ LAYERS = [(32, 64, 100), (128, 784, 256)]
 SCORES = [(256, 1000), (8, 32000), (64, 10)]
 OUTPUTS = [(16, 1), (128, 784)]
 HIDDEN = [(256, 1000)]
+FORMS = [*HIDDEN, (256, 1000, "tanh")]
 PARAMETERS = [(100_000,)]
 
 # What is measured and compared with the twin. Public function: its sizes, and (generator, *sizes) -> its arguments.
@@ -217,8 +226,8 @@ FUNCTIONS = {
     "tanh_backward": (HIDDEN, _pair),
     "sigmoid": (HIDDEN, _scores),
     "sigmoid_backward": (HIDDEN, _pair),
-    "gelu": (HIDDEN, _scores),
-    "gelu_backward": (HIDDEN, _pair),
+    "gelu": (FORMS, _gelu),
+    "gelu_backward": (FORMS, _gelu_backward),
     "sgd_update": (PARAMETERS, _update(0, 1e-3)),
     "momentum_update": (PARAMETERS, _update(1, 1e-3, 0.9)),
     "nesterov_update": (PARAMETERS, _update(1, 1e-3, 0.9)),
@@ -259,6 +268,7 @@ TRAINING = {
     "784-1024-1024-10": ((784, 1024, 1024, 10), 256, 4, "cross_entropy"),
     "13-64-64-1": ((13, 64, 64, 1), 16, 100, "squared_error"),
     "784-256-784": ((784, 256, 784), 128, 20, "squared_error"),
+    "784-256-784, Huber": ((784, 256, 784), 128, 20, "huber"),
 }
 # What predicts, each of the networks each number of rows.
 INFERENCE = (("64-100-10", "784-256-256-10"), (1, 10_000))

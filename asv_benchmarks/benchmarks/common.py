@@ -66,7 +66,8 @@ def assert_agrees(found, expected, dtype):
     np.testing.assert_allclose(found, expected, rtol=0, atol=64 * np.finfo(dtype).eps * scale)
 
 
-def build(widths, dtype):
-    """Linear layers of these widths, a ReLU between each two."""
-    layers = [layer for sizes in pairwise(widths) for layer in (fnn.Linear(*sizes), fnn.ReLU())]
-    return fnn.Sequential(*layers[:-1], dtype=dtype, seed=0)
+def build(widths, dtype, hidden=lambda n: [fnn.ReLU()]):
+    """Linear layers of these widths, and after all but the last what ``hidden`` makes of the number of their units."""
+    *inner, last = pairwise(widths)
+    layers = [layer for sizes in inner for layer in (fnn.Linear(*sizes), *hidden(sizes[1]))]
+    return fnn.Sequential(*layers, fnn.Linear(*last), dtype=dtype, seed=0)

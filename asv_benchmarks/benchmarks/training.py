@@ -1,4 +1,4 @@
-"""Training: the time of an epoch, fresh and after 50 others, what the optimizers cost, and the loss that is reached."""
+"""Training: the time of an epoch, fresh and after 50 others, by hidden layer and optimizer, and the loss reached."""
 
 import numpy as np
 
@@ -11,6 +11,14 @@ OPTIMIZERS = {
     "momentum": lambda lr: fnn.SGD(lr=lr, momentum=0.9),
     "Nesterov": lambda lr: fnn.SGD(lr=lr, momentum=0.9, nesterov=True),
     "Adam": lambda lr: fnn.Adam(lr=lr / 10),
+    "AdamW": lambda lr: fnn.AdamW(lr=lr / 10),
+}
+# What stands between two linear layers, the first of so many units.
+HIDDEN = {
+    "ReLU": lambda n: [fnn.ReLU()],
+    "GELU": lambda n: [fnn.GELU()],
+    "GELU by tanh": lambda n: [fnn.GELU(approximate="tanh")],
+    "LayerNorm, ReLU": lambda n: [fnn.LayerNorm(n), fnn.ReLU()],
 }
 
 
@@ -27,13 +35,21 @@ def time_optimizer(backend, dtype, optimizer):
     return epoch(backend, dtype, "784-256-256-10", optimizer)
 
 
-def epoch(backend, dtype, network, optimizer):
+@benchmark(
+    "epoch of 64-100-10, by hidden layer",
+    {"backend": BACKENDS, "dtype": DTYPES, "hidden": tuple(HIDDEN)},
+)
+def time_hidden(backend, dtype, hidden):
+    return epoch(backend, dtype, "64-100-10", "SGD", hidden)
+
+
+def epoch(backend, dtype, network, optimizer, hidden="ReLU"):
     """One epoch of fit; training goes on from call to call."""
     widths, batch_size, batches, loss = CASES.TRAINING[network]
     x, y = CASES.samples(batches * batch_size, widths, loss, dtype, use(backend))
 
     def fresh():
-        model, rule = build(widths, dtype), OPTIMIZERS[optimizer](1e-3)
+        model, rule = build(widths, dtype, HIDDEN[hidden]), OPTIMIZERS[optimizer](1e-3)
         settings = {"loss": loss, "optimizer": rule, "l2": 1e-4, "epochs": 1, "batch_size": batch_size, "verbose": 0}
         return lambda: model.fit(x, y, **settings)
 
@@ -49,7 +65,7 @@ def time_after_50_epochs(backend, optimizer):
     x, y = 1 + rng.standard_normal((2048, 50), np.float32), rng.integers(0, 10, 2048)
 
     def fresh():
-        model, rule = build((50, 64, 10), "float32"), OPTIMIZERS[optimizer](0.2 if optimizer == "Adam" else 0.1)
+        model, rule = build((50, 64, 10), "float32"), OPTIMIZERS[optimizer](0.2 if "Adam" in optimizer else 0.1)
         return lambda epochs: model.fit(x, y, optimizer=rule, epochs=epochs, batch_size=32, verbose=0)
 
     measured = fresh()
