@@ -389,6 +389,13 @@ class TestCommand:
         text = readme.read_text(encoding="utf-8")
         assert text == f"before\n<!-- compare:begin -->\n{out}\n<!-- compare:end -->\nafter\n"
 
+    def test_cores_of_a_section(self):
+        cores_of = module("compare").cores_of
+        assert cores_of("training", [2, 1]) == [2, 1]
+        assert cores_of("memory", [2, 1]) == [2]
+        # Alone, the kernels of an operation run on one.
+        assert cores_of("operations", [2]) == [1]
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

@@ -44,9 +44,9 @@ def run(
     modules: Mapping[str, tuple[str, Sequence[int]]],
     about: str,
 ) -> None:
-    """Measure each section, a module of this package, on its numbers of cores, and print what they are about and found.
+    """Measure each section, a module of this package, on its numbers of cores, and print the tables.
 
-    The raw numbers are kept, and the text put into the README under this name, where the arguments say so.
+    The raw numbers are kept, and the tables put into the README under this name, where the arguments say so.
     """
     records: dict[str, list[dict]] = {}
     parts = [about]
@@ -57,9 +57,9 @@ def run(
             for cores in numbers
             for record in in_own_process(measured.measure_all, replace(settings, cores=cores))
         ]
-        parts.append(measured.tables(records[section]))
         if args.json:
             args.json.write_text(json.dumps({"machine": about, "records": records}, indent=1))
+        parts.append(measured.tables(records[section]))
     text = "\n\n".join(parts)
     print(text)
     if args.readme:
