@@ -12,6 +12,7 @@ from .nn.linear import Linear
 from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
 from .nn.normalisation import LayerNorm
 from .nn.optimizers import SGD, Adam, AdamW, Optimizer
+from .nn.own import Activation, ElementwiseLoss, UpdateRule
 from .ops import (
     adam_update,
     adamw_update,
@@ -59,12 +60,14 @@ __version__ = "0.1.0"
 __all__ = [
     "GELU",
     "SGD",
+    "Activation",
     "Adam",
     "AdamW",
     "CrossEntropy",
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
+    "ElementwiseLoss",
     "History",
     "Huber",
     "Identity",
@@ -80,6 +83,7 @@ __all__ = [
     "Sigmoid",
     "SquaredError",
     "Tanh",
+    "UpdateRule",
     "adam_update",
     "adamw_update",
     "check_gradients",

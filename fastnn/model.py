@@ -181,8 +181,9 @@ class Sequential:
             Integer labels or targets whose rows sum to 1 for cross-entropy; values for the squared error. Labels are
             held as int64 and targets in the model's dtype: another dtype costs a copy.
         loss : {"cross_entropy", "squared_error"} or an object with forward and backward methods
-            An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`Loss`).
-        optimizer : {"sgd", "adam"}, SGD or Adam
+            An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
+            :class:`Loss`).
+        optimizer : {"sgd", "adam"}, SGD, Adam, AdamW or UpdateRule
             An object keeps its state, so fitting the same model again with it continues. A function as learning rate
             is called before each epoch, for the first one before anything changes. A subclass of your own makes its
             own updates, layer by layer.
@@ -285,7 +286,7 @@ class Sequential:
             If X does not hold real numbers.
         """
         if isinstance(self._loss, BuiltInLoss) and not self._loss.classifies:
-            name = self._loss.name.replace("_", " ")
+            name = (self._loss.name or repr(self._loss)).replace("_", " ")
             raise ValueError(f"the model was trained with the {name}: its outputs are values, not class scores")
         if self._loss is not None and not classifies(self._loss):
             raise ValueError(
@@ -341,7 +342,8 @@ class Sequential:
         Raises
         ------
         TypeError
-            If a layer is not built in: only its own code could build it again.
+            If a layer is not built in: only its own code could build it again; or if a function of an
+            :class:`Activation` or an :class:`ElementwiseLoss` cannot be imported, as a lambda.
         ValueError
             If a weight is NaN or infinite, which :func:`fastnn.load` would not take.
         OSError
@@ -362,6 +364,9 @@ class Sequential:
 def load(path: str | os.PathLike[str]) -> Sequential:
     """Load a model that :meth:`Sequential.save` wrote; it predicts the same bits.
 
+    Functions of your own, as in :class:`Activation`, are imported from the modules that the file names, and none is
+    called. To import a module runs its code: take a file with such functions from those alone whom you trust with it.
+
     Parameters
     ----------
     path : str or path-like
@@ -373,8 +378,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Raises
     ------
     ValueError
-        If the file is damaged or cut off, is no saved model, has a newer format, does not fit together or holds pickled
-        data.
+        If the file is damaged or cut off, is no saved model, has a newer format, does not fit together, holds pickled
+        data, or names a function that cannot be imported.
     TypeError
         If ``path`` is no path.
     OSError

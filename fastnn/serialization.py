@@ -26,7 +26,7 @@ def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
         "kind": _KIND,
         "format": max([1 if known is None else known.needs_format, *(layer.format for layer in stack.built_in)]),
         "dtype": stack.dtype.name,
-        "loss": None if known is None else known.name,
+        "loss": next((name for name, loss in losses.BUILT_IN.items() if type(known) is loss), None),
         "loss_settings": {} if known is None else known.config(),
         "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
     }
@@ -125,4 +125,7 @@ def _build(i: int, entry: dict[str, Any]) -> Any:
 
 
 def _loss(name: Any, settings: dict[str, Any]) -> losses.Loss | None:
-    return None if name is None else losses.resolve(name, **settings)
+    if name is None:
+        return None
+    is_known = isinstance(name, str) and name in losses.BUILT_IN
+    return losses.BUILT_IN[name](**settings) if is_known else losses.resolve(name, **settings)

@@ -67,6 +67,16 @@ def test_the_profile_is_a_table(capsys):
     assert {"Linear(64, 128)", "Linear(128, 10)"} <= set(re.findall(r"Linear\(\d+, \d+\)", capsys.readouterr().out))
 
 
+def test_functions_of_the_users_own(capsys):
+    (code,) = blocks("own")
+    exec(code, {})
+    error, accuracy, loss = capsys.readouterr().out.splitlines()
+    assert float(error.split()[-1]) < 1e-6
+    assert float(accuracy.split()[-1]) > 0.9
+    first, last = (float(number) for number in loss.removeprefix("loss of a copy ").split(" -> "))
+    assert last < first
+
+
 def test_errors_look_like_this(here):
     x, y = fnn.datasets.load_digits()
     model = fnn.Sequential(fnn.Linear(64, 10))

@@ -26,7 +26,7 @@ LAYERS = [
     "loading validation errors files npz tables",
 ]
 # So too the rooms of the kernels, between which stands what has a file of its own: the operations.
-ROOMS = ["__init__", "network", "*", "operations", "gemm threading", "simd", "compiler"]
+ROOMS = ["__init__", "network", "*", "operations", "registry gemm threading", "simd", "compiler"]
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 

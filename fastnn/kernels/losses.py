@@ -10,6 +10,7 @@ from numba import types
 
 from .compiler.jit import Shared, caller, inline, kernel
 from .operations import FLOAT64, INT64, N
+from .registry import Registry
 from .simd.address import as_writeable, read_once
 from .simd.vector import (
     absolute,
@@ -260,7 +261,7 @@ def loss_signature(dtype):
 call_loss = caller(loss_signature)
 
 # The loss of each row of scores, and its gradient, by the name that the class, the kernel and the twin share.
-LOSSES: dict[str, Shared] = {}
+LOSSES = Registry()
 
 
 def loss(name):

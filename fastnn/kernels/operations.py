@@ -24,6 +24,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from .compiler.jit import Shared, caller, inline, kernel
+from .registry import Registry
 from .simd.address import as_writeable
 from .simd.vector import I64, data, lanes, load, load_part, shift, splat_ir, store, store_part
 
@@ -63,7 +64,7 @@ class Operation(NamedTuple):
 
 
 # By the name that the class, the kernel and the twin share.
-OPERATIONS: dict[str, Operation] = {}
+OPERATIONS = Registry()
 _NOWHERE = 0, 0, 0
 
 
@@ -266,8 +267,15 @@ def on_array(operation: Operation, x: np.ndarray, out: np.ndarray, *settings: fl
     apply_to(operation, x.reshape(1, -1), out.reshape(1, -1), _NO_KEPT[x.dtype], (), *settings)
 
 
-def back_on_array(operation: Operation, dy: np.ndarray, kept: np.ndarray, out: np.ndarray, *settings: float) -> None:
-    """out = the gradient at the input of an elementwise operation, for the x or y that it keeps."""
-    dy, kept, none = as_writeable(dy.reshape(1, -1)), as_writeable(kept.reshape(1, -1)), _NO_KEPT[dy.dtype]
-    flat = _NO_PARAMETERS[dy.dtype]
-    _backward(operation.backward.address(dy.dtype), dy, kept, kept, none, flat, _numbers(settings), out.reshape(1, -1))
+def back_on_array(
+    operation: Operation,
+    dy: np.ndarray,
+    kept: np.ndarray,
+    out: np.ndarray,
+    *settings: float,
+    y: np.ndarray | None = None,
+) -> None:
+    """out = the gradient at the input of an elementwise operation, for the x or y that it keeps, or for both."""
+    dy, x, y = (as_writeable(array.reshape(1, -1)) for array in (dy, kept, kept if y is None else y))
+    none, flat = _NO_KEPT[dy.dtype], _NO_PARAMETERS[dy.dtype]
+    _backward(operation.backward.address(dy.dtype), dy, x, y, none, flat, _numbers(settings), out.reshape(1, -1))

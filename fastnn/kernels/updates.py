@@ -12,6 +12,7 @@ from numba import types
 
 from .compiler.jit import Shared, caller, inline, kernel
 from .operations import FLOAT64, INT64, N, Settings, setting
+from .registry import Registry
 from .simd.address import as_writeable
 from .simd.vector import data, fma, get, integer, lanes, load, load_part, pointer, put, shift, store, store_part
 from .simd.vectormath import vsqrt
@@ -44,7 +45,7 @@ class Rule(NamedTuple):
 
 
 # By the name that the class, the kernel and the twin share. The most that a rule prepares, beside the penalties.
-RULES: dict[str, Rule] = {}
+RULES = Registry()
 MOST_PREPARED = 8
 # Behind what a rule prepares stands what holds for weights and for all else, in turns: two numbers of each.
 WEIGHTS, OTHERS, PER_STEP = MOST_PREPARED, MOST_PREPARED + 1, MOST_PREPARED + 4

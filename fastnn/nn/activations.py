@@ -11,7 +11,7 @@ class Elementwise(BuiltIn):
     """A built-in layer that is elementwise, without parameters, as wide as what comes."""
 
 
-class Activation(Elementwise):
+class BuiltInActivation(Elementwise):
     """A built-in activation: an operation and its gradient, which takes what the class says it keeps, x or y."""
 
     _SAVED = ("_kept",)
@@ -35,7 +35,7 @@ class Activation(Elementwise):
 
 
 @built_in
-class Identity(Activation):
+class Identity(BuiltInActivation):
     """The activation y = x."""
 
     operation = "identity"
@@ -44,7 +44,7 @@ class Identity(Activation):
 
 
 @built_in
-class ReLU(Activation):
+class ReLU(BuiltInActivation):
     """The activation y = max(x, 0)."""
 
     operation = "relu"
@@ -53,7 +53,7 @@ class ReLU(Activation):
 
 
 @built_in
-class LeakyReLU(Activation):
+class LeakyReLU(BuiltInActivation):
     """The activation y = x where x > 0, else slope x.
 
     Parameters
@@ -81,7 +81,7 @@ class LeakyReLU(Activation):
 
 
 @built_in
-class Tanh(Activation):
+class Tanh(BuiltInActivation):
     """The activation y = tanh x."""
 
     operation = "tanh"
@@ -89,7 +89,7 @@ class Tanh(Activation):
 
 
 @built_in
-class Sigmoid(Activation):
+class Sigmoid(BuiltInActivation):
     """The activation y = 1 / (1 + e^-x)."""
 
     operation = "sigmoid"
@@ -97,7 +97,7 @@ class Sigmoid(Activation):
 
 
 @built_in
-class GELU(Activation):
+class GELU(BuiltInActivation):
     """The activation y = x Φ(x), Φ the distribution function of the normal distribution.
 
     Parameters

@@ -62,8 +62,8 @@ class BuiltIn(Layer):
         What the constructor takes, attributes of the same names: what is saved and shown.
     settings : tuple of str
         The numbers among them that kernel and twin take, in their order.
-    keeps : {"", "x", "y"}
-        Whether the backward pass takes the layer's input, its output, or neither.
+    keeps : {"", "x", "y", "xy"}
+        Whether the backward pass takes the layer's input, its output, both, or neither.
     kept : int
         How many numbers of each row the kernel keeps of its own.
     penalised : tuple of str
@@ -83,7 +83,7 @@ class BuiltIn(Layer):
     operation: ClassVar[str]
     arguments: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[tuple[str, ...]] = ()
-    keeps: ClassVar[Literal["", "x", "y"]] = ""
+    keeps: ClassVar[Literal["", "x", "y", "xy"]] = ""
     kept: ClassVar[int] = 0
     penalised: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[bool] = False
@@ -126,6 +126,9 @@ class BuiltIn(Layer):
     def numbers(self) -> tuple[float, ...]:
         """Return the settings as kernel and twin take them."""
         return tuple(float(getattr(self, name)) for name in self.settings)
+
+    def check(self, dtype: DType) -> None:
+        """Raise TypeError where the layer does not work in the dtype of a model."""
 
     def parameters(self) -> list[Array]:
         """Return the arrays that training changes, views into the model's parameters."""

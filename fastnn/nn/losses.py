@@ -62,6 +62,22 @@ class BuiltInLoss:
     classifies: ClassVar[bool] = False
     format: ClassVar[int] = 1
 
+    @property
+    def operation(self) -> str:
+        """The name of its kernel and of its twin."""
+        return self.name
+
+    def check(self, dtype: DType) -> None:
+        """Raise TypeError where the loss does not work in the dtype of a model."""
+
+    def compute(self, pred: Array, y: Array, sample_weight: Array | None) -> float:
+        """Return the loss of checked arrays."""
+        return float(getattr(active(), self.name)(pred, y, sample_weight, *self.numbers()))
+
+    def compute_backward(self, pred: Array, y: Array, sample_weight: Array | None, out: Array) -> float:
+        """Return the loss of checked arrays, and its gradient in ``out``."""
+        return float(getattr(active(), f"{self.name}_backward")(pred, y, sample_weight, *self.numbers(), out))
+
     def numbers(self) -> tuple[float, ...]:
         """Return the settings as kernel and twin take them."""
         return tuple(float(getattr(self, name)) for name in self.settings)
@@ -218,6 +234,8 @@ class Huber(BuiltInLoss):
 
 
 BY_NAME: dict[str, Callable[..., Loss]] = {loss.name: loss for loss in (CrossEntropy, SquaredError, Huber)}
+# Those that have no default, and so no name to be chosen by, are here alone.
+BUILT_IN: dict[str, Callable[..., Loss]] = {**BY_NAME}
 
 
 def resolve(loss: Any, **settings: Any) -> Loss:
@@ -238,8 +256,8 @@ def classifies(loss: Any) -> bool:
 
 
 def is_built_in(loss: Any) -> bool:
-    """Return whether ``loss`` has a code of its own; a user's subclass has not."""
-    return type(loss) in BY_NAME.values()
+    """Return whether kernels and twins know ``loss``; a user's subclass they do not."""
+    return type(loss) in BUILT_IN.values()
 
 
 def targets(
@@ -284,7 +302,7 @@ def smoothing(loss: Any, y: Array) -> float:
 def value(loss: Any, pred: Array, y: Array, sample_weight: Array | None) -> float:
     """Return the loss of checked arrays."""
     if is_built_in(loss):
-        return float(getattr(active(), loss.name)(pred, _smoothed(loss, y, pred), sample_weight, *loss.numbers()))
+        return float(loss.compute(pred, _smoothed(loss, y, pred), sample_weight))
     return _user_value(loss, pred, y, () if sample_weight is None else (sample_weight,))
 
 
@@ -292,8 +310,7 @@ def value_and_gradient(loss: Any, pred: Array, y: Array, sample_weight: Array | 
     """Return the loss of checked arrays and its gradient (m, k)."""
     if is_built_in(loss):
         gradient, y = np.empty_like(pred), _smoothed(loss, y, pred)
-        compute = getattr(active(), f"{loss.name}_backward")
-        return float(compute(pred, y, sample_weight, *loss.numbers(), gradient)), gradient
+        return float(loss.compute_backward(pred, y, sample_weight, gradient)), gradient
     weights = () if sample_weight is None else (sample_weight,)
     gradient = loss.backward(pred, y, *weights)
     m, k = pred.shape

@@ -18,7 +18,7 @@ _STRIDE = 16
 # Of ops, see fastnn.reference.network.epoch.
 LINEAR, OPERATION = range(2)
 KEEPS_X, KEEPS_Y, TAKES_KEY = 1, 2, 4
-_KEEPS = {"": 0, "x": KEEPS_X, "y": KEEPS_Y}
+_KEEPS = {"": 0, "x": KEEPS_X, "y": KEEPS_Y, "xy": KEEPS_X | KEEPS_Y}
 
 
 class Network(NamedTuple):

@@ -388,11 +388,13 @@ class AdamW(Adam):
 
 
 BY_NAME: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+# Those that have no default, and so no name to be chosen by, are here alone.
+BUILT_IN: list[type[Optimizer]] = [*BY_NAME.values()]
 
 
 def is_built_in(optimizer: Optimizer) -> bool:
     """Return whether the compiled epoch makes the updates of ``optimizer``; those of a user's subclass it cannot."""
-    return type(optimizer) in BY_NAME.values()
+    return type(optimizer) in BUILT_IN
 
 
 def resolve(optimizer: Any) -> Optimizer:

@@ -26,6 +26,7 @@ from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward
 from .matmul import linear, linear_backward, matmul
 from .network.epoch import train_epoch
 from .network.inference import forward
+from .own import own, own_backward, own_check, own_loss, own_update
 from .softmax import log_softmax, logsumexp, softmax
 from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
 
@@ -55,6 +56,11 @@ __all__ = [
     "matmul",
     "momentum_update",
     "nesterov_update",
+    "own",
+    "own_backward",
+    "own_check",
+    "own_loss",
+    "own_update",
     "relu",
     "relu_backward",
     "sgd_update",

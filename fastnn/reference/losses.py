@@ -25,7 +25,7 @@ def bounded_cross_entropy(scores, y, sample_weight, least, most):
     largest = finite_max(scores)
     log_sum = np.log(np.exp(scores - largest).sum(axis=1))
     losses = np.clip(log_sum + (largest[:, 0] - _target_score(scores, y)), least, most)
-    return _weighted_mean(losses, sample_weight)
+    return weighted_mean(losses, sample_weight)
 
 
 @np.errstate(all="ignore")
@@ -36,21 +36,21 @@ def cross_entropy_backward(scores, y, sample_weight, out):
         out -= one_hot(y, scores.shape[1], scores.dtype)
     else:
         out -= y
-    out *= _shares(scores, sample_weight)
+    out *= shares(scores, sample_weight)
     return cross_entropy(scores, y, sample_weight)
 
 
 @np.errstate(all="ignore")
 def squared_error(pred, y, sample_weight):
     """The mean over samples of Σ_outputs (pred - y)², for pred and y (m, k)."""
-    return _weighted_mean(np.square(pred - y).sum(axis=1), sample_weight)
+    return weighted_mean(np.square(pred - y).sum(axis=1), sample_weight)
 
 
 @np.errstate(all="ignore")
 def squared_error_backward(pred, y, sample_weight, out):
     """out (m, k) = 2 (pred - y) v_i / Σ v, and the loss is returned."""
     np.subtract(pred, y, out=out)
-    out *= 2 * _shares(pred, sample_weight)
+    out *= 2 * shares(pred, sample_weight)
     return squared_error(pred, y, sample_weight)
 
 
@@ -62,14 +62,14 @@ def huber(pred, y, sample_weight, delta):
     """
     delta, r = pred.dtype.type(delta), np.abs(pred - y)
     losses = np.where(r > delta, delta * (r - delta / 2), r * r / 2)
-    return _weighted_mean(losses.sum(axis=1), sample_weight)
+    return weighted_mean(losses.sum(axis=1), sample_weight)
 
 
 @np.errstate(all="ignore")
 def huber_backward(pred, y, sample_weight, delta, out):
     """out (m, k) = r v_i / Σ v, r no further from 0 than delta, and the loss is returned."""
     delta = pred.dtype.type(delta)
-    np.copyto(out, np.clip(pred - y, -delta, delta) * _shares(pred, sample_weight))
+    np.copyto(out, np.clip(pred - y, -delta, delta) * shares(pred, sample_weight))
     return huber(pred, y, sample_weight, float(delta))
 
 
@@ -82,13 +82,13 @@ def binary_cross_entropy_backward(scores, y, sample_weight, out, least, most):
     """
     e = np.exp(-np.abs(scores))
     p = np.where(scores < 0, e, 1) / (1 + e)
-    np.copyto(out, (p - y) * _shares(scores, sample_weight))
+    np.copyto(out, (p - y) * shares(scores, sample_weight))
     if most < np.inf:
         of_one, of_zero = (np.clip(-np.log(q), least, most) for q in (p, 1 - p))
     else:
         of_one, of_zero = (np.log1p(e) + np.maximum(x, 0) for x in (-scores, scores))
     parts = np.where(y == 0, 0, y * of_one) + np.where(y == 1, 0, (1 - y) * of_zero)
-    return _weighted_mean(parts.sum(axis=1), sample_weight)
+    return weighted_mean(parts.sum(axis=1), sample_weight)
 
 
 @np.errstate(all="ignore")
@@ -98,9 +98,9 @@ def poisson_backward(scores, y, sample_weight, out):
     Half of the Poisson deviance of counts y with the means e^s; 0 log 0 = 0.
     """
     mean = np.exp(scores)
-    np.copyto(out, (mean - y) * _shares(scores, sample_weight))
+    np.copyto(out, (mean - y) * shares(scores, sample_weight))
     information = np.where(y > 0, y * (np.log(np.where(y > 0, y, 1)) - scores), 0)
-    return _weighted_mean((information - y + mean).sum(axis=1), sample_weight)
+    return weighted_mean((information - y + mean).sum(axis=1), sample_weight)
 
 
 def _target_score(scores, y):
@@ -116,7 +116,7 @@ def one_hot(labels, k, dtype):
     return np.where((labels >= 0) & (labels < k), labels == np.arange(k), np.nan).astype(dtype)
 
 
-def _shares(scores, sample_weight):
+def shares(scores, sample_weight):
     """v_i / Σ v as a column (m, 1)."""
     v = _weights(len(scores), sample_weight)
     total = v.sum()
@@ -124,7 +124,7 @@ def _shares(scores, sample_weight):
     return share.astype(scores.dtype)[:, None]
 
 
-def _weighted_mean(losses, sample_weight):
+def weighted_mean(losses, sample_weight):
     """Σ v_i loss_i / Σ v_i, summed in float64."""
     v = _weights(len(losses), sample_weight)
     total = v.sum()

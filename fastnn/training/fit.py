@@ -61,7 +61,7 @@ class Plan:
     @property
     def objective(self) -> Objective:
         """What the compiled epoch minimises."""
-        return Objective(self.loss.name, self.l2, losses.smoothing(self.loss, self.y), numbers=self.loss.numbers())
+        return Objective(self.loss.operation, self.l2, losses.smoothing(self.loss, self.y), numbers=self.loss.numbers())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,6 +100,10 @@ def prepare(
         raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
     callbacks = check_callbacks(callbacks)
     optimizer.check(stack.dtype)
+    if losses.is_built_in(loss):
+        loss.check(stack.dtype)
+    for layer in stack.built_in:
+        layer.check(stack.dtype)
     first = optimizer.epoch if optimizer.belongs_to(stack) else 0
     lr = optimizer.rate(first)
     stack.check_finite()

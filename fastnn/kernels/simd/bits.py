@@ -101,7 +101,13 @@ def _place(dtype: Any) -> int:
 
 
 def _filled(kind: Any, value: float) -> Any:
-    return ir.Constant(kind, [value] * kind.count)
+    return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
+
+
+def _whole(x: Any) -> Any:
+    """The LLVM type of the bits of x as whole numbers."""
+    bits = ir.IntType(x.dtype.bitwidth)
+    return ir.VectorType(bits, x.lanes) if x.lanes else bits
 
 
 @intrinsic(prefer_literal=True)
@@ -136,11 +142,11 @@ def scale(typing: Any, x: Any, n: Any) -> Any:
     2^n alone may not be representable, so it is applied as two factors; AVX-512 has an instruction for the whole.
     """
     bits, bias, magic = _FORMAT[x.dtype]
-    whole = ir.VectorType(ir.IntType(x.dtype.bitwidth), x.lanes)
+    whole = _whole(x)
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value, power = args
-        if ISA.name == "avx512":
+        if ISA.name == "avx512" and x.lanes:
             kind = {32: "ps", 64: "pd"}[x.dtype.bitwidth]
             every = ir.IntType(x.lanes)(2**x.lanes - 1)
             current_rounding = I32(4)
@@ -184,7 +190,7 @@ def mantissa(typing: Any, x: Any) -> Any:
 def _split(builder: Any, x: Any, value: Any) -> tuple[Any, Any]:
     """Exponent and mantissa: subtracting the bits of √½ makes the exponent field count from [√½, √2)."""
     bits = _FORMAT[x.dtype][0]
-    whole = ir.VectorType(ir.IntType(x.dtype.bitwidth), x.lanes)
+    whole = _whole(x)
     root = _filled(whole, (0x3F3504F3, 0x3FE6A09E667F3BCD)[_place(x.dtype)])
     offset = builder.sub(builder.bitcast(value, whole), root)
     fraction = builder.and_(offset, _filled(whole, 2**bits - 1))

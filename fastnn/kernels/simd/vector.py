@@ -26,11 +26,18 @@ class Vector(types.Type):
 
     def __init__(self, dtype: Any, lanes: int) -> None:
         self.dtype, self.lanes = dtype, lanes
-        super().__init__(name=f"Vector({dtype}, {lanes})")
+        super().__init__(name=f"{type(self).__name__}({dtype}, {lanes})")
+
+    @property
+    def compared(self) -> Any:
+        """The type of a comparison."""
+        return Vector(types.boolean, self.lanes)
 
 
 @register_default(Vector)
-class _VectorModel(models.PrimitiveModel):
+class VectorModel(models.PrimitiveModel):
+    """A vector in LLVM."""
+
     def __init__(self, manager: Any, vector: Vector) -> None:
         super().__init__(manager, vector, llvm_vector(vector.dtype, vector.lanes))
 
@@ -51,12 +58,14 @@ def llvm_scalar(dtype: Any) -> Any:
 
 
 def llvm_vector(dtype: Any, lanes: int) -> Any:
-    """The LLVM type of a vector."""
-    return ir.VectorType(llvm_scalar(dtype), lanes)
+    """The LLVM type of a vector, or of its one element where it has no lanes."""
+    return ir.VectorType(llvm_scalar(dtype), lanes) if lanes else llvm_scalar(dtype)
 
 
 def splat_ir(builder: Any, x: Any, lanes: int) -> Any:
     """All lanes equal to the scalar x."""
+    if not lanes:
+        return x
     undefined = ir.Constant(ir.VectorType(x.type, lanes), ir.Undefined)
     one = builder.insert_element(undefined, x, I32(0))
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
@@ -71,7 +80,7 @@ def call_ir(builder: Any, name: str, result: Any, args: list[Any]) -> Any:
 
 def suffix(dtype: Any, lanes: int) -> str:
     """The mangled name of a vector type in an LLVM intrinsic."""
-    return f"v{lanes}f{dtype.bitwidth}"
+    return f"v{lanes}f{dtype.bitwidth}" if lanes else f"f{dtype.bitwidth}"
 
 
 def part_mask_ir(builder: Any, n: Any, lanes: int) -> Any:
@@ -104,7 +113,7 @@ def store_ir(builder: Any, dtype: Any, value: Any, p: Any, mask: Any = None) -> 
 
 def fma_ir(builder: Any, dtype: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c, fused where the CPU can."""
-    return call_ir(builder, f"llvm.fmuladd.{suffix(dtype, a.type.count)}", a.type, [a, b, c])
+    return call_ir(builder, f"llvm.fmuladd.{suffix(dtype, getattr(a.type, 'count', 0))}", a.type, [a, b, c])
 
 
 # Operators
@@ -120,11 +129,11 @@ def _operator(op: Callable[[Any, Any], Any], emit: Callable[[Any, Any, Any], Any
             if len(args) != 2 or not vectors:
                 return None
             vector = vectors[0]
-            result = Vector(types.boolean, vector.lanes) if compares else vector
+            result = vector.compared if compares else vector
             return signature(result, *(vector if arg == vector else vector.dtype for arg in args))
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        lanes = sig.return_type.lanes
+        lanes = next(kind.lanes for kind in sig.args if isinstance(kind, Vector))
         a, b = (
             arg if isinstance(kind, Vector) else splat_ir(builder, arg, lanes)
             for arg, kind in zip(args, sig.args, strict=True)

@@ -1,7 +1,8 @@
 """exp, log, tanh, erf and their kin of a vector, branch-free; Numba has no vectorised ones of its own.
 
 exp and log reduce the argument by powers of two and finish with a polynomial (J.-M. Muller, Elementary Functions,
-3rd edition, 2016, chapter 11). exp and log stay within 1 ulp, erf within 2, tanh and sigmoid within 4.
+3rd edition, 2016, chapter 11). exp and log stay within 1 ulp, erf within 2, tanh, sigmoid,
+expm1 and log1p within 4.
 """
 
 import numpy as np
@@ -73,6 +74,22 @@ def vlog(x):
     result = select(x < constant(x, "infinity"), result, x)
     result = select(x > 0.0, result, constant(x, "nan"))
     return select(x == 0.0, constant(x, "infinity") * -1.0, result)
+
+
+@inline
+def vexpm1(x):
+    """e^x - 1 as 2 (2^(n-1) e^r - 1/2), which keeps its digits near 0 and overflows no earlier than the result."""
+    x = select(x > constant(x, "exp_most"), constant(x, "exp_most"), select(x < -40.0, -40.0, x))
+    n = fma(x, constant(x, "log2_e"), constant(x, "round")) - constant(x, "round")
+    power = scale(constant(x, "one"), n - 1.0)
+    return fma(power, _expm1(_reduced(x, n)), power - 0.5) * 2.0
+
+
+@inline
+def vlog1p(x):
+    """log(1 + x) as x log u / (u - 1) with u the rounded 1 + x, see N. J. Higham in ``losses``."""
+    u = x + 1.0
+    return select(u == 1.0, x, select(x == np.inf, x, vlog(u) * (x / (u - 1.0))))
 
 
 @inline

@@ -8,7 +8,7 @@
     bias            where the bias of a linear op starts, -1 for none
     settings        where its settings start in ``network.settings``, and how many they are
     slope           of a linear op whose output is rectified: where the slope for negative numbers is, -1 for none
-    keeps           what an operation's backward pass takes: 1 its input or 2 its output, and 4 a key of random numbers
+    keeps           what an operation's backward pass takes: 1 its input, 2 its output, and 4 a key of random numbers
     kept            how many numbers of its own for each row a kernel keeps, which no twin does
     parameters      how many parameters an operation has
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from ..activations import leaky_relu_backward
 from ..matmul import linear_backward, matmul
+from ..own import own_update
 from ..updates import RULES
 from .inference import INPUT, LINEAR, OUTPUT, arguments_of, parameters_of, twins, values, weight_and_bias
 from .objectives import loss_and_gradient
@@ -130,7 +131,7 @@ def _back_through(network, i, params, ys, d, t):
     _, backward = twins(network.names[i])
     own = parameters_of(network, i, params)
     dx, gradients = np.empty_like(ys[i]), [np.empty_like(p) for p in own]
-    kept = [ys[i]] if network.ops[i, 8] & INPUT else [ys[i + 1]] if network.ops[i, 8] & OUTPUT else []
+    kept = [y for y, bit in ((ys[i], INPUT), (ys[i + 1], OUTPUT)) if network.ops[i, 8] & bit]
     backward(d, *kept, *own, *arguments_of(network, i, t), dx, *gradients)
     return dx, gradients
 
@@ -158,7 +159,11 @@ def _update(network, i, params, ys, ds, l2, rule, weight, t):
 
 def _apply(rule, params, start, gradient, weight, t, is_weight=False):
     span = slice(start, start + gradient.size)
-    RULES[rule.name](params[span], gradient.ravel(), rule.slots[:, span], rule.settings, t, weight, is_weight)
+    arguments = params[span], gradient.ravel(), rule.slots[:, span]
+    if rule.name in RULES:
+        RULES[rule.name](*arguments, rule.settings, t, weight, is_weight)
+    else:
+        own_update(rule.name, *arguments, rule.settings[0], rule.settings[1:], t)
 
 
 def _penalty(objective, weight):

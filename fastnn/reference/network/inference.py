@@ -50,8 +50,13 @@ def values(network, params, x, t=0):
 
 
 def twins(name):
-    """The function of that name and its gradient; what has no gradient of its own is linear and its own."""
+    """The function of that name and its gradient; what has no gradient of its own is linear and its own.
+
+    A name that is none of ours has the functions along.
+    """
     package = importlib.import_module(__package__.rpartition(".")[0])
+    if not hasattr(package, name):
+        return lambda *arrays: package.own(name, *arrays), lambda *arrays: package.own_backward(name, *arrays)
     function = getattr(package, name)
     return function, getattr(package, f"{name}_backward", function)
 

@@ -3,13 +3,17 @@
 import numpy as np
 
 from .. import losses
+from ..own import own_loss
 
 
 @np.errstate(all="ignore")
 def loss_and_gradient(objective, scores, y, sample_weight, out):
     """out (m, k) = the gradient of a batch's loss with respect to the scores; the loss is returned, without penalty."""
     reduction, bounds = objective.reduction, (objective.reduction.least, objective.reduction.most)
-    loss = LOSSES[objective.loss](objective, scores, y, sample_weight, out, bounds)
+    if objective.loss in LOSSES:
+        loss = LOSSES[objective.loss](objective, scores, y, sample_weight, out, bounds)
+    else:
+        loss = own_loss(objective.loss, scores, y, sample_weight, out)
     out *= out.dtype.type(reduction.gradient)
     return reduction.value * loss
 
