@@ -118,10 +118,10 @@ def setting(typing: Any, x: Any, settings: Any, k: Any) -> Any:
         place = builder.gep(p, [builder.mul(args[2], builder.select(shared, I64(1), step))])
         with builder.if_else(shared) as (one, many):
             with one:
-                same = splat_ir(builder, builder.load(place), x.lanes)
+                same = splat_ir(builder, _constant(builder, builder.load(place)), x.lanes)
                 after_one = builder.block
             with many:
-                own = builder.load(builder.bitcast(place, wide.as_pointer()), align=8)
+                own = _constant(builder, builder.load(builder.bitcast(place, wide.as_pointer()), align=8))
                 after_many = builder.block
         value = builder.phi(wide)
         value.add_incoming(same, after_one)
@@ -129,6 +129,12 @@ def setting(typing: Any, x: Any, settings: Any, k: Any) -> Any:
         return value if wide == narrow else builder.fptrunc(value, narrow)
 
     return x(x, settings, types.intp), emit
+
+
+def _constant(builder: Any, load: Any) -> Any:
+    """Say that nobody writes there, whatever stores come between: loops load it once."""
+    load.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return load
 
 
 @inline
@@ -198,8 +204,20 @@ def _gradient(address, which, dy, x, y, kept, params, settings, out):
     )  # fmt: skip
 
 
+@kernel
+def _map_array(address, x, settings, out):
+    """An elementwise operation, which keeps nothing and has no parameters, of a whole array."""
+    p, n = data(x), x.size
+    call_forward(address, p, (1, n, n, p, n, data(out), n, p, p, data(settings), 0, 0, 0))
+
+
+@kernel
+def _map_array_back(address, dy, x, y, settings, dx):
+    p, n = data(dy), dy.size
+    call_backward(address, p, (1, n, n, p, n, data(x), n, data(y), n, data(dx), n, p, p, data(settings), 0, 0, 0))
+
+
 _NO_SETTINGS = np.empty(0)
-_NO_KEPT = {np.dtype(kind): np.empty((0, 0), kind) for kind in (np.float32, np.float64)}
 _NO_PARAMETERS = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
 
 
@@ -264,7 +282,8 @@ def gradient_of(
 
 def on_array(operation: Operation, x: np.ndarray, out: np.ndarray, *settings: float) -> None:
     """out = an elementwise operation of x, both C-contiguous and of any shape."""
-    apply_to(operation, x.reshape(1, -1), out.reshape(1, -1), _NO_KEPT[x.dtype], (), *settings)
+    numbers = _numbers(settings)
+    _map_array(operation.forward.address(x.dtype), as_writeable(x.reshape(-1)), numbers, out.reshape(-1))
 
 
 def back_on_array(
@@ -276,6 +295,7 @@ def back_on_array(
     y: np.ndarray | None = None,
 ) -> None:
     """out = the gradient at the input of an elementwise operation, for the x or y that it keeps, or for both."""
-    dy, x, y = (as_writeable(array.reshape(1, -1)) for array in (dy, kept, kept if y is None else y))
-    none, flat = _NO_KEPT[dy.dtype], _NO_PARAMETERS[dy.dtype]
-    _backward(operation.backward.address(dy.dtype), dy, x, y, none, flat, _numbers(settings), out.reshape(1, -1))
+    address, numbers = operation.backward.address(dy.dtype), _numbers(settings)
+    dy, x = as_writeable(dy.reshape(-1)), as_writeable(kept.reshape(-1))
+    y = x if y is None else as_writeable(y.reshape(-1))
+    _map_array_back(address, dy, x, y, numbers, out.reshape(-1))

@@ -14,7 +14,21 @@ from .compiler.jit import Shared, caller, inline, kernel
 from .operations import FLOAT64, INT64, N, Settings, setting
 from .registry import Registry
 from .simd.address import as_writeable
-from .simd.vector import data, fma, get, integer, lanes, load, load_part, pointer, put, shift, store, store_part
+from .simd.vector import (
+    data,
+    fma,
+    get,
+    integer,
+    lanes,
+    load,
+    load_part,
+    pointer,
+    put,
+    scratch,
+    shift,
+    store,
+    store_part,
+)
 from .simd.vectormath import vsqrt
 
 
@@ -185,20 +199,31 @@ rule("plain_adam", 2, _plain_adam_prepare, _adam)  # whose eps has no bias corre
 rule("accumulate", 1, _accumulate_prepare, _accumulate)  # adds lr times the batch's weight times the gradient
 
 
+# The most settings that one of ours has, and for how many numbers an update needs memory.
+_SETTINGS = 5
+_MEMORY = _SETTINGS + PER_STEP + 2
+
+
 @kernel
-def _update(prepare, update, w, dw, first, second, settings, prepared, places, t):
-    """One update of whole arrays, all of them weights without a penalty, as the end of ``prepared`` says."""
-    p, numbers = data(w), data(prepared)
-    places[0], places[1] = integer(data(first)), integer(data(second))
-    call_prepare(prepare, p, (data(settings), numbers, 1, t, 1.0))
-    call_update(update, p, (w.size, p, data(dw), data(places), numbers, shift(numbers, WEIGHTS), 0))
+def _update(prepare, update, w, dw, first, second, t, settings):
+    """One update of whole arrays, all of them weights without a penalty."""
+    p, given = data(w), scratch(_MEMORY)
+    prepared = shift(given, _SETTINGS)
+    places = pointer(integer(shift(prepared, PER_STEP)), np.int64(0))
+    for k in range(_SETTINGS):
+        put(given, k, settings[k])
+    put(places, 0, integer(data(first)))
+    put(places, 1, integer(data(second)))
+    put(prepared, WEIGHTS, 0.0)
+    put(prepared, WEIGHTS + 2, 1.0)
+    call_prepare(prepare, p, (given, prepared, 1, t, 1.0))
+    call_update(update, p, (w.size, p, data(dw), places, prepared, shift(prepared, WEIGHTS), 0))
 
 
 def _run(rule: Rule, w: np.ndarray, dw: np.ndarray, slots: tuple[np.ndarray, ...], t: int, *settings: float) -> None:
-    flat = [as_writeable(array.reshape(-1)) for array in (w, dw, *slots, w, w)]
-    numbers, prepared = np.array(settings, np.float64), np.zeros(PER_STEP)
-    prepared[WEIGHTS + 2] = 1
-    _update(*rule.addresses(w.dtype), *flat[:4], numbers, prepared, np.empty(2, np.int64), t)
+    first, second = (*slots, w, w)[:2]
+    flat = [as_writeable(array.reshape(-1)) for array in (w, dw, first, second)]
+    _update(*rule.addresses(w.dtype), *flat, t, (*map(float, settings), 0.0, 0.0, 0.0, 0.0)[:_SETTINGS])
 
 
 def sgd_update(w: np.ndarray, dw: np.ndarray, lr: float) -> None:

@@ -231,10 +231,11 @@ def test_a_helpers_exception_is_raised():
 def test_an_aborted_epoch_ends():
     """A thread that waits at the barrier leaves when told that the other will never come."""
     barrier = importlib.import_module("fastnn.kernels.threading.barrier")
+    data = importlib.import_module("fastnn.kernels.simd.vector").data
 
     @numba.njit(nogil=True)
     def wait(sync):
-        return barrier.barrier(sync, 2)
+        return barrier.barrier(data(sync), 2)
 
     sync = np.zeros(16, np.int64)
     with ThreadPoolExecutor(1) as pool:

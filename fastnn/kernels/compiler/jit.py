@@ -152,6 +152,7 @@ class Shared:
         self._function, self._signature, self._name = function, signature, name
         self._compiler = _FinishedCompiler if finished else _Compiler
         self._compiled: dict[Any, CFunc] = {}
+        self._addresses: dict[Any, int] = {}
 
     def caller(self) -> Any:
         """A compiled function (address, dtype, arguments...) that calls the code at an address."""
@@ -159,10 +160,10 @@ class Shared:
 
     def address(self, dtype: Any) -> int:
         """The address of the code for a NumPy dtype, compiled or loaded at the first call."""
-        compiled = self._compiled.get(dtype)
-        if compiled is None:
-            compiled = undisturbed(lambda: self._compile(dtype))
-        return int(compiled.address)
+        address = self._addresses.get(dtype)
+        if address is None:
+            address = self._addresses[dtype] = int(undisturbed(lambda: self._compile(dtype)).address)
+        return address
 
     @global_compiler_lock
     def addresses(self, dtype: Any) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..compiler.jit import inline
-from ..simd.vector import I32, I64
+from ..simd.vector import I32, I64, get, put
 
 # The columns of the table: an op's row, and the last row, for what belongs to no op.
 FORWARD, BACKWARD, UPDATE = range(3)
@@ -53,17 +53,18 @@ def _system_clock() -> tuple[int, float]:
 @inline
 def begin(clock):
     """Begin the first lap."""
-    if len(clock.seconds) != 0:
-        clock.last[0] = _ticks(clock.address)
+    if clock.seconds.rows != 0:
+        put(clock.last.p, 0, _ticks(clock.address))
 
 
 @inline
 def lap(clock, row, column):
     """Add the time since the last lap to a cell, a negative row counting from the end."""
-    if len(clock.seconds) != 0:
-        now = _ticks(clock.address)
-        clock.seconds[row, column] += (now - clock.last[0]) * clock.tick
-        clock.last[0] = now
+    seconds = clock.seconds
+    if seconds.rows != 0:
+        now, place = _ticks(clock.address), (row + seconds.rows if row < 0 else row) * seconds.cols + column
+        put(seconds.p, place, get(seconds.p, place) + (now - get(clock.last.p, 0)) * clock.tick)
+        put(clock.last.p, 0, now)
 
 
 @intrinsic

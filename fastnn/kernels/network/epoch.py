@@ -19,7 +19,8 @@ from ..gemm.tile import ROWS
 from ..operations import addresses_of
 from ..simd.address import as_writeable
 from ..simd.subnormals import flushed
-from ..simd.vector import data, integer, itemsize, shift
+from ..simd.table import cell, tables
+from ..simd.vector import data, get, integer, itemsize, put, shift
 from ..threading.barrier import ABORTED, barrier
 from ..threading.team import get_num_threads, part, run
 from ..updates import FUSED, PER_STEP, RULES
@@ -128,24 +129,26 @@ class Rule(NamedTuple):
 def _train(net, samples, objective, rule, memory, clock, own, thread, n_threads):
     workspace = data(own)
     block = shift(workspace, WORKSPACE)
-    worker = Worker(thread, n_threads, workspace, block, memory.samples[thread], memory.pieces[thread], clock)
-    result = flushed(_train_batches, (net, samples, objective, rule, memory, worker))
+    memory = tables(memory)
+    samples_ahead, pieces = _row(memory.samples, thread), _row(memory.pieces, thread)
+    worker = Worker(thread, n_threads, workspace, block, samples_ahead, pieces, tables(clock))
+    result = flushed(_train_batches, (tables(net), tables(samples), tables(objective), tables(rule), memory, worker))
     stop_prefetching(workspace)
     return result
 
 
 @inline
 def _train_batches(net, samples, objective, rule, memory, worker):
-    prepared, slots = memory.prepared[worker.thread], memory.slots[worker.thread]
+    prepared, slots = _row(memory.prepared, worker.thread), _row(memory.slots, worker.thread)
     step = Step(rule.fused, rule.prepare, rule.update, rule.settings, rule.slots, prepared, slots)
     columns = columns_of(net, worker.thread, worker.n_threads if rule.fused else 1, worker.workspace)
     total = seen = 0.0
     begin(worker.clock)
     if objective.l2 != 0.0:
-        square_sums(net, data(memory.squares), worker.thread, worker.n_threads)
-    if not barrier(memory.sync, worker.n_threads):
+        square_sums(net, memory.squares.p, worker.thread, worker.n_threads)
+    if not barrier(memory.sync.p, worker.n_threads):
         return 0.0, -1
-    for number in range((len(samples.order) + samples.batch_size - 1) // samples.batch_size):
+    for number in range((samples.order.rows + samples.batch_size - 1) // samples.batch_size):
         batch = _batch(samples, number, rule.step)
         l2 = penalty_factor(objective, batch.weight)
         penalty = l2 * _total(memory.squares) if l2 != 0.0 else 0.0
@@ -160,7 +163,7 @@ def _train_batches(net, samples, objective, rule, memory, worker):
         prepare_step(step, batch.t, l2, batch.weight, worker.workspace)
         lap(worker.clock, -1, REST)
         _update(net, samples, batch, step, columns, memory, worker)
-        if not barrier(memory.sync, worker.n_threads):
+        if not barrier(memory.sync.p, worker.n_threads):
             break
         lap(worker.clock, -1, REST)
     return total / seen if seen != 0.0 else 0.0, -1
@@ -170,13 +173,13 @@ def _train_batches(net, samples, objective, rule, memory, worker):
 def _batch(samples, number, step):
     """Batch ``number`` of the epoch, after ``step`` updates before it."""
     start = number * samples.batch_size
-    m = min(samples.batch_size, len(samples.order) - start)
+    m = min(samples.batch_size, samples.order.rows - start)
     return Batch(start, m, step + number + 1, batch_weight(samples.target.weights, samples.order, start, m))
 
 
 @inline
 def _batch_loss(samples, batch, memory):
-    losses = shift(data(memory.nodes), memory.losses_at)
+    losses = shift(memory.nodes.p, memory.losses_at)
     return batch_loss(losses, samples.target.weights, samples.order, batch.start, batch.m, batch.weight)
 
 
@@ -190,16 +193,16 @@ def _forward_and_back(net, samples, batch, objective, columns, memory, worker):
         own = _own_samples(memory, worker)
         _gather(net, samples, batch.start, batch.m, own)
         lap(worker.clock, -1, GATHER)
-        zeros = shift(data(memory.nodes), memory.zeros_at)
+        zeros = shift(memory.nodes.p, memory.zeros_at)
         out, cols = _node(memory, 1, VALUES, 0), columns.end - columns.start
         linear_op(net, 0, batch.m, columns.start, cols, own, out, zeros, worker.workspace)
         lap(worker.clock, 0, FORWARD)
-        if not barrier(memory.sync, worker.n_threads):
+        if not barrier(memory.sync.p, worker.n_threads):
             return False
     first, end = part(batch.m, ROWS, worker.thread, worker.n_threads)
     if end > first:
         _rows_to_gradients(net, samples, batch, Rows(batch.t, first, end - first), objective, columns, memory, worker)
-    return barrier(memory.sync, worker.n_threads)
+    return barrier(memory.sync.p, worker.n_threads)
 
 
 @inline
@@ -207,13 +210,13 @@ def _update(net, samples, batch, step, columns, memory, worker):
     """Update all parameters after a batch, each thread its share."""
     first_linear = _first_linear(net.ops)
     by_columns = columns.end > columns.start
-    worker.samples[0] = 0
+    put(worker.samples, 0, 0)
     # Backwards, so that the first layer's weights, just updated, are in the cache when the next batch needs them.
-    squares = shift(data(memory.squares), len(memory.squares))
-    span = len(net.spans) - 1
-    for i in range(len(net.ops) - 1, -1, -1):
+    squares = shift(memory.squares.p, memory.squares.rows)
+    span = net.spans.rows - 1
+    for i in range(net.ops.rows - 1, -1, -1):
         around = _around(net, memory, i, 0)
-        if net.ops[i, KIND] == LINEAR:
+        if cell(net.ops, i, KIND) == LINEAR:
             if i == first_linear:
                 _note_samples(net, samples, batch.start + batch.m, by_columns, worker)
             squares = shift(squares, -count_of_squares(net, i, squares))
@@ -223,16 +226,21 @@ def _update(net, samples, batch, step, columns, memory, worker):
             else:
                 update_linear(net, step, i, batch.m, around, squares, worker)
             lap(worker.clock, i, UPDATE)
-        while span >= 0 and net.spans[span, OP] == i:
+        while span >= 0 and cell(net.spans, span, OP) == i:
             update_span(net, step, span, batch.m, around, worker)
             span -= 1
             lap(worker.clock, i, UPDATE)
 
 
 @inline
+def _row(table, i):
+    return shift(table.p, i * table.cols)
+
+
+@inline
 def _first_linear(ops):
     i = 0
-    while i < len(ops) and ops[i, KIND] != LINEAR:
+    while i < ops.rows and cell(ops, i, KIND) != LINEAR:
         i += 1
     return i
 
@@ -241,7 +249,7 @@ def _first_linear(ops):
 def _first_trained(net):
     """The first op with parameters."""
     i = _first_linear(net.ops)
-    return min(i, net.spans[0, OP]) if len(net.spans) != 0 else i
+    return min(i, cell(net.spans, 0, OP)) if net.spans.rows != 0 else i
 
 
 @inline
@@ -250,33 +258,33 @@ def _note_samples(net, samples, start, all_of_them, worker):
 
     Those with their columns apart are left out.
     """
-    x, targets, n_out = samples.x, samples.target.targets, net.ops[len(net.ops) - 1, OUTPUTS]
-    m = min(samples.batch_size, len(samples.order) - start)
+    x, targets, n_out = samples.x, samples.target.targets, cell(net.ops, net.ops.rows - 1, OUTPUTS)
+    m = min(samples.batch_size, samples.order.rows - start)
     first, end = (0, m) if all_of_them else part(m, ROWS, worker.thread, worker.n_threads)
-    pieces, count = worker.samples[1:], 0
+    pieces, count = shift(worker.samples, 1), 0
     for i in range(start + first, start + end):
-        sample = samples.order[i]
+        sample = get(samples.order.p, i)
         if x.row_bytes != 0:
             put_piece(pieces, count, x.address + sample * x.row, x.row_bytes)
             count += 1
-        if len(targets) != 0:
-            target = shift(data(targets), sample * n_out)
+        if targets.rows != 0:
+            target = shift(targets.p, sample * n_out)
             put_piece(pieces, count, integer(target), n_out * itemsize(target))
             count += 1
-    worker.samples[0] = count
+    put(worker.samples, 0, count)
 
 
 @inline
 def _node(memory, i, what, row):
     """Values or gradient of a node, from a row on."""
-    ld = memory.plan[i, LD]
-    return Matrix(shift(data(memory.nodes), memory.plan[i, what] + row * ld), ld, 1)
+    ld = cell(memory.plan, i, LD)
+    return Matrix(shift(memory.nodes.p, cell(memory.plan, i, what) + row * ld), ld, 1)
 
 
 @inline
 def _around(net, memory, i, row):
     """What lies around op i, from a row on of the batch."""
-    kept = shift(data(memory.nodes), memory.plan[i, KEPT_AT] + row * net.ops[i, KEPT])
+    kept = shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + row * cell(net.ops, i, KEPT))
     x, y = _node(memory, i, VALUES, row), _node(memory, i + 1, VALUES, row)
     return Around(x, y, _node(memory, i, GRADIENT, row), _node(memory, i + 1, GRADIENT, row), kept)
 
@@ -284,14 +292,14 @@ def _around(net, memory, i, row):
 @inline
 def _own_samples(memory, worker):
     """Where a thread gathers a batch for itself."""
-    return Matrix(shift(worker.workspace, memory.own_at), memory.plan[0, LD], 1)
+    return Matrix(shift(worker.workspace, memory.own_at), cell(memory.plan, 0, LD), 1)
 
 
 @inline
 def _gather(net, samples, start, rows, out):
     """The samples from place ``start`` of the order on, one behind the other."""
     for r in range(rows):
-        gather_row(samples.x, samples.order[start + r], net.ops[0, INPUTS], shift(out.p, r * out.row))
+        gather_row(samples.x, get(samples.order.p, start + r), cell(net.ops, 0, INPUTS), shift(out.p, r * out.row))
 
 
 @inline
@@ -300,7 +308,7 @@ def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, wo
 
     Where threads have columns of their own, the first op has been gone through.
     """
-    last, row, nodes, by_columns = len(net.ops), rows.first, data(memory.nodes), columns.end > columns.start
+    last, row, nodes, by_columns = net.ops.rows, rows.first, memory.nodes.p, columns.end > columns.start
     zeros = shift(nodes, memory.zeros_at)
     if not by_columns:
         _gather(net, samples, batch.start + row, rows.count, _node(memory, 0, VALUES, row))
@@ -312,12 +320,12 @@ def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, wo
 
     scores, gradient = _node(memory, last, VALUES, row), _node(memory, last, GRADIENT, row)
     results = Results(
-        shift(data(memory.shares), row),
+        shift(memory.shares.p, row),
         shift(nodes, memory.losses_at + row),
         shift(nodes, memory.target_terms_at + row),
     )
-    n_out = net.ops[last - 1, OUTPUTS]
-    place = Place(samples.order, batch.start + row, rows.count, batch.weight)
+    n_out = cell(net.ops, last - 1, OUTPUTS)
+    place = Place(shift(samples.order.p, batch.start + row), rows.count, batch.weight)
     loss_rows(objective, samples.target, place, n_out, scores, gradient, results)
     undo_rectifier(net, last - 1, rows.count, gradient, scores)
     lap(worker.clock, -1, LOSS)
@@ -330,8 +338,8 @@ def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, wo
 @inline
 def _total(squares):
     total = 0.0
-    for square in squares:
-        total += float(square)
+    for i in range(squares.rows):
+        total += float(get(squares.p, i))
     return total
 
 

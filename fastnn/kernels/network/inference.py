@@ -10,6 +10,7 @@ from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..gemm.tile import ROWS
 from ..operations import addresses_of
 from ..simd.subnormals import flushed
+from ..simd.table import cell, tables
 from ..simd.vector import data, fma, integer, itemsize, lanes, load, load_part, pointer, reduce_add, shift, splat, store
 from ..softmax import softmax_row
 from ..threading.team import part, run
@@ -39,7 +40,7 @@ CHUNK = 256
 def _forward(
     ops, settings, params, addresses, x, elsewhere, row, col, kind, out, softmax, strides, workspace, thread, n_threads
 ):
-    net = Net(ops, ops, settings, params, addresses, 0)  # which no spans are read of
+    net = tables(Net(ops, ops, settings, params, addresses, 0))  # which no spans are read of
     return flushed(
         _forward_rows, (net, x, elsewhere, row, col, kind, out, softmax, strides, data(workspace), thread, n_threads)
     )
@@ -53,7 +54,7 @@ def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, work
     product's workspace; the first product reads the samples in place if it can.
     """
     samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind, 0)
-    n_ops, n_in, n_out = len(net.ops), net.ops[0, INPUTS], out.shape[1]
+    n_ops, n_in, n_out = net.ops.rows, cell(net.ops, 0, INPUTS), out.shape[1]
     first, end = part(out.shape[0], ROWS, thread, n_threads)
     widest = strides[n_ops + 1]
     zeros = shift(workspace, WORKSPACE)
@@ -61,7 +62,7 @@ def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, work
         store(zeros, j, splat(zeros, 0.0))
     ends = (shift(zeros, widest), shift(zeros, widest + CHUNK * widest))
     kept = shift(zeros, widest + 2 * CHUNK * widest)
-    in_place = kind == SAME and net.ops[0, KIND] == LINEAR
+    in_place = kind == SAME and cell(net.ops, 0, KIND) == LINEAR
     finite = True
     for start in range(first, end, CHUNK):
         rows = min(CHUNK, end - start)

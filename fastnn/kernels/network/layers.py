@@ -17,8 +17,8 @@ from ..gemm.tile import BIAS, COMBINE, COMBINE_SQUARES, RECTIFY_BACKWARD, ROWS, 
 from ..operations import call_backward, call_forward, call_gradient
 from ..simd.address import address
 from ..simd.random import key_of
+from ..simd.table import cell
 from ..simd.vector import (
-    data,
     fma,
     get,
     integer,
@@ -150,24 +150,25 @@ class Around(NamedTuple):
 @inline
 def linear_op(net, i, rows, col, cols, x, y, zeros, workspace):
     """Some columns of Y (rows, outputs) = x w + b for the linear op i, rectified where it has a slope."""
-    n_in, n_out, bias_at, slope_at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT], net.ops[i, SLOPE_AT]
-    weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT] + col), n_out, 1)
-    bias = shift(data(net.params), bias_at + col) if bias_at >= 0 else zeros
-    slope = net.settings[slope_at] if slope_at >= 0 else 1.0
+    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
+    bias_at, slope_at = cell(net.ops, i, BIAS_AT), cell(net.ops, i, SLOPE_AT)
+    weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT) + col), n_out, 1)
+    bias = shift(net.params.p, bias_at + col) if bias_at >= 0 else zeros
+    slope = get(net.settings.p, slope_at) if slope_at >= 0 else 1.0
     product(rows, cols, n_in, x, weight, moved(y, 0, col), Epilogue(BIAS, bias, 0, slope, 0.0), workspace)
 
 
 @inline
 def forward_op(net, i, rows, x, y, kept, zeros, workspace):
     """Y (rows, outputs) = op i of x (rows, inputs)."""
-    n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
-    if net.ops[i, KIND] == LINEAR:
+    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
+    if cell(net.ops, i, KIND) == LINEAR:
         linear_op(net, i, rows.count, 0, n_out, x, y, zeros, workspace)
     else:
         call_forward(
-            net.addresses[i, FORWARD_AT], x.p,
-            (rows.count, n_in, n_out, x.p, x.row, y.p, y.row, kept, shift(data(net.params), net.ops[i, WEIGHT]),
-             shift(data(net.settings), net.ops[i, SETTINGS]), 0, key_of(net.seed, rows.t, i), rows.first),
+            cell(net.addresses, i, FORWARD_AT), x.p,
+            (rows.count, n_in, n_out, x.p, x.row, y.p, y.row, kept, shift(net.params.p, cell(net.ops, i, WEIGHT)),
+             shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0, key_of(net.seed, rows.t, i), rows.first),
         )  # fmt: skip
 
 
@@ -177,18 +178,18 @@ def backward_op(net, i, rows, around, workspace):
 
     Where the input was rectified on its way out of a product, dx is the gradient before that.
     """
-    n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
+    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
     x, y, dx, dy, kept = around
-    if net.ops[i, KIND] == LINEAR:
-        weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT]), 1, n_out)
-        slope_at = net.ops[i - 1, SLOPE_AT]
-        mode, slope = (RECTIFY_BACKWARD, net.settings[slope_at]) if slope_at >= 0 else (STORE, 1.0)
+    if cell(net.ops, i, KIND) == LINEAR:
+        weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT)), 1, n_out)
+        slope_at = cell(net.ops, i - 1, SLOPE_AT)
+        mode, slope = (RECTIFY_BACKWARD, get(net.settings.p, slope_at)) if slope_at >= 0 else (STORE, 1.0)
         product(rows.count, n_in, n_out, dy, weight, dx, Epilogue(mode, x.p, x.row, slope, 0.0), workspace)
         return
     call_backward(
-        net.addresses[i, BACKWARD_AT], dy.p,
+        cell(net.addresses, i, BACKWARD_AT), dy.p,
         (rows.count, n_in, n_out, dy.p, dy.row, x.p, x.row, y.p, y.row, dx.p, dx.row, kept,
-         shift(data(net.params), net.ops[i, WEIGHT]), shift(data(net.settings), net.ops[i, SETTINGS]), 0,
+         shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
          key_of(net.seed, rows.t, i), rows.first),
     )  # fmt: skip
     undo_rectifier(net, i - 1, rows.count, dx, x)
@@ -197,11 +198,11 @@ def backward_op(net, i, rows, around, workspace):
 @inline
 def undo_rectifier(net, i, rows, d, y):
     """The gradient at the output y of op i becomes that before its rectifier, if it has one."""
-    slope_at = net.ops[i, SLOPE_AT]
+    slope_at = cell(net.ops, i, SLOPE_AT)
     if slope_at >= 0:
         for r in range(rows):
             row = shift(d.p, r * d.row)
-            rectify_backward(net.settings[slope_at], row, shift(y.p, r * y.row), row, net.ops[i, OUTPUTS])
+            rectify_backward(get(net.settings.p, slope_at), row, shift(y.p, r * y.row), row, cell(net.ops, i, OUTPUTS))
 
 
 class Step(NamedTuple):
@@ -214,17 +215,17 @@ class Step(NamedTuple):
     fused: bool
     prepare: int
     update: int
-    settings: np.ndarray
-    slots: np.ndarray
-    prepared: np.ndarray
-    places: np.ndarray
+    settings: Any
+    slots: Any
+    prepared: Any
+    places: Any
 
 
 @inline
 def prepare_step(step, t, l2, weight, like):
     """What update t takes for a batch of this weight, with the factor l2 of Σ w²."""
-    prepared = data(step.prepared)
-    call_prepare(step.prepare, like, (data(step.settings), prepared, 1, t, weight))
+    prepared = step.prepared
+    call_prepare(step.prepare, like, (step.settings.p, prepared, 1, t, weight))
     put(prepared, WEIGHTS, 2.0 * l2)
     put(prepared, OTHERS, 0.0)
     put(prepared, WEIGHTS + 2, 1.0)
@@ -243,8 +244,8 @@ class Worker(NamedTuple):
     n_threads: int
     workspace: Any
     block: Any
-    samples: np.ndarray
-    pieces: np.ndarray
+    samples: Any
+    pieces: Any
     clock: Any
 
 
@@ -262,9 +263,9 @@ def columns_of(net, thread, n_threads, like):
     With columns of its own a thread finds in its own cache what it updated last, and needs the whole batch; this pays
     where the columns can be dealt out evenly.
     """
-    n_out = net.ops[0, OUTPUTS]
+    n_out = cell(net.ops, 0, OUTPUTS)
     panels = _panels(n_out, like)
-    if n_threads == 1 or net.ops[0, KIND] != LINEAR or panels < n_threads:
+    if n_threads == 1 or cell(net.ops, 0, KIND) != LINEAR or panels < n_threads:
         return Columns(0, 0)
     if panels % n_threads != 0 and panels < 4 * n_threads:
         return Columns(0, 0)
@@ -275,7 +276,7 @@ def columns_of(net, thread, n_threads, like):
 @inline
 def sgd_rows(net, step, i, m, around, squares, worker):
     """Update a thread's share of the rows of the linear op i, which fetches its share of the next batch."""
-    n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
+    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
     start, end = part(n_in, ROWS, worker.thread, worker.n_threads)
     x = moved(around.x, 0, start)
     _sgd(net, step, i, start, 0, end - start, n_out, m, x, around.dy, squares, worker)
@@ -288,7 +289,7 @@ def sgd_columns(net, step, m, columns, x, dy, squares, worker):
     """Update some columns of the first op, which is linear."""
     col, cols = columns.start, columns.end - columns.start
     dy = moved(dy, 0, col)
-    _sgd(net, step, 0, 0, col, net.ops[0, INPUTS], cols, m, x, dy, squares, worker)
+    _sgd(net, step, 0, 0, col, cell(net.ops, 0, INPUTS), cols, m, x, dy, squares, worker)
     _sgd_bias(net, step, 0, m, col, cols, dy)
 
 
@@ -298,13 +299,13 @@ def _sgd(net, step, i, row, col, rows, cols, m, x, dy, squares, worker):
 
     The update is the epilogue of the product, which fetches what comes next, see ``Worker``.
     """
-    n_out = net.ops[i, OUTPUTS]
+    n_out = cell(net.ops, i, OUTPUTS)
     panels = _panels(n_out, x.p)
     if rows > 0 and cols > 0:
-        _prefetch(worker, 0, 0, worker.samples[0], m * tiles_of(rows, cols, x.p))
-        weight = Matrix(shift(data(net.params), net.ops[i, WEIGHT] + row * n_out + col), n_out, 1)
+        _prefetch(worker, 0, 0, get(worker.samples, 0), m * tiles_of(rows, cols, x.p))
+        weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT) + row * n_out + col), n_out, 1)
         tiles = shift(squares, row // ROWS * panels + _panels(col, x.p))
-        lr, penalty = step.prepared[0], step.prepared[WEIGHTS]
+        lr, penalty = get(step.prepared, 0), get(step.prepared, WEIGHTS)
         mode = COMBINE_SQUARES if penalty != 0.0 else COMBINE
         epilogue = Epilogue(mode, tiles, panels, -lr, 1.0 - lr * penalty)
         product(rows, cols, m, transposed(x), dy, weight, epilogue, worker.workspace)
@@ -313,9 +314,9 @@ def _sgd(net, step, i, row, col, rows, cols, m, x, dy, squares, worker):
 @inline
 def _sgd_bias(net, step, i, m, col, cols, dy):
     """Update some elements of the bias of the linear op i, from the columns of dy that belong to them."""
-    bias_at = net.ops[i, BIAS_AT]
+    bias_at = cell(net.ops, i, BIAS_AT)
     if bias_at >= 0:
-        column_sums(m, cols, dy, shift(data(net.params), bias_at + col), -step.prepared[0], 1.0)
+        column_sums(m, cols, dy, shift(net.params.p, bias_at + col), -get(step.prepared, 0), 1.0)
 
 
 @inline
@@ -328,9 +329,10 @@ def update_linear(net, step, i, m, around, squares, worker):
     if step.fused:
         sgd_rows(net, step, i, m, around, squares, worker)
         return
-    n_in, n_out, bias_at, at = net.ops[i, INPUTS], net.ops[i, OUTPUTS], net.ops[i, BIAS_AT], net.ops[i, WEIGHT]
+    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
+    bias_at, at = cell(net.ops, i, BIAS_AT), cell(net.ops, i, WEIGHT)
     start, end = part(n_in, ROWS, worker.thread, worker.n_threads)
-    panels, block, samples = _panels(n_out, around.x.p), worker.block, worker.samples[0]
+    panels, block, samples = _panels(n_out, around.x.p), worker.block, get(worker.samples, 0)
     height = max(ROWS, GRADIENT_BLOCK // max(1, n_out) // ROWS * ROWS)
     for first in range(start, end, height):
         rows = min(height, end - first)
@@ -343,7 +345,7 @@ def update_linear(net, step, i, m, around, squares, worker):
         x, out, store_it = moved(around.x, 0, first), Matrix(block, n_out, 1), Epilogue(STORE, block, 0, 1.0, 0.0)
         product(rows, n_out, m, transposed(x), around.dy, out, store_it, worker.workspace)
         _apply_rule(net, step, at + first * n_out, block, WEIGHTS, rows * n_out)
-        if step.prepared[WEIGHTS] != 0.0:
+        if get(step.prepared, WEIGHTS) != 0.0:
             _sum_squares(net, i, first, rows, shift(squares, first // ROWS * panels), panels)
     if bias_at >= 0 and i % worker.n_threads == worker.thread:
         column_sums(m, n_out, around.dy, block, 1.0, 0.0)
@@ -353,58 +355,59 @@ def update_linear(net, step, i, m, around, squares, worker):
 @inline
 def update_span(net, step, span, m, around, worker):
     """Update this thread's share of a parameter of an operation, whose gradient is summed over the batch in order."""
-    i, length, block = net.spans[span, OP], net.spans[span, LENGTH], worker.block
+    i, length, block = cell(net.spans, span, OP), cell(net.spans, span, LENGTH), worker.block
     x, y, _, dy, kept = around
     start, end = part(length, LINE, worker.thread, worker.n_threads)
     for first in range(start, end, GRADIENT_BLOCK):
         count = min(GRADIENT_BLOCK, end - first)
         call_gradient(
-            net.addresses[i, GRADIENT_AT], dy.p,
-            (m, net.ops[i, INPUTS], net.ops[i, OUTPUTS], dy.p, dy.row, x.p, x.row, y.p, y.row, kept,
-             shift(data(net.params), net.ops[i, WEIGHT]), shift(data(net.settings), net.ops[i, SETTINGS]), 0,
-             net.spans[span, WHICH], first, count, block),
+            cell(net.addresses, i, GRADIENT_AT), dy.p,
+            (m, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), dy.p, dy.row, x.p, x.row, y.p, y.row, kept,
+             shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
+             cell(net.spans, span, WHICH), first, count, block),
         )  # fmt: skip
-        _apply_rule(net, step, net.spans[span, START] + first, block, OTHERS, count)
+        _apply_rule(net, step, cell(net.spans, span, START) + first, block, OTHERS, count)
 
 
 @inline
 def _apply_rule(net, step, at, gradient, kind, n):
     """Update n parameters of a kind, WEIGHTS or OTHERS, from offset ``at``."""
-    for s in range(len(step.slots)):
-        step.places[s] = integer(shift(data(step.slots), s * step.slots.shape[1] + at))
-    prepared, w = data(step.prepared), shift(data(net.params), at)
-    call_update(step.update, w, (n, w, gradient, data(step.places), prepared, shift(prepared, kind), 0))
+    for s in range(step.slots.rows):
+        put(step.places, s, integer(shift(step.slots.p, s * step.slots.cols + at)))
+    prepared, w = step.prepared, shift(net.params.p, at)
+    call_update(step.update, w, (n, w, gradient, step.places, prepared, shift(prepared, kind), 0))
 
 
 @inline
 def put_piece(pieces, i, address, size):
     """Piece i of a list of memory to fetch."""
-    pieces[2 * i], pieces[2 * i + 1] = address, size
+    put(pieces, 2 * i, address)
+    put(pieces, 2 * i + 1, size)
 
 
 @inline
 def _put_state(net, slots, at, n, pieces):
     """Put n parameters and their slots on the list, and return how many pieces they are."""
-    w = shift(data(net.params), at)
+    w = shift(net.params.p, at)
     put_piece(pieces, 0, integer(w), n * itemsize(w))
-    for s in range(slots.shape[0]):
-        put_piece(pieces, s + 1, integer(shift(data(slots), at + s * slots.shape[1])), n * itemsize(w))
-    return slots.shape[0] + 1
+    for s in range(slots.rows):
+        put_piece(pieces, s + 1, integer(shift(slots.p, at + s * slots.cols)), n * itemsize(w))
+    return slots.rows + 1
 
 
 @inline
 def _prefetch(worker, count, first, end, steps):
     """Let a product of so many steps of k fetch the pieces on the list, and samples ``first`` to ``end``."""
-    pieces, samples = worker.pieces, worker.samples[1:]
+    pieces, samples = worker.pieces, shift(worker.samples, 1)
     total = 0
     for i in range(count):
-        total += pieces[2 * i + 1]
+        total += get(pieces, 2 * i + 1)
     for i in range(first, end):
-        put_piece(pieces, count + i - first, samples[2 * i], samples[2 * i + 1])
-        total += samples[2 * i + 1]
+        put_piece(pieces, count + i - first, get(samples, 2 * i), get(samples, 2 * i + 1))
+        total += get(samples, 2 * i + 1)
     if total >= WORTH_FETCHING:
         step = min(64, total // (2 * max(1, steps)) + 1)
-        prefetch(data(pieces), count + end - first, step, worker.workspace)
+        prefetch(pieces, count + end - first, step, worker.workspace)
 
 
 @inline
@@ -413,9 +416,9 @@ def square_sums(net, squares, thread, n_threads):
 
     Every ROWS rows of a weight have as many places as the tiles of a product with so many rows, and use the first.
     """
-    for i in range(len(net.ops)):
-        if net.ops[i, KIND] == LINEAR:
-            n_in, n_out = net.ops[i, INPUTS], net.ops[i, OUTPUTS]
+    for i in range(net.ops.rows):
+        if cell(net.ops, i, KIND) == LINEAR:
+            n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
             panels = _panels(n_out, squares)
             start, end = part(n_in, ROWS, thread, n_threads)
             _sum_squares(net, i, start, end - start, shift(squares, start // ROWS * panels), panels)
@@ -425,7 +428,7 @@ def square_sums(net, squares, thread, n_threads):
 @inline
 def count_of_squares(net, i, like):
     """How many places ``square_sums`` fills for the linear op i."""
-    return tiles_of(net.ops[i, INPUTS], net.ops[i, OUTPUTS], like)
+    return tiles_of(cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), like)
 
 
 @inline
@@ -450,8 +453,8 @@ def count_squares(ops: np.ndarray, size: int) -> int:
 @inline
 def _sum_squares(net, i, first, rows, squares, panels):
     """Σ w² of some rows of a weight, one sum for every ROWS of them."""
-    n_out = net.ops[i, OUTPUTS]
-    weight = shift(data(net.params), net.ops[i, WEIGHT] + first * n_out)
+    n_out = cell(net.ops, i, OUTPUTS)
+    weight = shift(net.params.p, cell(net.ops, i, WEIGHT) + first * n_out)
     for r in range(0, rows, ROWS):
         put(squares, r // ROWS * panels, _squares(shift(weight, r * n_out), min(ROWS, rows - r) * n_out))
 

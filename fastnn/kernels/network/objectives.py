@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..compiler.jit import inline
-from ..losses import LOSSES, call_loss, share_of
-from ..simd.vector import data, get, integer, put, shift
+from ..losses import LOSSES, call_loss
+from ..simd.vector import get, integer, put
 
 
 class Target(NamedTuple):
@@ -31,10 +31,9 @@ class Objective(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Some rows of a batch: ``rows`` samples from place ``start`` of the order on, and the weight of the batch."""
+    """Some rows of a batch: where their samples stand in the order, how many, and the weight of the whole batch."""
 
-    order: np.ndarray
-    start: int
+    order: Any
     rows: int
     weight: float
 
@@ -58,15 +57,21 @@ def objective_of(objective: Any, dtype: np.dtype) -> Objective:
 def loss_rows(objective, target, place, n, scores, gradient, results):
     """The gradient of the loss for some rows of scores (rows, n), and the loss of each."""
     for r in range(place.rows):
-        share = share_of(target.weights, place.order[place.start + r], place.weight)
+        weight = _weight_of(target.weights, get(place.order, r))
+        share = weight / place.weight if place.weight != 0.0 else 0.0
         put(results.shares, r, share * objective.gradient)
-    labels = integer(data(target.labels)) if len(target.labels) != 0 else 0
+    labels = integer(target.labels.p) if target.labels.rows != 0 else 0
     call_loss(
         objective.loss, scores.p,
-        (place.rows, n, scores.p, scores.row, gradient.p, gradient.row, labels, data(target.targets),
-         shift(data(place.order), place.start), results.shares, data(objective.settings), 0, results.losses,
-         results.target_terms),
+        (place.rows, n, scores.p, scores.row, gradient.p, gradient.row, labels, target.targets.p, place.order,
+         results.shares, objective.settings.p, 0, results.losses, results.target_terms),
     )  # fmt: skip
+
+
+@inline
+def _weight_of(weights, i):
+    """The weight of a sample, 1 without weights."""
+    return get(weights.p, i) if weights.rows != 0 else 1.0
 
 
 @inline
@@ -78,11 +83,11 @@ def penalty_factor(objective, weight):
 @inline
 def batch_weight(weights, order, start, m):
     """Σ v over a batch, or its size without weights."""
-    if len(weights) == 0:
+    if weights.rows == 0:
         return float(m)
     total = 0.0
     for i in range(start, start + m):
-        total += weights[order[i]]
+        total += get(weights.p, get(order.p, i))
     return total
 
 
@@ -93,5 +98,5 @@ def batch_loss(losses, weights, order, start, m, weight):
         return 0.0
     total = 0.0
     for i in range(m):
-        total += float(get(losses, i)) * (1.0 if len(weights) == 0 else weights[order[start + i]])
+        total += float(get(losses, i)) * _weight_of(weights, get(order.p, start + i))
     return total / weight

@@ -11,6 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.datamodel import models, register_default
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
@@ -203,6 +204,16 @@ def put(typing: Any, p: Any, i: Any, x: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(p, types.intp, p.dtype), emit
+
+
+@intrinsic(prefer_literal=True)
+def scratch(typing: Any, n: Any) -> Any:
+    """Memory for n float64, a constant, until the function ends."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return cgutils.alloca_once(builder, ir.DoubleType(), size=I64(n.literal_value))
+
+    return types.CPointer(types.float64)(n), emit
 
 
 # Loads, stores, arithmetic

@@ -19,14 +19,14 @@ ABORTED = 1
 
 
 @inline
-def barrier(sync, size):
-    """Wait until all of ``size`` threads are here, and return whether they came.
+def barrier(sync, n_threads):
+    """Wait until all of ``n_threads`` threads are here, and return whether they came.
 
-    ``sync`` holds the arrivals, whether a thread will never come, and, a cache line on, the generation.
+    ``sync`` points to int64: the arrivals, whether a thread will never come, and, a cache line on, the generation.
     """
-    if size > 1:
+    if n_threads > 1:
         generation = _read(sync, 8)
-        if _add(sync, 0) == size - 1:
+        if _add(sync, 0) == n_threads - 1:
             _write(sync, 0, 0)
             _write(sync, 8, generation + 1)
         else:
@@ -39,35 +39,31 @@ def barrier(sync, size):
     return True
 
 
-def _place(context: Any, builder: Any, array: Any, value: Any, i: Any) -> Any:
-    return builder.gep(context.make_array(array)(context, builder, value).data, [i])
+@intrinsic
+def _read(typing: Any, p: Any, i: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(builder.gep(args[0], [args[1]]), "acquire", 8)
+
+    return types.int64(p, types.intp), emit
 
 
 @intrinsic
-def _read(typing: Any, array: Any, i: Any) -> Any:
+def _write(typing: Any, p: Any, i: Any, x: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load_atomic(_place(context, builder, array, *args), "acquire", 8)
-
-    return types.int64(array, types.intp), emit
-
-
-@intrinsic
-def _write(typing: Any, array: Any, i: Any, x: Any) -> Any:
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store_atomic(args[2], _place(context, builder, array, *args[:2]), "release", 8)
+        builder.store_atomic(args[2], builder.gep(args[0], [args[1]]), "release", 8)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.int64), emit
+    return types.void(p, types.intp, types.int64), emit
 
 
 @intrinsic
-def _add(typing: Any, array: Any, i: Any) -> Any:
+def _add(typing: Any, p: Any, i: Any) -> Any:
     """Add 1 and give the value before."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.atomic_rmw("add", _place(context, builder, array, *args), I64(1), "acq_rel")
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), I64(1), "acq_rel")
 
-    return types.int64(array, types.intp), emit
+    return types.int64(p, types.intp), emit
 
 
 def _name_of_yield(system: str) -> str:
