@@ -9,7 +9,7 @@ A layer has three functions, the last of which only some have:
     forward   y (rows, n_out) = f(x), x (rows, n_in), and what it keeps of every row
     backward  dx = the gradient at x from d, that at y, the x or y that it asked to be kept, and what it kept of a row
     gradient  some elements of the gradient of one of its parameters, summed over the whole batch in order; the epoch
-              shares them out to threads and hands them to the rule
+              shares them out to threads and hands them to the rule, so no parameter may be read: it may be updated
 
 ``settings`` are the numbers that the class declares, ``step`` elements apart and the same for every column where step
 is 0, else one for each lane. ``key`` and ``row`` are what random numbers follow from: never from the thread.
@@ -57,8 +57,10 @@ class Operation(NamedTuple):
     backward: Shared
     gradient: Shared | None = None
 
-    def addresses(self, dtype: Any) -> tuple[int, int, int]:
-        """Where the functions for a dtype lie in this process; 0 for what there is not."""
+    def addresses(self, dtype: Any, training: bool = True) -> tuple[int, int, int]:
+        """Where the functions for a dtype lie in this process; 0 for what there is not, or only training needs."""
+        if not training:
+            return self.forward.address(dtype), 0, 0
         gradient = 0 if self.gradient is None else self.gradient.address(dtype)
         return self.forward.address(dtype), self.backward.address(dtype), gradient
 
@@ -69,9 +71,9 @@ _NOWHERE = 0, 0, 0
 
 
 @functools.lru_cache(maxsize=64)
-def addresses_of(names: tuple[str, ...], dtype: Any) -> np.ndarray:
+def addresses_of(names: tuple[str, ...], dtype: Any, training: bool = True) -> np.ndarray:
     """Where the functions of each op lie in this process (ops, 3), zeros for a linear one, whose name is empty."""
-    return np.array([OPERATIONS[name].addresses(dtype) if name else _NOWHERE for name in names], np.int64)
+    return np.array([OPERATIONS[name].addresses(dtype, training) if name else _NOWHERE for name in names], np.int64)
 
 
 def elementwise(name: str, function: Any, derivative: Any) -> Operation:

@@ -165,11 +165,11 @@ class Shared:
             address = self._addresses[dtype] = int(undisturbed(lambda: self._compile(dtype)).address)
         return address
 
-    @global_compiler_lock
     def addresses(self, dtype: Any) -> tuple[int, ...]:
-        """The same as what is made of several functions has it."""
+        """The address alone in a tuple, as what is made of several functions gives theirs."""
         return (self.address(dtype),)
 
+    @global_compiler_lock
     def _compile(self, dtype: Any) -> CFunc:
         if dtype in self._compiled:  # by another thread meanwhile
             return self._compiled[dtype]

@@ -117,7 +117,7 @@ def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, so
         source: tuple[Any, ...] = (x, 0, x.strides[0], 0, SAME)
     else:
         source = (out, *describe(x, dtype)[:4])
-    fixed = (ops, network.settings, params, addresses_of(network.names, dtype), *source, out, softmax, strides)
+    fixed = (ops, network.settings, params, addresses_of(network.names, dtype, False), *source, out, softmax, strides)
     if len(x) < ROWS:
         return bool(_forward(*fixed, workspace(dtype, beyond), 0, 1))
     return _forward_in_parts(fixed, beyond, dtype, len(x) * multiply_adds(ops))

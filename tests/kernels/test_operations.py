@@ -1,0 +1,65 @@
+"""Functions behind addresses: when they are compiled, and that each is compiled once."""
+
+import contextlib
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn.kernels.compiler import jit
+from fastnn.kernels.operations import OPERATIONS, Operation, addresses_of
+
+FLOAT32 = np.dtype(np.float32)
+
+
+class Recorded:
+    """Stands for a function behind an address, and knows whether that was asked for."""
+
+    def __init__(self, function):
+        self._function, self.asked = function, False
+
+    def address(self, dtype):
+        self.asked = True
+        return self._function.address(dtype)
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    operation = Operation(*(Recorded(function) for function in OPERATIONS["layer_norm"]))
+    monkeypatch.setitem(OPERATIONS, "layer_norm", operation)
+    addresses_of.cache_clear()
+    yield operation
+    addresses_of.cache_clear()
+
+
+def test_inference_needs_the_forward_pass_alone(recorded):
+    model = fnn.Sequential(fnn.LayerNorm(3), fnn.Linear(3, 2))
+    model.forward(np.ones((2, 3)))
+    assert [function.asked for function in recorded] == [True, False, False]
+    model.fit(np.ones((2, 3)), np.array([0, 1]), epochs=1, verbose=0)
+    assert [function.asked for function in recorded] == [True, True, True]
+
+
+def test_threads_that_need_a_function_at_once_compile_it_once(monkeypatch):
+    """Else the second one's would take the place of the first one's, whose address is in use by then."""
+    made, both = [], threading.Barrier(2)
+
+    def compiled(*args, **kwargs):
+        def compile():
+            made.append(None)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.2)  # in vain, where the other thread is kept out
+
+        return SimpleNamespace(compile=compile, address=len(made))
+
+    monkeypatch.setattr(jit, "CFunc", compiled)
+    monkeypatch.setattr(jit, "Cache", lambda function, name: None)
+    function = jit.Shared(lambda x: None, lambda dtype: SimpleNamespace(args=(dtype,), return_type=dtype))
+    threads = [threading.Thread(target=function.address, args=(FLOAT32,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
