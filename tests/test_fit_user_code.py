@@ -7,7 +7,7 @@ import pytest
 
 import fastnn as fnn
 from tests.training import assert_same_weights, labelled, network, weights
-from tests.user_code import AbsoluteError, Pairs, UserCrossEntropy, UserLinear
+from tests.user_code import AbsoluteError, Pairs, UserCrossEntropy, UserLinear, UserReLU
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -208,6 +208,15 @@ def test_gradients_that_do_not_fit(data):
     layer.gradients = lambda: [layer.weight_grad]
     with pytest.raises(ValueError, match=r"gradients of .* have shapes \[\(6, 3\)\], but its parameters have"):
         fnn.Sequential(layer).fit(*data, verbose=0)
+
+
+def test_an_attribute_of_a_name_that_ours_have_means_nothing(data):
+    """Ours have a tuple of names there, and are handed the penalty for it."""
+    models = [fnn.Sequential(fnn.Linear(6, 5), layer, fnn.Linear(5, 3), seed=1) for layer in (UserReLU(), UserReLU())]
+    models[0].layers[1].penalised = True
+    for model in models:
+        model.fit(*data, l2=0.1, epochs=2, verbose=0)
+    assert_same_weights(*models, rtol=0)
 
 
 def test_an_exception_leaves_the_weights_of_the_last_epoch(data):

@@ -159,7 +159,8 @@ class Stack:
                     self.layers[i].bind_gradient(views(self.layers[i], span, gradient))
                 self.gradient = gradient
             for i, layer in reversed([*enumerate(self.layers)]):
-                dx = layer.backward(dy, l2) if getattr(layer, "penalised", ()) else layer.backward(dy)
+                is_penalised = isinstance(layer, BuiltIn) and layer.penalised
+                dx = layer.backward(dy, l2) if is_penalised else layer.backward(dy)
                 width = self.widths[i - 1] if i else self.n_in
                 dy = computed("backward", layer, dx, len(dy), width, self.dtype)
                 lap(i, "backward")
