@@ -33,6 +33,13 @@ def test_by_hand(backend):
     np.testing.assert_allclose(y, [[-1, 0, 4]], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("rows", [0, 3])
+def test_equal_units_become_the_bias(rows, backend, dtype):
+    """Even with an eps that vanishes in float32."""
+    x, weight, bias = np.full((rows, 5), 2, dtype), np.full(5, 3, dtype), np.arange(5).astype(dtype)
+    np.testing.assert_array_equal(fnn.layer_norm(x, weight, bias, eps=1e-60), np.tile(bias, (rows, 1)))
+
+
 @pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
 def test_gradients_are_central_differences(shape, backend, rng):
     given = [rng.normal(size=size) for size in (shape, shape[1], shape[1])]

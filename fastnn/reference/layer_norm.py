@@ -30,5 +30,6 @@ def layer_norm_backward(dy, x, weight, bias, eps, dx, dweight, dbias):
 def _normed(x, eps):
     """The rows with mean 0 and, but for eps, variance 1; and what they were multiplied by."""
     centred = x - x.mean(axis=1, keepdims=True)
-    scale = 1 / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + x.dtype.type(eps))
+    variance = np.square(centred).mean(axis=1, keepdims=True)
+    scale = (1 / np.sqrt(np.add(variance, eps, dtype=np.float64))).astype(x.dtype)  # in float32 eps may vanish
     return centred * scale, scale
