@@ -178,12 +178,12 @@ class Sequential:
         X : array_like (m, n_in)
             Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied.
         y : array_like (m,) or (m, n_out)
-            Integer labels or targets whose rows sum to 1 for cross-entropy; values for the squared error. Labels are
+            Integer labels or targets whose rows sum to 1 for cross-entropy; values for other losses. Labels are
             held as int64 and targets in the model's dtype: another dtype costs a copy.
-        loss : {"cross_entropy", "squared_error"} or an object with forward and backward methods
+        loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods
             An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
             :class:`Loss`).
-        optimizer : {"sgd", "adam"}, SGD, Adam, AdamW or UpdateRule
+        optimizer : {"sgd", "adam", "adamw"}, SGD, Adam, AdamW or UpdateRule
             An object keeps its state, so fitting the same model again with it continues. A function as learning rate
             is called before each epoch, for the first one before anything changes. A subclass of your own makes its
             own updates, layer by layer.

@@ -1,4 +1,4 @@
-"""Losses as objects for ``fit``: cross-entropy, squared error, or a user's own with forward and backward methods."""
+"""Losses as objects for ``fit``: those that kernels know, or a user's own with forward and backward methods."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
@@ -266,7 +266,7 @@ def targets(
     """Return y in the form that ``loss`` takes for outputs (m, k); for a user's loss any array of m finite rows.
 
     Targets of the built-in cross-entropy are smoothed here, its labels later, see :func:`smoothing`. Without
-    ``check_finite`` it is left to the caller to find out whether the targets of the squared error are.
+    ``check_finite`` it is left to the caller to find out whether real targets are.
     """
     if isinstance(loss, CrossEntropy):
         array = class_targets(y, m, k, dtype, name)

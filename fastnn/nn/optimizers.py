@@ -20,7 +20,7 @@ OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw"]
 
 
 class Optimizer(ABC):
-    """What SGD and Adam share: the learning rate, the state, and the step.
+    """What all optimizers share: the learning rate, the state, and the step.
 
     The state (momenta, and the numbers of updates and epochs made) is kept from one ``fit`` or ``step`` to the next of
     the same model; with another model it starts afresh. Copied or pickled in one go with its model, the two go on

@@ -76,7 +76,7 @@ class Epochs:
     def __init__(
         self, network: Network, params: Array, x: Any, task: Task, sample_weight: Array | None, batch_size: int
     ) -> None:
-        self._network, self._params, self._goal = network, params, task
+        self._network, self._params, self._task = network, params, task
         self._sample_weight, self._batch_size = sample_weight, batch_size
         self._by_size = task.objective.reduction.mean_over_rows
         self._may_cancel = sample_weight is not None and self._by_size and bool((sample_weight <= 0).any())
@@ -110,13 +110,13 @@ class Epochs:
         if self._sparse:
             loss = self._run_sparse(order, rule)
         else:
-            batches = Batches(self._x, self._goal.targets, self._sample_weight, order, self._batch_size)
-            loss, _ = active().train_epoch(self._network, self._params, batches, self._goal.objective, rule)
-        return self._goal.number(np.nan if self._goal.undefined else loss)
+            batches = Batches(self._x, self._task.targets, self._sample_weight, order, self._batch_size)
+            loss, _ = active().train_epoch(self._network, self._params, batches, self._task.objective, rule)
+        return self._task.number(np.nan if self._task.undefined else loss)
 
     def _run_sparse(self, order: Array, rule: OptimizerSpec) -> float:
         total = shares = 0.0
-        targets = self._goal.targets
+        targets = self._task.targets
         for number, start in enumerate(range(0, len(order), self._batch_size)):
             rows = order[start : start + self._batch_size]
             m = len(rows)
@@ -124,7 +124,7 @@ class Epochs:
             v = None if self._sample_weight is None else self._sample_weight[rows]
             batches = Batches(x, targets[rows], v, self._in_turn[:m], self._batch_size)
             step = rule._replace(step=rule.step + number)
-            loss, _ = active().train_epoch(self._network, self._params, batches, self._goal.objective, step)
+            loss, _ = active().train_epoch(self._network, self._params, batches, self._task.objective, step)
             share = m if v is None or self._by_size else float(v.sum(dtype=np.float64))
             total, shares = total + share * loss, shares + share
         return total / shares

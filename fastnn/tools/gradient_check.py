@@ -35,7 +35,7 @@ def check_gradients(
         float32 arrays that they hold as attributes are widened to float64.
     X : array_like (m, n_in)
     y : array_like (m,) or (m, n_out)
-    loss : {"cross_entropy", "squared_error"} or an object with forward and backward methods, optional
+    loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods, optional
         The model's own loss by default, or cross-entropy where it has none yet.
     l2 : float
         The factor λ >= 0 of the penalty Σ W².

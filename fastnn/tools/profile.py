@@ -156,7 +156,7 @@ def profile(
     model : Sequential
     X, y, optimizer, l2, batch_size, sample_weight
         As for :meth:`fastnn.Sequential.fit`.
-    loss : {"cross_entropy", "squared_error"} or an object with forward and backward methods, optional
+    loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods, optional
         The model's own loss by default, or cross-entropy where it has none yet.
     seconds : float
         About how long to measure, > 0. Kernels are compiled before.
@@ -175,8 +175,8 @@ def profile(
 
     Notes
     -----
-    The first linear layer has no backward phase: nobody needs the gradient at the input. Reading the clock takes some
-    tens of nanoseconds for each part.
+    The first layer with parameters has no backward phase: nobody needs the gradient at its input. Reading the clock
+    takes some tens of nanoseconds for each part.
 
     Examples
     --------

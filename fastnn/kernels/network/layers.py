@@ -1,8 +1,9 @@
 """The layers of a network-as-data over some rows of a batch: gather, forward, backward, update.
 
 Node 0 is the input and node i + 1 the output of op i. For each node the plan holds the offset of its values, of its
-gradient, and the distance of its rows, all in the workspace; ``plan_of`` says which nodes share their memory. A linear
-op is a product, whose epilogue adds the bias and may rectify; any other op is called through its address.
+gradient, and the distance of its rows, all in the workspace; ``_plan`` of ``epoch`` says which nodes share their
+memory. A linear op is a product, whose epilogue adds the bias and may rectify; any other op is called through its
+address.
 """
 
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
 
 # The columns of ops, see ``fastnn.reference.network.epoch``.
-LINEAR, OPERATION = range(2)
+LINEAR = 0
 KIND, INPUTS, OUTPUTS, WEIGHT, BIAS_AT, SETTINGS, _, SLOPE_AT, KEEPS, KEPT, PARAMETERS = range(11)
 KEEPS_X, KEEPS_Y = 1, 2
 COLUMNS = 11
