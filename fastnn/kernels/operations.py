@@ -15,7 +15,6 @@ A layer has three functions, the last of which only some have:
 is 0, else one for each lane. ``key`` and ``row`` are what random numbers follow from: never from the thread.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +69,6 @@ OPERATIONS = Registry()
 _NOWHERE = 0, 0, 0
 
 
-@functools.lru_cache(maxsize=64)
 def addresses_of(names: tuple[str, ...], dtype: Any, training: bool = True) -> np.ndarray:
     """Where the functions of each op lie in this process (ops, 3), zeros for a linear one, whose name is empty."""
     return np.array([OPERATIONS[name].addresses(dtype, training) if name else _NOWHERE for name in names], np.int64)

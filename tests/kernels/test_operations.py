@@ -9,7 +9,9 @@ import pytest
 
 import fastnn as fnn
 from fastnn.kernels.compiler import jit
-from fastnn.kernels.operations import OPERATIONS, Operation, addresses_of
+from fastnn.kernels.network.inference import _prepared
+from fastnn.kernels.network.layers import addressed
+from fastnn.kernels.operations import OPERATIONS, Operation
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -29,9 +31,9 @@ class Recorded:
 def recorded(monkeypatch):
     operation = Operation(*(Recorded(function) for function in OPERATIONS["layer_norm"]))
     monkeypatch.setitem(OPERATIONS, "layer_norm", operation)
-    addresses_of.cache_clear()
+    _prepared.cache_clear(), addressed.cache_clear()
     yield operation
-    addresses_of.cache_clear()
+    _prepared.cache_clear(), addressed.cache_clear()
 
 
 def test_inference_needs_the_forward_pass_alone(recorded):

@@ -16,7 +16,6 @@ import numpy as np
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, stop_prefetching, workspace
 from ..gemm.tile import ROWS
-from ..operations import addresses_of
 from ..simd.address import as_writeable
 from ..simd.subnormals import flushed
 from ..simd.table import cell, tables
@@ -49,6 +48,7 @@ from .layers import (
     Rows,
     Step,
     Worker,
+    addressed,
     backward_op,
     columns_of,
     count_of_squares,
@@ -389,9 +389,10 @@ def train_epoch(
     """Train on every batch in turn; see ``fastnn.reference.network.epoch.train_epoch``."""
     if len(batches.order) == 0:
         return 0.0, -1
-    dtype, ops = params.dtype, network.ops
+    dtype = params.dtype
     batch_size = min(batches.batch_size, len(batches.order))
-    plan, places = _plan(ops.tobytes(), batch_size, dtype.itemsize)
+    shape = network.ops.tobytes()
+    plan, places = _plan(shape, batch_size, dtype.itemsize)
     work = places["work"]
     n_threads = min(get_num_threads(), max(1, work * batch_size // STEP_GRAIN))
     own_size = places["own_at"] - WORKSPACE + (batch_size * int(plan[0, LD]) if n_threads > 1 else 0)
@@ -416,7 +417,7 @@ def train_epoch(
     prepare, update = RULES[rule.name].addresses(dtype)
     settings = np.array(rule.settings, np.float64)
     fixed = (
-        Net(ops, network.spans, network.settings, params, addresses_of(network.names, dtype), int(network.seed)),
+        Net(addressed(shape, network.names, dtype, True), network.spans, network.settings, params, int(network.seed)),
         Data(describe(batches.x, dtype), _target(batches, dtype), batches.order, int(batch_size)),
         objective_of(objective, dtype),
         Rule(rule.name in FUSED, prepare, update, settings, slots, int(rule.step)),

@@ -1,21 +1,19 @@
 """A forward pass over a network that is data; ``fastnn.reference.network.epoch`` has the codes."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..gemm.tile import ROWS
-from ..operations import addresses_of
 from ..simd.subnormals import flushed
 from ..simd.table import cell, tables
 from ..simd.vector import data, fma, integer, itemsize, lanes, load, load_part, pointer, reduce_add, shift, splat, store
 from ..softmax import softmax_row
 from ..threading.team import part, run
 from .layers import (
-    COLUMNS,
     INPUTS,
     KEPT,
     KIND,
@@ -25,6 +23,7 @@ from .layers import (
     Input,
     Net,
     Rows,
+    addressed,
     describe,
     forward_op,
     gather_row,
@@ -37,10 +36,8 @@ CHUNK = 256
 
 
 @kernel
-def _forward(
-    ops, settings, params, addresses, x, elsewhere, row, col, kind, out, softmax, strides, workspace, thread, n_threads
-):
-    net = tables(Net(ops, ops, settings, params, addresses, 0))  # which no spans are read of
+def _forward(ops, settings, params, x, elsewhere, row, col, kind, out, softmax, strides, workspace, thread, n_threads):
+    net = tables(Net(ops, ops, settings, params, 0))  # which no spans are read of
     return flushed(
         _forward_rows, (net, x, elsewhere, row, col, kind, out, softmax, strides, data(workspace), thread, n_threads)
     )
@@ -100,27 +97,36 @@ def _is_finite(x, n):
     return reduce_add(total) == 0.0
 
 
+class _Prepared(NamedTuple):
+    """The ops; the leading dimensions of the nodes, the widest behind them; what a thread needs beyond a workspace."""
+
+    ops: np.ndarray
+    strides: np.ndarray
+    beyond: int
+    work: int
+
+
 @functools.lru_cache(maxsize=64)
-def _strides(shape: bytes, size: int) -> tuple[np.ndarray, int]:
-    """Leading dimensions of the nodes, the widest behind them, and what a thread needs beyond a workspace."""
-    ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
-    strides = [leading_dimension(int(width), size) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
+def _prepared(shape: bytes, names: tuple[str, ...], dtype: np.dtype) -> _Prepared:
+    ops = addressed(shape, names, dtype, False)
+    strides = [leading_dimension(int(width), dtype.itemsize) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
     widest = max(strides)
-    return np.array([*strides, widest], np.int64), widest * (2 * CHUNK + 1) + CHUNK * int(ops[:, KEPT].max())
+    beyond = widest * (2 * CHUNK + 1) + CHUNK * int(ops[:, KEPT].max())
+    return _Prepared(ops, np.array([*strides, widest], np.int64), beyond, multiply_adds(ops))
 
 
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
     """Run the network on every sample; see ``fastnn.reference.network.inference.forward``."""
-    ops, dtype = network.ops, params.dtype
-    strides, beyond = _strides(ops.tobytes(), dtype.itemsize)
+    dtype = params.dtype
+    ops, strides, beyond, work = _prepared(network.ops.tobytes(), network.names, dtype)
     if x.dtype is dtype and x.flags.carray:
         source: tuple[Any, ...] = (x, 0, x.strides[0], 0, SAME)
     else:
         source = (out, *describe(x, dtype)[:4])
-    fixed = (ops, network.settings, params, addresses_of(network.names, dtype, False), *source, out, softmax, strides)
+    fixed = (ops, network.settings, params, *source, out, softmax, strides)
     if len(x) < ROWS:
         return bool(_forward(*fixed, workspace(dtype, beyond), 0, 1))
-    return _forward_in_parts(fixed, beyond, dtype, len(x) * multiply_adds(ops))
+    return _forward_in_parts(fixed, beyond, dtype, len(x) * work)
 
 
 def _forward_in_parts(fixed: tuple[Any, ...], beyond: int, dtype: np.dtype, work: int) -> bool:

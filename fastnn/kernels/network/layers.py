@@ -6,6 +6,7 @@ memory. A linear op is a product, whose epilogue adds the bias and may rectify; 
 address.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..compiler.jit import inline
 from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product, transposed
 from ..gemm.rectifier import rectify_backward
 from ..gemm.tile import BIAS, COMBINE, COMBINE_SQUARES, RECTIFY_BACKWARD, ROWS, STORE, VECTORS
-from ..operations import call_backward, call_forward, call_gradient
+from ..operations import addresses_of, call_backward, call_forward, call_gradient
 from ..simd.address import address
 from ..simd.random import key_of
 from ..simd.table import cell
@@ -45,8 +46,8 @@ KEEPS_X, KEEPS_Y = 1, 2
 COLUMNS = 11
 # The columns of spans, the parameters of operations: the op, which of its parameters, where it starts, its elements.
 OP, WHICH, START, LENGTH = range(4)
-# The columns of addresses.
-FORWARD_AT, BACKWARD_AT, GRADIENT_AT = range(3)
+# Behind the columns of ops, in each process anew: where the functions of an operation lie.
+FORWARD_AT, BACKWARD_AT, GRADIENT_AT = range(COLUMNS, COLUMNS + 3)
 VALUES, GRADIENT, LD, KEPT_AT = range(4)
 
 # Elements of a block of the weights' gradient, which is formed and used up block by block.
@@ -60,14 +61,20 @@ WORTH_FETCHING = 32_768
 
 
 class Net(NamedTuple):
-    """A network-as-data, its parameters, and where the functions of its ops lie in this process."""
+    """A network-as-data, its ops from ``addressed``, and its parameters."""
 
     ops: np.ndarray
     spans: np.ndarray
     settings: np.ndarray
     params: np.ndarray
-    addresses: np.ndarray
     seed: int
+
+
+@functools.lru_cache(maxsize=64)
+def addressed(shape: bytes, names: tuple[str, ...], dtype: np.dtype, training: bool) -> np.ndarray:
+    """The ops, given as bytes, with the addresses of their functions in this process behind them."""
+    ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
+    return np.hstack([ops, addresses_of(names, dtype, training)])
 
 
 class Input(NamedTuple):
@@ -167,7 +174,7 @@ def forward_op(net, i, rows, x, y, kept, zeros, workspace):
         linear_op(net, i, rows.count, 0, n_out, x, y, zeros, workspace)
     else:
         call_forward(
-            cell(net.addresses, i, FORWARD_AT), x.p,
+            cell(net.ops, i, FORWARD_AT), x.p,
             (rows.count, n_in, n_out, x.p, x.row, y.p, y.row, kept, shift(net.params.p, cell(net.ops, i, WEIGHT)),
              shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0, key_of(net.seed, rows.t, i), rows.first),
         )  # fmt: skip
@@ -188,7 +195,7 @@ def backward_op(net, i, rows, around, workspace):
         product(rows.count, n_in, n_out, dy, weight, dx, Epilogue(mode, x.p, x.row, slope, 0.0), workspace)
         return
     call_backward(
-        cell(net.addresses, i, BACKWARD_AT), dy.p,
+        cell(net.ops, i, BACKWARD_AT), dy.p,
         (rows.count, n_in, n_out, dy.p, dy.row, x.p, x.row, y.p, y.row, dx.p, dx.row, kept,
          shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
          key_of(net.seed, rows.t, i), rows.first),
@@ -362,7 +369,7 @@ def update_span(net, step, span, m, around, worker):
     for first in range(start, end, GRADIENT_BLOCK):
         count = min(GRADIENT_BLOCK, end - first)
         call_gradient(
-            cell(net.addresses, i, GRADIENT_AT), dy.p,
+            cell(net.ops, i, GRADIENT_AT), dy.p,
             (m, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), dy.p, dy.row, x.p, x.row, y.p, y.row, kept,
              shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
              cell(net.spans, span, WHICH), first, count, block),
