@@ -1,10 +1,9 @@
 """fastnn: train and run neural networks on the CPU, from NumPy arrays, at the speed of the hardware."""
 
-from . import datasets
+from . import datasets, initializers, schedules
 from .backend import get_num_threads, set_num_threads, use_backend
 from .errors import DivergenceError
 from .model import Sequential, load
-from .nn import initializers, schedules
 from .nn.activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Tanh
 from .nn.dropout import Dropout
 from .nn.layers import Layer

@@ -3,12 +3,8 @@
 import numpy as np
 from scipy import special
 
+from fastnn.codes import KEEPS_X, KEEPS_Y, LINEAR, OPERATION, TAKES_KEY
 from fastnn.nn.lowering import (
-    KEEPS_X,
-    KEEPS_Y,
-    LINEAR,
-    OPERATION,
-    TAKES_KEY,
     Batches,
     Network,
     Objective,

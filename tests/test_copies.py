@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn.nn import schedules
+from fastnn import schedules
 from tests.training import assert_same_weights, labelled, network, weights
 from tests.user_code import UserLinear
 

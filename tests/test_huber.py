@@ -56,6 +56,15 @@ def test_compiled_and_layer_by_layer_train_alike(backend, rng, tmp_path):
         same.predict_proba(X)
 
 
+def test_a_delta_that_vanishes():
+    """Training takes what is smaller than the smallest normal number for zero."""
+    x = np.ones((4, 2))
+    model = fnn.Sequential(fnn.Linear(2, 1))
+    with pytest.raises(ValueError, match="delta is 1e-40, which vanishes in float32: expected at least 1e-30"):
+        model.fit(x, x[:, :1], loss=fnn.Huber(1e-40), verbose=0)
+    fnn.Sequential(fnn.Linear(2, 1), dtype="float64").fit(x, x[:, :1], loss=fnn.Huber(1e-40), verbose=0)
+
+
 @pytest.mark.parametrize(
     ("delta", "error"), [(0, ValueError), (-1, ValueError), (np.nan, ValueError), ("1", TypeError)]
 )

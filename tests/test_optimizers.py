@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn.nn import optimizers, schedules
+from fastnn import schedules
+from fastnn.nn import optimizers
 from tests.user_code import UserLinear, UserSquares
 
 X, Y = [[1.0]], [[0.0]]

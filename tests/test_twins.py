@@ -23,7 +23,8 @@ LAYERS = [
     "ops",
     "backend datasets transaction",
     "kernels reference",
-    "loading validation errors files npz tables",
+    "schedules initializers",
+    "codes loading validation errors files npz tables",
 ]
 # So too the rooms of the kernels, between which stands what has a file of its own: the operations.
 ROOMS = ["__init__", "network", "*", "operations", "registry gemm threading", "simd", "compiler"]
@@ -79,15 +80,17 @@ def test_the_reference_imports_numpy_the_standard_library_and_itself_alone(path)
     assert [
         name
         for name in imports(path)
-        if name not in ("importlib", "math", "numpy", "time") and not name.startswith("fastnn.reference")
+        if name not in ("importlib", "math", "numpy", "time")
+        and not name.startswith(("fastnn.reference", "fastnn.codes"))
     ] == []
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "kernels").rglob("*.py")), ids=module_name)
 def test_kernels_import_no_other_part_of_fastnn_but_what_imports_nothing_of_it(path):
-    allowed = "fastnn.kernels", "fastnn.loading"
+    allowed = "fastnn.kernels", "fastnn.loading", "fastnn.codes"
     assert [name for name in imports(path) if name.startswith("fastnn") and not name.startswith(allowed)] == []
-    assert [name for name in imports(PACKAGE / "loading.py") if name.startswith("fastnn")] == []
+    for file in ("loading.py", "codes.py"):
+        assert [name for name in imports(PACKAGE / file) if name.startswith("fastnn")] == []
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if "kernels" not in path.parts], ids=module_name)

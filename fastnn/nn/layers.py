@@ -177,6 +177,8 @@ BUILT_IN: dict[str, type[BuiltIn]] = {}
 
 def built_in(layer: B) -> B:
     """Register a class under its name; a user's subclass of it is none of ours."""
+    if layer.penalised and layer.operation != "linear":
+        raise TypeError(f"{layer.__name__} has {layer.penalised} penalised, but the epoch penalises products alone")
     BUILT_IN[layer.__name__] = layer
     return layer
 

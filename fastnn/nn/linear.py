@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import ops
+from ..initializers import BY_NAME
 from ..validation import Array, positive_int
-from .initializers import BY_NAME
 from .layers import BuiltIn, Gradient, Parameter, built_in, checked
 
 _MOST_WEIGHTS = 1 << 58
@@ -23,7 +23,7 @@ class Linear(BuiltIn):
     n_in, n_out : int
         Inputs and outputs a sample.
     init : {"he", "glorot", "zeros"}, callable or array_like (n_in, n_out)
-        The initial weights: by name (see :mod:`fastnn.nn.initializers`), from a function of a
+        The initial weights: by name (see :mod:`fastnn.initializers`), from a function of a
         ``numpy.random.Generator`` and the shape, or as they are.
     bias : bool or array_like (n_out,)
         False for no bias; True for one that starts at zero; or its initial values.

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from .. import ops
 from ..backend import active
 from ..validation import (
+    SMALLEST_NORMAL,
     Array,
     DType,
     any_array,
@@ -231,6 +232,11 @@ class Huber(BuiltInLoss):
     def backward(self, pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Array:
         """Return the gradient (m, k) with respect to ``pred``."""
         return ops.huber_backward(pred, y, self.delta, sample_weight)
+
+    def check(self, dtype: DType) -> None:
+        """Raise ValueError where delta vanishes in ``dtype``, and every gradient with it."""
+        if self.delta < SMALLEST_NORMAL[dtype]:
+            raise ValueError(f"delta is {self.delta:g}, which vanishes in {dtype}: expected at least 1e-30")
 
 
 BY_NAME: dict[str, Callable[..., Loss]] = {loss.name: loss for loss in (CrossEntropy, SquaredError, Huber)}

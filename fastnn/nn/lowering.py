@@ -1,6 +1,6 @@
 """Lowering: a list of layers as a few small arrays over one flat parameter buffer.
 
-:mod:`fastnn.reference.network.epoch` documents the rows of ``ops``. All that a compiled call takes is bundled here.
+:mod:`fastnn.codes` says what stands in the rows. All that a compiled call takes is bundled here.
 """
 
 import math
@@ -9,15 +9,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..codes import (
+    BIAS_AT,
+    COLUMNS,
+    INPUTS,
+    KEEPS,
+    KEEPS_X,
+    KEEPS_Y,
+    KEPT,
+    KIND,
+    LINEAR,
+    N_SETTINGS,
+    OPERATION,
+    OUTPUTS,
+    PARAMETERS,
+    SETTINGS,
+    SLOPE_AT,
+    SPAN,
+    TAKES_KEY,
+    WEIGHT,
+)
 from ..validation import Array, DType
 from .activations import Identity
 from .layers import BuiltIn, is_built_in
 
 ALIGNMENT = 64
 _STRIDE = 16
-# Of ops, see fastnn.reference.network.epoch.
-LINEAR, OPERATION = range(2)
-KEEPS_X, KEEPS_Y, TAKES_KEY = 1, 2, 4
 _KEEPS = {"": 0, "x": KEEPS_X, "y": KEEPS_Y, "xy": KEEPS_X | KEEPS_Y}
 
 
@@ -27,7 +44,7 @@ class Network(NamedTuple):
     Attributes
     ----------
     ops : (n, 11) int64, spans : (k, 4) int64, settings : float64
-        See :mod:`fastnn.reference.network.epoch`.
+        See :mod:`fastnn.codes`.
     names : tuple of str
         The operation behind each op, "" for a linear one.
     layers : tuple of tuples of int
@@ -139,10 +156,10 @@ def lower(layers: Sequence[Any], spans: dict[int, Spans], n_in: int | None, trai
 
 
 class _Lowered:
-    """The rows of a network, an op after the other; see :mod:`fastnn.reference.network.epoch` for the columns."""
+    """The rows of a network, an op after the other; see :mod:`fastnn.codes` for the columns."""
 
     def __init__(self) -> None:
-        self._ops: list[dict[str, int]] = []
+        self._ops: list[list[int]] = []
         self._spans: list[tuple[int, int, int, int]] = []
         self._settings: list[float] = []
         self._names: list[str] = []
@@ -151,29 +168,25 @@ class _Lowered:
     def add(self, i: int, layer: BuiltIn, width: int, spans: Spans) -> None:
         """Add layer i, which takes ``width`` inputs and has its parameters at ``spans``."""
         at = len(self._settings)
-        last = self._ops[-1] if self._ops else {}
-        if layer.rectifier is not None and last.get("kind") == LINEAR and last["slope"] < 0:
-            last["slope"] = at
+        last = self._ops[-1] if self._ops else None
+        if layer.rectifier is not None and last and last[KIND] == LINEAR and last[SLOPE_AT] < 0:
+            last[SLOPE_AT] = at
             self._settings.append(layer.rectifier)
             self._layers[-1] = (*self._layers[-1], i)
             return
         numbers = layer.numbers()
         is_linear = layer.operation == "linear"
-        self._ops.append(
-            {
-                "kind": LINEAR if is_linear else OPERATION,
-                "inputs": width,
-                "outputs": layer.n_out or width,
-                "weight": min(spans.values(), default=0),
-                "bias": spans.get("bias", -1) if is_linear else -1,
-                "settings": at,
-                "n_settings": len(numbers),
-                "slope": -1,
-                "keeps": _KEEPS[layer.keeps] | (TAKES_KEY if layer.draws else 0),
-                "kept": layer.kept,
-                "parameters": 0 if is_linear else len(spans),
-            }
-        )
+        op = [0] * COLUMNS
+        op[KIND] = LINEAR if is_linear else OPERATION
+        op[INPUTS], op[OUTPUTS] = width, layer.n_out or width
+        op[WEIGHT] = min(spans.values(), default=0)
+        op[BIAS_AT] = spans.get("bias", -1) if is_linear else -1
+        op[SETTINGS], op[N_SETTINGS] = at, len(numbers)
+        op[SLOPE_AT] = -1
+        op[KEEPS] = _KEEPS[layer.keeps] | (TAKES_KEY if layer.draws else 0)
+        op[KEPT] = layer.kept
+        op[PARAMETERS] = 0 if is_linear else len(spans)
+        self._ops.append(op)
         if not is_linear:
             shapes = layer.shapes()
             for which, (name, start) in enumerate(spans.items()):
@@ -191,8 +204,8 @@ class _Lowered:
         """Return the network, None without an op."""
         if self.is_empty:
             return None
-        ops = np.array([list(op.values()) for op in self._ops], np.int64)
-        spans = np.array(self._spans, np.int64).reshape(-1, 4)
+        ops = np.array(self._ops, np.int64)
+        spans = np.array(self._spans, np.int64).reshape(-1, SPAN)
         return Network(ops, spans, np.array([*self._settings, 0.0]), tuple(self._names), tuple(self._layers))
 
 

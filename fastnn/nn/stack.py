@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
+from ..codes import LINEAR
 from ..transaction import Attributes, Place
 from ..validation import (
     FLOAT32,
@@ -26,7 +27,7 @@ from ..validation import (
 )
 from .dropout import draw_seed
 from .layers import BuiltIn, Layer, is_built_in
-from .lowering import LINEAR, Network, aligned_zeros, input_width, is_as_wide_as_its_input, layout, lower, views
+from .lowering import Network, aligned_zeros, input_width, is_as_wide_as_its_input, layout, lower, views
 
 # Called as a phase of a layer is over, or of a training step for None.
 Lap = Callable[[int | None, str], None]

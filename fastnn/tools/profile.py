@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import MODULES, active, get_num_threads
+from ..codes import LINEAR
 from ..errors import DivergenceError
 from ..model import Sequential
 from ..nn.layers import BuiltIn
 from ..nn.losses import Loss, LossName
-from ..nn.lowering import LINEAR
 from ..nn.optimizers import Optimizer, OptimizerName
 from ..nn.stack import Stack
 from ..tables import Row, Table

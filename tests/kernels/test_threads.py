@@ -135,7 +135,7 @@ def test_several_python_threads_at_once(rng, dtype):
 
 
 def test_the_number_may_change_while_others_compute(rng):
-    """The rooms and the team of one call belong together."""
+    """The workspaces and the team of one call belong together."""
     before = team.get_num_threads()
     case = (64, [512, "relu", 10])
     network, params = build(case, rng, np.float32)

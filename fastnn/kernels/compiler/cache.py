@@ -28,6 +28,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
+from ... import codes
 from .cpu import ISA, target
 from .store import distrust, make, prune, read, write
 
@@ -39,7 +40,7 @@ _log = logging.getLogger("fastnn")
 
 
 def fingerprint(sources: Any = None) -> str | None:
-    """A digest of all that compiled code depends on: the files of the kernels, the compiler, its options, the CPU.
+    """A digest of all that compiled code depends on: the kernels' files, the codes, the compiler, its options, the CPU.
 
     None where the files cannot be read, as in a frozen application: what kernels are made of is not known there.
     """
@@ -52,7 +53,8 @@ def fingerprint(sources: Any = None) -> str | None:
         digest.update(name.encode() + b"\0" + content + b"\0")
     versions = numba.__version__, llvmlite.__version__, np.__version__, platform.python_version()
     options = config.OPT, config.BOUNDSCHECK, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.DEBUGINFO_DEFAULT
-    digest.update("\0".join(map(str, (*versions, *options, ISA.name, *target()))).encode())
+    numbers = (f"{name} {value}" for name, value in vars(codes).items() if name.isupper())
+    digest.update("\0".join(map(str, (*versions, *options, ISA.name, *target(), *numbers))).encode())
     return digest.hexdigest()[:24] if files else None
 
 

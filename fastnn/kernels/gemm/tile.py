@@ -155,7 +155,7 @@ class _Emitter:
         self._epilogue(builder, sums, c, c_stride, v, field)
         return function
 
-    def _ask_for(self, builder: Any, place: Any, level: int) -> None:
+    def _prefetch_line(self, builder: Any, place: Any, level: int) -> None:
         """Prefetch a cache line for reading; level 3 keeps it closest, 2 in the L2 cache."""
         args = [builder.bitcast(place, _I8P), I32(0), I32(level), I32(1)]
         call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), args)
@@ -164,7 +164,7 @@ class _Emitter:
         """Ask for the lines of C, to be written when the sums are ready."""
         for i, v in self.cells:
             place = builder.add(builder.mul(c_stride, I64(i)), I64(v * self.lanes))
-            self._ask_for(builder, builder.gep(c, [place]), level=3)
+            self._prefetch_line(builder, builder.gep(c, [place]), level=3)
 
     def _vector_mask(self, v: int) -> Any:
         return self.mask if v == self.width - 1 else None
@@ -196,12 +196,12 @@ class _Emitter:
         sums = [carried(self.vector, self.zero) for _ in self.cells]
         pieces = [carried(_I8P, piece) for piece in ahead]
         for piece in pieces:
-            self._ask_for(builder, piece, level=3)
+            self._prefetch_line(builder, piece, level=3)
         if not self.by_row:
-            self._ask_for(builder, builder.gep(heads[0], [builder.mul(bytes_apart, I64(_AHEAD))]), level=3)
+            self._prefetch_line(builder, builder.gep(heads[0], [builder.mul(bytes_apart, I64(_AHEAD))]), level=3)
         soon = builder.gep(b_row, [builder.mul(b_stride, I64(_AHEAD))])
         for v in range(self.width):
-            self._ask_for(builder, builder.gep(soon, [I64(v * self.lanes)]), level=3)
+            self._prefetch_line(builder, builder.gep(soon, [I64(v * self.lanes)]), level=3)
         row = [self._load(builder, b_row, v) for v in range(self.width)]
         grown: list[Any] = []
         for i in range(self.height):

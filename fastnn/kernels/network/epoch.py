@@ -1,4 +1,4 @@
-"""One training epoch over a network that is data; ``fastnn.reference.network.epoch`` has the codes.
+"""One training epoch over a network that is data; ``fastnn.codes`` says what its numbers mean.
 
 All threads run the same function, each on its own rows of the batch until the gradients before every activation are
 known, then, after a barrier, each on its own part of every weight: two barriers a batch. Where the first layer can be
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...codes import COLUMNS, INPUTS, KEEPS, KEEPS_X, KEEPS_Y, KEPT, KIND, LINEAR, OP, OUTPUTS, PARAMETERS, SLOPE_AT
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, stop_prefetching, workspace
 from ..gemm.tile import ROWS
@@ -25,22 +26,10 @@ from ..threading.team import get_num_threads, part, run
 from ..updates import FUSED, PER_STEP, RULES
 from .clock import BACKWARD, FORWARD, GATHER, LOSS, REST, UPDATE, begin, clock_of, lap
 from .layers import (
-    COLUMNS,
     GRADIENT,
     GRADIENT_BLOCK,
-    INPUTS,
-    KEEPS,
-    KEEPS_X,
-    KEEPS_Y,
-    KEPT,
     KEPT_AT,
-    KIND,
     LD,
-    LINEAR,
-    OP,
-    OUTPUTS,
-    PARAMETERS,
-    SLOPE_AT,
     VALUES,
     Around,
     Input,

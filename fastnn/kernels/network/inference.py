@@ -1,10 +1,11 @@
-"""A forward pass over a network that is data; ``fastnn.reference.network.epoch`` has the codes."""
+"""A forward pass over a network that is data; ``fastnn.codes`` says what its numbers mean."""
 
 import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...codes import INPUTS, KEPT, KIND, LINEAR, OUTPUTS
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..gemm.tile import ROWS
@@ -14,11 +15,6 @@ from ..simd.vector import data, fma, integer, itemsize, lanes, load, load_part, 
 from ..softmax import softmax_row
 from ..threading.team import part, run
 from .layers import (
-    INPUTS,
-    KEPT,
-    KIND,
-    LINEAR,
-    OUTPUTS,
     SAME,
     Input,
     Net,

@@ -11,6 +11,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...codes import (
+    BIAS_AT,
+    COLUMNS,
+    INPUTS,
+    KIND,
+    LENGTH,
+    LINEAR,
+    OP,
+    OUTPUTS,
+    SETTINGS,
+    SLOPE_AT,
+    START,
+    WEIGHT,
+    WHICH,
+)
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline
 from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product, transposed
@@ -39,13 +54,6 @@ from ..simd.vector import (
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
 
-# The columns of ops, see ``fastnn.reference.network.epoch``.
-LINEAR = 0
-KIND, INPUTS, OUTPUTS, WEIGHT, BIAS_AT, SETTINGS, _, SLOPE_AT, KEEPS, KEPT, PARAMETERS = range(11)
-KEEPS_X, KEEPS_Y = 1, 2
-COLUMNS = 11
-# The columns of spans, the parameters of operations: the op, which of its parameters, where it starts, its elements.
-OP, WHICH, START, LENGTH = range(4)
 # Behind the columns of ops, in each process anew: where the functions of an operation lie.
 FORWARD_AT, BACKWARD_AT, GRADIENT_AT = range(COLUMNS, COLUMNS + 3)
 VALUES, GRADIENT, LD, KEPT_AT = range(4)

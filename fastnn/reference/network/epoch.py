@@ -1,30 +1,19 @@
 """One training epoch over a network that is data.
 
-``network.ops`` (n, 11) holds one row an op:
-
-    kind            0 linear, 1 an operation, which has a name in ``network.names``
-    inputs, outputs
-    weight          where its parameters start in the flat buffer: the weight of a linear op
-    bias            where the bias of a linear op starts, -1 for none
-    settings        where its settings start in ``network.settings``, and how many they are
-    slope           of a linear op whose output is rectified: where the slope for negative numbers is, -1 for none
-    keeps           what an operation's backward pass takes: 1 its input, 2 its output, and 4 a key of random numbers
-    kept            how many numbers of its own for each row a kernel keeps, which no twin does
-    parameters      how many parameters an operation has
-
-``network.spans`` (k, 4) holds the parameters of operations: op, which of its parameters, where it starts, its size.
-Random numbers follow from ``network.seed``.
+:mod:`fastnn.codes` says what stands in the rows of ``network.ops`` and ``network.spans``; random numbers follow from
+``network.seed``.
 """
 
 import time
 
 import numpy as np
 
+from ...codes import KEEPS, KEEPS_X, KEEPS_Y, KIND, LINEAR, OP, SLOPE_AT
 from ..activations import leaky_relu_backward
 from ..matmul import linear_backward, matmul
 from ..own import own_update
 from ..updates import RULES
-from .inference import INPUT, LINEAR, OUTPUT, arguments_of, parameters_of, twins, values, weight_and_bias
+from .inference import arguments_of, parameters_of, twins, values, weight_and_bias
 from .objectives import loss_and_gradient
 
 
@@ -108,10 +97,10 @@ def _gradients(network, params, ys, d, t, lap):
     For a linear op that is the gradient before its rectifier, for an operation the gradients of its parameters.
     """
     ops, ds, last = network.ops, {}, len(network.ops) - 1
-    trained = [i for i, op in enumerate(ops) if op[0] == LINEAR] + [int(i) for i in network.spans[:, 0]]
+    trained = [i for i, op in enumerate(ops) if op[KIND] == LINEAR] + [int(i) for i in network.spans[:, OP]]
     first = min(trained, default=last + 1)
     for i in range(last, first - 1, -1):
-        if ops[i, 0] == LINEAR:
+        if ops[i, KIND] == LINEAR:
             ds[i] = d
             if i > first:
                 d = np.empty_like(ys[i])
@@ -131,21 +120,21 @@ def _back_through(network, i, params, ys, d, t):
     _, backward = twins(network.names[i])
     own = parameters_of(network, i, params)
     dx, gradients = np.empty_like(ys[i]), [np.empty_like(p) for p in own]
-    kept = [y for y, bit in ((ys[i], INPUT), (ys[i + 1], OUTPUT)) if network.ops[i, 8] & bit]
+    kept = [y for y, bit in ((ys[i], KEEPS_X), (ys[i + 1], KEEPS_Y)) if network.ops[i, KEEPS] & bit]
     backward(d, *kept, *own, *arguments_of(network, i, t), dx, *gradients)
     return dx, gradients
 
 
 def _undo_rectifier(network, i, ys, d):
     """The gradient d at the output of op i becomes that before its rectifier, if it has one."""
-    if network.ops[i, 7] >= 0:
-        leaky_relu_backward(d, ys[i + 1], network.settings[network.ops[i, 7]], d)
+    if network.ops[i, SLOPE_AT] >= 0:
+        leaky_relu_backward(d, ys[i + 1], network.settings[network.ops[i, SLOPE_AT]], d)
 
 
 def _update(network, i, params, ys, ds, l2, rule, weight, t):
     """Update number t of the parameters of op i, for a batch's weight."""
     op = network.ops[i]
-    if op[0] == LINEAR:
+    if op[KIND] == LINEAR:
         w, _ = weight_and_bias(op, params)
         dw, db = np.empty_like(w), np.empty(op[2], params.dtype)
         linear_backward(ds[i], ys[i], w, l2, None, dw, db)
@@ -153,7 +142,7 @@ def _update(network, i, params, ys, ds, l2, rule, weight, t):
         if op[4] >= 0:
             _apply(rule, params, op[4], db, weight, t)
         return
-    for _, which, start, _ in network.spans[network.spans[:, 0] == i]:
+    for _, which, start, _ in network.spans[network.spans[:, OP] == i]:
         _apply(rule, params, start, ds[i][which], weight, t)
 
 
@@ -178,5 +167,5 @@ def _mean(total, weights):
 
 def _sum_of_squares(network, params):
     """Σ w² over all weights, biases left out."""
-    weights = [weight_and_bias(op, params)[0] for op in network.ops if op[0] == LINEAR]
+    weights = [weight_and_bias(op, params)[0] for op in network.ops if op[KIND] == LINEAR]
     return sum(float(np.square(w, dtype=np.float64).sum()) for w in weights)

@@ -4,13 +4,12 @@ import importlib
 
 import numpy as np
 
+from ...codes import INPUTS, KEEPS, KIND, LINEAR, OUTPUTS, SLOPE_AT, TAKES_KEY
 from ..activations import leaky_relu
 from ..dropout import key_of
 from ..matmul import linear
 from ..softmax import softmax as softmax_of_rows
 
-LINEAR = 0
-INPUT, OUTPUT, KEY = 1, 2, 4
 # Elements of a node that pass at a time, so that the memory for it does not grow with the data.
 BLOCK = 1 << 18
 
@@ -22,7 +21,7 @@ def forward(network, params, x, out, softmax=False):
     Nothing is dropped. With ``softmax`` it is the softmax of the output. Returns whether x is finite in the dtype of
     ``params``; if it is not, the rows of ``out`` that belong to it are not either, or are nothing to rely on.
     """
-    rows = max(32, BLOCK // int(network.ops[:, 1:3].max()))
+    rows = max(32, BLOCK // int(network.ops[:, [INPUTS, OUTPUTS]].max()))
     finite = True
     for start in range(0, len(x), rows):
         block = x[start : start + rows].astype(params.dtype, copy=False)
@@ -39,10 +38,10 @@ def values(network, params, x, t=0):
     """The output of every op for the samples x of the batch that update t takes."""
     for i, op in enumerate(network.ops):
         y = np.empty((len(x), op[2]), params.dtype)
-        if op[0] == LINEAR:
+        if op[KIND] == LINEAR:
             linear(x, *weight_and_bias(op, params), y)
-            if op[7] >= 0:
-                leaky_relu(y, network.settings[op[7]], y)
+            if op[SLOPE_AT] >= 0:
+                leaky_relu(y, network.settings[op[SLOPE_AT]], y)
         else:
             twins(network.names[i])[0](x, *parameters_of(network, i, params), *arguments_of(network, i, t), y)
         yield y
@@ -65,7 +64,7 @@ def arguments_of(network, i, t):
     """What the twin of an operation takes besides arrays: its settings, and a key where it draws random numbers."""
     op = network.ops[i]
     settings = network.settings[op[5] : op[5] + op[6]].tolist()
-    return [*settings, key_of(network.seed, t, i)] if op[8] & KEY else settings
+    return [*settings, key_of(network.seed, t, i)] if op[KEEPS] & TAKES_KEY else settings
 
 
 def parameters_of(network, i, params):

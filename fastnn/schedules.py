@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from ..validation import number, positive_int
+from .validation import number, positive_int
 
 Schedule = Callable[[int], float]
 

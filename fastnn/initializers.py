@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..validation import Array
+from .validation import Array
 
 Initializer = Callable[[np.random.Generator, tuple[int, int]], Array]
 

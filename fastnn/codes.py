@@ -1,0 +1,22 @@
+"""The numbers by which a network is data, which lowering writes and kernels and twins read. This imports nothing."""
+
+# The columns of ``ops`` (n, COLUMNS), one row an op:
+#   KIND             LINEAR, a product, or OPERATION, which has a name in ``names``
+#   INPUTS, OUTPUTS
+#   WEIGHT           where its parameters start in the flat buffer: the weight of a linear op
+#   BIAS_AT          where the bias of a linear op starts, -1 for none
+#   SETTINGS         where its settings start in ``settings``, and how many they are
+#   N_SETTINGS
+#   SLOPE_AT         of a linear op whose output is rectified: where the slope for negative numbers is, -1 for none
+#   KEEPS            what an operation's backward pass takes, and whether it draws: of the three bits
+#   KEPT             how many numbers of its own for each row a kernel keeps, which no twin does
+#   PARAMETERS       how many parameters an operation has
+KIND, INPUTS, OUTPUTS, WEIGHT, BIAS_AT, SETTINGS, N_SETTINGS, SLOPE_AT, KEEPS, KEPT, PARAMETERS = range(11)
+COLUMNS = 11
+LINEAR, OPERATION = range(2)
+KEEPS_X, KEEPS_Y, TAKES_KEY = 1, 2, 4
+
+# The columns of ``spans`` (k, SPAN), the parameters of operations: the op, which of its parameters, where it starts,
+# and its elements.
+OP, WHICH, START, LENGTH = range(4)
+SPAN = 4
