@@ -39,6 +39,15 @@ class _Deferral:
         finally:
             self.is_on = False
 
+    def first(self) -> BaseException:
+        """Hand over what was raised first, and forget all: it knows the frame it struck, and all that was loaded there.
+
+        As part of a cycle it would be collected at any later moment, and what a handler raises then, Python swallows.
+        """
+        error = self.raised[0]
+        self.raised = []
+        return error
+
     def _deferring(self, handler: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
         def handle(number: int, frame: Any) -> Any:
             if not self.is_on:
@@ -66,7 +75,7 @@ def undisturbed(call: Callable[[], Result]) -> Result:
     finally:
         deferral.end()
         if deferral.raised:
-            raise deferral.raised[0]
+            raise deferral.first()
 
 
 def stop_if_unwanted() -> None:

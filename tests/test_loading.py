@@ -1,10 +1,13 @@
 """Calls that no signal handler can break off: what it raises is raised at the end."""
 
+import contextlib
 import contextvars
+import gc
 import itertools
 import signal
 import sys
 import threading
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,6 +78,28 @@ def test_an_interruption_ends_what_can_be_ended(handled):
     with pytest.raises(Interrupted):
         undisturbed(work)
     stop_if_unwanted()  # nothing is left of it
+
+
+def test_nothing_of_an_interruption_waits_for_the_collector(handled):
+    """Or finalisers would run at any later moment, where a handler that raises is not heard."""
+    made = []
+
+    def work():
+        thing = Thing()
+        made.append(weakref.ref(thing))
+        handled.send()
+
+    gc.disable()
+    try:
+        with contextlib.suppress(Interrupted):
+            undisturbed(work)
+        assert made[0]() is None
+    finally:
+        gc.enable()
+
+
+class Thing:
+    """What a weak reference can stand for."""
 
 
 def test_a_call_within_a_call(handled):

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import fastnn as fnn
@@ -59,6 +60,14 @@ def test_program_in_a_process_of_its_own():
     )
     assert (process.returncode, process.stdout) == (2, "")
     assert "python -m fastnn.warmup: error: dtype is 'float16', expected 'float32' or 'float64'" in process.stderr
+
+
+def test_what_does_not_compile_is_left_out():
+    """It compiles what is fastnn's own, whatever a user has made."""
+    layer = fnn.Activation(lambda x: "text", lambda x, y: 0.0)
+    with pytest.raises(TypeError, match="returns text"):
+        layer.forward(np.ones((1, 1)))
+    fnn.warmup(["float64"])
 
 
 def test_program(monkeypatch, capsys):

@@ -5,9 +5,13 @@ from typing import Any
 
 
 class Registry(dict[str, Any]):
-    """What stands behind each name; one that is no name of fastnn's is made by ``make`` at its first use."""
+    """What stands behind each name of fastnn's; behind any other, what ``make`` makes at its first use."""
 
     make: Callable[[Any], Any]
 
+    def __init__(self) -> None:
+        self.made: dict[str, Any] = {}
+
     def __missing__(self, name: Any) -> Any:
-        return self.setdefault(str(name), self.make(name))
+        known = self.made.get(name)
+        return self.made.setdefault(str(name), self.make(name)) if known is None else known
