@@ -448,7 +448,7 @@ class TestCopies:
             ("", "f cannot be imported from ''"),
             (".user_functions:elu", "f cannot be imported from '.user_functions:elu'"),
             ("os:getcwd", "f is 'os:getcwd', expected a function made by def"),
-            ("shutil:rmtree", r"f rmtree takes \(.*\), expected \(x\)"),
+            ("shutil:copyfileobj", r"f copyfileobj takes \(.*\), expected \(x\)"),
             ("tests.user_functions:gauss", r"f gauss takes \(p, y\), expected \(x\)"),
             (None, "f is None, expected a function"),
             (["a"], "f is .*'a'.*, expected a function"),

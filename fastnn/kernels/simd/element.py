@@ -59,14 +59,17 @@ def _to_number(context: Any, builder: Any, element: Any, wanted: Any, value: Any
 def _typed(function: Any, arity: int, result: Callable[[Any], Any] = lambda element: element) -> None:
     """Let ``function`` take so many numbers, of which one at least is an element, as elements."""
 
-    @infer_global(function)
     class _Typing(AbstractTemplate):
+        key = function
+
         def generic(self, args: Any, kws: Any) -> Any:
             elements = [arg for arg in args if isinstance(arg, Element)]
             others = [arg for arg in args if not isinstance(arg, Element)]
             if kws or len(args) != arity or not elements or not all(isinstance(arg, NUMBERS) for arg in others):
                 return None
             return signature(result(elements[0]), *[elements[0]] * arity)
+
+    infer_global(function, types.Function(_Typing))  # as a decorator it asks for a module, which old ufuncs lack
 
 
 def _lowered(

@@ -5,9 +5,11 @@ output is an input. What is left of the last vector goes through memory of the l
 beyond the end, and whatever the function returns is a value, never a place.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from llvmlite.ir.values import MDValue
 from numba import typeof, types
@@ -31,10 +33,26 @@ class _OneLibrary(_Library):
     """Code in which a loop has no calls but of what is not compiled here, or LLVM could not make vectors of it."""
 
     def _optimize_final_module(self) -> None:
-        for function in self._final_module.functions:
-            if not function.is_declaration and not function.name.startswith(_LOOP):
-                function.add_function_attribute("alwaysinline")
+        if _can_force_inlining():
+            for function in self._final_module.functions:
+                if not function.is_declaration and not function.name.startswith(_LOOP):
+                    function.add_function_attribute("alwaysinline")
         super()._optimize_final_module()
+
+
+@functools.cache
+def _can_force_inlining() -> bool:
+    """Whether llvmlite adds attributes to functions: 0.46 adds them to what they return, and LLVM refuses that.
+
+    Without it what LLVM inlines by itself has to do, which is right too, but may be slower.
+    """
+    module = llvm.parse_assembly("define void @f() { ret void }")
+    next(iter(module.functions)).add_function_attribute("alwaysinline")
+    try:
+        module.verify()
+    except RuntimeError:
+        return False
+    return True
 
 
 class OneCompiler(_Compiler):
