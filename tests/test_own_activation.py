@@ -512,3 +512,16 @@ def test_the_examples_of_the_documentation(backend):
 def test_an_import_of_fastnn_and_a_layer_import_no_numba():
     code = "import fastnn as fnn, sys; fnn.Activation(lambda x: x, lambda x, y: 1.0); assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@needs_kernels
+def test_who_has_no_functions_pays_for_none():
+    """A process that trains loads nothing of what is for a user's own."""
+    code = """
+import sys
+import fastnn as fnn
+X, y = fnn.datasets.load_digits()
+fnn.Sequential(fnn.Linear(64, 10)).fit(X[:32], y[:32], epochs=1, verbose=0)
+print([name for name in sys.modules if name.startswith("fastnn.kernels.simd.") and name.endswith(("loop", "element"))])
+"""
+    assert run(code, FASTNN_BACKEND="numba")[0] == "[]\n"

@@ -4,6 +4,8 @@ A name that a network, an objective or a rule has for one brings the functions a
 their content, so equal names have equal code: what is compiled for one is kept, in memory and on disk, for all.
 """
 
+import functools
+import importlib
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ..loading import undisturbed
 from .compiler.jit import Shared, inline, kernel
 from .losses import LOSSES, loss_signature, with_gradient
 from .operations import OPERATIONS, Operation, back_on_array, backward_signature, forward_signature, on_array
 from .simd.address import address, as_writeable
-from .simd.loop import OneCompiler, loop, user_call
 from .simd.vector import data, get, lanes, load_part, put, reduce_add, shift, splat
 from .updates import PER_STEP, RULES, WEIGHTS, Rule, call_prepare, call_update, prepare_signature, update_signature
 
@@ -23,16 +25,23 @@ from .updates import PER_STEP, RULES, WEIGHTS, Rule, call_prepare, call_update, 
 _PIECE = 256
 
 
+@functools.cache
+def _loops() -> Any:
+    """The module of loops around a user's functions: what it tells Numba of is for those alone who have some."""
+    return undisturbed(lambda: importlib.import_module("fastnn.kernels.simd.loop"))
+
+
 class _Own(Shared):
     """A shared function around a user's, under a name of the content."""
 
     def __init__(self, function: Any, signature: Any, name: Any, part: str) -> None:
         super().__init__(function, signature, name=f"{name}_{part}")
-        self._compiler = OneCompiler
+        self._compiler = _loops().OneCompiler
 
 
 def _operation(name: Any) -> Operation:
-    call, derivative = map(user_call, name.functions)
+    loop = _loops().loop
+    call, derivative = map(_loops().user_call, name.functions)
     map_row = loop(call)
 
     def back(context: Any, builder: Any, dtype: Any, values: list[Any], numbers: list[Any]) -> list[Any]:
@@ -57,14 +66,14 @@ def _operation(name: Any) -> Operation:
 
 
 def _loss(name: Any) -> Shared:
-    losses_of, gradient_of = map(user_call, name.functions)
+    losses_of, gradient_of = map(_loops().user_call, name.functions)
 
     def both(context: Any, builder: Any, dtype: Any, values: list[Any], numbers: list[Any]) -> list[Any]:
         (result,), (gradient,) = (call(context, builder, dtype, values, []) for call in (losses_of, gradient_of))
         share = numbers[0] if dtype == types.float64 else builder.fptrunc(numbers[0], ir.FloatType())
         return [result, builder.fmul(gradient, share)]
 
-    each = loop(both)
+    each = _loops().loop(both)
 
     def rows_of(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
         piece = _piece(s)
@@ -104,7 +113,7 @@ def _sum(p, n):
 def _rule(name: Any) -> Rule:
     """The numbers of a rule are those of its settings and t, in float64; the gradient is that with its penalty."""
     (function,) = name.functions
-    move, n_slots, n_numbers = user_call(function), function.elements - 2, function.numbers
+    move, n_slots, n_numbers = _loops().user_call(function), function.elements - 2, function.numbers
 
     def step_of(context: Any, builder: Any, dtype: Any, values: list[Any], numbers: list[Any]) -> list[Any]:
         w, g, *slots = values
@@ -113,7 +122,7 @@ def _rule(name: Any) -> Rule:
         g = builder.fadd(g, builder.fmul(w, penalty, flags=("contract",)), flags=("contract",))
         return move(context, builder, dtype, [w, g, *slots], rest)
 
-    each, slots_of, numbers_of = loop(step_of), _slots(n_slots), _numbers(n_numbers)
+    each, slots_of, numbers_of = _loops().loop(step_of), _slots(n_slots), _numbers(n_numbers)
 
     def prepare(settings, prepared, step, t, weight):
         put(prepared, 0, get(settings, 0))
