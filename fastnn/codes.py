@@ -16,6 +16,9 @@ COLUMNS = 11
 LINEAR, OPERATION = range(2)
 KEEPS_X, KEEPS_Y, TAKES_KEY = 1, 2, 4
 
+# Parameters start at multiples of so many elements in the flat buffer, so that vectors of any CPU load them aligned.
+STRIDE = 16
+
 # The columns of ``spans`` (k, SPAN), the parameters of operations: the op, which of its parameters, where it starts,
 # and its elements.
 OP, WHICH, START, LENGTH = range(4)

@@ -20,19 +20,7 @@ from .operations import (
     gradient_signature,
 )
 from .simd.vector import fma, get, lanes, load, load_part, put, reduce_add, shift, splat, store_part
-
-
-@inline
-def _sum(x, n):
-    width = lanes(x)
-    total = splat(x, 0.0)
-    i = 0
-    while i + width <= n:
-        total = total + load(x, i)
-        i += width
-    if i < n:
-        total = total + load_part(x, i, n - i, 0.0)
-    return reduce_add(total)
+from .simd.vectormath import sum_of
 
 
 @inline
@@ -55,7 +43,7 @@ def _forward(rows, n_in, n_out, x, x_ld, y, y_ld, kept, params, settings, step, 
     width, bias = lanes(x), shift(params, aligned(n_in))
     for r in range(rows):
         source, out = shift(x, r * x_ld), shift(y, r * y_ld)
-        mean = _sum(source, n_in) / n_in
+        mean = sum_of(source, n_in) / n_in
         put(kept, 2 * r, mean)
         mean = get(kept, 2 * r)
         put(kept, 2 * r + 1, 1.0 / math.sqrt(_sum_of_squares(source, mean, n_in) / n_in + get(settings, 0)))

@@ -30,7 +30,7 @@ from .simd.vector import (
     store,
     store_part,
 )
-from .simd.vectormath import apply, vexp_nonpositive, vlog
+from .simd.vectormath import apply, sum_of, vexp_nonpositive, vlog
 from .softmax import divide, row_exp, row_max, row_max_and_sum, settle
 
 
@@ -88,16 +88,7 @@ def _label_loss(s, n, label, smoothing, largest, total):
     top, total = settle(s, n, largest, total)
     if smoothing == 0.0:
         return total, top - get(s, label)
-    return total, top - get(s, label) * (1.0 - smoothing) - _sum(s, n) * (smoothing / n)
-
-
-@inline
-def _sum(s, n):
-    width = lanes(s)
-    total = splat(s, 0.0)
-    for i in range(0, n, width):
-        total = total + load_part(s, i, min(width, n - i), 0.0)
-    return reduce_add(total)
+    return total, top - get(s, label) * (1.0 - smoothing) - sum_of(s, n) * (smoothing / n)
 
 
 @inline

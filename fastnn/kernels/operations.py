@@ -22,6 +22,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ..codes import STRIDE
 from .compiler.jit import Shared, caller, inline, kernel
 from .registry import Registry
 from .simd.address import as_writeable
@@ -163,8 +164,8 @@ def _map_back(derivative, d, x, y, out, n, settings):
 
 @inline
 def aligned(n):
-    """The elements that a parameter of n takes in the flat buffer, where each starts at a multiple of 16."""
-    return (n + 15) // 16 * 16
+    """The elements that a parameter of n takes in the flat buffer, where the next one starts."""
+    return (n + STRIDE - 1) // STRIDE * STRIDE
 
 
 call_forward = caller(forward_signature)
@@ -226,7 +227,7 @@ def _numbers(settings: tuple[float, ...]) -> np.ndarray:
 
 
 def _flat(parameters: tuple[np.ndarray, ...], dtype: Any) -> np.ndarray:
-    """Parameters as they lie in a model's buffer: each starts at a multiple of 16 elements."""
+    """Parameters as they lie in a model's buffer: each starts where a vector may."""
     if not parameters:
         return _NO_PARAMETERS[dtype]
     starts = np.cumsum([0, *(aligned.py_func(p.size) for p in parameters)])

@@ -14,12 +14,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..loading import undisturbed
-from .compiler.jit import Shared, inline, kernel
+from .compiler.jit import Shared, kernel
 from .losses import LOSSES, loss_signature, with_gradient
 from .operations import OPERATIONS, Operation, back_on_array, backward_signature, forward_signature, on_array
 from .simd.address import address, as_writeable
-from .simd.vector import data, get, lanes, load_part, put, reduce_add, shift, splat
-from .updates import PER_STEP, RULES, WEIGHTS, Rule, call_prepare, call_update, prepare_signature, update_signature
+from .simd.vector import data, get, put, scratch, shift
+from .simd.vectormath import sum_of
+from .updates import PER_STEP, RULES, Rule, prepare_signature, update_all, update_signature
 
 # Losses of so many elements come together before they are summed.
 _PIECE = 256
@@ -75,8 +76,8 @@ def _loss(name: Any) -> Shared:
 
     each = _loops().loop(both)
 
-    def rows_of(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, rests):
-        piece = _piece(s)
+    def rows_of(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms):
+        piece = scratch(s, _PIECE)
         for r in range(rows):
             pred, y, out = shift(s, r * s_ld), shift(targets, get(order, r) * n), shift(d, r * d_ld)
             total = 0.0
@@ -84,30 +85,10 @@ def _loss(name: Any) -> Shared:
                 count = min(_PIECE, n - first)
                 inputs, outputs = (shift(pred, first), shift(y, first)), (piece, shift(out, first))
                 each(count, inputs, outputs, (get(shares, r),))
-                total += _sum(piece, count)
+                total += float(sum_of(piece, count))
             put(losses, r, total)
 
     return _Own(rows_of, loss_signature, name, "loss")
-
-
-@intrinsic
-def _piece(typing: Any, like: Any) -> Any:
-    """Memory for _PIECE elements, as long as the function runs."""
-
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        with builder.goto_entry_block():
-            return builder.alloca(context.get_value_type(like.dtype), _PIECE)
-
-    return like(like), emit
-
-
-@inline
-def _sum(p, n):
-    width = lanes(p)
-    total = splat(p, 0.0)
-    for i in range(0, n, width):
-        total = total + load_part(p, i, min(width, n - i), 0.0)
-    return float(reduce_add(total))
 
 
 def _rule(name: Any) -> Rule:
@@ -178,11 +159,9 @@ _REGISTRIES = {"activation": OPERATIONS, "loss": LOSSES, "rule": RULES}
 
 
 @kernel
-def _update(prepare, update, w, dw, settings, prepared, places, t):
+def _update(rule, w, dw, settings, prepared, places, t):
     """One update of whole arrays without a penalty."""
-    p, numbers = data(w), data(prepared)
-    call_prepare(prepare, p, (data(settings), numbers, 1, t, 1.0))
-    call_update(update, p, (w.size, p, data(dw), data(places), numbers, shift(numbers, WEIGHTS), 0))
+    update_all(rule, w, dw, data(settings), data(prepared), data(places), t)
 
 
 def own_check(name: Any, dtype: np.dtype) -> None:
@@ -212,4 +191,4 @@ def own_update(
     flat = [as_writeable(array.reshape(-1)) for array in (w, dw, *slots)]
     places = np.array([address(slot) for slot in flat[2:]], np.int64)
     numbers, prepared = np.array([lr, *settings], np.float64), np.zeros(PER_STEP)
-    _update(*RULES[name].addresses(w.dtype), *flat[:2], numbers, prepared, places, t)
+    _update(RULES[name].addresses(w.dtype), *flat[:2], numbers, prepared, places, t)

@@ -204,10 +204,18 @@ _SETTINGS = 5
 _MEMORY = _SETTINGS + PER_STEP + 2
 
 
+@inline
+def update_all(rule, w, dw, given, prepared, places, t):
+    """Update number t of whole arrays by the functions at two addresses, with the settings ``given``."""
+    (prepare, update), p = rule, data(w)
+    call_prepare(prepare, p, (given, prepared, 1, t, 1.0))
+    call_update(update, p, (w.size, p, data(dw), places, prepared, shift(prepared, WEIGHTS), 0))
+
+
 @kernel
-def _update(prepare, update, w, dw, first, second, t, settings):
+def _update(rule, w, dw, first, second, t, settings):
     """One update of whole arrays, all of them weights without a penalty."""
-    p, given = data(w), scratch(_MEMORY)
+    given = scratch(pointer(0, np.float64(0)), _MEMORY)
     prepared = shift(given, _SETTINGS)
     places = pointer(integer(shift(prepared, PER_STEP)), np.int64(0))
     for k in range(_SETTINGS):
@@ -216,14 +224,13 @@ def _update(prepare, update, w, dw, first, second, t, settings):
     put(places, 1, integer(data(second)))
     put(prepared, WEIGHTS, 0.0)
     put(prepared, WEIGHTS + 2, 1.0)
-    call_prepare(prepare, p, (given, prepared, 1, t, 1.0))
-    call_update(update, p, (w.size, p, data(dw), places, prepared, shift(prepared, WEIGHTS), 0))
+    update_all(rule, w, dw, given, prepared, places, t)
 
 
 def _run(rule: Rule, w: np.ndarray, dw: np.ndarray, slots: tuple[np.ndarray, ...], t: int, *settings: float) -> None:
     first, second = (*slots, w, w)[:2]
     flat = [as_writeable(array.reshape(-1)) for array in (w, dw, first, second)]
-    _update(*rule.addresses(w.dtype), *flat, t, (*map(float, settings), 0.0, 0.0, 0.0, 0.0)[:_SETTINGS])
+    _update(rule.addresses(w.dtype), *flat, t, (*map(float, settings), 0.0, 0.0, 0.0, 0.0)[:_SETTINGS])
 
 
 def sgd_update(w: np.ndarray, dw: np.ndarray, lr: float) -> None:

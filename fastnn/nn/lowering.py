@@ -26,6 +26,7 @@ from ..codes import (
     SETTINGS,
     SLOPE_AT,
     SPAN,
+    STRIDE,
     TAKES_KEY,
     WEIGHT,
 )
@@ -34,7 +35,6 @@ from .activations import Identity
 from .layers import BuiltIn, is_built_in
 
 ALIGNMENT = 64
-_STRIDE = 16
 _KEEPS = {"": 0, "x": KEEPS_X, "y": KEEPS_Y, "xy": KEEPS_X | KEEPS_Y}
 
 
@@ -75,11 +75,10 @@ class Reduction(NamedTuple):
     """How losses are counted.
 
     ``least`` and ``most`` bound the cross-entropy of a sample, and both logarithms of the binary one, which with a
-    finite ``most`` are taken of rounded probabilities. ``value`` and
-    ``gradient`` are factors of a batch's mean loss and of its gradient. With ``penalty_per_batch`` the factor of Σ w²
-    is divided by the weight of a batch: the sum of its samples' weights, or its size. With ``mean_over_rows`` a batch
-    counts by its size in the mean over an epoch, even if its samples have weights. Without ``stop`` training goes on
-    after a loss that is not finite.
+    finite ``most`` are taken of rounded probabilities. ``value`` and ``gradient`` are factors of a batch's mean loss
+    and of its gradient. With ``penalty_per_batch`` the factor of Σ w² is divided by the weight of a batch: the sum of
+    its samples' weights, or its size. With ``mean_over_rows`` a batch counts by its size in the mean over an epoch,
+    even if its samples have weights. Without ``stop`` training goes on after a loss that is not finite.
     """
 
     least: float = -math.inf
@@ -125,14 +124,14 @@ Spans = dict[str, int]
 def layout(layers: Sequence[Any]) -> tuple[dict[int, Spans], int]:
     """Return where the parameters of each built-in layer that has some start, and the size of the flat buffer.
 
-    Every array starts at a multiple of 16 elements, so vectors of any CPU load it aligned; the gaps stay zero.
+    Every array starts at a multiple of ``STRIDE`` elements; the gaps stay zero.
     """
     spans: dict[int, Spans] = {}
     size = 0
     for i, layer in enumerate(layers):
         for name, shape in layer.shapes().items() if isinstance(layer, BuiltIn) else ():
             spans.setdefault(i, {})[name] = size
-            size += -(-math.prod(shape) // _STRIDE) * _STRIDE
+            size += -(-math.prod(shape) // STRIDE) * STRIDE
     return spans, size
 
 

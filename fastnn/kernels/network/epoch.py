@@ -19,7 +19,7 @@ from ..gemm.product import WORKSPACE, Matrix, stop_prefetching, workspace
 from ..gemm.tile import ROWS
 from ..simd.address import as_writeable
 from ..simd.subnormals import flushed
-from ..simd.table import cell, tables
+from ..simd.table import cell, row_of, tables
 from ..simd.vector import data, get, integer, itemsize, put, shift
 from ..threading.barrier import ABORTED, barrier
 from ..threading.team import get_num_threads, part, run
@@ -52,6 +52,7 @@ from .layers import (
     put_piece,
     sgd_columns,
     square_sums,
+    step_of,
     undo_rectifier,
     update_linear,
     update_span,
@@ -84,8 +85,8 @@ class Batch(NamedTuple):
 class Memory(NamedTuple):
     """What the threads share: the plan of the nodes, the nodes with the rows' losses behind them, and the rest.
 
-    ``own_at`` is where in its workspace a thread gathers a batch for itself. ``samples``, ``pieces``, ``prepared`` and
-    ``slots`` have a row for each thread, see ``Worker`` and ``Step``.
+    ``own_at`` is where in its workspace a thread gathers a batch for itself. ``samples`` and ``pieces`` have a row for
+    each thread, see ``Worker``.
     """
 
     plan: np.ndarray
@@ -98,39 +99,25 @@ class Memory(NamedTuple):
     squares: np.ndarray
     samples: np.ndarray
     pieces: np.ndarray
-    prepared: np.ndarray
-    slots: np.ndarray
     sync: np.ndarray
 
 
-class Rule(NamedTuple):
-    """The rule by which training moves, see ``Step``, and the updates made before."""
-
-    fused: bool
-    prepare: int
-    update: int
-    settings: np.ndarray
-    slots: np.ndarray
-    step: int
-
-
 @kernel
-def _train(net, samples, objective, rule, memory, clock, own, thread, n_threads):
+def _train(net, samples, objective, step, memory, clock, own, thread, n_threads):
     workspace = data(own)
     block = shift(workspace, WORKSPACE)
     memory = tables(memory)
-    samples_ahead, pieces = _row(memory.samples, thread), _row(memory.pieces, thread)
+    samples_ahead, pieces = row_of(memory.samples, thread), row_of(memory.pieces, thread)
     worker = Worker(thread, n_threads, workspace, block, samples_ahead, pieces, tables(clock))
-    result = flushed(_train_batches, (tables(net), tables(samples), tables(objective), tables(rule), memory, worker))
+    result = flushed(_train_batches, (tables(net), tables(samples), tables(objective), tables(step), memory, worker))
     stop_prefetching(workspace)
     return result
 
 
 @inline
-def _train_batches(net, samples, objective, rule, memory, worker):
-    prepared, slots = _row(memory.prepared, worker.thread), _row(memory.slots, worker.thread)
-    step = Step(rule.fused, rule.prepare, rule.update, rule.settings, rule.slots, prepared, slots)
-    columns = columns_of(net, worker.thread, worker.n_threads if rule.fused else 1, worker.workspace)
+def _train_batches(net, samples, objective, shared, memory, worker):
+    step = step_of(shared, worker.thread)
+    columns = columns_of(net, worker.thread, worker.n_threads if step.fused else 1, worker.workspace)
     total = seen = 0.0
     begin(worker.clock)
     if objective.l2 != 0.0:
@@ -138,7 +125,7 @@ def _train_batches(net, samples, objective, rule, memory, worker):
     if not barrier(memory.sync.p, worker.n_threads):
         return 0.0, -1
     for number in range((samples.order.rows + samples.batch_size - 1) // samples.batch_size):
-        batch = _batch(samples, number, rule.step)
+        batch = _batch(samples, number, step.made)
         l2 = penalty_factor(objective, batch.weight)
         penalty = l2 * _total(memory.squares) if l2 != 0.0 else 0.0
         if not _forward_and_back(net, samples, batch, objective, columns, memory, worker):
@@ -159,11 +146,11 @@ def _train_batches(net, samples, objective, rule, memory, worker):
 
 
 @inline
-def _batch(samples, number, step):
-    """Batch ``number`` of the epoch, after ``step`` updates before it."""
+def _batch(samples, number, made):
+    """Batch ``number`` of the epoch, after ``made`` updates before it."""
     start = number * samples.batch_size
     m = min(samples.batch_size, samples.order.rows - start)
-    return Batch(start, m, step + number + 1, batch_weight(samples.target.weights, samples.order, start, m))
+    return Batch(start, m, made + number + 1, batch_weight(samples.target.weights, samples.order, start, m))
 
 
 @inline
@@ -219,11 +206,6 @@ def _update(net, samples, batch, step, columns, memory, worker):
             update_span(net, step, span, batch.m, around, worker)
             span -= 1
             lap(worker.clock, i, UPDATE)
-
-
-@inline
-def _row(table, i):
-    return shift(table.p, i * table.cols)
 
 
 @inline
@@ -399,8 +381,6 @@ def train_epoch(
         squares=np.zeros(places["squares"], dtype),
         samples=np.empty((n_threads, 1 + 4 * batch_size), np.int64),
         pieces=np.empty((n_threads, 4 * batch_size + 2 * (2 + len(slots))), np.int64),
-        prepared=np.empty((n_threads, PER_STEP)),
-        slots=np.empty((n_threads, len(slots)), np.int64),
         sync=np.zeros(16, np.int64),
     )
     prepare, update = RULES[rule.name].addresses(dtype)
@@ -409,7 +389,16 @@ def train_epoch(
         Net(addressed(shape, network.names, dtype, True), network.spans, network.settings, params, int(network.seed)),
         Data(describe(batches.x, dtype), _target(batches, dtype), batches.order, int(batch_size)),
         objective_of(objective, dtype),
-        Rule(rule.name in FUSED, prepare, update, settings, slots, int(rule.step)),
+        Step(
+            fused=rule.name in FUSED,
+            prepare=prepare,
+            update=update,
+            settings=settings,
+            slots=slots,
+            made=int(rule.step),
+            prepared=np.empty((n_threads, PER_STEP)),
+            places=np.empty((n_threads, len(slots)), np.int64),
+        ),
         memory,
     )
     results: list[tuple[float, int]] = [(0.0, -1)] * n_threads

@@ -34,7 +34,7 @@ from ..gemm.tile import BIAS, COMBINE, COMBINE_SQUARES, RECTIFY_BACKWARD, ROWS, 
 from ..operations import addresses_of, call_backward, call_forward, call_gradient
 from ..simd.address import address
 from ..simd.random import key_of
-from ..simd.table import cell
+from ..simd.table import cell, row_of
 from ..simd.vector import (
     fma,
     get,
@@ -224,17 +224,26 @@ def undo_rectifier(net, i, rows, d, y):
 class Step(NamedTuple):
     """How an update moves: whether by plain SGD, in the epilogue of a product, or by a rule, and what it prepared.
 
-    The rule's slots (s, n_params) are those of all parameters. ``prepared`` belongs to a thread: the rule's numbers,
-    then those of the two kinds of parameters. ``places`` is for the addresses of slots.
+    The rule's slots (s, n_params) are those of all parameters, and ``made`` the updates before the epoch. A row of
+    ``prepared`` belongs to a thread: the rule's numbers, then those of the two kinds of parameters. So does one of
+    ``places``, for the addresses of slots.
     """
 
     fused: bool
     prepare: int
     update: int
-    settings: Any
-    slots: Any
-    prepared: Any
-    places: Any
+    settings: np.ndarray
+    slots: np.ndarray
+    made: int
+    prepared: np.ndarray
+    places: np.ndarray
+
+
+@inline
+def step_of(step, thread):
+    """The step of one thread, whose rows of ``prepared`` and ``places`` it points to."""
+    prepared, places = row_of(step.prepared, thread), row_of(step.places, thread)
+    return Step(step.fused, step.prepare, step.update, step.settings, step.slots, step.made, prepared, places)
 
 
 @inline

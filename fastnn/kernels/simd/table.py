@@ -1,7 +1,7 @@
 """Arrays as compiled code carries them in records: where they lie, and their shape.
 
-Whoever takes an array out of a record counts references, and back again when it is done, some ten nanoseconds each
-time, which for the smallest networks was a fifth of a step. So an entry point makes tables of its records' arrays,
+Whoever takes an array out of a record counts references, and back again when it is done, which for the smallest
+networks was a fifth of a step. So an entry point makes tables of its records' arrays,
 which Python keeps alive as long as the call lasts.
 """
 
@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..compiler.jit import inline
-from .vector import I64, get
+from .vector import I64, get, shift
 
 
 class Table(NamedTuple):
@@ -27,6 +27,12 @@ class Table(NamedTuple):
 def cell(table, i, j):
     """table[i, j]."""
     return get(table.p, i * table.cols + j)
+
+
+@inline
+def row_of(table, i):
+    """Where row i starts."""
+    return shift(table.p, i * table.cols)
 
 
 @intrinsic

@@ -207,13 +207,13 @@ def put(typing: Any, p: Any, i: Any, x: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def scratch(typing: Any, n: Any) -> Any:
-    """Memory for n float64, a constant, until the function ends."""
+def scratch(typing: Any, like: Any, n: Any) -> Any:
+    """Memory for n elements, a constant, like those of a pointer, until the function ends."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return cgutils.alloca_once(builder, ir.DoubleType(), size=I64(n.literal_value))
+        return cgutils.alloca_once(builder, context.get_value_type(like.dtype), size=I64(n.literal_value))
 
-    return types.CPointer(types.float64)(n), emit
+    return like(like, n), emit
 
 
 # Loads, stores, arithmetic

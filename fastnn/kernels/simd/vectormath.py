@@ -19,6 +19,7 @@ from .vector import (
     lanes,
     load,
     load_part,
+    reduce_add,
     root_estimate,
     select,
     splat,
@@ -26,6 +27,20 @@ from .vector import (
     store,
     store_part,
 )
+
+
+@inline
+def sum_of(x, n):
+    """Σ x[i] for i < n: every lane in order, and then over the lanes."""
+    width = lanes(x)
+    total = splat(x, 0.0)
+    i = 0
+    while i + width <= n:
+        total = total + load(x, i)
+        i += width
+    if i < n:
+        total = total + load_part(x, i, n - i, 0.0)
+    return reduce_add(total)
 
 
 @inline
