@@ -58,7 +58,17 @@ class _Frozen:
         return made
 
 
-class ScalarFunction:
+class _Unchanging:
+    """What is its own copy."""
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
+
+class ScalarFunction(_Unchanging):
     """A user's function of real numbers, which kernels compile and twins interpret.
 
     ``what`` is the argument that it came as, and ``names`` are what it is called with, elements of arrays and then
@@ -143,14 +153,8 @@ class ScalarFunction:
         what, *rest = self._given
         return ScalarFunction, (what, self.path, *rest)
 
-    def __copy__(self) -> "ScalarFunction":
-        return self
 
-    def __deepcopy__(self, memo: Any) -> "ScalarFunction":
-        return self
-
-
-class OwnName(str):
+class OwnName(_Unchanging, str):
     """The name of an operation of a user's, that of its content, which brings its functions along.
 
     Attributes
@@ -172,14 +176,8 @@ class OwnName(str):
     def __reduce__(self) -> tuple[Any, ...]:
         return OwnName, (self.kind, self.functions)
 
-    def __copy__(self) -> "OwnName":
-        return self
 
-    def __deepcopy__(self, memo: Any) -> "OwnName":
-        return self
-
-
-class Claim:
+class Claim(_Unchanging):
     """That a name given by the user stands for some functions, as long as one of the objects of that name lives."""
 
     def __init__(self, name: str, operation: OwnName) -> None:
@@ -187,12 +185,6 @@ class Claim:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return claim, (self.name, self.operation)
-
-    def __copy__(self) -> "Claim":
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "Claim":
-        return self
 
 
 _CLAIMS: WeakValueDictionary[tuple[str, str], Claim] = WeakValueDictionary()

@@ -20,14 +20,38 @@ from ..validation import (
     sample_weights,
 )
 from . import activations, losses, optimizers
-from .functions import OwnName, ScalarFunction, claim
+from .functions import Claim, OwnName, ScalarFunction, claim
 from .layers import built_in
 
 _MOST_SETTINGS = 6
 
 
+class _OfFunctions:
+    """What is made of a user's functions, an operation of their content, under the name that the user gave it."""
+
+    _operation: OwnName
+    _claim: Claim | None
+
+    def _take(self, kind: str, functions: tuple[ScalarFunction, ...], name: str | None) -> None:
+        self._operation = OwnName(kind, functions)
+        self._claim = claim(name, self._operation)
+
+    @property
+    def name(self) -> str | None:
+        """The name that was given."""
+        return None if self._claim is None else self._claim.name
+
+    @property
+    def _title(self) -> str:
+        return self.name or self._operation.functions[0].title
+
+    def check(self, dtype: DType) -> None:
+        """Compile what it is made of; TypeError if that cannot be."""
+        active().own_check(self._operation, dtype)
+
+
 @built_in
-class Activation(activations.BuiltInActivation):
+class Activation(_OfFunctions, activations.BuiltInActivation):
     """An activation of your own: two functions of numbers, y = f(x) and its derivative, at the speed of a built-in one.
 
     Both are compiled and run within the compiled epoch, element by element in vectors, so write them as for one number.
@@ -81,8 +105,7 @@ class Activation(activations.BuiltInActivation):
         self, f: Callable[[float], float], derivative: Callable[[float, float], float], *, name: str | None = None
     ) -> None:
         functions = ScalarFunction("f", f, ("x",)), ScalarFunction("derivative", derivative, ("x", "y"))
-        self._operation = OwnName("activation", functions)
-        self._claim = claim(name, self._operation)
+        self._take("activation", functions, name)
 
     @property
     def f(self) -> Callable[[float], float]:
@@ -93,11 +116,6 @@ class Activation(activations.BuiltInActivation):
     def derivative(self) -> Callable[[float, float], float]:
         """Its derivative."""
         return self._operation.functions[1].function
-
-    @property
-    def name(self) -> str | None:
-        """The name that was given."""
-        return None if self._claim is None else self._claim.name
 
     @property
     def operation(self) -> str:  # type: ignore[override]  # a class's constant elsewhere
@@ -111,10 +129,6 @@ class Activation(activations.BuiltInActivation):
     def config(self) -> dict[str, Any]:
         """Return what makes such a layer, the functions by where they can be imported from."""
         return _config(("f", "derivative"), self._operation, self.name)
-
-    def check(self, dtype: DType) -> None:
-        """Compile the functions; TypeError if that cannot be."""
-        active().own_check(self._operation, dtype)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return y (m, k), elementwise, for x (m, k)."""
@@ -137,10 +151,10 @@ class Activation(activations.BuiltInActivation):
         return out
 
     def __repr__(self) -> str:
-        return f"Activation({_title(self._operation, self.name)})"
+        return f"Activation({self._title})"
 
 
-class ElementwiseLoss(losses.BuiltInLoss):
+class ElementwiseLoss(_OfFunctions, losses.BuiltInLoss):  # type: ignore[misc]  # a name is a constant elsewhere
     """A loss of your own, elementwise: the mean over samples of the sum over outputs of ``value(p, y)``.
 
     The two functions are compiled and run as those of :class:`Activation` are; see there what they may use.
@@ -179,8 +193,7 @@ class ElementwiseLoss(losses.BuiltInLoss):
         name: str | None = None,
     ) -> None:
         functions = ScalarFunction("value", value, ("p", "y")), ScalarFunction("derivative", derivative, ("p", "y"))
-        self._operation = OwnName("loss", functions)
-        self._claim = claim(name, self._operation)
+        self._take("loss", functions, name)
 
     @property
     def value(self) -> Callable[[float, float], float]:
@@ -193,11 +206,6 @@ class ElementwiseLoss(losses.BuiltInLoss):
         return self._operation.functions[1].function
 
     @property
-    def name(self) -> str | None:  # type: ignore[override]  # a class's constant elsewhere
-        """The name that was given."""
-        return None if self._claim is None else self._claim.name
-
-    @property
     def operation(self) -> str:
         """A name of the content."""
         return self._operation
@@ -205,10 +213,6 @@ class ElementwiseLoss(losses.BuiltInLoss):
     def config(self) -> dict[str, Any]:
         """Return what makes such a loss, the functions by where they can be imported from."""
         return _config(("value", "derivative"), self._operation, self.name)
-
-    def check(self, dtype: DType) -> None:
-        """Compile the functions; TypeError if that cannot be."""
-        active().own_check(self._operation, dtype)
 
     def forward(self, pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the loss."""
@@ -235,10 +239,10 @@ class ElementwiseLoss(losses.BuiltInLoss):
         return self.compute_backward(pred, real_targets(y, m, k, pred.dtype), weights, out), out
 
     def __repr__(self) -> str:
-        return f"ElementwiseLoss({_title(self._operation, self.name)})"
+        return f"ElementwiseLoss({self._title})"
 
 
-class UpdateRule(optimizers.Optimizer):
+class UpdateRule(_OfFunctions, optimizers.Optimizer):
     """An optimizer of your own: how one parameter moves, as a function of numbers, at the speed of a built-in one.
 
     The function is compiled and runs as those of :class:`Activation` do; see there what it may use.
@@ -294,8 +298,7 @@ class UpdateRule(optimizers.Optimizer):
             taken = f"behind t {function.label} takes {_listed(wanted)}"
             raise ValueError(f"settings are {_listed(given)}, but {taken}: they must be equal")
         self._n_slots, self._values = n_slots, {setting: given[setting] for setting in wanted}
-        self._operation = OwnName("rule", (function,))
-        self._claim = claim(name, self._operation)
+        self._take("rule", (function,), name)
 
     @property
     def update_function(self) -> Callable[..., Any]:
@@ -308,11 +311,6 @@ class UpdateRule(optimizers.Optimizer):
         return dict(self._values)
 
     @property
-    def name(self) -> str | None:
-        """The name that was given."""
-        return None if self._claim is None else self._claim.name
-
-    @property
     def rule_name(self) -> str:
         """A name of the content."""
         return self._operation
@@ -322,10 +320,6 @@ class UpdateRule(optimizers.Optimizer):
         """How many numbers it keeps for each parameter."""
         return self._n_slots
 
-    def check(self, dtype: DType) -> None:
-        """Compile the function; TypeError if that cannot be."""
-        active().own_check(self._operation, dtype)
-
     def _settings(self) -> tuple[float, ...]:
         return tuple(self._values.values())
 
@@ -334,7 +328,7 @@ class UpdateRule(optimizers.Optimizer):
 
     def __repr__(self) -> str:
         numbers = "".join(f", {name}={value:g}" for name, value in self._values.items())
-        return f"UpdateRule({_title(self._operation, self.name)}, lr={self.lr!r}{numbers})"
+        return f"UpdateRule({self._title}, lr={self.lr!r}{numbers})"
 
 
 losses.BUILT_IN["elementwise"] = ElementwiseLoss
@@ -358,7 +352,3 @@ def _listed(names: Any) -> str:
 
 def _config(names: tuple[str, str], operation: OwnName, name: str | None) -> dict[str, Any]:
     return {**{each: f.path for each, f in zip(names, operation.functions, strict=True)}, "name": name}
-
-
-def _title(operation: OwnName, name: str | None) -> str:
-    return name or operation.functions[0].title

@@ -1,5 +1,8 @@
 """Losses as means over the samples, weighted by Σ v_i loss_i / Σ v_i where weights v are given, and their gradients."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -71,9 +74,7 @@ def cross_entropy_and_gradient(
     gradient : ndarray (m, k)
     """
     scores, y, sample_weight = _classification(scores, y, sample_weight)
-    out = np.empty(scores.shape, scores.dtype)
-    loss = active().cross_entropy_backward(scores, y, sample_weight, out)
-    return float(loss), out
+    return _with_gradient(active().cross_entropy_backward, scores, y, sample_weight)
 
 
 def squared_error(pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -127,9 +128,7 @@ def squared_error_and_gradient(
     gradient : ndarray (m, k)
     """
     pred, y, sample_weight = _regression(pred, y, sample_weight)
-    out = np.empty(pred.shape, pred.dtype)
-    loss = active().squared_error_backward(pred, y, sample_weight, out)
-    return float(loss), out
+    return _with_gradient(active().squared_error_backward, pred, y, sample_weight)
 
 
 def huber(pred: ArrayLike, y: ArrayLike, delta: float = 1.0, sample_weight: ArrayLike | None = None) -> float:
@@ -200,8 +199,12 @@ def huber_and_gradient(
     """
     delta = number("delta", delta, above=0)
     pred, y, sample_weight = _regression(pred, y, sample_weight)
-    out = np.empty(pred.shape, pred.dtype)
-    return float(active().huber_backward(pred, y, sample_weight, delta, out)), out
+    return _with_gradient(active().huber_backward, pred, y, sample_weight, delta)
+
+
+def _with_gradient(backward: Callable[..., float], outputs: Array, *given: Any) -> tuple[float, Array]:
+    out = np.empty(outputs.shape, outputs.dtype)
+    return float(backward(outputs, *given, out)), out
 
 
 def _classification(

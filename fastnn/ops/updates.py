@@ -67,7 +67,7 @@ def adam_update(
     0 <= β < 1 and eps > 0. Everything else is as in :func:`sgd_update`.
     Source: D. P. Kingma and J. Ba, Adam: a method for stochastic optimization, ICLR 2015.
     """
-    rates = number("lr", lr, above=0), _decay("beta1", beta1), _decay("beta2", beta2), number("eps", eps, above=0)
+    rates = _adam_rates(lr, beta1, beta2, eps)
     _update("adam_update", dw, {"w": w, "m": m, "v": v}, *rates, positive_int("t", t))
 
 
@@ -88,9 +88,13 @@ def adamw_update(
     weight_decay >= 0. Everything else is as in :func:`adam_update`.
     Source: I. Loshchilov and F. Hutter, Decoupled weight decay regularization, ICLR 2019.
     """
-    rates = number("lr", lr, above=0), _decay("beta1", beta1), _decay("beta2", beta2), number("eps", eps, above=0)
+    rates = _adam_rates(lr, beta1, beta2, eps)
     decay = number("weight_decay", weight_decay, least=0)
     _update("adamw_update", dw, {"w": w, "m": m, "v": v}, *rates, decay, positive_int("t", t))
+
+
+def _adam_rates(lr: float, beta1: float, beta2: float, eps: float) -> tuple[float, ...]:
+    return number("lr", lr, above=0), _decay("beta1", beta1), _decay("beta2", beta2), number("eps", eps, above=0)
 
 
 def _decay(name: str, value: float) -> float:

@@ -7,6 +7,7 @@ used, makes the loss and the gradient of its row NaN.
 
 import numpy as np
 
+from .registry import Registry
 from .softmax import finite_max, softmax
 
 
@@ -133,3 +134,29 @@ def weighted_mean(losses, sample_weight):
 
 def _weights(m, sample_weight):
     return np.ones(m) if sample_weight is None else sample_weight.astype(np.float64)
+
+
+def smoothed(labels, k, smoothing, dtype):
+    """The targets (m, k) of smoothed labels: (1 - smoothing) one_hot + smoothing / k.
+
+    Source: C. Szegedy et al., Rethinking the Inception architecture for computer vision, CVPR 2016, section 7.
+    """
+    return ((1 - smoothing) * one_hot(labels, k, np.float64) + smoothing / k).astype(dtype)
+
+
+def _smoothed_cross_entropy(scores, y, sample_weight, out, smoothing, least, most):
+    if smoothing != 0 and y.ndim == 1:
+        y = smoothed(y, scores.shape[1], smoothing, scores.dtype)
+    cross_entropy_backward(scores, y, sample_weight, out)
+    return bounded_cross_entropy(scores, y, sample_weight, least, most)
+
+
+# The losses of a network-as-data, functions of the scores, y, weights, out for the gradient, and the settings that the
+# kernel takes too.
+LOSSES = Registry(
+    cross_entropy=_smoothed_cross_entropy,
+    squared_error=lambda s, y, v, out, *unused: squared_error_backward(s, y, v, out),
+    huber=lambda s, y, v, out, delta: huber_backward(s, y, v, delta, out),
+    binary_cross_entropy=lambda s, y, v, out, smoothing, *bounds: binary_cross_entropy_backward(s, y, v, out, *bounds),
+    poisson=lambda s, y, v, out, *unused: poisson_backward(s, y, v, out),
+)

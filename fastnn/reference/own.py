@@ -5,7 +5,8 @@
 
 import numpy as np
 
-from .losses import shares, weighted_mean
+from .losses import LOSSES, shares, weighted_mean
+from .updates import RULES
 
 _REAL = bool, int, float, np.bool_, np.integer, np.floating
 
@@ -43,6 +44,21 @@ def own_update(name, w, dw, slots, lr, settings, t):
     results = _each(name.functions[0], w, dw, *slots, numbers=(lr, float(t), *settings), returns=1 + len(slots))
     for array, result in zip((w, *slots), results, strict=True):
         np.copyto(array, result)
+
+
+def _loss(name):
+    return lambda scores, y, sample_weight, out, *unused: own_loss(name, scores, y, sample_weight, out)
+
+
+def _rule(name):
+    def update(w, dw, slots, settings, t, weight, is_weight):
+        lr, *others = settings
+        own_update(name, w, dw, slots, lr, others, t)
+
+    return update
+
+
+LOSSES.make, RULES.make = _loss, _rule
 
 
 def _each(function, *arrays, numbers=(), returns=1):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .registry import Registry
+
 
 @np.errstate(all="ignore")
 def sgd_update(w, dw, lr):
@@ -77,12 +79,12 @@ def _accumulate(w, dw, slots, settings, t, weight, is_weight):
 
 # The rules of a network-as-data, functions of w, dw, slots, settings, the number of the update, the batch's weight, and
 # whether w are weights, which a penalty is for.
-RULES = {
-    "sgd": lambda w, dw, slots, settings, t, weight, is_weight: sgd_update(w, dw, *settings),
-    "momentum": lambda w, dw, slots, settings, t, weight, is_weight: momentum_update(w, dw, *slots, *settings),
-    "nesterov": lambda w, dw, slots, settings, t, weight, is_weight: nesterov_update(w, dw, *slots, *settings),
-    "adam": lambda w, dw, slots, settings, t, weight, is_weight: adam_update(w, dw, *slots, *settings, t),
-    "adamw": _adamw,
-    "plain_adam": _plain_adam,
-    "accumulate": _accumulate,
-}
+RULES = Registry(
+    sgd=lambda w, dw, slots, settings, t, weight, is_weight: sgd_update(w, dw, *settings),
+    momentum=lambda w, dw, slots, settings, t, weight, is_weight: momentum_update(w, dw, *slots, *settings),
+    nesterov=lambda w, dw, slots, settings, t, weight, is_weight: nesterov_update(w, dw, *slots, *settings),
+    adam=lambda w, dw, slots, settings, t, weight, is_weight: adam_update(w, dw, *slots, *settings, t),
+    adamw=_adamw,
+    plain_adam=_plain_adam,
+    accumulate=_accumulate,
+)

@@ -8,10 +8,9 @@ import time
 
 import numpy as np
 
-from ...codes import KEEPS, KEEPS_X, KEEPS_Y, KIND, LINEAR, OP, SLOPE_AT
+from ...codes import BIAS_AT, KEEPS, KEEPS_X, KEEPS_Y, KIND, LINEAR, OP, OUTPUTS, SLOPE_AT, WEIGHT
 from ..activations import leaky_relu_backward
 from ..matmul import linear_backward, matmul
-from ..own import own_update
 from ..updates import RULES
 from .inference import arguments_of, parameters_of, twins, values, weight_and_bias
 from .objectives import loss_and_gradient
@@ -136,11 +135,11 @@ def _update(network, i, params, ys, ds, l2, rule, weight, t):
     op = network.ops[i]
     if op[KIND] == LINEAR:
         w, _ = weight_and_bias(op, params)
-        dw, db = np.empty_like(w), np.empty(op[2], params.dtype)
+        dw, db = np.empty_like(w), np.empty(op[OUTPUTS], params.dtype)
         linear_backward(ds[i], ys[i], w, l2, None, dw, db)
-        _apply(rule, params, op[3], dw, weight, t, is_weight=True)
-        if op[4] >= 0:
-            _apply(rule, params, op[4], db, weight, t)
+        _apply(rule, params, op[WEIGHT], dw, weight, t, is_weight=True)
+        if op[BIAS_AT] >= 0:
+            _apply(rule, params, op[BIAS_AT], db, weight, t)
         return
     for _, which, start, _ in network.spans[network.spans[:, OP] == i]:
         _apply(rule, params, start, ds[i][which], weight, t)
@@ -148,11 +147,8 @@ def _update(network, i, params, ys, ds, l2, rule, weight, t):
 
 def _apply(rule, params, start, gradient, weight, t, is_weight=False):
     span = slice(start, start + gradient.size)
-    arguments = params[span], gradient.ravel(), rule.slots[:, span]
-    if rule.name in RULES:
-        RULES[rule.name](*arguments, rule.settings, t, weight, is_weight)
-    else:
-        own_update(rule.name, *arguments, rule.settings[0], rule.settings[1:], t)
+    slots = rule.slots[:, span]
+    RULES[rule.name](params[span], gradient.ravel(), slots, rule.settings, t, weight, is_weight)
 
 
 def _penalty(objective, weight):

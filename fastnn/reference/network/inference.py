@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 
-from ...codes import INPUTS, KEEPS, KIND, LINEAR, OUTPUTS, SLOPE_AT, TAKES_KEY
+from ...codes import BIAS_AT, INPUTS, KEEPS, KIND, LINEAR, N_SETTINGS, OUTPUTS, SETTINGS, SLOPE_AT, TAKES_KEY, WEIGHT
 from ..activations import leaky_relu
 from ..dropout import key_of
 from ..matmul import linear
@@ -37,7 +37,7 @@ def forward(network, params, x, out, softmax=False):
 def values(network, params, x, t=0):
     """The output of every op for the samples x of the batch that update t takes."""
     for i, op in enumerate(network.ops):
-        y = np.empty((len(x), op[2]), params.dtype)
+        y = np.empty((len(x), op[OUTPUTS]), params.dtype)
         if op[KIND] == LINEAR:
             linear(x, *weight_and_bias(op, params), y)
             if op[SLOPE_AT] >= 0:
@@ -63,7 +63,7 @@ def twins(name):
 def arguments_of(network, i, t):
     """What the twin of an operation takes besides arrays: its settings, and a key where it draws random numbers."""
     op = network.ops[i]
-    settings = network.settings[op[5] : op[5] + op[6]].tolist()
+    settings = network.settings[op[SETTINGS] :][: op[N_SETTINGS]].tolist()
     return [*settings, key_of(network.seed, t, i)] if op[KEEPS] & TAKES_KEY else settings
 
 
@@ -74,6 +74,6 @@ def parameters_of(network, i, params):
 
 def weight_and_bias(op, params):
     """The weight (d, k) and the bias (k,) of a linear op as views; a missing bias is zeros."""
-    n_in, n_out, w_at, b_at = op[1:5]
+    n_in, n_out, w_at, b_at = op[[INPUTS, OUTPUTS, WEIGHT, BIAS_AT]]
     bias = params[b_at : b_at + n_out] if b_at >= 0 else np.zeros(n_out, params.dtype)
     return params[w_at : w_at + n_in * n_out].reshape(n_in, n_out), bias
