@@ -7,13 +7,12 @@ of the thread that updates them. The gradient of a weight is never stored, its u
 that forms it.
 """
 
-import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import COLUMNS, INPUTS, KEEPS, KEEPS_X, KEEPS_Y, KEPT, KIND, LINEAR, OP, OUTPUTS, PARAMETERS, SLOPE_AT
+from ...codes import INPUTS, KIND, LINEAR, OP, OUTPUTS
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, stop_prefetching, workspace
 from ..gemm.tile import ROWS
@@ -26,38 +25,32 @@ from ..threading.team import get_num_threads, part, run
 from ..updates import FUSED, PER_STEP, RULES
 from .clock import BACKWARD, FORWARD, GATHER, LOSS, REST, UPDATE, begin, clock_of, lap
 from .layers import (
-    GRADIENT,
-    GRADIENT_BLOCK,
-    KEPT_AT,
-    LD,
-    VALUES,
-    Around,
     Input,
     Net,
     Rows,
-    Step,
-    Worker,
     addressed,
     backward_op,
-    columns_of,
-    count_of_squares,
-    count_squares,
     describe,
     forward_op,
     gather_row,
-    leading_dimension,
     linear_op,
-    multiply_adds,
+    undo_rectifier,
+)
+from .memory import GRADIENT, LD, VALUES, Memory, around_op, node, plan_of
+from .objectives import Place, Results, Target, batch_loss, batch_weight, loss_rows, objective_of, penalty_factor
+from .steps import (
+    Step,
+    Worker,
+    columns_of,
+    count_of_squares,
     prepare_step,
     put_piece,
     sgd_columns,
     square_sums,
     step_of,
-    undo_rectifier,
     update_linear,
     update_span,
 )
-from .objectives import Place, Results, Target, batch_loss, batch_weight, loss_rows, objective_of, penalty_factor
 
 # Multiply-adds of a step that are worth a thread: besides waiting at barriers, each core fetches from the other what it
 # has written.
@@ -80,26 +73,6 @@ class Batch(NamedTuple):
     m: int
     t: int
     weight: float
-
-
-class Memory(NamedTuple):
-    """What the threads share: the plan of the nodes, the nodes with the rows' losses behind them, and the rest.
-
-    ``own_at`` is where in its workspace a thread gathers a batch for itself. ``samples`` and ``pieces`` have a row for
-    each thread, see ``Worker``.
-    """
-
-    plan: np.ndarray
-    nodes: np.ndarray
-    zeros_at: int
-    losses_at: int
-    target_terms_at: int
-    own_at: int
-    shares: np.ndarray
-    squares: np.ndarray
-    samples: np.ndarray
-    pieces: np.ndarray
-    sync: np.ndarray
 
 
 @kernel
@@ -170,7 +143,7 @@ def _forward_and_back(net, samples, batch, objective, columns, memory, worker):
         _gather(net, samples, batch.start, batch.m, own)
         lap(worker.clock, -1, GATHER)
         zeros = shift(memory.nodes.p, memory.zeros_at)
-        out, cols = _node(memory, 1, VALUES, 0), columns.end - columns.start
+        out, cols = node(memory, 1, VALUES, 0), columns.end - columns.start
         linear_op(net, 0, batch.m, columns.start, cols, own, out, zeros, worker.workspace)
         lap(worker.clock, 0, FORWARD)
         if not barrier(memory.sync.p, worker.n_threads):
@@ -191,7 +164,7 @@ def _update(net, samples, batch, step, columns, memory, worker):
     squares = shift(memory.squares.p, memory.squares.rows)
     span = net.spans.rows - 1
     for i in range(net.ops.rows - 1, -1, -1):
-        around = _around(net, memory, i, 0)
+        around = around_op(net, memory, i, 0)
         if cell(net.ops, i, KIND) == LINEAR:
             if i == first_linear:
                 _note_samples(net, samples, batch.start + batch.m, by_columns, worker)
@@ -246,21 +219,6 @@ def _note_samples(net, samples, start, all_of_them, worker):
 
 
 @inline
-def _node(memory, i, what, row):
-    """Values or gradient of a node, from a row on."""
-    ld = cell(memory.plan, i, LD)
-    return Matrix(shift(memory.nodes.p, cell(memory.plan, i, what) + row * ld), ld, 1)
-
-
-@inline
-def _around(net, memory, i, row):
-    """What lies around op i, from a row on of the batch."""
-    kept = shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + row * cell(net.ops, i, KEPT))
-    x, y = _node(memory, i, VALUES, row), _node(memory, i + 1, VALUES, row)
-    return Around(x, y, _node(memory, i, GRADIENT, row), _node(memory, i + 1, GRADIENT, row), kept)
-
-
-@inline
 def _own_samples(memory, worker):
     """Where a thread gathers a batch for itself."""
     return Matrix(shift(worker.workspace, memory.own_at), cell(memory.plan, 0, LD), 1)
@@ -282,14 +240,14 @@ def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, wo
     last, row, nodes, by_columns = net.ops.rows, rows.first, memory.nodes.p, columns.end > columns.start
     zeros = shift(nodes, memory.zeros_at)
     if not by_columns:
-        _gather(net, samples, batch.start + row, rows.count, _node(memory, 0, VALUES, row))
+        _gather(net, samples, batch.start + row, rows.count, node(memory, 0, VALUES, row))
         lap(worker.clock, -1, GATHER)
     for i in range(1 if by_columns else 0, last):
-        around = _around(net, memory, i, row)
+        around = around_op(net, memory, i, row)
         forward_op(net, i, rows, around.x, around.y, around.kept, zeros, worker.workspace)
         lap(worker.clock, i, FORWARD)
 
-    scores, gradient = _node(memory, last, VALUES, row), _node(memory, last, GRADIENT, row)
+    scores, gradient = node(memory, last, VALUES, row), node(memory, last, GRADIENT, row)
     results = Results(
         shift(memory.shares.p, row),
         shift(nodes, memory.losses_at + row),
@@ -302,7 +260,7 @@ def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, wo
     lap(worker.clock, -1, LOSS)
 
     for i in range(last - 1, _first_trained(net), -1):
-        backward_op(net, i, rows, _around(net, memory, i, row), worker.workspace)
+        backward_op(net, i, rows, around_op(net, memory, i, row), worker.workspace)
         lap(worker.clock, i, BACKWARD)
 
 
@@ -312,43 +270,6 @@ def _total(squares):
     for i in range(squares.rows):
         total += float(get(squares.p, i))
     return total
-
-
-@functools.lru_cache(maxsize=64)
-def _plan(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, int]]:
-    """Where the nodes of a network lie, for a batch, the multiply-adds of a sample, and the places of squares.
-
-    ``shape`` holds the ops, ``size`` the bytes of an element. An op that needs neither its input again nor has it
-    overwritten what the op before needs writes its output over its input; one without parameters so passes gradients.
-    """
-    ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
-    widths = [int(ops[0, INPUTS]), *(int(n) for n in ops[:, OUTPUTS])]
-    plan = np.zeros((len(widths), 4), np.int64)
-    at = batch * leading_dimension(widths[0], size)
-    plan[0, LD] = leading_dimension(widths[0], size)
-    for i, op in enumerate(ops):
-        ld = plan[i + 1, LD] = leading_dimension(widths[i + 1], size)
-        keeps_x = bool(op[KEEPS] & KEEPS_X)
-        is_output_needed = i > 0 and (ops[i - 1, SLOPE_AT] >= 0 or bool(ops[i - 1, KEEPS] & KEEPS_Y))
-        if op[KIND] != LINEAR and not keeps_x and not is_output_needed and widths[i] == widths[i + 1]:
-            plan[i + 1, VALUES] = plan[i, VALUES]
-        else:
-            plan[i + 1, VALUES] = at
-            at += batch * ld
-        plan[i, KEPT_AT] = at
-        at += -(-batch * int(op[KEPT]) // 16) * 16
-    for i in range(len(ops), 0, -1):
-        behind = ops[i] if i < len(ops) else None
-        if behind is not None and behind[KIND] != LINEAR and not behind[PARAMETERS] and widths[i] == widths[i + 1]:
-            plan[i, GRADIENT] = plan[i + 1, GRADIENT]
-        else:
-            plan[i, GRADIENT] = at
-            at += batch * int(plan[i, LD])
-    widest = max(widths)
-    block = max(GRADIENT_BLOCK, ROWS * widest)
-    places = {"zeros_at": at, "losses_at": at + widest, "target_terms_at": at + widest + batch}
-    counts = {"work": 3 * multiply_adds(ops), "squares": count_squares(ops, size)}
-    return plan, {**places, **counts, "size": at + widest + 2 * batch, "own_at": WORKSPACE + block}
 
 
 _NO_LABELS = np.empty(0, np.int64)
@@ -363,7 +284,7 @@ def train_epoch(
     dtype = params.dtype
     batch_size = min(batches.batch_size, len(batches.order))
     shape = network.ops.tobytes()
-    plan, places = _plan(shape, batch_size, dtype.itemsize)
+    plan, places = plan_of(shape, batch_size, dtype.itemsize)
     work = places["work"]
     n_threads = min(get_num_threads(), max(1, work * batch_size // STEP_GRAIN))
     own_size = places["own_at"] - WORKSPACE + (batch_size * int(plan[0, LD]) if n_threads > 1 else 0)

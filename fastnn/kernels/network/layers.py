@@ -1,7 +1,7 @@
-"""The layers of a network-as-data over some rows of a batch: gather, forward, backward, update.
+"""The layers of a network-as-data over some rows of a batch: gather, forward, backward.
 
 Node 0 is the input and node i + 1 the output of op i. For each node the plan holds the offset of its values, of its
-gradient, and the distance of its rows, all in the workspace; ``_plan`` of ``epoch`` says which nodes share their
+gradient, and the distance of its rows, all in the workspace; ``plan_of`` says which nodes share their
 memory. A linear op is a product, whose epilogue adds the bias and may rectify; any other op is called through its
 address.
 """
@@ -11,61 +11,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import (
-    BIAS_AT,
-    COLUMNS,
-    INPUTS,
-    KIND,
-    LENGTH,
-    LINEAR,
-    OP,
-    OUTPUTS,
-    SETTINGS,
-    SLOPE_AT,
-    START,
-    WEIGHT,
-    WHICH,
-)
-from ..compiler.cpu import ISA
+from ...codes import BIAS_AT, COLUMNS, INPUTS, KIND, LINEAR, OUTPUTS, SETTINGS, SLOPE_AT, WEIGHT
 from ..compiler.jit import inline
-from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product, transposed
+from ..gemm.product import Epilogue, Matrix, moved, product
 from ..gemm.rectifier import rectify_backward
-from ..gemm.tile import BIAS, COMBINE, COMBINE_SQUARES, RECTIFY_BACKWARD, ROWS, STORE, VECTORS
-from ..operations import addresses_of, call_backward, call_forward, call_gradient
+from ..gemm.tile import BIAS, RECTIFY_BACKWARD, STORE
+from ..operations import addresses_of, call_backward, call_forward
 from ..simd.address import address
 from ..simd.random import key_of
-from ..simd.table import cell, row_of
-from ..simd.vector import (
-    fma,
-    get,
-    integer,
-    itemsize,
-    lanes,
-    load,
-    load_part,
-    pointer,
-    put,
-    reduce_add,
-    shift,
-    splat,
-    store,
-    store_part,
-)
-from ..threading.team import part
-from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
+from ..simd.table import cell
+from ..simd.vector import get, lanes, load, load_part, pointer, put, shift, store, store_part
 
 # Behind the columns of ops, in each process anew: where the functions of an operation lie.
 FORWARD_AT, BACKWARD_AT, GRADIENT_AT = range(COLUMNS, COLUMNS + 3)
-VALUES, GRADIENT, LD, KEPT_AT = range(4)
 
-# Elements of a block of the weights' gradient, which is formed and used up block by block.
-GRADIENT_BLOCK = 16384
 # A multiple of this many bytes between rows puts them into one set of the L1 cache.
 COLLIDE = 4096
 # Elements of a cache line of float32.
 LINE = 16
-# Bytes below which fetching them early is not worth the trouble.
-WORTH_FETCHING = 32_768
 
 
 class Net(NamedTuple):
@@ -219,282 +182,3 @@ def undo_rectifier(net, i, rows, d, y):
         for r in range(rows):
             row = shift(d.p, r * d.row)
             rectify_backward(get(net.settings.p, slope_at), row, shift(y.p, r * y.row), row, cell(net.ops, i, OUTPUTS))
-
-
-class Step(NamedTuple):
-    """How an update moves: whether by plain SGD, in the epilogue of a product, or by a rule, and what it prepared.
-
-    The rule's slots (s, n_params) are those of all parameters, and ``made`` the updates before the epoch. A row of
-    ``prepared`` belongs to a thread: the rule's numbers, then those of the two kinds of parameters. So does one of
-    ``places``, for the addresses of slots.
-    """
-
-    fused: bool
-    prepare: int
-    update: int
-    settings: np.ndarray
-    slots: np.ndarray
-    made: int
-    prepared: np.ndarray
-    places: np.ndarray
-
-
-@inline
-def step_of(step, thread):
-    """The step of one thread, whose rows of ``prepared`` and ``places`` it points to."""
-    prepared, places = row_of(step.prepared, thread), row_of(step.places, thread)
-    return Step(step.fused, step.prepare, step.update, step.settings, step.slots, step.made, prepared, places)
-
-
-@inline
-def prepare_step(step, t, l2, weight, like):
-    """What update t takes for a batch of this weight, with the factor l2 of Σ w²."""
-    prepared = step.prepared
-    call_prepare(step.prepare, like, (step.settings.p, prepared, 1, t, weight))
-    put(prepared, WEIGHTS, 2.0 * l2)
-    put(prepared, OTHERS, 0.0)
-    put(prepared, WEIGHTS + 2, 1.0)
-    put(prepared, OTHERS + 2, 0.0)
-
-
-class Worker(NamedTuple):
-    """One of the threads of an epoch, its memory and its clock.
-
-    ``workspace`` is that of its products, and behind it ``block`` holds a block of a weight's gradient. ``samples``
-    lists the next batch's rows, each an address and a number of bytes, after the number of them; ``pieces`` is for
-    what a product is to prefetch.
-    """
-
-    thread: int
-    n_threads: int
-    workspace: Any
-    block: Any
-    samples: Any
-    pieces: Any
-    clock: Any
-
-
-class Columns(NamedTuple):
-    """The columns [start, end) of the first op's weight that one thread keeps."""
-
-    start: int
-    end: int
-
-
-@inline
-def columns_of(net, thread, n_threads, like):
-    """The columns of the first op's weight that a thread keeps, none where threads share its rows.
-
-    With columns of its own a thread finds in its own cache what it updated last, and needs the whole batch; this pays
-    where the columns can be dealt out evenly.
-    """
-    n_out = cell(net.ops, 0, OUTPUTS)
-    panels = _panels(n_out, like)
-    if n_threads == 1 or cell(net.ops, 0, KIND) != LINEAR or panels < n_threads:
-        return Columns(0, 0)
-    if panels % n_threads != 0 and panels < 4 * n_threads:
-        return Columns(0, 0)
-    start, end = part(n_out, VECTORS * lanes(like), thread, n_threads)
-    return Columns(start, end)
-
-
-@inline
-def sgd_rows(net, step, i, m, around, squares, worker):
-    """Update a thread's share of the rows of the linear op i, which fetches its share of the next batch."""
-    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
-    start, end = part(n_in, ROWS, worker.thread, worker.n_threads)
-    x = moved(around.x, 0, start)
-    _sgd(net, step, i, start, 0, end - start, n_out, m, x, around.dy, squares, worker)
-    if i % worker.n_threads == worker.thread:
-        _sgd_bias(net, step, i, m, 0, n_out, around.dy)
-
-
-@inline
-def sgd_columns(net, step, m, columns, x, dy, squares, worker):
-    """Update some columns of the first op, which is linear."""
-    col, cols = columns.start, columns.end - columns.start
-    dy = moved(dy, 0, col)
-    _sgd(net, step, 0, 0, col, cell(net.ops, 0, INPUTS), cols, m, x, dy, squares, worker)
-    _sgd_bias(net, step, 0, m, col, cols, dy)
-
-
-@inline
-def _sgd(net, step, i, row, col, rows, cols, m, x, dy, squares, worker):
-    """A block of the weight of the linear op i: W = (1 - 2 lr l2) W - lr xᵀ dy.
-
-    The update is the epilogue of the product, which fetches what comes next, see ``Worker``.
-    """
-    n_out = cell(net.ops, i, OUTPUTS)
-    panels = _panels(n_out, x.p)
-    if rows > 0 and cols > 0:
-        _prefetch(worker, 0, 0, get(worker.samples, 0), m * tiles_of(rows, cols, x.p))
-        weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT) + row * n_out + col), n_out, 1)
-        tiles = shift(squares, row // ROWS * panels + _panels(col, x.p))
-        lr, penalty = get(step.prepared, 0), get(step.prepared, WEIGHTS)
-        mode = COMBINE_SQUARES if penalty != 0.0 else COMBINE
-        epilogue = Epilogue(mode, tiles, panels, -lr, 1.0 - lr * penalty)
-        product(rows, cols, m, transposed(x), dy, weight, epilogue, worker.workspace)
-
-
-@inline
-def _sgd_bias(net, step, i, m, col, cols, dy):
-    """Update some elements of the bias of the linear op i, from the columns of dy that belong to them."""
-    bias_at = cell(net.ops, i, BIAS_AT)
-    if bias_at >= 0:
-        column_sums(m, cols, dy, shift(net.params.p, bias_at + col), -get(step.prepared, 0), 1.0)
-
-
-@inline
-def update_linear(net, step, i, m, around, squares, worker):
-    """Update this thread's share of the weights and biases of the linear op i; ``squares`` are as in ``square_sums``.
-
-    x (m, inputs) is the op's input and dy (m, outputs) the gradient before its rectifier. Rules with state take the
-    gradient a block of rows at a time, while it is still in the cache.
-    """
-    if step.fused:
-        sgd_rows(net, step, i, m, around, squares, worker)
-        return
-    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
-    bias_at, at = cell(net.ops, i, BIAS_AT), cell(net.ops, i, WEIGHT)
-    start, end = part(n_in, ROWS, worker.thread, worker.n_threads)
-    panels, block, samples = _panels(n_out, around.x.p), worker.block, get(worker.samples, 0)
-    height = max(ROWS, GRADIENT_BLOCK // max(1, n_out) // ROWS * ROWS)
-    for first in range(start, end, height):
-        rows = min(height, end - first)
-        pieces = _put_state(net, step.slots, at + first * n_out, rows * n_out, worker.pieces)
-        done, more = first - start, min(end, first + height) - start
-        _prefetch(
-            worker, pieces, samples * done // (end - start), samples * more // (end - start),
-            m * tiles_of(rows, n_out, around.x.p),
-        )  # fmt: skip
-        x, out, store_it = moved(around.x, 0, first), Matrix(block, n_out, 1), Epilogue(STORE, block, 0, 1.0, 0.0)
-        product(rows, n_out, m, transposed(x), around.dy, out, store_it, worker.workspace)
-        _apply_rule(net, step, at + first * n_out, block, WEIGHTS, rows * n_out)
-        if get(step.prepared, WEIGHTS) != 0.0:
-            _sum_squares(net, i, first, rows, shift(squares, first // ROWS * panels), panels)
-    if bias_at >= 0 and i % worker.n_threads == worker.thread:
-        column_sums(m, n_out, around.dy, block, 1.0, 0.0)
-        _apply_rule(net, step, bias_at, block, OTHERS, n_out)
-
-
-@inline
-def update_span(net, step, span, m, around, worker):
-    """Update this thread's share of a parameter of an operation, whose gradient is summed over the batch in order."""
-    i, length, block = cell(net.spans, span, OP), cell(net.spans, span, LENGTH), worker.block
-    x, y, _, dy, kept = around
-    start, end = part(length, LINE, worker.thread, worker.n_threads)
-    for first in range(start, end, GRADIENT_BLOCK):
-        count = min(GRADIENT_BLOCK, end - first)
-        call_gradient(
-            cell(net.ops, i, GRADIENT_AT), dy.p,
-            (m, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), dy.p, dy.row, x.p, x.row, y.p, y.row, kept,
-             shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
-             cell(net.spans, span, WHICH), first, count, block),
-        )  # fmt: skip
-        _apply_rule(net, step, cell(net.spans, span, START) + first, block, OTHERS, count)
-
-
-@inline
-def _apply_rule(net, step, at, gradient, kind, n):
-    """Update n parameters of a kind, WEIGHTS or OTHERS, from offset ``at``."""
-    for s in range(step.slots.rows):
-        put(step.places, s, integer(shift(step.slots.p, s * step.slots.cols + at)))
-    prepared, w = step.prepared, shift(net.params.p, at)
-    call_update(step.update, w, (n, w, gradient, step.places, prepared, shift(prepared, kind), 0))
-
-
-@inline
-def put_piece(pieces, i, address, size):
-    """Piece i of a list of memory to fetch."""
-    put(pieces, 2 * i, address)
-    put(pieces, 2 * i + 1, size)
-
-
-@inline
-def _put_state(net, slots, at, n, pieces):
-    """Put n parameters and their slots on the list, and return how many pieces they are."""
-    w = shift(net.params.p, at)
-    put_piece(pieces, 0, integer(w), n * itemsize(w))
-    for s in range(slots.rows):
-        put_piece(pieces, s + 1, integer(shift(slots.p, at + s * slots.cols)), n * itemsize(w))
-    return slots.rows + 1
-
-
-@inline
-def _prefetch(worker, count, first, end, steps):
-    """Let a product of so many steps of k fetch the pieces on the list, and samples ``first`` to ``end``."""
-    pieces, samples = worker.pieces, shift(worker.samples, 1)
-    total = 0
-    for i in range(count):
-        total += get(pieces, 2 * i + 1)
-    for i in range(first, end):
-        put_piece(pieces, count + i - first, get(samples, 2 * i), get(samples, 2 * i + 1))
-        total += get(samples, 2 * i + 1)
-    if total >= WORTH_FETCHING:
-        step = min(64, total // (2 * max(1, steps)) + 1)
-        prefetch(pieces, count + end - first, step, worker.workspace)
-
-
-@inline
-def square_sums(net, squares, thread, n_threads):
-    """Fill ``squares`` with sums that make Σ w², each thread for its share of the weights.
-
-    Every ROWS rows of a weight have as many places as the tiles of a product with so many rows, and use the first.
-    """
-    for i in range(net.ops.rows):
-        if cell(net.ops, i, KIND) == LINEAR:
-            n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
-            panels = _panels(n_out, squares)
-            start, end = part(n_in, ROWS, thread, n_threads)
-            _sum_squares(net, i, start, end - start, shift(squares, start // ROWS * panels), panels)
-            squares = shift(squares, count_of_squares(net, i, squares))
-
-
-@inline
-def count_of_squares(net, i, like):
-    """How many places ``square_sums`` fills for the linear op i."""
-    return tiles_of(cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), like)
-
-
-@inline
-def tiles_of(rows, n_out, like):
-    """The tiles of a product of so many rows."""
-    return (rows + ROWS - 1) // ROWS * _panels(n_out, like)
-
-
-@inline
-def _panels(n_out, like):
-    width = VECTORS * lanes(like)
-    return (n_out + width - 1) // width
-
-
-def count_squares(ops: np.ndarray, size: int) -> int:
-    """How many places ``square_sums`` fills, for elements of ``size`` bytes."""
-    linear = ops[ops[:, KIND] == LINEAR]
-    width = VECTORS * ISA.lanes(size)
-    return int((-(-linear[:, INPUTS] // ROWS) * -(-linear[:, OUTPUTS] // width)).sum())
-
-
-@inline
-def _sum_squares(net, i, first, rows, squares, panels):
-    """Σ w² of some rows of a weight, one sum for every ROWS of them."""
-    n_out = cell(net.ops, i, OUTPUTS)
-    weight = shift(net.params.p, cell(net.ops, i, WEIGHT) + first * n_out)
-    for r in range(0, rows, ROWS):
-        put(squares, r // ROWS * panels, _squares(shift(weight, r * n_out), min(ROWS, rows - r) * n_out))
-
-
-@inline
-def _squares(w, n):
-    width = lanes(w)
-    a, b = splat(w, 0.0), splat(w, 0.0)
-    i = 0
-    while i + 2 * width <= n:
-        x, y = load(w, i), load(w, i + width)
-        a, b = fma(x, x, a), fma(y, y, b)
-        i += 2 * width
-    while i < n:
-        x = load_part(w, i, min(width, n - i), 0.0)
-        a = fma(x, x, a)
-        i += width
-    return reduce_add(a + b)

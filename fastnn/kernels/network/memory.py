@@ -1,0 +1,91 @@
+"""Where an epoch keeps the nodes of its network: their values, their gradients and what ops keep, for a whole batch."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from ...codes import COLUMNS, INPUTS, KEEPS, KEEPS_X, KEEPS_Y, KEPT, KIND, LINEAR, OUTPUTS, PARAMETERS, SLOPE_AT
+from ..compiler.jit import inline
+from ..gemm.product import WORKSPACE, Matrix
+from ..gemm.tile import ROWS
+from ..simd.table import cell
+from ..simd.vector import shift
+from .layers import Around, leading_dimension, multiply_adds
+from .steps import GRADIENT_BLOCK, count_squares
+
+# The columns of a plan: where the values and the gradient of a node lie, the distance of its rows, and where the op
+# behind it keeps what it keeps.
+VALUES, GRADIENT, LD, KEPT_AT = range(4)
+
+
+class Memory(NamedTuple):
+    """What the threads share: the plan of the nodes, the nodes with the rows' losses behind them, and the rest.
+
+    ``own_at`` is where in its workspace a thread gathers a batch for itself. ``samples`` and ``pieces`` have a row for
+    each thread, see ``Worker``.
+    """
+
+    plan: np.ndarray
+    nodes: np.ndarray
+    zeros_at: int
+    losses_at: int
+    target_terms_at: int
+    own_at: int
+    shares: np.ndarray
+    squares: np.ndarray
+    samples: np.ndarray
+    pieces: np.ndarray
+    sync: np.ndarray
+
+
+@inline
+def node(memory, i, what, row):
+    """Values or gradient of a node, from a row on."""
+    ld = cell(memory.plan, i, LD)
+    return Matrix(shift(memory.nodes.p, cell(memory.plan, i, what) + row * ld), ld, 1)
+
+
+@inline
+def around_op(net, memory, i, row):
+    """What lies around op i, from a row on of the batch."""
+    kept = shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + row * cell(net.ops, i, KEPT))
+    x, y = node(memory, i, VALUES, row), node(memory, i + 1, VALUES, row)
+    return Around(x, y, node(memory, i, GRADIENT, row), node(memory, i + 1, GRADIENT, row), kept)
+
+
+@functools.lru_cache(maxsize=64)
+def plan_of(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, int]]:
+    """Where the nodes of a network lie, for a batch, the multiply-adds of a sample, and the places of squares.
+
+    ``shape`` holds the ops, ``size`` the bytes of an element. An op that needs neither its input again nor has it
+    overwritten what the op before needs writes its output over its input; one without parameters so passes gradients.
+    """
+    ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
+    widths = [int(ops[0, INPUTS]), *(int(n) for n in ops[:, OUTPUTS])]
+    plan = np.zeros((len(widths), 4), np.int64)
+    at = batch * leading_dimension(widths[0], size)
+    plan[0, LD] = leading_dimension(widths[0], size)
+    for i, op in enumerate(ops):
+        ld = plan[i + 1, LD] = leading_dimension(widths[i + 1], size)
+        keeps_x = bool(op[KEEPS] & KEEPS_X)
+        is_output_needed = i > 0 and (ops[i - 1, SLOPE_AT] >= 0 or bool(ops[i - 1, KEEPS] & KEEPS_Y))
+        if op[KIND] != LINEAR and not keeps_x and not is_output_needed and widths[i] == widths[i + 1]:
+            plan[i + 1, VALUES] = plan[i, VALUES]
+        else:
+            plan[i + 1, VALUES] = at
+            at += batch * ld
+        plan[i, KEPT_AT] = at
+        at += -(-batch * int(op[KEPT]) // 16) * 16
+    for i in range(len(ops), 0, -1):
+        behind = ops[i] if i < len(ops) else None
+        if behind is not None and behind[KIND] != LINEAR and not behind[PARAMETERS] and widths[i] == widths[i + 1]:
+            plan[i, GRADIENT] = plan[i + 1, GRADIENT]
+        else:
+            plan[i, GRADIENT] = at
+            at += batch * int(plan[i, LD])
+    widest = max(widths)
+    block = max(GRADIENT_BLOCK, ROWS * widest)
+    places = {"zeros_at": at, "losses_at": at + widest, "target_terms_at": at + widest + batch}
+    counts = {"work": 3 * multiply_adds(ops), "squares": count_squares(ops, size)}
+    return plan, {**places, **counts, "size": at + widest + 2 * batch, "own_at": WORKSPACE + block}
