@@ -1,0 +1,212 @@
+"""What networks side by side minimise: the loss of each batch and its gradient, counted network by network."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ...codes import OUTPUTS
+from ..compiler.jit import inline
+from ..loss_rows import label_at
+from ..losses import call_loss
+from ..network.memory import GRADIENT, VALUES
+from ..simd.table import cell, row_of
+from ..simd.transpose import rows_to_lanes
+from ..simd.vector import get, integer, lanes, load, pointer, put, shift, splat
+from ..simd.wide import store_wide, widened
+from .layers import COUNT, DONE, LABELS, TARGETS, WEIGHTS, node, order_of, to_lanes, to_rows, zero_rest
+from .losses import call_lane_loss
+
+
+class Objective(NamedTuple):
+    """What all networks minimise: the address of the loss in lanes, or 0 and that for one network; see ``Objective``.
+
+    ``settings`` (n, lanes) are as those of the network, and ``l2`` (lanes,).
+    """
+
+    loss: int
+    loss_of_one: int
+    settings: np.ndarray
+    settings_of_each: np.ndarray
+    l2: np.ndarray
+    value: float
+    gradient: float
+    penalty_per_batch: bool
+    mean_over_rows: bool
+    stop: bool
+
+
+class Rows(NamedTuple):
+    """A number for each row and network: labels or targets, shares and losses; memory for losses and their sums."""
+
+    labels: np.ndarray
+    targets: np.ndarray
+    shares: np.ndarray
+    losses: np.ndarray
+    terms: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+
+
+class Counts(NamedTuple):
+    """What is counted as batches pass, int64 (lanes, COUNTS) and float64 (n, lanes).
+
+    ``losses`` (epochs, lanes) are those of whole epochs, and ``failed`` says which networks met one that is not finite.
+    """
+
+    whole: np.ndarray
+    real: np.ndarray
+    losses: np.ndarray
+    failed: np.ndarray
+
+
+# The rows of ``real``: the weight of the batch, the factor of its penalty, Σ w², the loss of the batch, the total of
+# the epoch and of its weights.
+WEIGHT_OF_BATCH, PENALTY, SQUARES, LOSS, TOTAL, SEEN = range(6)
+REALS = 6
+
+
+@inline
+def has_penalty(objective):
+    """Whether one of the networks has a penalty."""
+    most = 0.0
+    for lane in range(objective.l2.rows):
+        most = max(most, get(objective.l2.p, lane))
+    return most != 0.0
+
+
+@inline
+def begin_batch(each, objective, lane, rows_of_all, rows, counts):
+    """The weight of a network's batch, the factor of its penalty, and the shares of its samples."""
+    width, m = lanes(rows.losses.p), cell(counts.whole, lane, COUNT)
+    weights, order = cell(each, lane, WEIGHTS), order_of(each, counts.whole, lane)
+    of_samples, weight = pointer(weights, rows.losses.p), float(m)
+    if weights != 0:
+        weight = 0.0
+        for r in range(m):
+            weight += get(of_samples, get(order, r))
+    l2 = get(objective.l2.p, lane)
+    put(counts.real.p, WEIGHT_OF_BATCH * width + lane, weight)
+    if objective.penalty_per_batch and weight != 0.0:
+        l2 = l2 / weight
+    put(counts.real.p, PENALTY * width + lane, l2)
+    if weights == 0:
+        share = (1.0 / weight if weight != 0.0 else 0.0) * objective.gradient
+        for r in range(rows_of_all):
+            put(rows.shares.p, r * width + lane, share if r < m else 0.0)
+        return
+    for r in range(rows_of_all):
+        share = 0.0
+        if r < m and weight != 0.0:
+            share = get(of_samples, get(order, r)) / weight
+        put(rows.shares.p, r * width + lane, share * objective.gradient)
+
+
+@inline
+def loss(net, each, objective, m, memory, rows, counts):
+    """The gradient of the loss at the outputs, and the loss of each row."""
+    last, width = net.ops.rows, lanes(memory.nodes.p)
+    n = cell(net.ops, last - 1, OUTPUTS)
+    scores, gradient = node(memory, last, VALUES), node(memory, last, GRADIENT)
+    if objective.loss == 0:
+        _loss_of_each(each, objective, m, n, scores, gradient, memory, rows, counts)
+        return
+    has_labels = rows.targets.rows == 0
+    for r in range(m):
+        for lane in range(width):
+            count = cell(counts.whole, lane, COUNT)
+            sample = get(order_of(each, counts.whole, lane), min(r, count - 1)) if count > 0 else 0
+            if has_labels:
+                label = 0.0
+                if r < count:
+                    at = label_at(pointer(cell(each, lane, LABELS), np.int64(0)), sample, n)
+                    label = float(at) if at >= 0 else np.nan
+                put(rows.labels.p, r * width + lane, label)
+            else:
+                targets = cell(each, lane, TARGETS)
+                row = shift(pointer(targets, scores.p), sample * n) if count > 0 else memory.zeros.p
+                put(memory.places.p, lane, integer(row))
+        if not has_labels:
+            for j in range(0, n, width):
+                rows_to_lanes(memory.places.p, j, min(width, n - j), shift(rows.targets.p, (r * n + j) * width))
+    call_lane_loss(
+        objective.loss, scores.p,
+        (m, n, scores.p, scores.row, gradient.p, gradient.row, rows.labels.p, rows.targets.p,
+         0 if has_labels else n * width, rows.shares.p, width, objective.settings.p, rows.losses.p, rows.terms.p,
+         rows.sums.p),
+    )  # fmt: skip
+
+
+@inline
+def _loss_of_each(each, objective, m, n, scores, gradient, memory, rows, counts):
+    """Network by network, by the loss of rows."""
+    width = lanes(scores.p)
+    matrices = memory.rows.p, shift(memory.rows.p, width * memory.lane_ld)
+    shares, losses = shift(rows.shares.p, m * width), rows.sums.p
+    to_rows(scores, m, n, matrices[0], memory)
+    for lane in range(width):
+        count = cell(counts.whole, lane, COUNT)
+        if count > 0:
+            for r in range(count):
+                put(shares, r, get(rows.shares.p, r * width + lane))
+            s, d = (shift(matrices[0], lane * memory.lane_ld), shift(matrices[1], lane * memory.lane_ld))
+            call_loss(
+                objective.loss_of_one, scores.p,
+                (count, n, s, memory.row_ld, d, memory.row_ld, cell(each, lane, LABELS),
+                 pointer(cell(each, lane, TARGETS), scores.p), order_of(each, counts.whole, lane), shares,
+                 row_of(objective.settings_of_each, lane), 0, losses, shift(losses, m)),
+            )  # fmt: skip
+        for r in range(m):
+            put(rows.losses.p, r * width + lane, get(losses, r) if r < count else 0.0)
+    to_lanes(matrices[1], m, n, gradient, memory)
+    zero_rest(gradient, m, n, counts.whole)
+
+
+@inline
+def count_loss(each, objective, m, rows, counts):
+    """The loss of each network's batch into the mean over its epoch."""
+    width = lanes(rows.losses.p)
+    _sum_losses(each, m, rows, counts)
+    for lane in range(width):
+        count = cell(counts.whole, lane, COUNT)
+        if count > 0:
+            weight = get(counts.real.p, WEIGHT_OF_BATCH * width + lane)
+            loss = get(counts.real.p, LOSS * width + lane) / weight if weight != 0.0 else 0.0
+            l2 = get(counts.real.p, PENALTY * width + lane)
+            penalty = l2 * get(counts.real.p, SQUARES * width + lane) if l2 != 0.0 else 0.0
+            value = objective.value * loss + penalty
+            share = float(count) if objective.mean_over_rows else weight
+            _add_to(counts.real.p, TOTAL * width + lane, share * value)
+            _add_to(counts.real.p, SEEN * width + lane, share)
+            if not math.isfinite(value):
+                put(counts.failed.p, lane, 1)
+                put(row_of(counts.whole, lane), DONE, 1)
+
+
+@inline
+def _add_to(p, i, x):
+    put(p, i, get(p, i) + x)
+
+
+@inline
+def _sum_losses(each, m, rows, counts):
+    """Σ v_i loss_i over each network's batch, row by row in float64."""
+    width, losses = lanes(rows.losses.p), rows.losses.p
+    totals = shift(counts.real.p, LOSS * width)
+    alike = True
+    for lane in range(width):
+        if cell(each, lane, WEIGHTS) != 0 or 0 < cell(counts.whole, lane, COUNT) < m:
+            alike = False
+    if alike:
+        total = widened(splat(losses, 0.0))
+        for r in range(m):
+            total = total + widened(load(losses, r * width))
+        store_wide(totals, 0, total)
+        return
+    for lane in range(width):
+        weights, order = cell(each, lane, WEIGHTS), order_of(each, counts.whole, lane)
+        sum_of_lane = 0.0
+        for r in range(cell(counts.whole, lane, COUNT)):
+            weight = get(pointer(weights, losses), get(order, r)) if weights != 0 else 1.0
+            sum_of_lane += float(get(losses, r * width + lane)) * weight
+        put(totals, lane, sum_of_lane)

@@ -1,0 +1,267 @@
+"""Products of networks side by side: every element of the three matrices is a vector, with a network in each lane.
+
+A tile holds ``rows`` times ``cols`` sums in registers over the whole inner loop, each the product of an element of A
+and one of B, network by network. All distances are free, so the three products of a layer are one function. Every sum
+runs over the inner dimension in order, as in ``gemm.tile``, whose epilogues these are as well, with a factor for each
+lane:
+
+    STORE             C = A B
+    BIAS              C = f(A B + v), v (n,), f the leaky ReLU of slope alpha
+    RECTIFY_BACKWARD  C = A B f'(V), V (m, n) the outputs of f
+    COMBINE           C = alpha A B + beta C
+"""
+
+import itertools
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..compiler.cpu import ISA
+from ..compiler.jit import inline, shared
+from ..gemm.product import tile_rows
+from ..gemm.tile import BIAS, COMBINE, RECTIFY_BACKWARD, STORE
+from ..simd.vector import (
+    I32,
+    I64,
+    call_ir,
+    fma_ir,
+    get,
+    integer,
+    itemsize,
+    lanes_of,
+    llvm_vector,
+    load_ir,
+    put,
+    shift,
+    store_ir,
+)
+
+ROWS, COLS = ISA.lane_rows, ISA.lane_cols
+# Rows or columns whose addresses share one base register: x86 adds 0, 1 or 2 strides in an address for free.
+_GROUP = 3
+# How many steps of the inner dimension ahead of their use elements of B are asked for.
+_AHEAD = 6
+_I8P = ir.IntType(8).as_pointer()
+
+# The fields of a panel, 8 bytes each: what all tiles of a product have in common, distances in bytes.
+DEPTH, A_ROW, A_STEP, B_COL, B_STEP, C_ROW, C_COL, MODE, V_ROW, V_COL, FACTORS, TILES_AT = range(12)
+FIELDS = 16
+
+
+class Lanes(NamedTuple):
+    """A matrix of vectors: where the first lies, and the distances of rows and of columns in elements."""
+
+    p: Any
+    row: int
+    col: int
+
+
+class Epilogue(NamedTuple):
+    """What happens to a tile before it is stored; ``factors`` points to alpha and beta, a vector each."""
+
+    mode: int
+    v: Lanes
+    factors: Any
+
+
+def _signature(dtype: Any) -> Any:
+    p = types.CPointer(dtype)
+    return types.void(types.intp, p, p, p, p, types.CPointer(types.intp))
+
+
+@intrinsic
+def _tile(typing: Any, shape: Any, a: Any, b: Any, c: Any, v: Any, panel: Any) -> Any:
+    """C (rows, cols) = epilogue of A (rows, k) B (k, cols), for the fields of ``panel``."""
+    dtype = a.dtype
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        shape, *places, panel = args
+        rest = [*(builder.bitcast(place, _I8P) for place in places), panel]
+        end = builder.append_basic_block("end")
+        choice = builder.switch(shape, end)
+        for number, (height, width) in enumerate(itertools.product(range(1, ROWS + 1), range(1, COLS + 1))):
+            block = builder.append_basic_block()
+            choice.add_case(I64(number), block)
+            with builder.goto_block(block):
+                builder.call(_Emitter(dtype, height, width).function(builder.module), rest)
+                builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return _signature(dtype), emit
+
+
+@shared(_signature)
+def LANE_TILE(shape, a, b, c, v, panel):
+    """Dispatch to the function of this tile shape."""
+    _tile(shape, a, b, c, v, panel)
+
+
+_call_tile = LANE_TILE.caller()
+
+
+class _Emitter:
+    """Builds the LLVM function of one tile shape."""
+
+    def __init__(self, dtype: Any, height: int, width: int) -> None:
+        self.dtype, self.height, self.width = dtype, height, width
+        self.vector = llvm_vector(dtype, lanes_of(dtype))
+        self.zero = ir.Constant(self.vector, [0.0] * lanes_of(dtype))
+        self.cells = [(i, j) for i in range(height) for j in range(width)]
+
+    def function(self, module: Any) -> Any:
+        """The function (a, b, c, v, panel)."""
+        name = f"lane_tile_{self.dtype}_{self.height}x{self.width}"
+        if name in module.globals:
+            return module.globals[name]
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I8P] * 4 + [I64.as_pointer()]), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        a, b, c, v, panel = function.args
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+        def field(number: int) -> Any:
+            return builder.load(builder.gep(panel, [I64(number)]))
+
+        places = self._grid(builder, c, field(C_ROW), field(C_COL))
+        for place in places:
+            self._prefetch(builder, place)
+        sums = self._inner_loop(builder, a, b, field)
+        self._epilogue(builder, sums, places, v, field)
+        return function
+
+    def _grid(self, builder: Any, base: Any, row: Any, col: Any) -> list[Any]:
+        """Where the elements of a tile lie."""
+        rows = [builder.gep(base, [builder.mul(row, I64(i))]) for i in range(self.height)]
+        return [builder.gep(rows[i], [builder.mul(col, I64(j))]) for i, j in self.cells]
+
+    def _prefetch(self, builder: Any, place: Any) -> None:
+        call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), [place, I32(0), I32(3), I32(1)])
+
+    def _load(self, builder: Any, place: Any) -> Any:
+        return load_ir(builder, self.dtype, place)
+
+    def _inner_loop(self, builder: Any, a: Any, b: Any, field: Any) -> list[Any]:
+        """The sums A B, one step of the inner dimension a turn."""
+        function, before = builder.function, builder.block
+        loop, done = function.append_basic_block("loop"), function.append_basic_block("done")
+        depth, a_row, b_col = field(DEPTH), field(A_ROW), field(B_COL)
+        steps = field(A_STEP), field(B_STEP)
+        starts = []
+        for base, apart, count in ((a, a_row, self.height), (b, b_col, self.width)):
+            starts.append([builder.gep(base, [builder.mul(apart, I64(i))]) for i in range(0, count, _GROUP)])
+        builder.cbranch(builder.icmp_signed(">", depth, I64(0)), loop, done)
+        builder.position_at_end(loop)
+
+        def carried(kind: Any, start: Any) -> Any:
+            phi = builder.phi(kind)
+            phi.add_incoming(start, before)
+            return phi
+
+        left = carried(I64, depth)
+        heads = [[carried(_I8P, start) for start in group] for group in starts]
+        sums = [carried(self.vector, self.zero) for _ in self.cells]
+
+        def element(side: int, apart: Any, i: int) -> Any:
+            return builder.gep(heads[side][i // _GROUP], [builder.mul(apart, I64(i % _GROUP))])
+
+        ahead = builder.mul(steps[1], I64(_AHEAD))
+        for j in range(self.width):
+            self._prefetch(builder, builder.gep(element(1, b_col, j), [ahead]))
+        row = [self._load(builder, element(1, b_col, j)) for j in range(self.width)]
+        grown: list[Any] = []
+        for i in range(self.height):
+            factor = self._load(builder, element(0, a_row, i))
+            so_far = sums[i * self.width : (i + 1) * self.width]
+            grown += [fma_ir(builder, self.dtype, factor, x, total) for x, total in zip(row, so_far, strict=True)]
+        for phi, value in (
+            (left, builder.sub(left, I64(1))),
+            *((head, builder.gep(head, [steps[side]])) for side in range(2) for head in heads[side]),
+            *zip(sums, grown, strict=True),
+        ):
+            phi.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed(">", left, I64(1)), loop, done)
+        builder.position_at_end(done)
+        results = []
+        for value in grown:
+            phi = builder.phi(self.vector)
+            phi.add_incoming(self.zero, before)
+            phi.add_incoming(value, loop)
+            results.append(phi)
+        return results
+
+    def _epilogue(self, builder: Any, sums: list[Any], places: list[Any], v: Any, field: Any) -> None:
+        mode, factors = field(MODE), builder.inttoptr(field(FACTORS), _I8P)
+        blocks = {
+            number: builder.function.append_basic_block(name)
+            for number, name in (
+                (STORE, "store"), (BIAS, "bias"), (RECTIFY_BACKWARD, "rectify_backward"), (COMBINE, "combine")
+            )
+        }  # fmt: skip
+        choice = builder.switch(mode, blocks[STORE])
+        for number, block in blocks.items():
+            if number != STORE:
+                choice.add_case(I64(number), block)
+        size = lanes_of(self.dtype) * self.dtype.bitwidth // 8
+        for number, block in blocks.items():
+            builder.position_at_end(block)
+            if number != STORE:
+                alpha, beta = (self._load(builder, builder.gep(factors, [I64(size * k)])) for k in range(2))
+                sloped = builder.fcmp_unordered("!=", alpha, self.zero)
+            if number in (BIAS, RECTIFY_BACKWARD):
+                apart = self._grid(builder, v, field(V_ROW), field(V_COL))
+            for k, (total, place) in enumerate(zip(sums, places, strict=True)):
+                if number == BIAS:
+                    value = builder.fadd(total, self._load(builder, apart[k]))
+                    negative = builder.fcmp_ordered("<", value, self.zero)
+                    result = self._leaky(builder, negative, value, alpha, sloped)
+                elif number == RECTIFY_BACKWARD:
+                    y = self._load(builder, apart[k])
+                    negative = builder.fcmp_ordered("<=", y, self.zero)
+                    gated = self._leaky(builder, negative, total, alpha, sloped)
+                    result = builder.select(builder.fcmp_unordered("uno", y, y), y, gated)
+                elif number == COMBINE:
+                    old = builder.fmul(self._load(builder, place), beta)
+                    result = fma_ir(builder, self.dtype, total, alpha, old)
+                else:
+                    result = total
+                store_ir(builder, self.dtype, result, place)
+            builder.ret_void()
+
+    def _leaky(self, builder: Any, negative: Any, value: Any, alpha: Any, sloped: Any) -> Any:
+        """Value, or where ``negative`` holds alpha times it; an alpha of 0 gives 0 even for infinity."""
+        scaled = builder.select(sloped, builder.fmul(value, alpha), self.zero)
+        return builder.select(negative, scaled, value)
+
+
+@inline
+def product(m, n, k, a, b, c, epilogue, panel):
+    """C (m, n) = epilogue of A (m, k) B (k, n), all of them ``Lanes``; ``panel`` has the address of the tiles."""
+    mode, v, factors = epilogue
+    size = itemsize(a.p)
+    put(panel, DEPTH, k)
+    put(panel, A_ROW, a.row * size)
+    put(panel, A_STEP, a.col * size)
+    put(panel, B_COL, b.col * size)
+    put(panel, B_STEP, b.row * size)
+    put(panel, C_ROW, c.row * size)
+    put(panel, C_COL, c.col * size)
+    put(panel, MODE, mode)
+    put(panel, V_ROW, v.row * size)
+    put(panel, V_COL, v.col * size)
+    put(panel, FACTORS, integer(factors))
+    tiles, count, i = get(panel, TILES_AT), (m + ROWS - 1) // ROWS, 0
+    for t in range(count):
+        rows, j = tile_rows(m - i, count - t), 0
+        across = (n + COLS - 1) // COLS
+        for s in range(across):
+            cols = tile_rows(n - j, across - s)
+            _call_tile(
+                tiles, a.p,
+                ((rows - 1) * COLS + cols - 1, shift(a.p, i * a.row), shift(b.p, j * b.col),
+                 shift(c.p, i * c.row + j * c.col), shift(v.p, i * v.row + j * v.col), panel),
+            )  # fmt: skip
+            j += cols
+        i += rows
