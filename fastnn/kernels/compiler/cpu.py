@@ -2,7 +2,7 @@
 
 The tile is ``rows`` times ``vectors`` accumulators; with ``vectors`` vectors of B and one broadcast element of A they
 fill the register file: 14 * 2 + 2 + 1 of AVX-512's 32 registers, 6 * 2 + 2 + 1 of AVX2's 16. Networks side by side
-need a vector for each element: 8 * 3 + 3 + 1 and 4 * 2 + 2 + 1.
+need a vector for each element: 6 * 4 + 4 + 1 and 4 * 2 + 2 + 1.
 """
 
 import os
@@ -37,9 +37,9 @@ _X86, _ARM, _ANY = ("x86_64", "amd64"), ("aarch64", "arm64"), ("",)
 TABLE = {
     isa.name: isa
     for isa in (
-        Isa("avx512", _X86, "+avx512f", 512, 14, 2, lane_rows=8, lane_cols=3, cheap_masks=True, estimates=True),
+        Isa("avx512", _X86, "+avx512f", 512, 14, 2, lane_rows=6, lane_cols=4, cheap_masks=True, estimates=True),
         Isa("avx2", _X86, "+avx2", 256, 6, 2, lane_rows=4, lane_cols=2, cheap_masks=False),
-        Isa("neon", _ARM, "", 128, 12, 2, lane_rows=8, lane_cols=3, cheap_masks=False),
+        Isa("neon", _ARM, "", 128, 12, 2, lane_rows=6, lane_cols=4, cheap_masks=False),
         Isa("sse2", _X86, "", 128, 6, 2, lane_rows=4, lane_cols=2, cheap_masks=False, fuses=False),
         Isa("scalar", _ANY, "", 0, 3, 3, lane_rows=3, lane_cols=3, cheap_masks=False, fuses=False),
     )

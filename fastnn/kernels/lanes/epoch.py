@@ -60,7 +60,7 @@ def _train(net, each, objective, step, memory, rows, counts):
         m = _next_batch(each, objective, step, rows, counts)
         if m == 0:
             break
-        gather(net, each, counts.whole, m, memory)
+        gather(net, each, rows.samples.p, m, memory)
         last = net.ops.rows
         for i in range(last):
             forward(net, i, m, memory, each, counts.whole)

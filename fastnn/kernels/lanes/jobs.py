@@ -21,7 +21,7 @@ from .layers import COUNTS, DONE, FIELDS, PARAMS, Memory, Net
 from .losses import LANE_LOSSES
 from .objectives import REALS, Counts, Objective, Rows
 from .product import FIELDS as PANEL_FIELDS
-from .product import LANE_TILE, TILES_AT
+from .product import LANE_TILES, TILES_AT
 from .steps import BLOCK, Step
 
 # More bytes are not kept from call to call.
@@ -164,7 +164,7 @@ def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int) ->
     matrices = 4 * batch if calls_each else 1
     aligned = functools.partial(_aligned, dtype=dtype)
     panel = np.zeros(PANEL_FIELDS, np.int64)
-    panel[TILES_AT] = LANE_TILE.address(dtype)
+    panel[TILES_AT] = LANE_TILES.address(dtype)
     memory = Memory(
         plan=plan,
         nodes=aligned((places["zeros_at"],)),
@@ -176,9 +176,10 @@ def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int) ->
         lane_ld=batch * row_ld,
         own=aligned((width * own_ld,)),
         own_ld=own_ld,
-        places=np.zeros(width, np.int64),
+        places=np.zeros((batch, width), np.int64),
     )
     rows = Rows(
+        samples=np.zeros((batch, width), np.int64),
         labels=aligned((batch, width)),
         targets=aligned((0 if has_labels else batch * n_out * width,)),
         shares=np.zeros(batch * width + batch),

@@ -103,42 +103,48 @@ def kept_of(net, memory, i, rows, lane):
 
 
 @inline
-def gather(net, each, counts, rows, memory):
-    """The next sample of every network, row by row; where a network has no more, its last one again."""
+def gather(net, each, samples, rows, memory):
+    """The next sample of every network, row by row."""
     out, width = node(memory, 0, VALUES), lanes(memory.nodes.p)
     n_in = cell(net.ops, 0, INPUTS)
+    converts = 0
+    for lane in range(width):
+        x = _input(each, lane)
+        if x.row_bytes != 0 and x.kind != SAME:
+            converts += 1
+        if x.row_bytes == 0 and x.address != 0:
+            converts += 1
+        for r in range(rows):
+            sample = get(samples, r * width + lane)
+            address = x.address + sample * x.row if sample >= 0 else integer(memory.zeros.p)
+            put(memory.places.p, r * width + lane, address)
     for r in range(rows):
-        for lane in range(width):
-            x = _input(each, lane)
-            sample = _sample(each, counts, lane, r)
-            if sample < 0:
-                put(memory.places.p, lane, integer(memory.zeros.p))
-            elif x.kind == SAME and x.row_bytes != 0:
-                put(memory.places.p, lane, x.address + sample * x.row)
-            else:
-                own = shift(memory.rows.p, lane * memory.row_ld)
-                gather_row(x, sample, n_in, own)
-                put(memory.places.p, lane, integer(own))
-        to = shift(out.p, r * out.row)
+        places, to = shift(memory.places.p, r * width), shift(out.p, r * out.row)
+        if converts != 0:
+            _convert(each, shift(samples, r * width), n_in, places, memory)
         for j in range(0, n_in, width):
-            rows_to_lanes(memory.places.p, j, min(width, n_in - j), shift(to, j * width))
+            rows_to_lanes(places, j, min(width, n_in - j), shift(to, j * width))
+
+
+@inline
+def _convert(each, samples, n_in, places, memory):
+    """Copy the samples of a row, one of each network, in the dtype of the computation, and let ``places`` be copies."""
+    for lane in range(lanes(memory.nodes.p)):
+        sample, own = get(samples, lane), shift(memory.rows.p, lane * memory.row_ld)
+        if sample >= 0:
+            gather_row(_input(each, lane), sample, n_in, own)
+            put(places, lane, integer(own))
 
 
 @inline
 def _input(each, lane):
     return Input(
-        cell(each, lane, ADDRESS), cell(each, lane, ROW), cell(each, lane, COL), cell(each, lane, ELEMENT),
+        cell(each, lane, ADDRESS),
+        cell(each, lane, ROW),
+        cell(each, lane, COL),
+        cell(each, lane, ELEMENT),
         cell(each, lane, ROW_BYTES),
-    )  # fmt: skip
-
-
-@inline
-def _sample(each, counts, lane, r):
-    """The sample in row r of a network's batch, -1 where the network has no batch."""
-    m = cell(counts, lane, COUNT)
-    if m == 0:
-        return -1
-    return get(order_of(each, counts, lane), min(r, m - 1))
+    )
 
 
 @inline
@@ -174,7 +180,7 @@ def forward(net, i, rows, memory, each, counts):
         bias_at = cell(net.ops, i, BIAS_AT)
         bias = shift(net.params.p, bias_at * width) if bias_at >= 0 else memory.zeros.p
         _put_slopes(net, cell(net.ops, i, SLOPE_AT), memory)
-        epilogue = Epilogue(BIAS, Lanes(bias, 0, width if bias_at >= 0 else 0), memory.factors.p)
+        epilogue = Epilogue(BIAS, Lanes(bias, 0, width), memory.factors.p)
         product(rows, n_out, n_in, x, weight_of(net, i, net.params.p), y, epilogue, memory.panel.p)
     elif cell(net.ops, i, ELEMENTWISE_AT) != 0:
         call_forward(

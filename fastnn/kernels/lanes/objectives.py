@@ -37,8 +37,9 @@ class Objective(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """A number for each row and network: labels or targets, shares and losses; memory for losses and their sums."""
+    """A number for each row and network: samples, labels or targets, shares and losses; memory for sums."""
 
+    samples: np.ndarray
     labels: np.ndarray
     targets: np.ndarray
     shares: np.ndarray
@@ -77,29 +78,29 @@ def has_penalty(objective):
 
 @inline
 def begin_batch(each, objective, lane, rows_of_all, rows, counts):
-    """The weight of a network's batch, the factor of its penalty, and the shares of its samples."""
+    """A network's samples, the weight of its batch, the factor of its penalty, and the shares of the samples.
+
+    A network that has fewer samples than another takes its last one again, with a share of 0.
+    """
     width, m = lanes(rows.losses.p), cell(counts.whole, lane, COUNT)
     weights, order = cell(each, lane, WEIGHTS), order_of(each, counts.whole, lane)
     of_samples, weight = pointer(weights, rows.losses.p), float(m)
+    for r in range(rows_of_all):
+        put(rows.samples.p, r * width + lane, get(order, min(r, m - 1)) if m > 0 else -1)
     if weights != 0:
         weight = 0.0
         for r in range(m):
             weight += get(of_samples, get(order, r))
     l2 = get(objective.l2.p, lane)
-    put(counts.real.p, WEIGHT_OF_BATCH * width + lane, weight)
     if objective.penalty_per_batch and weight != 0.0:
         l2 = l2 / weight
+    put(counts.real.p, WEIGHT_OF_BATCH * width + lane, weight)
     put(counts.real.p, PENALTY * width + lane, l2)
-    if weights == 0:
-        share = (1.0 / weight if weight != 0.0 else 0.0) * objective.gradient
-        for r in range(rows_of_all):
-            put(rows.shares.p, r * width + lane, share if r < m else 0.0)
-        return
+    share = (1.0 / weight if weight != 0.0 else 0.0) * objective.gradient
     for r in range(rows_of_all):
-        share = 0.0
-        if r < m and weight != 0.0:
-            share = get(of_samples, get(order, r)) / weight
-        put(rows.shares.p, r * width + lane, share * objective.gradient)
+        if weights != 0 and r < m:
+            share = (get(of_samples, get(order, r)) / weight if weight != 0.0 else 0.0) * objective.gradient
+        put(rows.shares.p, r * width + lane, share if r < m else 0.0)
 
 
 @inline
@@ -112,29 +113,43 @@ def loss(net, each, objective, m, memory, rows, counts):
         _loss_of_each(each, objective, m, n, scores, gradient, memory, rows, counts)
         return
     has_labels = rows.targets.rows == 0
-    for r in range(m):
-        for lane in range(width):
-            count = cell(counts.whole, lane, COUNT)
-            sample = get(order_of(each, counts.whole, lane), min(r, count - 1)) if count > 0 else 0
-            if has_labels:
-                label = 0.0
-                if r < count:
-                    at = label_at(pointer(cell(each, lane, LABELS), np.int64(0)), sample, n)
-                    label = float(at) if at >= 0 else np.nan
-                put(rows.labels.p, r * width + lane, label)
-            else:
-                targets = cell(each, lane, TARGETS)
-                row = shift(pointer(targets, scores.p), sample * n) if count > 0 else memory.zeros.p
-                put(memory.places.p, lane, integer(row))
-        if not has_labels:
-            for j in range(0, n, width):
-                rows_to_lanes(memory.places.p, j, min(width, n - j), shift(rows.targets.p, (r * n + j) * width))
+    if has_labels:
+        _labels(each, m, n, rows, counts)
+    else:
+        _targets(each, m, n, memory, rows)
     call_lane_loss(
         objective.loss, scores.p,
         (m, n, scores.p, scores.row, gradient.p, gradient.row, rows.labels.p, rows.targets.p,
          0 if has_labels else n * width, rows.shares.p, width, objective.settings.p, rows.losses.p, rows.terms.p,
          rows.sums.p),
     )  # fmt: skip
+
+
+@inline
+def _labels(each, m, n, rows, counts):
+    """The label of each sample as a number, NaN for one that is none; whoever owns the array may write to it."""
+    width = lanes(rows.losses.p)
+    for lane in range(width):
+        labels, count = pointer(cell(each, lane, LABELS), np.int64(0)), cell(counts.whole, lane, COUNT)
+        for r in range(m):
+            label = label_at(labels, get(rows.samples.p, r * width + lane), n) if r < count else 0
+            put(rows.labels.p, r * width + lane, label if label >= 0 else np.nan)
+
+
+@inline
+def _targets(each, m, n, memory, rows):
+    """The targets of each sample."""
+    width = lanes(rows.losses.p)
+    for lane in range(width):
+        targets = pointer(cell(each, lane, TARGETS), rows.losses.p)
+        for r in range(m):
+            sample = get(rows.samples.p, r * width + lane)
+            row = shift(targets, sample * n) if sample >= 0 else memory.zeros.p
+            put(memory.places.p, r * width + lane, integer(row))
+    for r in range(m):
+        for j in range(0, n, width):
+            out = shift(rows.targets.p, (r * n + j) * width)
+            rows_to_lanes(shift(memory.places.p, r * width), j, min(width, n - j), out)
 
 
 @inline

@@ -30,6 +30,7 @@ from ..simd.vector import (
     get,
     integer,
     itemsize,
+    lanes,
     lanes_of,
     llvm_vector,
     load_ir,
@@ -41,12 +42,10 @@ from ..simd.vector import (
 ROWS, COLS = ISA.lane_rows, ISA.lane_cols
 # Rows or columns whose addresses share one base register: x86 adds 0, 1 or 2 strides in an address for free.
 _GROUP = 3
-# How many steps of the inner dimension ahead of their use elements of B are asked for.
-_AHEAD = 6
 _I8P = ir.IntType(8).as_pointer()
 
 # The fields of a panel, 8 bytes each: what all tiles of a product have in common, distances in bytes.
-DEPTH, A_ROW, A_STEP, B_COL, B_STEP, C_ROW, C_COL, MODE, V_ROW, V_COL, FACTORS, TILES_AT = range(12)
+DEPTH, A_ROW, A_STEP, B_COL, B_STEP, C_ROW, MODE, V_ROW, FACTORS, TILES_AT = range(10)
 FIELDS = 16
 
 
@@ -68,17 +67,17 @@ class Epilogue(NamedTuple):
 
 def _signature(dtype: Any) -> Any:
     p = types.CPointer(dtype)
-    return types.void(types.intp, p, p, p, p, types.CPointer(types.intp))
+    return types.void(types.intp, types.intp, p, p, p, p, types.CPointer(types.intp))
 
 
 @intrinsic
-def _tile(typing: Any, shape: Any, a: Any, b: Any, c: Any, v: Any, panel: Any) -> Any:
-    """C (rows, cols) = epilogue of A (rows, k) B (k, cols), for the fields of ``panel``."""
+def _tiles(typing: Any, shape: Any, count: Any, a: Any, b: Any, c: Any, v: Any, panel: Any) -> Any:
+    """C (rows, count cols) = epilogue of A (rows, k) B (k, count cols), for the fields of ``panel``."""
     dtype = a.dtype
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        shape, *places, panel = args
-        rest = [*(builder.bitcast(place, _I8P) for place in places), panel]
+        shape, count, *places, panel = args
+        rest = [count, *(builder.bitcast(place, _I8P) for place in places), panel]
         end = builder.append_basic_block("end")
         choice = builder.switch(shape, end)
         for number, (height, width) in enumerate(itertools.product(range(1, ROWS + 1), range(1, COLS + 1))):
@@ -94,16 +93,16 @@ def _tile(typing: Any, shape: Any, a: Any, b: Any, c: Any, v: Any, panel: Any) -
 
 
 @shared(_signature)
-def LANE_TILE(shape, a, b, c, v, panel):
+def LANE_TILES(shape, count, a, b, c, v, panel):
     """Dispatch to the function of this tile shape."""
-    _tile(shape, a, b, c, v, panel)
+    _tiles(shape, count, a, b, c, v, panel)
 
 
-_call_tile = LANE_TILE.caller()
+_call_tiles = LANE_TILES.caller()
 
 
 class _Emitter:
-    """Builds the LLVM function of one tile shape."""
+    """Builds the LLVM function of one tile shape, which makes tiles from left to right."""
 
     def __init__(self, dtype: Any, height: int, width: int) -> None:
         self.dtype, self.height, self.width = dtype, height, width
@@ -112,30 +111,48 @@ class _Emitter:
         self.cells = [(i, j) for i in range(height) for j in range(width)]
 
     def function(self, module: Any) -> Any:
-        """The function (a, b, c, v, panel)."""
-        name = f"lane_tile_{self.dtype}_{self.height}x{self.width}"
+        """The function (count, a, b, c, v, panel)."""
+        name = f"lane_tiles_{self.dtype}_{self.height}x{self.width}"
         if name in module.globals:
             return module.globals[name]
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I8P] * 4 + [I64.as_pointer()]), name)
+        kind = ir.FunctionType(ir.VoidType(), [I64, *[_I8P] * 4, I64.as_pointer()])
+        function = ir.Function(module, kind, name)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        a, b, c, v, panel = function.args
+        count, a, *places, panel = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
+        fields = [builder.load(builder.gep(panel, [I64(number)])) for number in range(FACTORS + 1)]
 
         def field(number: int) -> Any:
-            return builder.load(builder.gep(panel, [I64(number)]))
+            return fields[number]
 
-        places = self._grid(builder, c, field(C_ROW), field(C_COL))
-        for place in places:
+        before, turn, end = builder.block, function.append_basic_block("tile"), function.append_basic_block("end")
+        apart = I64(lanes_of(self.dtype) * self.dtype.bitwidth // 8)
+        across = [builder.mul(step, I64(self.width)) for step in (field(B_COL), apart, apart)]
+        builder.branch(turn)
+        builder.position_at_end(turn)
+        left, *heads = (builder.phi(value.type) for value in (count, *places))
+        b, c, v = heads
+        grid = self._grid(builder, c, field(C_ROW))
+        for place in grid:
             self._prefetch(builder, place)
         sums = self._inner_loop(builder, a, b, field)
-        self._epilogue(builder, sums, places, v, field)
+        self._epilogue(builder, sums, grid, v, field)
+        fewer = builder.sub(left, I64(1))
+        following = [fewer, *(builder.gep(head, [step]) for head, step in zip(heads, across, strict=True))]
+        for phi, start, value in zip((left, *heads), (count, *places), following, strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(value, builder.block)
+        builder.cbranch(builder.icmp_signed(">", fewer, I64(0)), turn, end)
+        builder.position_at_end(end)
+        builder.ret_void()
         return function
 
-    def _grid(self, builder: Any, base: Any, row: Any, col: Any) -> list[Any]:
-        """Where the elements of a tile lie."""
+    def _grid(self, builder: Any, base: Any, row: Any) -> list[Any]:
+        """Where the elements of a tile lie, whose columns are one behind the other."""
+        size = lanes_of(self.dtype) * self.dtype.bitwidth // 8
         rows = [builder.gep(base, [builder.mul(row, I64(i))]) for i in range(self.height)]
-        return [builder.gep(rows[i], [builder.mul(col, I64(j))]) for i, j in self.cells]
+        return [builder.gep(rows[i], [I64(size * j)]) for i, j in self.cells]
 
     def _prefetch(self, builder: Any, place: Any) -> None:
         call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), [place, I32(0), I32(3), I32(1)])
@@ -167,9 +184,6 @@ class _Emitter:
         def element(side: int, apart: Any, i: int) -> Any:
             return builder.gep(heads[side][i // _GROUP], [builder.mul(apart, I64(i % _GROUP))])
 
-        ahead = builder.mul(steps[1], I64(_AHEAD))
-        for j in range(self.width):
-            self._prefetch(builder, builder.gep(element(1, b_col, j), [ahead]))
         row = [self._load(builder, element(1, b_col, j)) for j in range(self.width)]
         grown: list[Any] = []
         for i in range(self.height):
@@ -200,6 +214,7 @@ class _Emitter:
                 (STORE, "store"), (BIAS, "bias"), (RECTIFY_BACKWARD, "rectify_backward"), (COMBINE, "combine")
             )
         }  # fmt: skip
+        stored = builder.function.append_basic_block("stored")
         choice = builder.switch(mode, blocks[STORE])
         for number, block in blocks.items():
             if number != STORE:
@@ -211,14 +226,14 @@ class _Emitter:
                 alpha, beta = (self._load(builder, builder.gep(factors, [I64(size * k)])) for k in range(2))
                 sloped = builder.fcmp_unordered("!=", alpha, self.zero)
             if number in (BIAS, RECTIFY_BACKWARD):
-                apart = self._grid(builder, v, field(V_ROW), field(V_COL))
+                beside = self._grid(builder, v, field(V_ROW))
             for k, (total, place) in enumerate(zip(sums, places, strict=True)):
                 if number == BIAS:
-                    value = builder.fadd(total, self._load(builder, apart[k]))
+                    value = builder.fadd(total, self._load(builder, beside[k]))
                     negative = builder.fcmp_ordered("<", value, self.zero)
                     result = self._leaky(builder, negative, value, alpha, sloped)
                 elif number == RECTIFY_BACKWARD:
-                    y = self._load(builder, apart[k])
+                    y = self._load(builder, beside[k])
                     negative = builder.fcmp_ordered("<=", y, self.zero)
                     gated = self._leaky(builder, negative, total, alpha, sloped)
                     result = builder.select(builder.fcmp_unordered("uno", y, y), y, gated)
@@ -228,7 +243,8 @@ class _Emitter:
                 else:
                     result = total
                 store_ir(builder, self.dtype, result, place)
-            builder.ret_void()
+            builder.branch(stored)
+        builder.position_at_end(stored)
 
     def _leaky(self, builder: Any, negative: Any, value: Any, alpha: Any, sloped: Any) -> Any:
         """Value, or where ``negative`` holds alpha times it; an alpha of 0 gives 0 even for infinity."""
@@ -238,7 +254,7 @@ class _Emitter:
 
 @inline
 def product(m, n, k, a, b, c, epilogue, panel):
-    """C (m, n) = epilogue of A (m, k) B (k, n), all of them ``Lanes``; ``panel`` has the address of the tiles."""
+    """C (m, n) = epilogue of A (m, k) B (k, n), all of them ``Lanes``; the columns of C and v are one behind the other."""
     mode, v, factors = epilogue
     size = itemsize(a.p)
     put(panel, DEPTH, k)
@@ -247,21 +263,20 @@ def product(m, n, k, a, b, c, epilogue, panel):
     put(panel, B_COL, b.col * size)
     put(panel, B_STEP, b.row * size)
     put(panel, C_ROW, c.row * size)
-    put(panel, C_COL, c.col * size)
     put(panel, MODE, mode)
     put(panel, V_ROW, v.row * size)
-    put(panel, V_COL, v.col * size)
     put(panel, FACTORS, integer(factors))
     tiles, count, i = get(panel, TILES_AT), (m + ROWS - 1) // ROWS, 0
+    whole, rest = n // COLS, n % COLS
     for t in range(count):
-        rows, j = tile_rows(m - i, count - t), 0
-        across = (n + COLS - 1) // COLS
-        for s in range(across):
-            cols = tile_rows(n - j, across - s)
-            _call_tile(
-                tiles, a.p,
-                ((rows - 1) * COLS + cols - 1, shift(a.p, i * a.row), shift(b.p, j * b.col),
-                 shift(c.p, i * c.row + j * c.col), shift(v.p, i * v.row + j * v.col), panel),
-            )  # fmt: skip
-            j += cols
+        rows = tile_rows(m - i, count - t)
+        shape, to = (rows - 1) * COLS - 1, shift(c.p, i * c.row)
+        some, beside = shift(a.p, i * a.row), shift(v.p, i * v.row)
+        if whole > 0:
+            _call_tiles(tiles, a.p, (shape + COLS, whole, some, b.p, to, beside, panel))
+        if rest > 0:
+            j = n - rest
+            width = lanes(a.p)
+            last = shift(b.p, j * b.col), shift(to, j * width), shift(beside, j * width)
+            _call_tiles(tiles, a.p, (shape + rest, 1, some, last[0], last[1], last[2], panel))
         i += rows
