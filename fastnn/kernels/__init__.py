@@ -23,7 +23,7 @@ from .matmul import linear, linear_backward, matmul
 from .network.epoch import train_epoch
 from .network.inference import forward
 from .own import own, own_backward, own_check, own_loss, own_update
-from .side_by_side import count_lanes, lane_key, train_lanes
+from .side_by_side import count_lanes, lane_key, lanes_pay, train_lanes
 from .softmax import log_softmax, logsumexp, softmax
 from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
 
@@ -44,6 +44,7 @@ __all__ = [
     "identity",
     "identity_backward",
     "lane_key",
+    "lanes_pay",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",

@@ -10,6 +10,10 @@ from ..codes import INPUTS, OUTPUTS
 from ..loading import undisturbed
 from .compiler.cpu import ISA
 from .gemm.product import INNER_BYTES
+from .network.layers import multiply_adds
+
+# Multiply-adds that take as long as a step does besides them, for elements of one byte.
+_ALONE, _IN_LANES = 380_000, 45_000
 
 
 def count_lanes(dtype: np.dtype) -> int:
@@ -30,6 +34,17 @@ def lane_key(job: Any) -> tuple[Any, ...] | None:
         network.ops.tobytes(), network.spans.tobytes(), network.names, params.dtype, batches.y.ndim, objective.loss,
         objective.reduction[2:], rule.name,
     )  # fmt: skip
+
+
+def lanes_pay(job: Any, count: int) -> bool:
+    """Whether so many networks like this one train faster side by side than alone.
+
+    A step alone costs its multiply-adds and much besides, one in lanes a little more for each and little besides, but
+    lanes that are left empty cost as much. Measured with networks from 10-16-2 to 54-64-64-7.
+    """
+    network, params, (batches, *_), *_ = job
+    size, work = params.dtype.itemsize, 3 * multiply_adds(network.ops) * min(batches.batch_size, len(batches.order))
+    return count * (_ALONE // size + work) > ISA.lanes(size) * (_IN_LANES // size + 1.05 * work)
 
 
 def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:

@@ -18,6 +18,11 @@ def lane_key(job):
     return None
 
 
+def lanes_pay(job, count):
+    """Whether so many networks like this one train faster side by side than alone."""
+    return False
+
+
 def train_lanes(jobs):
     """Train networks of the same ``lane_key``, each for its own epochs.
 

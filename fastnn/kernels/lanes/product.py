@@ -254,7 +254,7 @@ class _Emitter:
 
 @inline
 def product(m, n, k, a, b, c, epilogue, panel):
-    """C (m, n) = epilogue of A (m, k) B (k, n), all of them ``Lanes``; the columns of C and v are one behind the other."""
+    """C (m, n) = epilogue of A (m, k) B (k, n), all ``Lanes``; the columns of C and of v lie one behind the other."""
     mode, v, factors = epilogue
     size = itemsize(a.p)
     put(panel, DEPTH, k)
