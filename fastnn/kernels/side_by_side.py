@@ -26,9 +26,11 @@ def lane_key(job: Any) -> tuple[Any, ...] | None:
 
     Inner dimensions that a product takes in blocks do not come in lanes, nor does a rule of the user's.
     """
-    network, params, (batches, *_), objective, (rule, *_) = job
-    longest = max(batches.batch_size, int(network.ops[:, INPUTS : OUTPUTS + 1].max()))
+    network, params, (batches, *others), objective, (rule, *_) = job
+    longest = max(min(batches.batch_size, len(batches.order)), int(network.ops[:, INPUTS : OUTPUTS + 1].max()))
     if hasattr(rule.name, "functions") or longest * params.dtype.itemsize > INNER_BYTES:
+        return None
+    if any(len(other.order) != len(batches.order) for other in others):
         return None
     return (
         network.ops.tobytes(), network.spans.tobytes(), network.names, params.dtype, batches.y.ndim, objective.loss,
