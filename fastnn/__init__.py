@@ -53,6 +53,7 @@ from .tools.gradient_check import check_gradients
 from .tools.profile import Profile, profile
 from .tools.warmup import warmup
 from .training.callbacks import EarlyStopping
+from .training.fit_many import fit_many
 from .training.history import History
 
 __version__ = "0.1.0"
@@ -92,6 +93,7 @@ __all__ = [
     "cross_entropy_and_gradient",
     "cross_entropy_backward",
     "datasets",
+    "fit_many",
     "gelu",
     "gelu_backward",
     "get_num_threads",

@@ -1,6 +1,7 @@
 """The model: layers one after the other, over one flat buffer of parameters."""
 
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -15,8 +16,10 @@ from .nn.optimizers import Optimizer, OptimizerName
 from .nn.stack import Stack, call_list
 from .tables import Table, TableText
 from .training.callbacks import Callback, begun
-from .training.fit import evaluate, prepare, run
+from .training.evaluation import evaluate
+from .training.fit import run
 from .training.history import History
+from .training.plan import prepare
 from .validation import (
     Array,
     DType,
@@ -219,7 +222,7 @@ class Sequential:
         Raises
         ------
         ValueError, TypeError
-            If an argument is not as described, the optimizer is busy training another model, or parameters are not
+            If an argument is not as described, the model or the optimizer is busy training, or parameters are not
             finite; later, if a learning rate turns out wrong before its epoch, or the arrays given were changed to what
             is refused above.
         DivergenceError
@@ -253,7 +256,8 @@ class Sequential:
             verbose=verbose,
             check_later=True,
         )
-        with plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as should_stop:
+        alone = self._stack.held(threading.get_ident())
+        with alone, plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as should_stop:
             return run(self, plan, should_stop)
 
     def predict(self, X: ArrayLike) -> Array:

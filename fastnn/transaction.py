@@ -50,7 +50,8 @@ class Transaction:
     """All that a training changes, and the last point at which it was whole.
 
     The first point is taken at the start, another one by each :meth:`begin`, and each may be left for good. That is one
-    assignment, the last one, so an interruption comes before it or after.
+    assignment, the last one, so an interruption comes before it or after. A point may lead over several steps, which
+    are then made together or not at all.
 
     Parameters
     ----------
@@ -59,11 +60,12 @@ class Transaction:
 
     Attributes
     ----------
-    commits : how many points were left for good
+    commits : how many steps were left for good
+    goal : how many they will be once the last point is left; it may be moved
     """
 
     def __init__(self, places: Iterable[Place], rng: np.random.Generator) -> None:
-        self.commits, self._points = 0, 1
+        self.commits, self.goal = 0, 1
         self._places, self._bits = tuple(places), rng.bit_generator
         self._attributes, self._copies = Attributes(self._places), Copies([])
         self._drawn = self._shuffled = self._bits.state
@@ -73,16 +75,16 @@ class Transaction:
         self._copies = Copies(arrays)
         self._shuffled = self._bits.state
 
-    def begin(self) -> None:
-        """Take a new point."""
+    def begin(self, goal: int) -> None:
+        """Take a new point, or the last one once more, which leads to so many steps."""
         self._attributes = Attributes(self._places)
         self._drawn = self._shuffled = self._bits.state
         self._copies.keep()
-        self._points += 1
+        self.goal = goal
 
     def commit(self) -> None:
         """Leave the point for good."""
-        self.commits = self._points
+        self.commits = self.goal
 
     @property
     def arrays(self) -> tuple[Array, ...]:
@@ -100,7 +102,7 @@ class Transaction:
 
     def rollback(self) -> None:
         """Undo everything since the last point, unless that was left for good."""
-        if self.commits < self._points:
+        if self.commits < self.goal:
             self._copies.restore()
             self._bits.state = self._drawn
             self._attributes.restore()

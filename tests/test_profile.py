@@ -11,7 +11,7 @@ import pytest
 import fastnn as fnn
 from fastnn.reference.network import epoch as reference_epoch
 from fastnn.tools import profile as profile_module
-from fastnn.training import fit
+from fastnn.training.plan import prepare
 from tests.training import labelled, network, weights
 from tests.user_code import Pairs, UserCrossEntropy, UserLinear, UserReLU
 
@@ -198,7 +198,7 @@ class TestTimes:
         v = rng.uniform(1, 2, 50)
         settings = {"loss": "cross_entropy", "l2": l2, "epochs": 1, "batch_size": 16, "shuffle": False}
         model, fitted = network(), network()
-        plan = fit.prepare(
+        plan = prepare(
             model._stack, *data, optimizer=pickle.loads(pickle.dumps(optimizer)), validation_data=None,
             sample_weight=v, verbose=0, **settings,
         )  # fmt: skip

@@ -3,7 +3,9 @@
 Everything here takes arguments that were checked before.
 """
 
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,10 @@ class Stack:
     network, inference : the layers as data, with dropout and without, or None where they must run one by one
     params, gradient : the flat buffers; gradient is None before the first backward pass
     block : how many rows go through at once, so that memory stays bounded
+    guest : the thread whose callbacks may train the model while it is held, or None
     """
+
+    guest: int | None = None
 
     def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
         self.widths = check_layers(layers)
@@ -77,6 +82,7 @@ class Stack:
         self.inference = lower(layers, self.spans, self.n_in, training=False)
         self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
         self.trained_shape: tuple[int, ...] | None = None
+        self._lock = threading.Lock()
         initial = {i: layers[i].initial_values(rng) for i in self.spans}
         try:
             self.bind(aligned_zeros(size, dtype))
@@ -115,6 +121,21 @@ class Stack:
         if not active().forward(self.inference, self.params, x, out, softmax):
             finite("X", x, self.dtype)
         return out
+
+    def held(self, guest: int | None) -> AbstractContextManager[Any]:
+        """Return the context in which one training alone has the parameters, but for those in callbacks of ``guest``.
+
+        Raises
+        ------
+        ValueError
+            If another one has them at this moment.
+        """
+        if self._lock.locked():
+            if guest is not None and guest == self.guest:
+                return nullcontext()
+            raise ValueError("the model is busy training at this moment: wait until that is over, or train a copy")
+        self.guest = guest
+        return self._lock  # see Optimizer.held
 
     @property
     def starts_linear(self) -> bool:
@@ -250,10 +271,12 @@ class Stack:
         return self.params.size > 0 and np.may_share_memory(parameter, self.params)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "gradient": None, "trained_shape": None}
+        state = {**vars(self), "gradient": None, "trained_shape": None, "guest": None}
+        del state["_lock"]
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self).update(state, _lock=threading.Lock())
         params = aligned_zeros(self.params.size, self.dtype)
         params[:] = self.params
         self.bind(params)

@@ -1,17 +1,18 @@
 """The bar that ``verbose=True`` shows beside scikit-learn's lines."""
 
 import contextlib
-import importlib
 import sys
 from types import TracebackType
 from typing import Any
+
+from ..training.progress import bar
 
 
 class Progress:
     """A bar of tqdm over several epochs, on a terminal or in a notebook, where tqdm is installed."""
 
     def __init__(self, mlp: Any, epochs: int) -> None:
-        self._bar = _bar(epochs) if mlp.verbose and epochs > 1 else None
+        self._bar = bar(epochs, "epoch") if mlp.verbose and epochs > 1 else None
 
     def __enter__(self) -> "Progress":
         return self
@@ -31,14 +32,3 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
             self._bar.update()
-
-
-def _bar(epochs: int) -> Any:
-    in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
-    if not in_notebook and not (sys.stderr is not None and sys.stderr.isatty()):
-        return None
-    try:
-        tqdm = importlib.import_module("tqdm.auto")
-    except ImportError:
-        return None
-    return tqdm.tqdm(total=epochs, unit="epoch", leave=False)

@@ -20,7 +20,8 @@ from ..nn.losses import Loss, LossName
 from ..nn.optimizers import Optimizer, OptimizerName
 from ..nn.stack import Stack
 from ..tables import Row, Table
-from ..training.fit import Epoch, Plan, epoch_of, prepare
+from ..training.fit import Epoch, epoch_of
+from ..training.plan import Plan, prepare
 from ..validation import Array, number
 
 # Seconds of a round: many short ones, of which some meet no other program.

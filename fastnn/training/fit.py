@@ -1,4 +1,4 @@
-"""Training: what ``fit`` was asked for, checked, and the loop over its epochs.
+"""Training: the loop over the epochs of a plan, alone or asking for them together with others.
 
 A network of built-in layers under a built-in loss and optimizer trains in one compiled call an epoch, any other layer
 by layer; both are a function of the order of the samples, the learning rate and the updates made before.
@@ -6,163 +6,81 @@ by layer; both are a function of the order of the samples, the learning rate and
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..backend import active
 from ..errors import DivergenceError
-from ..nn import losses, optimizers
-from ..nn.lowering import Batches, Objective
-from ..nn.optimizers import Optimizer
+from ..nn import losses
+from ..nn.lowering import Batches
 from ..nn.stack import Lap, Stack, no_lap
 from ..transaction import Copies, Place, Transaction
-from ..validation import FLOAT64, Array, features, finite, flag, number, own_view, positive_int, sample_weights
-from .callbacks import Callback, Values, check_callbacks
-from .class_weights import weighted
+from ..validation import FLOAT64, Array, finite, sample_weights
+from .callbacks import Values
+from .evaluation import validated
 from .history import History, progress_line
 from .interrupts import Interrupt
+from .plan import Plan
+from .rows import check_finite, own_rows
+from .together import Outcome, Request
 
 if TYPE_CHECKING:
     from ..model import Sequential
 
 Epoch = Callable[[Array, float, int], tuple[float, int]]
+ShouldStop = Callable[[int, Values], bool]
+# What a network in training asks for, nothing where it has trained for an epoch by itself; what it is answered; and
+# what it leaves behind.
+Training = Generator[Request | None, Outcome | None, History]
 
 _CHUNK = 1 << 16
+_MOST_EPOCHS, _MOST_SAMPLES, _MOST_WORK = 16, 1 << 15, 1 << 25
 
 
-@dataclass
-class Plan:
-    """The checked arguments of a fit.
-
-    Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
-    or dtype moves nothing here.
-    """
-
-    x: Array
-    y: Array
-    sample_weight: Array | None
-    outputs: int
-    loss: Any
-    optimizer: Optimizer
-    lr: float
-    epochs: int
-    l2: float
-    batch_size: int
-    shuffle: bool
-    validation: tuple[Array, Array] | None
-    verbose: bool
-    compiled: bool
-    callbacks: tuple[Callback, ...]
-
-    @property
-    def objective(self) -> Objective:
-        """What the compiled epoch minimises."""
-        return Objective(self.loss.operation, self.l2, losses.smoothing(self.loss, self.y), numbers=self.loss.numbers())
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the values of an epoch."""
-        if self.validation is None:
-            return ("loss",)
-        return ("loss", "val_loss", "val_accuracy") if losses.classifies(self.loss) else ("loss", "val_loss")
-
-
-def prepare(
-    stack: Stack,
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    loss: Any,
-    optimizer: Any,
-    l2: float,
-    epochs: int,
-    batch_size: int,
-    shuffle: bool,
-    validation_data: Any,
-    sample_weight: ArrayLike | None,
-    verbose: int,
-    class_weight: Any = None,
-    callbacks: Iterable[Callback] | None = None,
-    check_later: bool = False,
-) -> Plan:
-    """Check the arguments of a fit, without changing anything.
-
-    With ``check_later`` it may be left to ``run`` to find out whether X and y are finite.
-    """
-    loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
-    l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
-    epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
-    if verbose not in (0, 1):
-        raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
-    callbacks = check_callbacks(callbacks)
-    optimizer.check(stack.dtype)
-    if losses.is_built_in(loss):
-        loss.check(stack.dtype)
-    for layer in stack.built_in:
-        layer.check(stack.dtype)
-    first = optimizer.epoch if optimizer.belongs_to(stack) else 0
-    lr = optimizer.rate(first)
-    stack.check_finite()
-    compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
-    # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
-    # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
-    check_finite = not (check_later and compiled and stack.starts_linear)
-    x = features(own_view(x), stack.n_in, stack.dtype, check_finite=check_finite)
-    m, k = len(x), stack.output_width(x)
-    validation = None
-    if validation_data is not None:
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-            raise TypeError("validation_data is not a pair, expected (X, y)")
-        x_val, y_val = map(own_view, validation_data)
-        x_val = features(x_val, x.shape[1], stack.dtype, "X of validation_data")
-        y_val = losses.targets(loss, y_val, len(x_val), k, stack.dtype, "y of validation_data")
-        validation = x_val, y_val
-    y = losses.targets(loss, own_view(y), m, k, stack.dtype, check_finite=check_finite)
-    sample_weight = own_view(sample_weight)
-    weights = sample_weights(sample_weight, m, stack.dtype)
-    if class_weight is not None:
-        weights = weighted(class_weight, loss, y, k, sample_weight, stack.dtype)
-    return Plan(
-        x=x,
-        y=y,
-        sample_weight=weights,
-        outputs=k,
-        loss=loss,
-        optimizer=optimizer,
-        lr=lr,
-        epochs=epochs,
-        l2=l2,
-        batch_size=min(batch_size, m),
-        shuffle=shuffle,
-        validation=validation,
-        verbose=bool(verbose),
-        compiled=compiled,
-        callbacks=callbacks,
-    )
-
-
-def run(model: "Sequential", plan: Plan, should_stop: Callable[[int, Values], bool]) -> History:
+def run(model: "Sequential", plan: Plan, should_stop: ShouldStop) -> History:
     """Train through the epochs of ``plan``, or until ``should_stop(epoch, values)``, and return their history.
 
-    Whatever is raised within the first epoch leaves the model and the optimizer as they were; later, as they were at
-    the end of the last whole epoch. Only DivergenceError leaves the last finite weights.
+    See :func:`training` for what is left where something is raised.
     """
-    stack, history = model._stack, History()
-    transaction = Transaction(_places(model, plan), stack.rng)
+    history = History()
     # A number that overflows is reported as divergence, with its place, and not as a warning as well.
     with Interrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
         try:
-            _train(model, plan, history, transaction, interrupt, should_stop)
+            for _ in training(model, plan, should_stop, history, interrupt):
+                pass
         except BaseException:
-            interrupt.deaf = True  # nothing may come before this: a second Ctrl-C would leave things half undone
-            transaction.rollback()
-            history.cut(plan.names, transaction.commits)
+            interrupt.deaf = True
             raise
         interrupt.deaf = True  # or it could leave its handler in place
+    return history
+
+
+def training(
+    model: "Sequential",
+    plan: Plan,
+    should_stop: ShouldStop,
+    history: History,
+    interrupt: Interrupt,
+    together: bool = False,
+) -> Training:
+    """Train through the epochs of ``plan``, or until ``should_stop(epoch, values)``, and write their history.
+
+    Whatever is raised within the first epoch leaves the model and the optimizer as they were; later, as they were at
+    the end of the last whole epoch. Only DivergenceError leaves the last finite weights.
+
+    With ``together`` it asks for its compiled epochs, several at once where nothing comes between them, and pauses
+    after each other one, so that many networks train by turns. Whoever drives it sees to the warnings of NumPy.
+    """
+    transaction = Transaction(_places(model, plan), model._stack.rng)
+    try:
+        yield from _train(model, plan, history, transaction, interrupt, should_stop, together)
+    except BaseException:
+        interrupt.deaf = True  # nothing may come before this: a second Ctrl-C would leave things half undone
+        transaction.rollback()
+        history.cut(plan.names, transaction.commits)
+        raise
     return history
 
 
@@ -179,47 +97,82 @@ def _train(
     history: History,
     transaction: Transaction,
     interrupt: Interrupt,
-    should_stop: Callable[[int, Values], bool],
-) -> None:
-    stack, optimizer, samples = model._stack, plan.optimizer, len(plan.x)
+    should_stop: ShouldStop,
+    together: bool,
+) -> Training:
+    stack, optimizer, samples = model._stack, plan.optimizer, plan.samples
     optimizer.bind(stack)
     train = epoch_of(stack, plan)
     transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
     model._loss, model.history = plan.loss, history
-    order = np.arange(samples, dtype=np.int64)
-    for epoch in range(plan.epochs):
+    most = _most_at_once(stack, plan) if together else 1
+    orders = Orders(plan, stack.rng, most)
+    epoch = one_by_one = 0
+    while epoch < plan.epochs:
+        n = min(most, plan.epochs - epoch) if epoch >= one_by_one else 1
         lr = plan.lr
         if epoch:
             lr = optimizer.rate(optimizer.epoch)
-            transaction.begin()
+            transaction.begin(epoch + n)
+        else:
+            transaction.goal = n
         started = time.perf_counter()
-        if plan.shuffle:
-            _shuffle(order, stack.rng)
-        loss, failed = train(order, lr, optimizer.steps)
+        drawn = orders.draw(n)
+        if together and isinstance(train, CompiledEpoch):
+            outcome = yield train.request(drawn, lr, optimizer.steps)
+            assert outcome is not None, "what asks is answered"
+            if n > 1 and (outcome.error or outcome.failed >= 0 or not transaction.is_finite()):
+                transaction.rewind()
+                one_by_one = epoch + n
+                continue
+            if outcome.error:
+                raise outcome.error
+            reached, failed = outcome.losses, outcome.failed
+        else:
+            loss, failed = train(drawn[0], lr, optimizer.steps)
+            reached = [loss]
         if failed >= 0 or not transaction.is_finite():
             transaction.rewind()
             _check_again(stack, plan)
-            batch = _replay(train, transaction, plan, order, lr, stack.rng)
+            batch = _replay(train, transaction, plan, orders, lr)
             transaction.commit()
             raise DivergenceError(epoch, batch, plan.epochs)
         seconds = time.perf_counter() - started
-        optimizer.steps += -(-samples // plan.batch_size)
-        optimizer.epoch += 1
-        values = {"loss": loss} | _validated(stack, plan)
+        optimizer.steps += n * -(-samples // plan.batch_size)
+        optimizer.epoch += n
+        values = {"loss": reached[-1]} | validated(stack, plan.loss, plan.validation)
+        for loss in reached[:-1]:
+            history.record({"loss": loss})
         history.record(values)
         transaction.commit()
+        epoch += n
         if plan.verbose:
-            print(progress_line(epoch + 1, plan.epochs, values, samples / seconds), flush=True)
+            print(progress_line(epoch, plan.epochs, values, samples / seconds), flush=True)
         try:
-            history.stopped = should_stop(epoch + 1, values)
+            history.stopped = should_stop(epoch, values)
         finally:
             model._loss, model.history = plan.loss, history  # which a fit within a callback has set to its own
         history.interrupted = interrupt.requested
         if history.stopped or history.interrupted:
             if plan.verbose:
                 why = "interrupted" if history.interrupted else "a callback returned True"
-                print(f"{why}: stopped after epoch {epoch + 1} of {plan.epochs}", flush=True)
-            return
+                print(f"{why}: stopped after epoch {epoch} of {plan.epochs}", flush=True)
+            break
+        if together and not plan.compiled:
+            yield None
+    return history
+
+
+def _most_at_once(stack: Stack, plan: Plan) -> int:
+    """How many epochs a network may ask for at once: those between which nothing is written in Python.
+
+    No more than a moment takes, so that Ctrl-C is heard.
+    """
+    if plan.callbacks or plan.validation or not plan.compiled or callable(plan.optimizer.lr):
+        return 1
+    return max(
+        1, min(_MOST_EPOCHS, _MOST_SAMPLES // plan.samples, _MOST_WORK // (plan.samples * stack.params.size + 1))
+    )
 
 
 def _check_again(stack: Stack, plan: Plan) -> None:
@@ -227,41 +180,13 @@ def _check_again(stack: Stack, plan: Plan) -> None:
 
     ``prepare`` may have put this off, and the arrays are the user's, who can change them at any time.
     """
+    rows = plan.rows if plan.rows is not None else slice(None)
     stack.check_finite()
-    finite("X", plan.x, stack.dtype)
-    losses.check_labels(plan.loss, plan.y, plan.outputs, stack.dtype, "y")
-    finite("y", plan.y, FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes it as it came
-    sample_weights(plan.sample_weight, len(plan.x), stack.dtype)
-
-
-def _validated(stack: Stack, plan: Plan) -> dict[str, float]:
-    """The values of the validation data, if there are any."""
-    if plan.validation is None:
-        return {}
-    measured = evaluate(stack, plan.loss, *plan.validation, None, "y of validation_data")
-    return {f"val_{name}": value for name, value in measured.items()}
-
-
-def evaluate(
-    stack: Stack, loss: Any, x: Array, y: Array, sample_weight: Array | None, name: str = "y"
-) -> dict[str, float]:
-    """Return the loss and, for cross-entropy, the accuracy of checked data, block by block under a built-in loss."""
-    rows = stack.block if losses.is_built_in(loss) else len(x)
-    total = right = weights = 0.0
-    for start in range(0, len(x), rows):
-        part = slice(start, start + rows)
-        v = None if sample_weight is None else sample_weight[part]
-        outputs = stack.outputs(x[part])
-        share = len(outputs) if v is None else float(v.sum(dtype=np.float64))
-        total += share * losses.value(loss, outputs, y[part], v)
-        if losses.classifies(loss):
-            labels = y[part] if y.ndim == 1 else y[part].argmax(axis=1)
-            right += float(np.average(outputs.argmax(axis=1) == labels, weights=v)) * share if share else 0.0
-        weights += share
-    if not math.isfinite(total):
-        losses.check_labels(loss, y, outputs.shape[1], stack.dtype, name)
-    measured = {"loss": total / weights}
-    return measured | {"accuracy": right / weights} if losses.classifies(loss) else measured
+    check_finite(plan.x, "X", stack.dtype, plan.rows)
+    losses.check_labels(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
+    finite("y", plan.y[rows], FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes what came
+    if plan.sample_weight is not None:
+        sample_weights(plan.sample_weight[rows], plan.samples, stack.dtype)
 
 
 def epoch_of(stack: Stack, plan: Plan, seconds: Array | None = None, lap: Lap = no_lap) -> Epoch:
@@ -270,19 +195,33 @@ def epoch_of(stack: Stack, plan: Plan, seconds: Array | None = None, lap: Lap = 
     See :mod:`fastnn.reference.network.epoch` for the table; ``lap(layer, phase)`` is called as a phase of a layer is
     over, or of the step for None.
     """
-    return _compiled_epoch(stack, plan, seconds) if plan.compiled else _layerwise_epoch(stack, plan, lap)
+    return CompiledEpoch(stack, plan, seconds) if plan.compiled else _layerwise_epoch(stack, plan, lap)
 
 
-def _compiled_epoch(stack: Stack, plan: Plan, seconds: Array | None) -> Epoch:
-    network, objective, slots = stack.seeded(), plan.objective, plan.optimizer.state()[0]
+class CompiledEpoch:
+    """What trains for an epoch in one call, or says what that call takes."""
 
-    def train(order: Array, lr: float, step: int) -> tuple[float, int]:
-        batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
-        rule = plan.optimizer.rule(slots, lr, step)
-        loss, failed = active().train_epoch(network, stack.params, batches, objective, rule, seconds)
+    def __init__(self, stack: Stack, plan: Plan, seconds: Array | None) -> None:
+        network = stack.seeded()
+        assert network is not None, "a compiled plan has a network"
+        self._network, self._params, self._seconds = network, stack.params, seconds
+        self._plan, self._objective, self._slots = plan, plan.objective, plan.optimizer.state()[0]
+
+    def __call__(self, order: Array, lr: float, step: int) -> tuple[float, int]:
+        """Return the loss of an epoch in this order, after ``step`` updates, and the batch that failed, or -1."""
+        batches, rule = self._batches(order), self._plan.optimizer.rule(self._slots, lr, step)
+        loss, failed = active().train_epoch(self._network, self._params, batches, self._objective, rule, self._seconds)
         return float(loss), int(failed)
 
-    return train
+    def request(self, orders: list[Array], lr: float, step: int) -> Request:
+        """Return what an epoch in each of these orders takes, after ``step`` updates."""
+        steps, rule = -(-len(orders[0]) // self._plan.batch_size), self._plan.optimizer.rule(self._slots, lr, step)
+        rules = (rule, *[rule._replace(step=step + i * steps) for i in range(1, len(orders))])
+        return Request(self._network, self._params, tuple(map(self._batches, orders)), self._objective, rules)
+
+    def _batches(self, order: Array) -> Batches:
+        plan = self._plan
+        return Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
 
 
 def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
@@ -312,23 +251,42 @@ def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
     return train
 
 
-def _shuffle(order: Array, rng: np.random.Generator) -> None:
-    """Write ``rng.permutation(len(order))`` into ``order``, without an array beside it."""
-    for start in range(0, len(order), _CHUNK):
-        part = order[start : start + _CHUNK]
-        part[...] = np.arange(start, start + len(part))
-    rng.shuffle(order)
+class Orders:
+    """The orders of the samples, an epoch each, as ``rng`` draws them."""
+
+    def __init__(self, plan: Plan, rng: np.random.Generator, most: int) -> None:
+        self._rows = None if plan.rows is None else own_rows(plan.rows, len(plan.x))
+        self._rng = rng if plan.shuffle else None
+        self._orders = list(np.empty((most if plan.shuffle else 1, plan.samples), np.int64))
+        if not plan.shuffle:
+            self._in_turn(self._orders[0])
+
+    def draw(self, n: int) -> list[Array]:
+        """Return the orders of n epochs, valid until the next call."""
+        if self._rng is None:
+            return self._orders * n
+        orders = self._orders[:n]
+        for order in orders:
+            self._in_turn(order)
+            self._rng.shuffle(order)
+        return orders
+
+    def _in_turn(self, order: Array) -> None:
+        """Write all samples, which then stand as in ``rng.permutation``, without an array beside them."""
+        if self._rows is not None:
+            order[...] = self._rows
+            return
+        for start in range(0, len(order), _CHUNK):
+            part = order[start : start + _CHUNK]
+            part[...] = np.arange(start, start + len(part))
 
 
-def _replay(
-    train: Epoch, transaction: Transaction, plan: Plan, order: Array, lr: float, rng: np.random.Generator
-) -> int:
+def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float) -> int:
     """Train the epoch again batch by batch, up to the first that leaves the finite numbers, and return which it is.
 
     A user's layer may draw random numbers and come through this time: then that is the last batch.
     """
-    if plan.shuffle:
-        _shuffle(order, rng)  # so that units are dropped as before
+    (order,) = orders.draw(1)  # as before, and so are the units that are dropped
     last = Copies(transaction.arrays)
     for start in range(0, len(order), plan.batch_size):
         last.keep()

@@ -2,9 +2,12 @@
 
 import itertools
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..tables import Row, Table
+
+if TYPE_CHECKING:
+    from ..nn.optimizers import Optimizer
 
 _SHOWN = 5  # epochs at each end of a long history
 
@@ -18,7 +21,14 @@ class History(dict[str, list[float]]):
         Whether Ctrl-C ended the training early.
     stopped : bool
         Whether a callback did.
+    error : Exception or None
+        What ended the training of one of many networks, see :func:`fastnn.fit_many`.
+    optimizer : Optimizer or None
+        The one that :func:`fastnn.fit_many` used. Pickles and copies of a history leave it out.
     """
+
+    error: Exception | None = None
+    optimizer: "Optimizer | None" = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -36,6 +46,9 @@ class History(dict[str, list[float]]):
             if name in self:
                 del self[name][epochs:]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+
     def _repr_html_(self) -> str:
         """Return a table of the epochs for a notebook, of many only the first and the last ones."""
         columns = [[f"{value:.4g}" for value in values] for values in self.values()]
@@ -44,7 +57,11 @@ class History(dict[str, list[float]]):
         ]
         if len(rows) > 2 * _SHOWN + 1:
             rows[_SHOWN:-_SHOWN] = [["…"] * (1 + len(self))]
-        ends = {"interrupted": self.interrupted, "stopped by a callback": self.stopped}
+        ends = {
+            "interrupted": self.interrupted,
+            "stopped by a callback": self.stopped,
+            f"ended by {type(self.error).__name__}": self.error is not None,
+        }
         return Table(("epoch", *self), rows, 0, note=", ".join(end for end, is_so in ends.items() if is_so)).html()
 
 

@@ -1,0 +1,224 @@
+"""What a fit was asked for, checked before anything changes."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from numpy.typing import ArrayLike
+
+from ..nn import losses, optimizers
+from ..nn.lowering import Objective
+from ..nn.optimizers import Optimizer
+from ..nn.stack import Stack
+from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
+from .callbacks import Callback, check_callbacks
+from .class_weights import weighted
+from .rows import ALL, Rows, check_finite, is_finite, selection, spread
+
+# ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
+# many networks are prepared it may remember what it returned for the same objects.
+Once = Callable[..., Any]
+
+
+def always(check: Callable[..., Any], value: Any, *more: Any) -> Any:
+    """Check whatever comes, each time."""
+    return check(own_view(value), *more)
+
+
+class Validation(NamedTuple):
+    """Data to be evaluated after each epoch: the rows of x and y, all for None, and what y is called."""
+
+    x: Array
+    y: Array
+    rows: Array | None
+    name: str
+
+
+@dataclass
+class Plan:
+    """The checked arguments of a fit.
+
+    Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
+    or dtype moves nothing here. With ``rows`` the samples are those of x, y and ``sample_weight``, in which nothing
+    else counts. ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
+    """
+
+    x: Array
+    y: Array
+    sample_weight: Array | None
+    rows: Array | None
+    outputs: int
+    loss: Any
+    optimizer: Optimizer
+    lr: float
+    epochs: int
+    l2: float
+    batch_size: int
+    shuffle: bool
+    validation: Validation | None
+    verbose: bool
+    compiled: bool
+    callbacks: tuple[Callback, ...]
+    make_weights: Callable[[], Array | None] | None = None
+
+    @property
+    def samples(self) -> int:
+        """The samples of an epoch."""
+        return len(self.x) if self.rows is None else len(self.rows)
+
+    @property
+    def objective(self) -> Objective:
+        """What the compiled epoch minimises."""
+        return Objective(self.loss.operation, self.l2, losses.smoothing(self.loss, self.y), numbers=self.loss.numbers())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the values of an epoch."""
+        if self.validation is None:
+            return ("loss",)
+        return ("loss", "val_loss", "val_accuracy") if losses.classifies(self.loss) else ("loss", "val_loss")
+
+
+def prepare(
+    stack: Stack,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: Any,
+    optimizer: Any,
+    l2: float,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    validation_data: Any,
+    sample_weight: ArrayLike | None,
+    verbose: int,
+    class_weight: Any = None,
+    callbacks: Iterable[Callback] | None = None,
+    rows: Rows = ALL,
+    validation_rows: Rows = ALL,
+    check_later: bool = False,
+    once: Once = always,
+) -> Plan:
+    """Check the arguments of a fit, without changing anything.
+
+    With ``check_later`` it may be left to ``run`` to find out whether X and y are finite.
+    """
+    loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
+    l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
+    epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
+    if verbose not in (0, 1):
+        raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
+    callbacks = check_callbacks(callbacks)
+    optimizer.check(stack.dtype)
+    if losses.is_built_in(loss):
+        loss.check(stack.dtype)
+    for layer in stack.built_in:
+        layer.check(stack.dtype)
+    first = optimizer.epoch if optimizer.belongs_to(stack) else 0
+    lr = optimizer.rate(first)
+    stack.check_finite()
+    compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
+    # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
+    # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
+    check = not (check_later and compiled and stack.starts_linear)
+    given = _Given(once, loss, stack.dtype)
+    data, x, places = x, *given.features(x, stack.n_in, rows, "X", check)
+    k = stack.output_width(x if places is None else x[places[:1]])
+    validation = None
+    if validation_data is not None:
+        if validation_rows.value is not None:
+            raise ValueError(f"validation_data and {validation_rows.name} are both given: expected one of them")
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+            raise TypeError("validation_data is not a pair, expected (X, y)")
+        x_val, y_val = validation_data
+        x_val, _ = given.features(x_val, x.shape[1], ALL, "X of validation_data", True)
+        name = "y of validation_data"
+        validation = Validation(x_val, given.targets(y_val, len(x_val), k, None, name, True), None, name)
+    elif validation_rows.value is not None:
+        x_val, chosen = given.features(data, stack.n_in, validation_rows, "X", True)
+        validation = Validation(x_val, given.targets(y, len(x_val), k, chosen, "y", True), chosen, "y")
+    y = given.targets(y, len(x), k, places, "y", check)
+
+    def weights() -> Array | None:
+        return given.weights(sample_weight, class_weight, y, k, places)
+
+    return Plan(
+        x=x,
+        y=y,
+        sample_weight=weights(),
+        rows=places,
+        outputs=k,
+        loss=loss,
+        optimizer=optimizer,
+        lr=lr,
+        epochs=epochs,
+        l2=l2,
+        batch_size=min(batch_size, len(x) if places is None else len(places)),
+        shuffle=shuffle,
+        validation=validation,
+        verbose=bool(verbose),
+        compiled=compiled,
+        callbacks=callbacks,
+        make_weights=weights if places is not None and class_weight is not None else None,
+    )
+
+
+class _Given(NamedTuple):
+    """How data are taken that are given for a loss and a dtype, of which rows may be all that counts."""
+
+    once: Once
+    loss: Any
+    dtype: DType
+
+    def features(self, x: Any, n_in: int | None, rows: Rows, name: str, check: bool) -> tuple[Array, Array | None]:
+        if rows.value is None:
+            return self.once(features, x, n_in, self.dtype, name, check), None
+        x = self.once(features, x, n_in, self.dtype, name, False)
+        places = self.once(selection, rows.value, rows.name, len(x))
+        if check and not self.once(is_finite, x, self.dtype):
+            check_finite(x, name, self.dtype, places)
+        return x, places
+
+    def targets(self, y: Any, m: int, k: int, places: Array | None, name: str, check: bool) -> Array:
+        settings = self.loss, k, self.dtype, name, check
+        try:
+            targets: Array = self.once(_targets, y, m, *settings)
+        except ValueError:
+            array = any_array(name, y)
+            if places is None or array.ndim == 0 or len(array) != m:
+                raise
+            return spread(_targets(array[places], len(places), *settings), places, m)
+        return targets
+
+    def weights(self, sample_weight: Any, class_weight: Any, y: Array, k: int, places: Array | None) -> Array | None:
+        weights: Array | None
+        if places is None:
+            weights = self.once(sample_weights, sample_weight, len(y), self.dtype)
+            if class_weight is not None:
+                weights = self.once(_weighted, class_weight, self.loss, y, k, sample_weight, self.dtype)
+            return weights
+        n, m = len(y), len(places)
+        if sample_weight is not None:
+            if class_weight is None:
+                with suppress(ValueError):  # which need not come of the rows that count
+                    whole: Array = self.once(sample_weights, sample_weight, n, self.dtype)
+                    sample_weights(whole[places], m, self.dtype)
+                    return whole
+            sample_weight = any_array("sample_weight", own_view(sample_weight))
+            if sample_weight.ndim != 1 or len(sample_weight) != n:
+                sample_weights(sample_weight, n, self.dtype)
+            sample_weight = sample_weight[places]
+        weights = sample_weights(sample_weight, m, self.dtype)
+        if class_weight is not None:
+            weights = weighted(class_weight, self.loss, y[places], k, sample_weight, self.dtype)
+        return None if weights is None else spread(weights, places, n)
+
+
+def _targets(y: Any, m: int, loss: Any, k: int, dtype: DType, name: str, check: bool) -> Array:
+    return losses.targets(loss, y, m, k, dtype, name, check)
+
+
+def _weighted(class_weight: Any, loss: Any, y: Array, k: int, sample_weight: Any, dtype: DType) -> Array | None:
+    return weighted(class_weight, loss, y, k, own_view(sample_weight), dtype)
