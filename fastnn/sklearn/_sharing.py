@@ -1,0 +1,4 @@
+"""placeholder"""
+class Sharing:
+    def apply(self, items): pass
+    def clear(self): pass
