@@ -15,7 +15,7 @@ from joblib.parallel import ParallelBackendBase, SequentialBackend, get_active_b
 from ..backend import get_num_threads
 from ..training.gathering import Call, Gathering, Job, current
 from ._ours import trains_by_epochs
-from ._sharing import Sharing
+from ._sharing import share
 from ._threads import limited_threads
 
 # Tasks at once for each thread: enough networks to fill the lanes of its vectors several times over.
@@ -33,7 +33,7 @@ class TogetherBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def __init__(self, most: int, on_use: Callable[[], None]) -> None:
         super().__init__(nesting_level=0)
-        self._most, self._on_use, self._sharing = max(2, most), on_use, Sharing()
+        self._most, self._on_use = max(2, most), on_use
         self._gathering: Gathering | None = None
         self._call: Call | None = None
         self.callbacks: dict[Job, Callable[[Any], None]] = {}
@@ -55,7 +55,7 @@ class TogetherBackend(ParallelBackendBase):  # type: ignore[misc]
             if gathering is None:
                 gathering = self._gathering = Gathering(self._most)
             self._call = Call(gathering)
-        self._sharing.apply(func.items)
+        share(func.items)
         job = self._call.submit(func)
         self.callbacks[job] = callback
         return _Result(self, self._call, job)
@@ -78,7 +78,6 @@ class TogetherBackend(ParallelBackendBase):  # type: ignore[misc]
     def terminate(self) -> None:
         """End the threads."""
         self.callbacks.clear()
-        self._sharing.clear()
         gathering, self._gathering, self._call = self._gathering, None, None
         if gathering is not None:
             gathering.close()

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..backend import active
 from . import together
+from .memory import Memory
 from .process_state import enter, leave
 from .together import Outcome, Request
 
@@ -173,10 +174,19 @@ class Gathering:
     ----------
     most : int
         So many tasks run at once, and more wait for a place. Those that wait for calls of their own do not count.
+
+    Attributes
+    ----------
+    backend : the module whose functions compute
+    memory : Memory
+        What tasks have in common.
+    running : the tasks that run, or wait for epochs
+    asked : what they asked for
+    waiting : the calls whose callers wait for them
     """
 
     def __init__(self, most: int) -> None:
-        self.backend, self.running = active(), 0
+        self.backend, self.running, self.memory = active(), 0, Memory()
         self.asked: list[tuple[_Runner, Request]] = []
         self.waiting: set[Call] = set()
         self._most = most
