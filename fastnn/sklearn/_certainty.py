@@ -38,7 +38,9 @@ def leaves_samples_alone(estimator: Any) -> bool:
     """Whether an estimator is one of fastnn's, or a Pipeline that ends in one, and writes into no samples."""
     if isinstance(estimator, CompiledPerceptron):
         return type(estimator).__module__.startswith("fastnn.")
-    return ends_in_ours(estimator) and all(step in (None, "passthrough") or _is_known(step) for step in _steps(estimator))
+    return ends_in_ours(estimator) and all(
+        step in (None, "passthrough") or _is_known(step) for step in _steps(estimator)
+    )
 
 
 def ends_in_ours(estimator: Any) -> bool:

@@ -52,7 +52,9 @@ class Moments:
         """
         o = self._optimizer
         if self._adam:
-            return OptimizerSpec("plain_adam", (o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon), self._slots, o.t + updates)
+            return OptimizerSpec(
+                "plain_adam", (o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon), self._slots, o.t + updates
+            )
         name = "nesterov" if o.nesterov else "momentum"
         return OptimizerSpec(name, (o.learning_rate, o.momentum), self._slots, samples_seen)
 

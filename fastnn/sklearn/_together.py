@@ -4,24 +4,16 @@ scikit-learn's own code runs unchanged, each task of it when it has the turn. Wh
 kernels, so ``n_jobs`` limits their threads.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from numbers import Integral
+from collections.abc import Callable
 from typing import Any
 
-from joblib import parallel_config
-from joblib.parallel import ParallelBackendBase, SequentialBackend, get_active_backend
+from joblib.parallel import ParallelBackendBase, SequentialBackend
 
-from ..backend import get_num_threads
 from ..training.gathering import Call, Gathering, Job, current
-from ._ours import trains_by_epochs
 from ._sharing import share
-from ._threads import limited_threads
 
 # Tasks at once for each thread: enough networks to fill the lanes of its vectors several times over.
 TASKS_PER_THREAD = 64
-# Tasks at once hold a copy of their samples each, unless they can share it.
-MOST_BYTES = 1 << 31
 
 
 class TogetherBackend(ParallelBackendBase):  # type: ignore[misc]
@@ -103,35 +95,3 @@ class _Result:
             for job in ended:
                 self._backend.callbacks.pop(job)(job.result)
         return self._job.result
-
-
-@contextmanager
-def trained_together(n_jobs: Any, X: Any, *estimators: Any) -> Iterator[None]:
-    """Have the next ``Parallel`` of scikit-learn run in tasks of this process whose epochs are trained together.
-
-    Nothing changes where no estimator is of fastnn's own, or for an ``n_jobs`` that scikit-learn will refuse.
-
-    Parameters
-    ----------
-    n_jobs : int or None
-        The most threads of the kernels, counted as joblib counts processes; None for those that there are.
-    X : the samples
-    *estimators : what is fitted, or lists and dicts with such objects in them
-    """
-    backend, configured = get_active_backend()
-    n_jobs = configured if n_jobs is None else n_jobs
-    if n_jobs == 0 or not isinstance(n_jobs, Integral | None) or not trains_by_epochs(estimators):
-        yield
-        return
-    there = get_num_threads()
-    threads = there if n_jobs is None else max(1, min(there, n_jobs if n_jobs > 0 else there + 1 + n_jobs))
-    copies = MOST_BYTES // max(1, getattr(X, "nbytes", 1))
-    context: Any = None
-    most = max(threads, min(threads * TASKS_PER_THREAD, copies))
-    with limited_threads(None if n_jobs is None else threads):
-        # What comes after that one, such as the fit of the best candidate, finds joblib as the user has set it.
-        context = parallel_config(backend=TogetherBackend(most, lambda: context.unregister()))
-        try:
-            yield
-        finally:
-            context.unregister()

@@ -53,7 +53,7 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
     passes, watched, judges = _passes(mlp, samples), _is_watched(mlp), _judges(held_out)
     order = SampleOrder(rows, mlp._random_state if mlp.shuffle else None)
     losses: list[Any] = []
-    looks_ahead = not incremental and not watched and _looks_ahead(mlp, samples)
+    looks_ahead = not incremental and not watched and _looks_ahead(mlp, x)
     try:
         mlp._held_out = held_out
         mlp.n_iter_ = 0
@@ -61,7 +61,7 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
             for _ in range(mlp.max_iter):
                 if watched and not passes.suit():
                     passes = _passes(mlp, samples)
-                if looks_ahead and not losses:
+                if looks_ahead and not losses and isinstance(passes, _Compiled):
                     losses = passes.run_several(order.several(_certain(mlp, len(rows))))[::-1]
                 mlp.loss_ = losses.pop() if losses else passes.run(order.next())
                 mlp.n_iter_ += 1
@@ -101,15 +101,14 @@ def _is_watched(mlp: Any) -> bool:
     return bool(mlp.callbacks) or not type(mlp).__module__.startswith("fastnn.")
 
 
-def _looks_ahead(mlp: Any, samples: Samples) -> bool:
+def _looks_ahead(mlp: Any, x: Any) -> bool:
     """Whether several epochs may be asked for at once, because nothing but their losses counts between them.
 
     That saves handing the turn on in a gathering; elsewhere it would only put off an interruption.
     """
-    if current() is None or mlp.verbose or mlp.early_stopping or mlp._validation is not None or issparse(samples.x):
+    if current() is None or mlp.verbose or mlp.early_stopping or mlp._validation is not None or issparse(x):
         return False
-    changes = mlp.solver == "sgd" and mlp.learning_rate == "invscaling"
-    return not changes and unknown_training(mlp, samples.y) is None
+    return bool(mlp.solver == "adam" or mlp.learning_rate != "invscaling")
 
 
 def _certain(mlp: Any, n: int) -> int:
