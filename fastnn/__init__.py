@@ -2,8 +2,9 @@
 
 from . import datasets, initializers, schedules
 from .backend import get_num_threads, set_num_threads, use_backend
+from .ensemble import Ensemble, load
 from .errors import DivergenceError
-from .model import Sequential, load
+from .model import Sequential
 from .nn.activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Tanh
 from .nn.dropout import Dropout
 from .nn.layers import Layer
@@ -68,6 +69,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "ElementwiseLoss",
+    "Ensemble",
     "History",
     "Huber",
     "Identity",

@@ -363,34 +363,3 @@ class Sequential:
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
-
-
-def load(path: str | os.PathLike[str]) -> Sequential:
-    """Load a model that :meth:`Sequential.save` wrote; it predicts the same bits.
-
-    Functions of your own, as in :class:`Activation`, are imported from the modules that the file names, and none is
-    called. To import a module runs its code: take a file with such functions from those alone whom you trust with it.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Sequential
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged or cut off, is no saved model, has a newer format, does not fit together, holds pickled
-        data, or names a function that cannot be imported.
-    TypeError
-        If ``path`` is no path.
-    OSError
-        If it cannot be read.
-    """
-    layers, dtype, loss = serialization.read(path)
-    model = Sequential(*layers, dtype=np.dtype(dtype))
-    if loss is not None:
-        model.loss = loss
-    return model

@@ -1,10 +1,10 @@
-"""Models as .npz files: a header in JSON, and the arrays of each linear layer. No pickle."""
+"""Models as .npz files: a header in JSON, and the arrays of each layer, under a prefix for each member. No pickle."""
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -14,26 +14,41 @@ from .nn.layers import BUILT_IN, is_built_in
 from .nn.stack import Stack, check_layers
 from .validation import REAL, finite, float_dtype
 
-FORMAT = 3  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
+FORMAT = 4  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
+_OF_MEMBERS = 4  # the first that has several models in one file
 _KIND = "fastnn model"
 _LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
 
 
+class Content(NamedTuple):
+    """What a file says of one model."""
+
+    layers: list[Any]
+    dtype: str
+    loss: losses.Loss | None
+
+
 def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
     """Save a model; see :meth:`fastnn.Sequential.save`."""
-    known = loss if losses.is_built_in(loss) else None
-    header = {
-        "kind": _KIND,
-        "format": max([1 if known is None else known.needs_format, *(layer.format for layer in stack.built_in)]),
-        "dtype": stack.dtype.name,
-        "loss": next((name for name, loss in losses.BUILT_IN.items() if type(known) is loss), None),
-        "loss_settings": {} if known is None else known.config(),
-        "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
-    }
+    _write(path, {"kind": _KIND, "format": _needed(stack, loss), **_model(stack, loss)}, [("", stack)])
+
+
+def write_members(path: str | os.PathLike[str], members: Sequence[tuple[Stack, Any]]) -> None:
+    """Save several models with their losses in one file; see :meth:`fastnn.Ensemble.save`."""
+    header: dict[str, Any] = {"kind": _KIND, "format": _OF_MEMBERS, "members": []}
+    for i, (stack, loss) in enumerate(members):
+        with _of_member(_prefix(i)):
+            header["members"].append(_model(stack, loss))
+    _write(path, header, [(_prefix(i), stack) for i, (stack, _) in enumerate(members)])
+
+
+def _write(path: str | os.PathLike[str], header: dict[str, Any], stacks: Iterable[tuple[str, Stack]]) -> None:
     arrays = {"header": np.array(json.dumps(header))}
-    arrays |= {f"{i}.{name}": getattr(stack.layers[i], name) for i, spans in stack.spans.items() for name in spans}
-    for name in list(arrays)[1:]:
-        finite(name, arrays[name], stack.dtype)
+    for prefix, stack in stacks:
+        for i, spans in stack.spans.items():
+            for name in spans:
+                array = arrays[f"{prefix}{i}.{name}"] = getattr(stack.layers[i], name)
+                finite(f"{prefix}{i}.{name}", array, stack.dtype)
     try:
         files.replace(path, lambda file: _savez(file, arrays))
     except OSError as error:
@@ -48,25 +63,88 @@ def _savez(file: BinaryIO, arrays: dict[str, Any]) -> None:
         raise (error.__context__ or error) from None
 
 
-def read(path: str | os.PathLike[str]) -> tuple[list[Any], str, losses.Loss | None]:
-    """Return the layers, the dtype and the loss in a saved file.
+def _known(loss: Any) -> Any:
+    return loss if losses.is_built_in(loss) else None
+
+
+def _needed(stack: Stack, loss: Any) -> int:
+    """The first format that has all of a model."""
+    known = _known(loss)
+    return max([1 if known is None else known.needs_format, *(layer.format for layer in stack.built_in)])
+
+
+def _model(stack: Stack, loss: Any) -> dict[str, Any]:
+    """What the header says of a model."""
+    known = _known(loss)
+    return {
+        "dtype": stack.dtype.name,
+        "loss": next((name for name, loss in losses.BUILT_IN.items() if type(known) is loss), None),
+        "loss_settings": {} if known is None else known.config(),
+        "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
+    }
+
+
+def _prefix(member: int) -> str:
+    """What stands before the names of the arrays of a member."""
+    return f"{member}/"
+
+
+def read(path: str | os.PathLike[str]) -> Content | list[Content]:
+    """Return the model in a saved file, or the members of an ensemble.
 
     What its header says of the arrays is compared with their own headers before any of them is read.
     """
     with npz.opened(path) as archive:
         header = _header(path, archive)
-        with _of_content(path):
-            built = [_build(i, entry) for i, entry in enumerate(header["layers"])]
-            check_layers(built)
-            dtype, loss = float_dtype(header["dtype"]).name, _loss(header["loss"], header.get("loss_settings", {}))
-        shapes = {f"{i}.{name}": shape for i, layer in enumerate(built) for name, shape in layer.shapes().items()}
+        with of_content(path):
+            found = _contents(header)
+        shapes = {
+            f"{prefix}{i}.{name}": shape
+            for prefix, content in found
+            for i, layer in enumerate(content.layers)
+            for name, shape in layer.shapes().items()
+        }
         for name, shape in shapes.items():
             _check_array(path, archive, name, shape)
         arrays = {name: archive.read(name) for name in shapes}
-    with _of_content(path):
-        for i, layer in enumerate(built):
-            layer.start_from({name: arrays[f"{i}.{name}"] for name in layer.shapes()})
-    return built, dtype, loss
+    for prefix, content in found:
+        with of_content(path), _of_member(prefix):
+            for i, layer in enumerate(content.layers):
+                layer.start_from({name: arrays[f"{prefix}{i}.{name}"] for name in layer.shapes()})
+    contents = [content for _, content in found]
+    return contents if "members" in header else contents[0]
+
+
+def _contents(header: dict[str, Any]) -> list[tuple[str, Content]]:
+    """Each model that a header describes, after the prefix of its arrays."""
+    if "members" not in header:
+        return [("", _content(header))]
+    found = []
+    for i, entry in enumerate(header["members"]):
+        with _of_member(_prefix(i)):
+            found.append((_prefix(i), _content(entry)))
+    return found
+
+
+def _content(entry: dict[str, Any]) -> Content:
+    built = [_build(i, layer) for i, layer in enumerate(entry["layers"])]
+    check_layers(built)
+    loss = _loss(entry["loss"], entry.get("loss_settings", {}))
+    return Content(built, float_dtype(entry["dtype"]).name, loss)
+
+
+@contextmanager
+def _of_member(prefix: str) -> Iterator[None]:
+    """Whatever is raised within is about the member whose arrays have this prefix."""
+    place = f"model {prefix.rstrip('/')}: " if prefix else ""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{place}{error} is missing") from None
+    except TypeError as error:
+        raise TypeError(f"{place}{error}") from None
+    except ValueError as error:
+        raise ValueError(f"{place}{error}") from None
 
 
 def _header(path: str | os.PathLike[str], archive: npz.Archive) -> dict[str, Any]:
@@ -101,7 +179,7 @@ def _check_array(path: str | os.PathLike[str], archive: npz.Archive, name: str, 
 
 
 @contextmanager
-def _of_content(path: str | os.PathLike[str]) -> Iterator[None]:
+def of_content(path: str | os.PathLike[str]) -> Iterator[None]:
     """Whatever is raised within is about the header of a model that is not one of fastnn's making."""
     try:
         yield

@@ -51,6 +51,17 @@ def test_what_helps_against_overfitting(capsys):
     assert float(accuracy.split()[-1].rstrip("%")) > 90
 
 
+def test_several_models_as_one(here, capsys):
+    code, expected = blocks("ensemble")
+    exec(code, {})
+    found, figure = capsys.readouterr().out, re.compile(r"\d+(\.\d+)?")
+    assert figure.sub("#", found) == figure.sub("#", expected)
+    values = [[float(each[0]) for each in figure.finditer(text)] for text in (found, expected)]
+    assert np.all(np.abs(np.subtract(*values)) <= [0.02, 0.02, 0.02, 0.02, 2, *[0] * (len(values[0]) - 5)])
+    assert values[0][0] < values[0][1]
+    assert values[0][2] > values[0][3]
+
+
 def test_in_place_of_scikit_learn(capsys):
     pytest.importorskip("sklearn")
     (code,) = blocks("sklearn")

@@ -56,6 +56,13 @@ def fit_model(dtype: np.dtype[np.float32]) -> None:
     model.loss = "squared_error"
     layers: tuple[fnn.Layer, ...] = model.layers
     fnn.warmup([np.float32, np.dtype("float64"), dtype])
+    ensemble = fnn.Ensemble([model, fnn.Sequential(fnn.Linear(2, 3))])
+    first: fnn.Sequential = ensemble[0]
+    pair: fnn.Ensemble = fnn.Ensemble.load("ensemble.npz")[:2]
+    loaded: fnn.Sequential = fnn.load("model.npz")
+    print(first.summary(), pair.predict(X), loaded.layers, len(ensemble), [each.dtype for each in ensemble])
+    fnn.Ensemble([3])  # type: ignore[list-item]
+    fnn.Ensemble(model)  # type: ignore[arg-type]
     with fnn.use_backend("numpy"):
         print(layers, fnn.Sequential(*layers, dtype=model.dtype))
 

@@ -1,7 +1,11 @@
 """scikit-learn's neural networks at compiled speed: the same classes, answers and errors, from one changed import.
 
-``from fastnn.sklearn import MLPClassifier, MLPRegressor`` needs the extra: ``pip install 'fastnn[sklearn]'``.
+``from fastnn.sklearn import MLPClassifier, MLPRegressor`` needs the extra: ``pip install 'fastnn[sklearn]'``. So do the
+searches, cross-validations and ensembles, which train many of them together; they are imported when they are used.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 try:
     import sklearn as _sklearn
@@ -16,4 +20,57 @@ if tuple(int(part) for part in _sklearn.__version__.split(".")[:2]) < (1, 6):
 
 from ._estimators import MLPClassifier, MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+if TYPE_CHECKING:
+    from ._bagging import BaggingClassifier, BaggingRegressor
+    from ._halving import HalvingGridSearchCV, HalvingRandomSearchCV
+    from ._searches import (
+        GridSearchCV,
+        RandomizedSearchCV,
+        cross_val_predict,
+        cross_val_score,
+        cross_validate,
+        learning_curve,
+        validation_curve,
+    )
+
+_MODULES = {
+    "_bagging": ("BaggingClassifier", "BaggingRegressor"),
+    "_halving": ("HalvingGridSearchCV", "HalvingRandomSearchCV"),
+    "_searches": (
+        "GridSearchCV",
+        "RandomizedSearchCV",
+        "cross_val_predict",
+        "cross_val_score",
+        "cross_validate",
+        "learning_curve",
+        "validation_curve",
+    ),
+}
+
+__all__ = [
+    "BaggingClassifier",
+    "BaggingRegressor",
+    "GridSearchCV",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
+    "MLPClassifier",
+    "MLPRegressor",
+    "RandomizedSearchCV",
+    "cross_val_predict",
+    "cross_val_score",
+    "cross_validate",
+    "learning_curve",
+    "validation_curve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(f".{module}", __name__), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

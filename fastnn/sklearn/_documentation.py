@@ -2,7 +2,10 @@
 
 import inspect
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Extended = TypeVar("Extended")
 
 _TEMPLATE = """{summary}
 
@@ -73,6 +76,33 @@ _ATTRIBUTES = """
 validation_loss_curve_ : list of float
     The loss of the validation set after every epoch, without penalty and label smoothing, if ``fit`` got any.
 """
+
+
+_TOGETHER = """{summary}
+
+Estimators that train by SGD or Adam, alone or within a Pipeline or another estimator, train side by side in this
+process, and share the samples of a split and the transformers fitted to them. Results are those of scikit-learn.
+``n_jobs`` limits the threads of the kernels (None: ``fastnn.get_num_threads()``), or counts the workers of joblib's
+Dask or Ray backend, each of which gets a group of fits. The times of fits that run together each count all of them,
+and those without a ``random_state`` draw from NumPy's generator in turn. Ctrl-C ends all of them after their epoch.
+Without such an estimator everything is left to scikit-learn.
+
+Here is its own documentation.
+
+{theirs}"""
+
+
+def together(theirs: Any) -> Callable[[Extended], Extended]:
+    """Return a decorator that puts the docstring of a class or function of scikit-learn's below that of our own."""
+
+    def document(ours: Extended) -> Extended:
+        if ours.__doc__ is not None and theirs.__doc__ is not None:
+            ours.__doc__ = _TOGETHER.format(
+                summary=inspect.cleandoc(ours.__doc__), theirs=inspect.cleandoc(theirs.__doc__)
+            )
+        return ours
+
+    return document
 
 
 def docstring(ours: Any, theirs: Any) -> str | None:

@@ -7,6 +7,8 @@ from scipy.sparse import issparse
 
 from ..backend import active
 from ..nn.lowering import Batches, Network, OptimizerSpec
+from ..training.gathering import ask, current
+from ..training.together import Request
 from ..validation import FLOAT32, FLOAT64, Array
 from ._objective import Task
 
@@ -46,11 +48,26 @@ class SampleOrder:
     def next(self) -> Array:
         """Return the order of the next epoch, valid until the call after it."""
         if self._random_state is not None:
-            np.copyto(self._shuffled, self._places)
-            self._random_state.shuffle(self._shuffled)
+            self._shuffle()
             np.take(self._rows, self._shuffled, out=self._spare, mode="clip")
             self._rows, self._spare = self._spare, self._rows
         return self._rows
+
+    def several(self, epochs: int) -> list[Array]:
+        """Return the orders of so many epochs to come."""
+        if self._random_state is None:
+            return [self._rows] * epochs
+        orders = []
+        for _ in range(epochs):
+            self._shuffle()
+            orders.append(self._rows.take(self._shuffled, mode="clip"))
+            self._rows = orders[-1]
+        self._rows = orders[-1].copy()  # which the next one may write into
+        return orders
+
+    def _shuffle(self) -> None:
+        np.copyto(self._shuffled, self._places)
+        self._random_state.shuffle(self._shuffled)
 
 
 class Epochs:
@@ -102,16 +119,32 @@ class Epochs:
         ZeroDivisionError
             If the weights of a batch sum to 0, before anything has changed.
         """
+        self._check(order)
+        loss = self._run_sparse(order, rule) if self._sparse else self._train(self._batches(order), rule)
+        return self._number(loss)
+
+    def run_several(self, orders: list[Array], rules: list[OptimizerSpec]) -> list[np.floating[Any]]:
+        """Train on dense samples in one order after the other, as ``run`` does, and return the losses."""
+        for order in orders:
+            self._check(order)
+        losses: list[float] = []
+        while len(losses) < len(orders):
+            n = len(losses)  # an epoch that diverges ends a request, but not the training
+            batches = tuple(map(self._batches, orders[n:]))
+            losses += self._asked(batches, tuple(rules[n:]))
+        return [self._number(loss) for loss in losses]
+
+    def _check(self, order: Array) -> None:
         if self._may_cancel:
             assert self._sample_weight is not None
             starts = np.arange(0, len(order), self._batch_size, dtype=np.int64)
             if not np.add.reduceat(self._sample_weight[order], starts).all():
                 raise ZeroDivisionError(WEIGHTS_CANCEL)
-        if self._sparse:
-            loss = self._run_sparse(order, rule)
-        else:
-            batches = Batches(self._x, self._task.targets, self._sample_weight, order, self._batch_size)
-            loss, _ = active().train_epoch(self._network, self._params, batches, self._task.objective, rule)
+
+    def _batches(self, order: Array) -> Batches:
+        return Batches(self._x, self._task.targets, self._sample_weight, order, self._batch_size)
+
+    def _number(self, loss: float) -> np.floating[Any]:
         return self._task.number(np.nan if self._task.undefined else loss)
 
     def _run_sparse(self, order: Array, rule: OptimizerSpec) -> float:
@@ -123,11 +156,23 @@ class Epochs:
             x = self._x[rows].toarray(out=self._dense[:m])
             v = None if self._sample_weight is None else self._sample_weight[rows]
             batches = Batches(x, targets[rows], v, self._in_turn[:m], self._batch_size)
-            step = rule._replace(step=rule.step + number)
-            loss, _ = active().train_epoch(self._network, self._params, batches, self._task.objective, step)
+            loss = self._train(batches, rule._replace(step=rule.step + number))
             share = m if v is None or self._by_size else float(v.sum(dtype=np.float64))
             total, shares = total + share * loss, shares + share
         return total / shares
+
+    def _train(self, batches: Batches, rule: OptimizerSpec) -> float:
+        """Train for an epoch: with those of other fits where they are gathered."""
+        if current() is not None:
+            return self._asked((batches,), (rule,))[0]
+        loss, _ = active().train_epoch(self._network, self._params, batches, self._task.objective, rule)
+        return float(loss)
+
+    def _asked(self, batches: tuple[Batches, ...], rules: tuple[OptimizerSpec, ...]) -> list[float]:
+        outcome = ask(Request(self._network, self._params, batches, self._task.objective, rules))
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.losses
 
 
 def _as_kernels_read(x: Array, params: Array) -> Array:

@@ -44,15 +44,17 @@ class Moments:
             return False
         return all(getattr(optimizer, name) is views for name, views in zip(self._names, self._lists, strict=True))
 
-    def rule(self, samples_seen: int) -> OptimizerSpec:
-        """Return the rule of the next epoch.
+    def rule(self, samples_seen: int, updates: int = 0) -> OptimizerSpec:
+        """Return the rule of the next epoch, or of one that comes after so many more updates.
 
         Only Adam counts its updates; elsewhere the samples seen before make every update a number of its own, from
         which dropout draws its masks.
         """
         o = self._optimizer
         if self._adam:
-            return OptimizerSpec("plain_adam", (o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon), self._slots, o.t)
+            return OptimizerSpec(
+                "plain_adam", (o.learning_rate_init, o.beta_1, o.beta_2, o.epsilon), self._slots, o.t + updates
+            )
         name = "nesterov" if o.nesterov else "momentum"
         return OptimizerSpec(name, (o.learning_rate, o.momentum), self._slots, samples_seen)
 

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -15,6 +16,7 @@ from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptr
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from ..training.callbacks import asks_to_stop
+from ..training.gathering import current
 from ..validation import Array
 from ._epochs import Epochs, SampleOrder, Samples
 from ._moments import Moments
@@ -24,6 +26,8 @@ from ._parameters import dropout_rates
 from ._progress import Progress
 from ._theirs import WEIGHTED, TheirEpochs, check_their_code, unknown_training
 from ._validation import Validation
+
+_MOST_PLACES = 1 << 16  # in the orders that wait for their epochs
 
 
 def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incremental: bool) -> None:
@@ -48,6 +52,8 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
     samples = Samples(x, y, sample_weight, _batch_size(mlp, len(rows)), _dropout(mlp))
     passes, watched, judges = _passes(mlp, samples), _is_watched(mlp), _judges(held_out)
     order = SampleOrder(rows, mlp._random_state if mlp.shuffle else None)
+    losses: list[Any] = []
+    looks_ahead = not incremental and not watched and _looks_ahead(mlp, x)
     try:
         mlp._held_out = held_out
         mlp.n_iter_ = 0
@@ -55,7 +61,9 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
             for _ in range(mlp.max_iter):
                 if watched and not passes.suit():
                     passes = _passes(mlp, samples)
-                mlp.loss_ = passes.run(order.next())
+                if looks_ahead and not losses and isinstance(passes, _Compiled):
+                    losses = passes.run_several(order.several(_certain(mlp, len(rows))))[::-1]
+                mlp.loss_ = losses.pop() if losses else passes.run(order.next())
                 mlp.n_iter_ += 1
                 mlp.t_ += len(rows)
                 mlp.loss_curve_.append(mlp.loss_)
@@ -93,6 +101,22 @@ def _is_watched(mlp: Any) -> bool:
     return bool(mlp.callbacks) or not type(mlp).__module__.startswith("fastnn.")
 
 
+def _looks_ahead(mlp: Any, x: Any) -> bool:
+    """Whether several epochs may be asked for at once, because nothing but their losses counts between them.
+
+    That saves handing the turn on in a gathering; elsewhere it would only put off an interruption.
+    """
+    if current() is None or mlp.verbose or mlp.early_stopping or mlp._validation is not None or issparse(x):
+        return False
+    return bool(mlp.solver == "adam" or mlp.learning_rate != "invscaling")
+
+
+def _certain(mlp: Any, n: int) -> int:
+    """Return how many epochs of n samples come in any case, since training ends only after several in vain."""
+    epochs = min(mlp.n_iter_no_change - mlp._no_improvement_count + 1, mlp.max_iter - mlp.n_iter_)
+    return int(max(1, min(epochs, _MOST_PLACES // n)))
+
+
 def _judges(held_out: Validation | None) -> tuple[Any, ...]:
     """The samples, labels or values, and weights that scikit-learn hands to what judges an epoch."""
     judges = (None,) * 3 if held_out is None else (held_out.x, held_out.truth, held_out.sample_weight)
@@ -128,6 +152,15 @@ class _Compiled:
         loss = self._epochs.run(order, self._moments.rule(self._mlp.t_))
         self._moments.count(-(-len(order) // self._batch_size))
         return loss
+
+    def run_several(self, orders: list[Array]) -> list[np.floating[Any]]:
+        """Train for several epochs, between which nothing changes but what the optimizer counts."""
+        n = len(orders[0])
+        updates, seen = -(-n // self._batch_size), self._mlp.t_
+        rules = [self._moments.rule(seen + i * n, i * updates) for i in range(len(orders))]
+        losses = self._epochs.run_several(orders, rules)
+        self._moments.count(len(orders) * updates)
+        return losses
 
 
 def _epoch_ends(mlp: Any, judges: tuple[Any, ...], progress: Progress) -> bool:

@@ -164,9 +164,9 @@ def flattened(layers: Layers) -> tuple[NDArray, Layers]:
     return flat, [(w, *itertools.islice(rest, len(layer) - 1)) for w, layer in zip(views, layers, strict=False)]
 
 
-def initial_layers(widths: tuple[int, ...], dtype: np.dtype, normalised: bool = False) -> Layers:
+def initial_layers(widths: tuple[int, ...], dtype: np.dtype, normalised: bool = False, seed: int = 2) -> Layers:
     """Weights (n_in, n_out) as He et al. draw them, biases of zero, and normalisations that scale and shift nothing."""
-    rng, last = np.random.default_rng(2), len(widths) - 2
+    rng, last = np.random.default_rng(seed), len(widths) - 2
     return [
         (
             rng.normal(0, (2 / n_in) ** 0.5, (n_in, n_out)).astype(dtype),

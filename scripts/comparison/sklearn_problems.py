@@ -17,7 +17,7 @@ from comparison.problems import Network, learnable
 from comparison.settings import Settings as CommonSettings
 
 THEIRS = "scikit-learn"
-DIGITS, MNIST, TABLE = "digits", "MNIST", "20 features"
+DIGITS, MNIST, TABLE, WINE = "digits", "MNIST", "20 features", "wine"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ def _load(data: str, dtype: str, folder: Path | None) -> tuple[NDArray, NDArray]
         from sklearn.datasets import make_classification
 
         x, y = make_classification(2000, 20, n_informative=10, random_state=0)
+        return x.astype(dtype), y
+    if data == WINE:
+        from sklearn.datasets import load_wine
+
+        x, y = load_wine(return_X_y=True)
         return x.astype(dtype), y
     if folder:
         return fnn.datasets.load_idx(folder, dtype)[0]

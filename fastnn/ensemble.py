@@ -1,0 +1,372 @@
+"""Several models as one, which says the mean of what they say; and models, one or several, from a file."""
+
+import math
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import ops, serialization
+from .members import agree_in_meaning, alike, checked, counted, is_same, log_mean, mean_of, outputs_of
+from .model import Sequential
+from .nn import losses
+from .tables import Table, TableText
+from .validation import Array, DType, features, flag, own_view, sample_weights
+
+_ELEMENTS = 1 << 20  # outputs of all members that are held at once, where nobody asked for each
+_FEWEST_ROWS = 256
+
+
+class Ensemble(Sequence[Sequential]):
+    """Models that answer together: the mean of their outputs, or of their probabilities after cross-entropy.
+
+    The members may differ in layers and dtypes. They stay the models that they are: what is trained or set later on
+    one of them shows here.
+
+    Parameters
+    ----------
+    models : iterable of Sequential
+        Of as many inputs and outputs, and trained either all with cross-entropy or all with other losses.
+
+    Attributes
+    ----------
+    models : tuple of Sequential
+    dtype : numpy.dtype
+        The widest of the members', which results have.
+
+    Raises
+    ------
+    ValueError
+        If there is no model, one comes twice, or they do not agree.
+    TypeError
+        If something is not a model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn as fnn
+    >>> X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
+    >>> models = [fnn.Sequential(fnn.Linear(2, 8), fnn.Tanh(), fnn.Linear(8, 2), seed=seed) for seed in range(3)]
+    >>> for model in models:
+    ...     history = model.fit(X, y, optimizer=fnn.Adam(lr=0.1), epochs=100, verbose=0)
+    >>> ensemble = fnn.Ensemble(models)
+    >>> ensemble.predict(X)
+    array([0, 1, 1, 0])
+    >>> ensemble.predict_proba(X).shape, ensemble.predict_proba(X, each=True).shape
+    ((4, 2), (3, 4, 2))
+    >>> bool(ensemble.std(X).max() < 0.1)
+    True
+    """
+
+    def __init__(self, models: Iterable[Sequential]) -> None:
+        self._models = checked(models)
+
+    @property
+    def models(self) -> tuple[Sequential, ...]:
+        """The members, in the order in which they were given."""
+        return self._models
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of results: the widest of the members'."""
+        return np.result_type(*(model.dtype for model in self._models))
+
+    def outputs(self, X: ArrayLike, each: bool = False) -> Array:
+        """Return the mean of the members' outputs, scores before any softmax or predictions, or those of each.
+
+        Parameters
+        ----------
+        X : array_like (m, n_in)
+            As in :meth:`Sequential.forward`.
+        each : bool
+            Whether to return what each member says.
+
+        Returns
+        -------
+        ndarray (m, n_out), or (members, m, n_out) with ``each``
+
+        Raises
+        ------
+        ValueError
+            If X is empty, has another number of columns, or holds NaN or infinite values, or members have different
+            numbers of outputs, where layers of your own do not say so before.
+        TypeError
+            If X does not hold real numbers, or ``each`` is no bool.
+        """
+        return self._mean(X, each, softmax=False)
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Return the labels (m,) int64 of the largest mean probability after cross-entropy, else the mean outputs.
+
+        Raises
+        ------
+        ValueError
+            If a member does not know its loss yet, or X is not as in :meth:`outputs`.
+        TypeError
+            If X does not hold real numbers.
+        """
+        if self._classifies("predict"):
+            labels: Array = self._mean(X, False, softmax=True).argmax(axis=1)
+            return labels
+        return self._mean(X, False, softmax=False)
+
+    def predict_proba(self, X: ArrayLike, each: bool = False) -> Array:
+        """Return the mean of the members' probabilities, or those of each.
+
+        Parameters
+        ----------
+        X : array_like (m, n_in)
+        each : bool
+            Whether to return what each member says.
+
+        Returns
+        -------
+        ndarray (m, n_out), or (members, m, n_out) with ``each``
+
+        Raises
+        ------
+        ValueError
+            If a member was trained with another loss than cross-entropy, or X is not as in :meth:`outputs`.
+        TypeError
+            If X does not hold real numbers, or ``each`` is no bool.
+        """
+        for i, model in enumerate(self._models):
+            if model.loss is not None and not losses.classifies(model.loss):
+                raise ValueError(
+                    f"model {i} was trained with {model.loss!r}, so its outputs need not be class scores: use outputs"
+                )
+        return self._mean(X, each, softmax=True)
+
+    def std(self, X: ArrayLike) -> Array:
+        """Return how far the members are apart: the standard deviation over them of what :meth:`predict` averages.
+
+        That are the probabilities after cross-entropy, else the outputs. The sum of squares is divided by the number of
+        members, so it is zero for one.
+
+        Returns
+        -------
+        ndarray (m, n_out)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in :meth:`predict`.
+        """
+        softmax = self._classifies("std")
+        return self._by_blocks(X, softmax, lambda outputs: outputs.std(axis=0, dtype=np.float64))
+
+    def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+        """Return {"loss"} of the mean and, after cross-entropy, "accuracy": the share of labels that are predicted.
+
+        After cross-entropy it is the loss of the mean probabilities, -log of that of the label, computed from the
+        logarithms of the members' probabilities, so that none is too small for it. After another loss it is the loss of
+        the mean outputs. There is no penalty in it.
+
+        Parameters
+        ----------
+        X : array_like (m, n_in)
+        y : array_like (m,) or (m, n_out)
+        sample_weight : array_like (m,), optional
+            Finite weights >= 0, not all zero, for both means.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a member does not know its loss, their losses differ, or an argument is not as in
+            :meth:`Sequential.evaluate`.
+        """
+        loss, x = self._loss(), self._features(X)
+        k, dtype = self._width(x), self.dtype
+        y = losses.targets(loss, own_view(y), len(x), k, dtype)
+        weights = sample_weights(own_view(sample_weight), len(x), dtype)
+        rows = self._rows(k) if losses.is_built_in(loss) else len(x)
+        total = right = share = 0.0
+        for start in range(0, len(x), rows):
+            part = slice(start, start + rows)
+            v = None if weights is None else weights[part]
+            size = len(x[part]) if v is None else float(v.sum(dtype=np.float64))
+            outputs = outputs_of(self._models, x[part], softmax=False)
+            if losses.classifies(loss):
+                total += size * losses.value(loss, log_mean(outputs), y[part], v)
+                labels = y[part] if y.ndim == 1 else y[part].argmax(axis=1)
+                hits = mean_of(ops.softmax(outputs), dtype).argmax(axis=1) == labels
+                right += float(np.count_nonzero(hits) if v is None else v[hits].sum(dtype=np.float64))
+            else:
+                total += size * losses.value(loss, mean_of(outputs, dtype), y[part], v)
+            share += size
+        if not math.isfinite(total):
+            losses.check_labels(loss, y, k, dtype, "y")
+        measured = {"loss": total / share}
+        return measured | {"accuracy": right / share} if losses.classifies(loss) else measured
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save all members in one .npz file without pickle, as :meth:`Sequential.save` saves one; see :func:`load`.
+
+        Raises
+        ------
+        TypeError
+            If a layer is not built in, or a function cannot be imported.
+        ValueError
+            If a weight is NaN or infinite.
+        OSError
+            If the file cannot be written.
+        """
+        serialization.write_members(path, [(model._stack, model.loss) for model in self._models])
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Ensemble":
+        """Load an ensemble that :meth:`save` wrote; :func:`fastnn.load` takes files of one model as well.
+
+        Raises
+        ------
+        ValueError
+            If the file holds one model by itself, or cannot be loaded; see :func:`fastnn.load`.
+        TypeError
+            If ``path`` is no path.
+        OSError
+            If it cannot be read.
+        """
+        content = serialization.read(path)
+        if isinstance(content, serialization.Content):
+            raise ValueError(f"{path} holds one model, no ensemble: use fastnn.load")
+        with serialization.of_content(path):
+            return cls(_model(member) for member in content)
+
+    def summary(self) -> TableText:
+        """Return a table of the members, neighbours alike in one row; notebooks show it as HTML."""
+        rows = []
+        for model, places in alike(self._models):
+            numbers = f"{places[0]}" if len(places) == 1 else f"{places[0]}-{places[-1]}"
+            rows.append((numbers, model, f"{_parameters(self._models[places[0]]):,}"))
+        total = sum(map(_parameters, self._models))
+        size = sum(p.nbytes for model in self._models for p in model.parameters())
+        note = f"{counted(len(self), 'model')}, {total:,} parameters, {size / 1024:,.1f} KiB"
+        table = Table(("members", "model", "parameters of each"), rows, n_names=2, note=note)
+        return TableText(table.text(), table.html())
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    @overload
+    def __getitem__(self, index: int) -> Sequential: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Ensemble": ...
+    def __getitem__(self, index: int | slice) -> "Sequential | Ensemble":
+        """Return a member, or for a slice the ensemble of those in it."""
+        if isinstance(index, slice):
+            return Ensemble(self._models[index])
+        try:
+            return self._models[operator.index(index)]
+        except IndexError:
+            raise IndexError(f"there is no model {index}: the ensemble has {len(self)}") from None
+
+    def __iter__(self) -> Iterator[Sequential]:
+        return iter(self._models)
+
+    def __repr__(self) -> str:
+        members = ", ".join(f"{len(places)} x {model}" for model, places in alike(self._models))
+        return f"<Ensemble of {counted(len(self), 'model')}: {members}>"
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+    def _mean(self, X: ArrayLike, each: bool, softmax: bool) -> Array:
+        if flag("each", each):
+            return outputs_of(self._models, self._features(X), softmax)
+        return self._by_blocks(X, softmax, lambda outputs: outputs.mean(axis=0, dtype=np.float64))
+
+    def _by_blocks(self, X: ArrayLike, softmax: bool, reduce: Callable[[Array], Array]) -> Array:
+        """Return ``reduce`` of the members' outputs (members, rows, k), so many rows at a time that memory is bounded.
+
+        Sums in float64 cost little beside the networks, and do not depend on how many members there are.
+        """
+        x = self._features(X)
+        k = self._width(x)
+        rows, found = self._rows(k), np.empty((len(x), k), self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # outputs may overflow, as a single model's
+            for start in range(0, len(x), rows):
+                part = slice(start, start + rows)
+                found[part] = reduce(outputs_of(self._models, x[part], softmax))
+        return found
+
+    def _features(self, X: ArrayLike) -> Array:
+        """Return X as an array that every member takes as it is, and checks itself."""
+        n_in = next((model._stack.n_in for model in self._models if model._stack.n_in is not None), None)
+        return features(own_view(X), n_in, self.dtype, check_finite=False)
+
+    def _width(self, x: Array) -> int:
+        return self._models[0]._stack.output_width(x)
+
+    def _rows(self, k: int) -> int:
+        return max(_FEWEST_ROWS, _ELEMENTS // (len(self) * k) // _FEWEST_ROWS * _FEWEST_ROWS)
+
+    def _classifies(self, method: str) -> bool:
+        """Return whether outputs are class scores, which members may have been trained for since they came here."""
+        for i, model in enumerate(self._models):
+            if model.loss is None:
+                raise ValueError(
+                    f"{method} cannot know whether the outputs of model {i} are class scores: fit it first, set "
+                    "its loss = 'cross_entropy' or 'squared_error', or use outputs"
+                )
+        agree_in_meaning(self._models)
+        return losses.classifies(self._models[0].loss)
+
+    def _loss(self) -> Any:
+        """Return the loss that all members were trained with."""
+        first = self._models[0].loss
+        for i, model in enumerate(self._models):
+            if model.loss is None:
+                raise ValueError(f"evaluate needs a loss, but model {i} has none: fit it first, or set its loss")
+            if not is_same(model.loss, first):
+                raise ValueError(
+                    f"the loss of model {i} is {model.loss!r}, but that of model 0 is {first!r}: set the loss of each "
+                    "to the one that is to be measured"
+                )
+        return first
+
+
+def load(path: str | os.PathLike[str]) -> Sequential | Any:
+    """Load what :meth:`Sequential.save` or :meth:`Ensemble.save` wrote; it predicts the same bits.
+
+    Functions of your own, as in :class:`Activation`, are imported from the modules that the file names, and none is
+    called. To import a module runs its code: take a file with such functions from those alone whom you trust with it.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    Sequential or Ensemble
+        For type checkers a Sequential, or anything: :meth:`Ensemble.load` is an Ensemble for them too.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or cut off, is no saved model, has a newer format, does not fit together, holds pickled
+        data, or names a function that cannot be imported.
+    TypeError
+        If ``path`` is no path.
+    OSError
+        If it cannot be read.
+    """
+    content = serialization.read(path)
+    if isinstance(content, serialization.Content):
+        return _model(content)
+    with serialization.of_content(path):
+        return Ensemble(map(_model, content))
+
+
+def _model(content: serialization.Content) -> Sequential:
+    """Return a model as a file describes it."""
+    model = Sequential(*content.layers, dtype=np.dtype(content.dtype))
+    if content.loss is not None:
+        model.loss = content.loss
+    return model
+
+
+def _parameters(model: Sequential) -> int:
+    return sum(p.size for p in model.parameters())

@@ -1,0 +1,101 @@
+"""The models of an ensemble: what they must agree in, and what they say together."""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .model import Sequential
+from .nn import losses
+from .validation import Array, DType
+
+
+def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool) -> Array:
+    """Return the outputs (members, m, k) of every model for features, or their softmax, in the widest dtype."""
+    found = None
+    for i, model in enumerate(models):
+        outputs = model._stack.outputs(x, softmax)
+        if found is None:
+            found = np.empty((len(models), *outputs.shape), np.result_type(*(each.dtype for each in models)))
+        if outputs.shape != found.shape[1:]:
+            raise ValueError(f"model {i} has {outputs.shape[1]} outputs, but model 0 has {found.shape[2]}")
+        found[i] = outputs
+    assert found is not None
+    return found
+
+
+def mean_of(outputs: Array, dtype: DType) -> Array:
+    """Return the mean over the members as ``dtype``."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean: Array = outputs.mean(axis=0, dtype=np.float64).astype(dtype)
+    return mean
+
+
+def log_mean(scores: Array) -> Array:
+    """Return the logarithm (m, k) of the mean of the probabilities that scores (members, m, k) stand for."""
+    found = ops.logsumexp(ops.log_softmax(scores), axis=0)
+    found -= found.dtype.type(math.log(len(scores)))
+    return found
+
+
+def checked(models: Iterable[Sequential]) -> tuple[Sequential, ...]:
+    """Return models that agree."""
+    if isinstance(models, (Sequential, str)) or not isinstance(models, Iterable):
+        raise TypeError(f"models is {models!r}, expected a list of Sequential models")
+    found = tuple(models)
+    if not found:
+        raise ValueError("models is empty, expected at least one Sequential")
+    for i, model in enumerate(found):
+        if not isinstance(model, Sequential):
+            raise TypeError(f"model {i} is {model!r}, expected a Sequential")
+    seen: dict[int, int] = {}
+    for i, model in enumerate(found):
+        if seen.setdefault(id(model), i) != i:
+            raise ValueError(f"model {i} is model {seen[id(model)]} once more: give each once")
+    _agree("inputs", [model._stack.n_in for model in found])
+    _agree("outputs", [model._stack.widths[-1] for model in found])
+    agree_in_meaning(found)
+    return found
+
+
+def _agree(what: str, widths: Sequence[int | None]) -> None:
+    """Require that all widths that are known are equal."""
+    known = [(i, width) for i, width in enumerate(widths) if width is not None]
+    for i, width in known:
+        if width != known[0][1]:
+            raise ValueError(
+                f"model {i} has {counted(width, what[:-1])}, but model {known[0][0]} has {known[0][1]}: they must be "
+                "equal"
+            )
+
+
+def agree_in_meaning(models: Sequence[Sequential]) -> None:
+    """Require that all losses that are known take outputs for scores of classes, or none does."""
+    known = [(i, model.loss) for i, model in enumerate(models) if model.loss is not None]
+    for i, loss in known:
+        if losses.classifies(loss) != losses.classifies(known[0][1]):
+            raise ValueError(
+                f"model {i} was trained with {loss!r}, but model {known[0][0]} with {known[0][1]!r}: the outputs of "
+                "all must be class scores, or those of none"
+            )
+
+
+def is_same(loss: Any, other: Any) -> bool:
+    """Whether two losses measure the same, as far as it can be known of a user's own."""
+    if losses.is_built_in(loss) and type(loss) is type(other):
+        return bool(loss.config() == other.config())
+    return loss is other or bool(loss == other)
+
+
+def alike(models: Sequence[Sequential]) -> list[tuple[str, list[int]]]:
+    """What models look like, each with the places of neighbours that look alike."""
+    shown = enumerate(map(repr, models))
+    return [(text, [i for i, _ in group]) for text, group in groupby(shown, key=lambda pair: pair[1])]
+
+
+def counted(number: int, thing: str) -> str:
+    """Return so many things in words."""
+    return f"{number} {thing}{'s' * (number != 1)}"
