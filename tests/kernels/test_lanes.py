@@ -124,7 +124,8 @@ def test_other_ways_of_counting(loss, k, weighted, rng, dtype):
 def test_batch_sizes(batch_size, rng, dtype):
     network, params = build(SMALL, rng, dtype)
     x, y = problem(SMALL, 37, "labels", rng, dtype)
-    assert_same_bits(jobs_of(network, params, x, y, goals("cross_entropy", 5), "sgd", rng, batch_size))
+    for weights in (None, rng.uniform(size=37).astype(dtype)):
+        assert_same_bits(jobs_of(network, params, x, y, goals("cross_entropy", 5), "sgd", rng, batch_size, weights))
 
 
 def test_a_batch_size_for_each(rng, dtype):

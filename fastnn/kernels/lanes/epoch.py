@@ -30,7 +30,7 @@ from .layers import (
     node,
     undo_rectifier,
 )
-from .objectives import SEEN, TOTAL, begin_batch, count_loss, has_penalty, loss
+from .objectives import SEEN, TOTAL, are_alike, begin_batch, count_loss, has_penalty, loss
 from .steps import pack, prepare, square_all, unpack, unpack_all, update_linear, update_operation
 
 
@@ -57,19 +57,22 @@ def _train(net, each, objective, step, memory, rows, counts):
     if penalised:
         square_all(net, rows, counts)
     while True:
-        m = _next_batch(each, objective, step, rows, counts)
+        m = _next_batch(each, step, counts)
         if m == 0:
             break
+        alike = are_alike(each, m, counts)
+        for lane in range(counts.failed.rows):
+            begin_batch(each, objective, lane, m, alike, rows, counts)
         gather(net, each, rows.samples.p, m, memory)
         last = net.ops.rows
         for i in range(last):
             forward(net, i, m, memory, each, counts.whole)
-        loss(net, each, objective, m, memory, rows, counts)
+        loss(net, each, objective, m, alike, memory, rows, counts)
         undo_rectifier(net, last - 1, m, node(memory, last, GRADIENT), node(memory, last, VALUES), memory)
         first = _first_trained(net)
         for i in range(last - 1, first, -1):
             backward(net, i, m, memory, each, counts.whole)
-        count_loss(each, objective, m, rows, counts)
+        count_loss(each, objective, m, alike, rows, counts)
         prepare(each, objective, step, counts)
         for i in range(last - 1, -1, -1):
             if cell(net.ops, i, KIND) == LINEAR:
@@ -92,9 +95,9 @@ def _first_trained(net):
 
 
 @inline
-def _next_batch(each, objective, step, rows, counts):
+def _next_batch(each, step, counts):
     """Let every network begin its next batch, and return the most samples that one of them has, 0 at the end of all."""
-    most, width = 0, lanes(rows.losses.p)
+    most, width = 0, counts.failed.rows
     for lane in range(width):
         state = row_of(counts.whole, lane)
         m = 0
@@ -105,8 +108,6 @@ def _next_batch(each, objective, step, rows, counts):
             put(state, UPDATE, get(state, UPDATE) + 1)
         put(state, COUNT, m)
         most = max(most, m)
-    for lane in range(width):
-        begin_batch(each, objective, lane, most, rows, counts)
     return most
 
 

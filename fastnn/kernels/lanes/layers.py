@@ -28,7 +28,6 @@ from ...codes import (
     WHICH,
 )
 from ..compiler.jit import inline
-from ..gemm.tile import BIAS, RECTIFY_BACKWARD, STORE
 from ..network.layers import BACKWARD_AT, FORWARD_AT, GRADIENT_AT, SAME, Input, gather_row
 from ..network.memory import GRADIENT, KEPT_AT, LD, VALUES
 from ..operations import call_backward, call_forward, call_gradient
@@ -36,7 +35,7 @@ from ..simd.random import key_of
 from ..simd.table import cell, row_of
 from ..simd.transpose import rows_to_lanes, transpose_block
 from ..simd.vector import get, integer, lanes, load, pointer, put, select, shift, splat, store
-from .product import Epilogue, Lanes, product
+from .product import BIAS, BIAS_LEAKY, BIAS_RELU, LEAKY_BACK, RELU_BACK, STORE, Epilogue, Lanes, product
 
 # Behind the addresses of an op: whether it maps element by element.
 ELEMENTWISE_AT = GRADIENT_AT + 1
@@ -163,11 +162,13 @@ def weight_of(net, i, p):
 
 @inline
 def _put_slopes(net, slope_at, memory):
-    """The slopes of a rectifier as factors of a product, 1 without one."""
-    width = lanes(memory.factors.p)
-    for lane in range(width):
-        slope = cell(net.settings, slope_at, lane) if slope_at >= 0 else 1.0
+    """The slopes of a rectifier as factors of a product, and whether all of them are 0."""
+    steepest = 0.0
+    for lane in range(lanes(memory.factors.p)):
+        slope = cell(net.settings, slope_at, lane)
         put(memory.factors.p, lane, slope)
+        steepest = max(steepest, abs(slope))
+    return steepest == 0.0
 
 
 @inline
@@ -179,8 +180,10 @@ def forward(net, i, rows, memory, each, counts):
     if cell(net.ops, i, KIND) == LINEAR:
         bias_at = cell(net.ops, i, BIAS_AT)
         bias = shift(net.params.p, bias_at * width) if bias_at >= 0 else memory.zeros.p
-        _put_slopes(net, cell(net.ops, i, SLOPE_AT), memory)
-        epilogue = Epilogue(BIAS, Lanes(bias, 0, width), memory.factors.p)
+        slope_at, mode = cell(net.ops, i, SLOPE_AT), BIAS
+        if slope_at >= 0:
+            mode = BIAS_RELU if _put_slopes(net, slope_at, memory) else BIAS_LEAKY
+        epilogue = Epilogue(mode, Lanes(bias, 0, width), memory.factors.p)
         product(rows, n_out, n_in, x, weight_of(net, i, net.params.p), y, epilogue, memory.panel.p)
     elif cell(net.ops, i, ELEMENTWISE_AT) != 0:
         call_forward(
@@ -209,9 +212,10 @@ def backward(net, i, rows, memory, each, counts):
     n_in, n_out, width = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), lanes(memory.nodes.p)
     settings = row_of(net.settings, cell(net.ops, i, SETTINGS))
     if cell(net.ops, i, KIND) == LINEAR:
-        slope_at, weight = cell(net.ops, i - 1, SLOPE_AT), weight_of(net, i, net.params.p)
-        _put_slopes(net, slope_at, memory)
-        epilogue = Epilogue(RECTIFY_BACKWARD if slope_at >= 0 else STORE, x, memory.factors.p)
+        slope_at, mode, weight = cell(net.ops, i - 1, SLOPE_AT), STORE, weight_of(net, i, net.params.p)
+        if slope_at >= 0:
+            mode = RELU_BACK if _put_slopes(net, slope_at, memory) else LEAKY_BACK
+        epilogue = Epilogue(mode, x, memory.factors.p)
         transposed = Lanes(weight.p, weight.col, weight.row)
         product(rows, n_in, n_out, dy, transposed, dx, epilogue, memory.panel.p)
         return

@@ -77,10 +77,21 @@ def has_penalty(objective):
 
 
 @inline
-def begin_batch(each, objective, lane, rows_of_all, rows, counts):
+def are_alike(each, most, counts):
+    """Whether all samples count the same: every network has as many as any other, and none has weights."""
+    width, alike = counts.failed.rows, True
+    for lane in range(width):
+        if cell(each, lane, WEIGHTS) != 0 or 0 < cell(counts.whole, lane, COUNT) < most:
+            alike = False
+    return alike
+
+
+@inline
+def begin_batch(each, objective, lane, rows_of_all, alike, rows, counts):
     """A network's samples, the weight of its batch, the factor of its penalty, and the shares of the samples.
 
-    A network that has fewer samples than another takes its last one again, with a share of 0.
+    A network that has fewer samples than another takes its last one again, with a share of 0. Where all rows have the
+    same share there is one row of them.
     """
     width, m = lanes(rows.losses.p), cell(counts.whole, lane, COUNT)
     weights, order = cell(each, lane, WEIGHTS), order_of(each, counts.whole, lane)
@@ -97,20 +108,21 @@ def begin_batch(each, objective, lane, rows_of_all, rows, counts):
     put(counts.real.p, WEIGHT_OF_BATCH * width + lane, weight)
     put(counts.real.p, PENALTY * width + lane, l2)
     share = (1.0 / weight if weight != 0.0 else 0.0) * objective.gradient
-    for r in range(rows_of_all):
+    for r in range(1 if alike else rows_of_all):
         if weights != 0 and r < m:
             share = (get(of_samples, get(order, r)) / weight if weight != 0.0 else 0.0) * objective.gradient
         put(rows.shares.p, r * width + lane, share if r < m else 0.0)
 
 
 @inline
-def loss(net, each, objective, m, memory, rows, counts):
+def loss(net, each, objective, m, alike, memory, rows, counts):
     """The gradient of the loss at the outputs, and the loss of each row."""
     last, width = net.ops.rows, lanes(memory.nodes.p)
     n = cell(net.ops, last - 1, OUTPUTS)
     scores, gradient = node(memory, last, VALUES), node(memory, last, GRADIENT)
+    share_ld = 0 if alike else width
     if objective.loss == 0:
-        _loss_of_each(each, objective, m, n, scores, gradient, memory, rows, counts)
+        _loss_of_each(each, objective, m, n, share_ld, scores, gradient, memory, rows, counts)
         return
     has_labels = rows.targets.rows == 0
     if has_labels:
@@ -120,7 +132,7 @@ def loss(net, each, objective, m, memory, rows, counts):
     call_lane_loss(
         objective.loss, scores.p,
         (m, n, scores.p, scores.row, gradient.p, gradient.row, rows.labels.p, rows.targets.p,
-         0 if has_labels else n * width, rows.shares.p, width, objective.settings.p, rows.losses.p, rows.terms.p,
+         0 if has_labels else n * width, rows.shares.p, share_ld, objective.settings.p, rows.losses.p, rows.terms.p,
          rows.sums.p),
     )  # fmt: skip
 
@@ -153,7 +165,7 @@ def _targets(each, m, n, memory, rows):
 
 
 @inline
-def _loss_of_each(each, objective, m, n, scores, gradient, memory, rows, counts):
+def _loss_of_each(each, objective, m, n, share_ld, scores, gradient, memory, rows, counts):
     """Network by network, by the loss of rows."""
     width = lanes(scores.p)
     matrices = memory.rows.p, shift(memory.rows.p, width * memory.lane_ld)
@@ -163,7 +175,7 @@ def _loss_of_each(each, objective, m, n, scores, gradient, memory, rows, counts)
         count = cell(counts.whole, lane, COUNT)
         if count > 0:
             for r in range(count):
-                put(shares, r, get(rows.shares.p, r * width + lane))
+                put(shares, r, get(rows.shares.p, r * share_ld + lane))
             s, d = (shift(matrices[0], lane * memory.lane_ld), shift(matrices[1], lane * memory.lane_ld))
             call_loss(
                 objective.loss_of_one, scores.p,
@@ -178,10 +190,10 @@ def _loss_of_each(each, objective, m, n, scores, gradient, memory, rows, counts)
 
 
 @inline
-def count_loss(each, objective, m, rows, counts):
+def count_loss(each, objective, m, alike, rows, counts):
     """The loss of each network's batch into the mean over its epoch."""
     width = lanes(rows.losses.p)
-    _sum_losses(each, m, rows, counts)
+    _sum_losses(each, m, alike, rows, counts)
     for lane in range(width):
         count = cell(counts.whole, lane, COUNT)
         if count > 0:
@@ -204,14 +216,10 @@ def _add_to(p, i, x):
 
 
 @inline
-def _sum_losses(each, m, rows, counts):
+def _sum_losses(each, m, alike, rows, counts):
     """Σ v_i loss_i over each network's batch, row by row in float64."""
     width, losses = lanes(rows.losses.p), rows.losses.p
     totals = shift(counts.real.p, LOSS * width)
-    alike = True
-    for lane in range(width):
-        if cell(each, lane, WEIGHTS) != 0 or 0 < cell(counts.whole, lane, COUNT) < m:
-            alike = False
     if alike:
         total = widened(splat(losses, 0.0))
         for r in range(m):

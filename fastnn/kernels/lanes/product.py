@@ -5,10 +5,13 @@ and one of B, network by network. All distances are free, so the three products 
 runs over the inner dimension in order, as in ``gemm.tile``, whose epilogues these are as well, with a factor for each
 lane:
 
-    STORE             C = A B
-    BIAS              C = f(A B + v), v (n,), f the leaky ReLU of slope alpha
-    RECTIFY_BACKWARD  C = A B f'(V), V (m, n) the outputs of f
-    COMBINE           C = alpha A B + beta C
+    STORE         C = A B
+    BIAS          C = A B + v, v (n,)
+    BIAS_RELU     C = max(A B + v, 0)
+    BIAS_LEAKY    C = f(A B + v), f the leaky ReLU of slope alpha
+    RELU_BACK     C = A B where V > 0, else 0, V (m, n) the outputs of the ReLU
+    LEAKY_BACK    C = A B f'(V), V the outputs of f
+    COMBINE       C = alpha A B + beta C
 """
 
 import itertools
@@ -21,7 +24,6 @@ from numba.extending import intrinsic
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline, shared
 from ..gemm.product import tile_rows
-from ..gemm.tile import BIAS, COMBINE, RECTIFY_BACKWARD, STORE
 from ..simd.vector import (
     I32,
     I64,
@@ -38,6 +40,9 @@ from ..simd.vector import (
     shift,
     store_ir,
 )
+
+STORE, BIAS, BIAS_RELU, BIAS_LEAKY, RELU_BACK, LEAKY_BACK, COMBINE = range(7)
+MODES = "store", "bias", "bias_relu", "bias_leaky", "relu_back", "leaky_back", "combine"
 
 ROWS, COLS = ISA.lane_rows, ISA.lane_cols
 # Rows or columns whose addresses share one base register: x86 adds 0, 1 or 2 strides in an address for free.
@@ -208,48 +213,46 @@ class _Emitter:
 
     def _epilogue(self, builder: Any, sums: list[Any], places: list[Any], v: Any, field: Any) -> None:
         mode, factors = field(MODE), builder.inttoptr(field(FACTORS), _I8P)
-        blocks = {
-            number: builder.function.append_basic_block(name)
-            for number, name in (
-                (STORE, "store"), (BIAS, "bias"), (RECTIFY_BACKWARD, "rectify_backward"), (COMBINE, "combine")
-            )
-        }  # fmt: skip
+        blocks = [builder.function.append_basic_block(name) for name in MODES]
         stored = builder.function.append_basic_block("stored")
         choice = builder.switch(mode, blocks[STORE])
-        for number, block in blocks.items():
-            if number != STORE:
-                choice.add_case(I64(number), block)
+        for number in range(1, len(MODES)):
+            choice.add_case(I64(number), blocks[number])
         size = lanes_of(self.dtype) * self.dtype.bitwidth // 8
-        for number, block in blocks.items():
+        for number, block in enumerate(blocks):
             builder.position_at_end(block)
-            if number != STORE:
-                alpha, beta = (self._load(builder, builder.gep(factors, [I64(size * k)])) for k in range(2))
-                sloped = builder.fcmp_unordered("!=", alpha, self.zero)
-            if number in (BIAS, RECTIFY_BACKWARD):
-                beside = self._grid(builder, v, field(V_ROW))
+            alpha, beta = (self._load(builder, builder.gep(factors, [I64(size * k)])) for k in range(2))
+            beside = self._grid(builder, v, field(V_ROW))
             for k, (total, place) in enumerate(zip(sums, places, strict=True)):
-                if number == BIAS:
-                    value = builder.fadd(total, self._load(builder, beside[k]))
-                    negative = builder.fcmp_ordered("<", value, self.zero)
-                    result = self._leaky(builder, negative, value, alpha, sloped)
-                elif number == RECTIFY_BACKWARD:
-                    y = self._load(builder, beside[k])
-                    negative = builder.fcmp_ordered("<=", y, self.zero)
-                    gated = self._leaky(builder, negative, total, alpha, sloped)
-                    result = builder.select(builder.fcmp_unordered("uno", y, y), y, gated)
-                elif number == COMBINE:
-                    old = builder.fmul(self._load(builder, place), beta)
-                    result = fma_ir(builder, self.dtype, total, alpha, old)
-                else:
-                    result = total
+                result = self._result(builder, number, total, place, beside[k], alpha, beta)
                 store_ir(builder, self.dtype, result, place)
             builder.branch(stored)
         builder.position_at_end(stored)
 
-    def _leaky(self, builder: Any, negative: Any, value: Any, alpha: Any, sloped: Any) -> Any:
-        """Value, or where ``negative`` holds alpha times it; an alpha of 0 gives 0 even for infinity."""
-        scaled = builder.select(sloped, builder.fmul(value, alpha), self.zero)
-        return builder.select(negative, scaled, value)
+    def _result(self, builder: Any, mode: int, total: Any, place: Any, beside: Any, alpha: Any, beta: Any) -> Any:
+        """What becomes of a sum."""
+        if mode == COMBINE:
+            return fma_ir(builder, self.dtype, total, alpha, builder.fmul(self._load(builder, place), beta))
+        if mode == STORE:
+            return total
+        other = self._load(builder, beside)
+        if mode in (BIAS, BIAS_RELU, BIAS_LEAKY):
+            value = builder.fadd(total, other)
+            if mode == BIAS:
+                return value
+            negative = builder.fcmp_ordered("<", value, self.zero)
+            return builder.select(
+                negative, self.zero if mode == BIAS_RELU else self._scaled(builder, value, alpha), value
+            )
+        if mode == RELU_BACK:  # beyond its zeros an output is positive or NaN, which stays
+            return builder.select(builder.fcmp_ordered(">", other, self.zero), total, builder.fsub(other, other))
+        gated = builder.select(builder.fcmp_ordered("<=", other, self.zero), self._scaled(builder, total, alpha), total)
+        return builder.select(builder.fcmp_unordered("uno", other, other), other, gated)
+
+    def _scaled(self, builder: Any, value: Any, alpha: Any) -> Any:
+        """Alpha times a value; an alpha of 0 gives 0 even for infinity."""
+        sloped = builder.fcmp_unordered("!=", alpha, self.zero)
+        return builder.select(sloped, builder.fmul(value, alpha), self.zero)
 
 
 @inline

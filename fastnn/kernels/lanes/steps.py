@@ -6,7 +6,7 @@ import numpy as np
 
 from ...codes import BIAS_AT, INPUTS, KIND, LENGTH, LINEAR, OP, OUTPUTS, START, WEIGHT
 from ..compiler.jit import inline
-from ..gemm.tile import COMBINE, ROWS, STORE, VECTORS
+from ..gemm.tile import ROWS, VECTORS
 from ..network.memory import GRADIENT, VALUES
 from ..simd.table import cell
 from ..simd.transpose import lanes_to_rows, rows_to_lanes, transpose_block
@@ -16,7 +16,7 @@ from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
 from .layers import COUNT, EPOCH, PARAMS, UPDATE, column_sums, gradient_of_each, node, transpose_kept, weight_of
 from .losses import by_halves
 from .objectives import PENALTY, SQUARES, WEIGHT_OF_BATCH
-from .product import Epilogue, Lanes, product
+from .product import COMBINE, STORE, Epilogue, Lanes, product
 
 # Elements of a block of the weights' gradient of all networks.
 BLOCK = 16384

@@ -65,10 +65,12 @@ def plan_of(shape: bytes, batch: int, size: int, lanes: int = 1) -> tuple[np.nda
     ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
     widths = [int(ops[0, INPUTS]), *(int(n) for n in ops[:, OUTPUTS])]
     plan = np.zeros((len(widths), 4), np.int64)
-    plan[0, LD] = leading_dimension(widths[0] * lanes, size)
-    at = batch * int(plan[0, LD])
+    # An odd number of vectors apart, rows of networks side by side do not share cache sets.
+    distances = [leading_dimension(width, size) if lanes == 1 else (width | 1) * lanes for width in widths]
+    plan[:, LD] = distances
+    at = batch * distances[0]
     for i, op in enumerate(ops):
-        ld = plan[i + 1, LD] = leading_dimension(widths[i + 1] * lanes, size)
+        ld = distances[i + 1]
         keeps_x = bool(op[KEEPS] & KEEPS_X)
         is_output_needed = i > 0 and (ops[i - 1, SLOPE_AT] >= 0 or bool(ops[i - 1, KEEPS] & KEEPS_Y))
         if op[KIND] != LINEAR and not keeps_x and not is_output_needed and widths[i] == widths[i + 1]:
@@ -84,7 +86,7 @@ def plan_of(shape: bytes, batch: int, size: int, lanes: int = 1) -> tuple[np.nda
             plan[i, GRADIENT] = plan[i + 1, GRADIENT]
         else:
             plan[i, GRADIENT] = at
-            at += batch * int(plan[i, LD])
+            at += batch * distances[i]
     widest = max(widths)
     block = max(GRADIENT_BLOCK, ROWS * widest)
     places = {"zeros_at": at, "losses_at": at + widest, "target_terms_at": at + widest + batch}
