@@ -22,6 +22,7 @@ from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward
 from .matmul import linear, linear_backward, matmul
 from .network.epoch import train_epoch
 from .network.inference import forward
+from .orders import draw_orders
 from .own import own, own_backward, own_check, own_loss, own_update
 from .side_by_side import count_lanes, lane_key, lanes_pay, train_lanes
 from .softmax import log_softmax, logsumexp, softmax
@@ -33,6 +34,7 @@ __all__ = [
     "count_lanes",
     "cross_entropy",
     "cross_entropy_backward",
+    "draw_orders",
     "dropout",
     "forward",
     "gelu",

@@ -26,7 +26,7 @@ def lane_key(job: Any) -> tuple[Any, ...] | None:
 
     Inner dimensions that a product takes in blocks do not come in lanes, nor does a rule of the user's.
     """
-    network, params, (batches, *others), objective, (rule, *_) = job
+    network, params, (batches, *others), objective, (rule, *_), *_ = job
     longest = max(min(batches.batch_size, len(batches.order)), int(network.ops[:, INPUTS : OUTPUTS + 1].max()))
     if hasattr(rule.name, "functions") or longest * params.dtype.itemsize > INNER_BYTES:
         return None

@@ -37,7 +37,7 @@ def train_lanes(jobs):
         slots as they were then, and here they are whatever they are.
     """
     trained = []
-    for network, params, epochs, objective, rules in jobs:
+    for network, params, epochs, objective, rules, *_ in jobs:
         results = [train_epoch(network, params, *each) for each in _epochs(epochs, objective, rules)]
         losses = [loss for loss, _ in results]
         trained.append((losses, all(failed < 0 for _, failed in results)))

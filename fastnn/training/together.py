@@ -5,7 +5,7 @@ those of networks that are alike side by side, a network in each lane of a vecto
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,13 +15,17 @@ from ..validation import Array
 
 
 class Request(NamedTuple):
-    """Some epochs of one network: what ``train_epoch`` takes, with the batches and the rule of each epoch."""
+    """Some epochs of one network: what ``train_epoch`` takes, with the batches and the rule of each epoch.
+
+    ``draw`` is called before any of them, by the thread that trains it: it writes the orders of the batches.
+    """
 
     network: Network
     params: Array
     batches: tuple[Batches, ...]
     objective: Objective
     rules: tuple[OptimizerSpec, ...]
+    draw: Callable[[], None] = lambda: None
 
     @property
     def updates(self) -> int:
@@ -74,7 +78,14 @@ def _units(backend: Any, requests: Sequence[Request]) -> list[list[int]]:
 
 
 def _train_unit(backend: Any, requests: Sequence[Request], outcomes: list[Outcome], unit: list[int]) -> None:
-    alone = unit
+    for i in unit:
+        try:
+            requests[i].draw()
+        except Exception as error:
+            outcomes[i].error = error
+    alone = unit = [i for i in unit if outcomes[i].error is None]
+    if not unit:
+        return
     first = requests[unit[0]]
     if backend.lane_key(first) is not None and backend.lanes_pay(first, len(unit)):
         alone = _train_side_by_side(backend, requests, outcomes, unit)
@@ -100,7 +111,7 @@ def _train_side_by_side(
 
 
 def _train_alone(backend: Any, request: Request, outcome: Outcome) -> None:
-    network, params, _, objective, _ = request
+    network, params, _, objective, *_ = request
     for batches, rule in zip(request.batches, request.rules, strict=True):
         try:
             loss, outcome.failed = backend.train_epoch(network, params, batches, objective, rule)
