@@ -55,6 +55,12 @@ def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:
     return trained
 
 
+def forward_lanes(jobs: Any, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
+    """Run up to ``count_lanes`` networks of the same ops on every sample; see ``fastnn.reference.side_by_side``."""
+    is_finite: bool = _jobs().forward_lanes(jobs, x, out, softmax)
+    return is_finite
+
+
 @functools.cache
 def _jobs() -> Any:
     return undisturbed(lambda: importlib.import_module("fastnn.kernels.lanes.jobs"))

@@ -252,3 +252,27 @@ def test_lanes_pay_for_small_networks_and_many(networks, rng):
     width = kernels.count_lanes(np.dtype(np.float32))
     assert not kernels.lanes_pay(made[1], min(networks, width))
     assert kernels.lanes_pay(made[0], networks) == (networks >= width // 2) or width < 16
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("samples", [1, 2, 63, 130])
+@pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
+def test_predictions_have_the_bits_of_each_network_alone(case, samples, softmax, rng, dtype):
+    network, params = build(case, rng, dtype)
+    x, _ = problem(case, samples, "labels", rng, dtype)
+    network = network._replace(ops=network.ops.copy())
+    for count in (1, 3, kernels.count_lanes(np.dtype(dtype))):
+        jobs = [(network, params * dtype(1 + k / 8)) for k in range(min(count, kernels.count_lanes(np.dtype(dtype))))]
+        out = np.full((len(jobs), samples, network.ops[-1, 2]), 77, dtype)
+        assert kernels.forward_lanes(jobs, x, out, softmax)
+        for (same, own), part in zip(jobs, out, strict=True):
+            alone = np.empty_like(part)
+            kernels.forward(same, own, x, alone, softmax)
+            np.testing.assert_array_equal(part, alone)
+
+
+def test_predictions_tell_of_samples_that_are_not_finite(rng, dtype):
+    network, params = build(SMALL, rng, dtype)
+    x, _ = problem(SMALL, 70, "labels", rng, dtype)
+    x[66, 3] = np.inf
+    assert not kernels.forward_lanes([(network, params)], x, np.empty((1, 70, 5), dtype))
