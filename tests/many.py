@@ -1,0 +1,75 @@
+"""What the tests of fit_many share: the same trainings one by one, each on a copy, and what they left."""
+
+import copy
+import inspect
+
+import numpy as np
+
+import fastnn as fnn
+from tests.faults import contents
+
+DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(fnn.fit_many).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY and name != "verbose"
+}
+
+
+def small(seed=0, dtype="float64", **settings):
+    layers = fnn.Linear(6, 5), fnn.Tanh(), fnn.Linear(5, 3)
+    return fnn.Sequential(*layers, dtype=dtype, seed=seed, **settings)
+
+
+def alone(model, X, y, settings):
+    """``fit`` with what fit_many was given for this model; the optimizer, the history, and what was raised."""
+    settings = {**DEFAULTS, **settings}
+    rows, validation_rows = settings.pop("rows"), settings.pop("validation_rows")
+    if validation_rows is not None:
+        settings["validation_data"] = X[validation_rows], y[validation_rows]
+    if rows is not None:
+        X, y = X[rows], y[rows]
+        if settings["sample_weight"] is not None:
+            settings["sample_weight"] = settings["sample_weight"][rows]
+    optimizer = settings["optimizer"]
+    settings["optimizer"] = fnn.nn.optimizers.resolve(optimizer)
+    error = None
+    try:
+        model.fit(X, y, verbose=0, **settings)
+    except Exception as caught:
+        error = caught
+    return settings["optimizer"], error
+
+
+def as_lists(settings):
+    """Arguments of fit_many from those of each fit."""
+    names = sorted({name for one in settings for name in one})
+    return {name: [one.get(name, DEFAULTS[name]) for one in settings] for name in names}
+
+
+def assert_as_alone(models, X, y, settings, many=None):
+    """Train all at once and each alone, and compare all that training changes; return the histories.
+
+    ``settings`` are those of each fit; ``many`` are the arguments of fit_many, where they are not lists of those.
+    """
+    twins = copy.deepcopy([*zip(models, settings, strict=True)])
+    many = as_lists(settings) if many is None else many
+    histories = fnn.fit_many(models, X, y, **{"verbose": 0, **many})
+    for i, (model, (twin, own), history) in enumerate(zip(models, twins, histories, strict=True)):
+        data = [part[i] if isinstance(part, list) else part for part in (X, y)]
+        optimizer, error = alone(twin, *data, own)
+        assert contents(model, history.optimizer) == contents(twin, optimizer), i
+        assert type(model.loss) is type(twin.loss)
+        assert (type(history.error), str(history.error)) == (type(error), str(error))
+        if error is None:
+            assert history is model.history
+            assert (history.stopped, history.interrupted) == (twin.history.stopped, twin.history.interrupted)
+    return histories
+
+
+def data(rng, n=60):
+    X = rng.normal(size=(n, 6))
+    return X, (X[:, 0] * X[:, 1] > 0).astype(int) + (X[:, 2] > 1)
+
+
+def folds(n, k):
+    return [(np.flatnonzero(np.arange(n) % k != i), np.flatnonzero(np.arange(n) % k == i)) for i in range(k)]
