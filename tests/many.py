@@ -7,6 +7,7 @@ import numpy as np
 
 import fastnn as fnn
 from tests.faults import contents
+from tests.user_code import UserLinear, UserReLU
 
 DEFAULTS = {
     name: parameter.default
@@ -66,10 +67,41 @@ def assert_as_alone(models, X, y, settings, many=None):
     return histories
 
 
-def data(rng, n=60):
+def labelled(rng, n=60):
     X = rng.normal(size=(n, 6))
     return X, (X[:, 0] * X[:, 1] > 0).astype(int) + (X[:, 2] > 1)
 
 
 def folds(n, k):
     return [(np.flatnonzero(np.arange(n) % k != i), np.flatnonzero(np.arange(n) % k == i)) for i in range(k)]
+
+
+def elu():
+    return fnn.Activation(lambda x: x if x > 0 else np.exp(x) - 1, lambda x, y: 1.0 if x > 0 else y + 1, name="elu")
+
+
+ARCHITECTURES = {
+    "linear": lambda: [fnn.Linear(6, 3)],
+    "tanh": lambda: [fnn.Linear(6, 5), fnn.Tanh(), fnn.Linear(5, 3)],
+    "deep": lambda: [fnn.Linear(6, 9), fnn.ReLU(), fnn.Linear(9, 4, bias=False), fnn.GELU(), fnn.Linear(4, 3)],
+    "dropout": lambda: [fnn.Dropout(0.1), fnn.Linear(6, 20), fnn.LeakyReLU(0.1), fnn.Dropout(0.5), fnn.Linear(20, 3)],
+    "norm": lambda: [fnn.LayerNorm(6), fnn.Linear(6, 8), fnn.LayerNorm(8), fnn.Sigmoid(), fnn.Linear(8, 3)],
+    "own": lambda: [fnn.Linear(6, 5), elu(), fnn.Linear(5, 3)],
+    "user": lambda: [fnn.Linear(6, 5), UserReLU(), fnn.Dropout(0.2), fnn.Linear(5, 3)],
+    "parameters": lambda: [UserLinear(np.full((6, 4), 0.1), np.zeros(4)), fnn.Tanh(), fnn.Linear(4, 3)],
+}
+OPTIMIZERS = {
+    "sgd": lambda: fnn.SGD(lr=0.1),
+    "momentum": lambda: fnn.SGD(lr=0.05, momentum=0.9),
+    "nesterov": lambda: fnn.SGD(lr=0.05, momentum=0.9, nesterov=True),
+    "adam": lambda: fnn.Adam(lr=0.01),
+    "adamw": lambda: fnn.AdamW(lr=0.01, weight_decay=0.1),
+    "rule": lambda: fnn.UpdateRule(lambda w, g, lr, t: w - lr * g / t, lr=0.1, name="slow"),
+    "function": lambda: fnn.SGD(lr=lambda epoch: 0.1 / (epoch + 1)),
+    "schedule": lambda: fnn.Adam(lr=fnn.schedules.linear_warmup(fnn.schedules.cosine_decay(0.05, 20), 3)),
+}
+
+
+def networks(*names, dtypes=("float32", "float64")):
+    pairs = [(name, dtype) for name in names for dtype in dtypes]
+    return [fnn.Sequential(*ARCHITECTURES[name](), dtype=dtype, seed=i) for i, (name, dtype) in enumerate(pairs)]

@@ -1,10 +1,9 @@
-"""fit_many: each network as fit trains it alone, to the bit; arguments for all and for each; output."""
+"""fit_many: each network as fit trains it alone, to the bit; optimizers, callbacks and output."""
 
 import copy
 import pickle
 import re
 import sys
-import tracemalloc
 import types
 
 import numpy as np
@@ -14,46 +13,15 @@ import fastnn as fnn
 from fastnn.training import rounds
 from tests import many
 from tests.faults import contents
-from tests.many import assert_as_alone, folds, small
-from tests.user_code import AbsoluteError, UserCrossEntropy, UserLinear, UserReLU
+from tests.many import ARCHITECTURES, OPTIMIZERS, assert_as_alone, folds, networks, small
+from tests.user_code import AbsoluteError, UserCrossEntropy
 
 SHORT = {"epochs": 3, "batch_size": 16}
 
 
 @pytest.fixture
 def data(rng):
-    return many.data(rng)
-
-
-def elu():
-    return fnn.Activation(lambda x: x if x > 0 else np.exp(x) - 1, lambda x, y: 1.0 if x > 0 else y + 1, name="elu")
-
-
-ARCHITECTURES = {
-    "linear": lambda: [fnn.Linear(6, 3)],
-    "tanh": lambda: [fnn.Linear(6, 5), fnn.Tanh(), fnn.Linear(5, 3)],
-    "deep": lambda: [fnn.Linear(6, 9), fnn.ReLU(), fnn.Linear(9, 4, bias=False), fnn.GELU(), fnn.Linear(4, 3)],
-    "dropout": lambda: [fnn.Dropout(0.1), fnn.Linear(6, 20), fnn.LeakyReLU(0.1), fnn.Dropout(0.5), fnn.Linear(20, 3)],
-    "norm": lambda: [fnn.LayerNorm(6), fnn.Linear(6, 8), fnn.LayerNorm(8), fnn.Sigmoid(), fnn.Linear(8, 3)],
-    "own": lambda: [fnn.Linear(6, 5), elu(), fnn.Linear(5, 3)],
-    "user": lambda: [fnn.Linear(6, 5), UserReLU(), fnn.Dropout(0.2), fnn.Linear(5, 3)],
-    "parameters": lambda: [UserLinear(np.full((6, 4), 0.1), np.zeros(4)), fnn.Tanh(), fnn.Linear(4, 3)],
-}
-OPTIMIZERS = {
-    "sgd": lambda: fnn.SGD(lr=0.1),
-    "momentum": lambda: fnn.SGD(lr=0.05, momentum=0.9),
-    "nesterov": lambda: fnn.SGD(lr=0.05, momentum=0.9, nesterov=True),
-    "adam": lambda: fnn.Adam(lr=0.01),
-    "adamw": lambda: fnn.AdamW(lr=0.01, weight_decay=0.1),
-    "rule": lambda: fnn.UpdateRule(lambda w, g, lr, t: w - lr * g / t, lr=0.1, name="slow"),
-    "function": lambda: fnn.SGD(lr=lambda epoch: 0.1 / (epoch + 1)),
-    "schedule": lambda: fnn.Adam(lr=fnn.schedules.linear_warmup(fnn.schedules.cosine_decay(0.05, 20), 3)),
-}
-
-
-def networks(*names, dtypes=("float32", "float64")):
-    pairs = [(name, dtype) for name in names for dtype in dtypes]
-    return [fnn.Sequential(*ARCHITECTURES[name](), dtype=dtype, seed=i) for i, (name, dtype) in enumerate(pairs)]
+    return many.labelled(rng)
 
 
 @pytest.mark.usefixtures("backend")
@@ -105,7 +73,9 @@ class TestAsAlone:
         settings = [{"epochs": 1 + 5 * i % 7, "batch_size": 16} for i in range(len(models))]
         assert_as_alone(models, *data, settings)
 
-    @pytest.mark.parametrize(("epochs", "samples", "work"), [(1, 99, 99), (16, 150, 10**9), (16, 10**9, 10**4), (3, 10**9, 10**9)])
+    @pytest.mark.parametrize(
+        ("epochs", "samples", "work"), [(1, 99, 99), (16, 150, 10**9), (16, 10**9, 10**4), (3, 10**9, 10**9)]
+    )
     def test_however_many_epochs_are_asked_for_at_once(self, epochs, samples, work, data, monkeypatch):
         asked = []
         train = rounds.together.train
@@ -155,127 +125,12 @@ class TestAsAlone:
 
     def test_data_of_each(self, rng):
         models = [small(seed, dtype) for seed, dtype in enumerate(["float32", "float64"] * 2)]
-        sets = [many.data(rng, n) for n in (10, 33, 60, 200)]
+        sets = [many.labelled(rng, n) for n in (10, 33, 60, 200)]
         sets[1] = sets[1][0].astype(np.float32), sets[1][1].astype(np.int8)
         sets[2] = np.asfortranarray(sets[2][0]), sets[2][1]
         sets[3] = np.rint(sets[3][0] * 9).astype(np.int16), sets[3][1]
         X, y = map(list, zip(*sets, strict=True))
         assert_as_alone(models, X, y, [SHORT] * 4)
-
-
-@pytest.mark.usefixtures("backend")
-class TestRows:
-    @pytest.mark.parametrize("names", [("tanh", "norm"), ("dropout", "user")])
-    def test_folds_and_bootstraps(self, names, data, rng):
-        X, y = data
-        models = networks(*names, *names)
-        rows = [train for train, _ in folds(60, 4)] + [rng.integers(60, size=m) for m in (1, 60, 90, 200)]
-        settings = [{"rows": r, "validation_rows": folds(60, 4)[i % 4][1], **SHORT} for i, r in enumerate(rows)]
-        assert_as_alone(models, X, y, settings)
-
-    def test_ways_to_say_them(self, data):
-        X, y = data
-        mask, places = np.arange(60) % 3 != 0, np.flatnonzero(np.arange(60) % 3 != 0)
-        ways = [mask, places, places.tolist(), mask.tolist(), tuple(places), places.astype(np.uint8), range(60), None]
-        models = [small() for _ in ways]
-        histories = fnn.fit_many(models, X, y, rows=ways, verbose=0)
-        assert all(history == histories[0] for history in histories[:6])
-        assert histories[6] == histories[7] != histories[0]
-        for way in ways[:-1]:
-            if not isinstance(way, range):
-                assert fnn.fit_many([small()], X, y, rows=way, verbose=0) == histories[:1]
-
-    def test_weights_and_classes(self, data, rng):
-        X, y = data
-        v = rng.uniform(0, 2, 60)
-        rows = [rng.integers(60, size=50) for _ in range(4)] + [None, None]
-        settings = [
-            {"rows": r, "sample_weight": weights, "class_weight": classes, "l2": 0.01, **SHORT}
-            for r, weights, classes in zip(
-                rows, (v, None, v, None, v, None), (None, "balanced", {0: 2.0}, [1, 2, 0], "balanced", None), strict=True
-            )
-        ]
-        models = [small(seed, dtype) for seed, dtype in enumerate(["float32", "float64"] * 3)]
-        assert_as_alone(models, X, y, settings)
-
-    def test_one_argument_for_all(self, data, rng):
-        X, y = data
-        models, v, rows = [small(seed) for seed in range(3)], rng.uniform(0, 2, 60), rng.integers(60, size=40)
-        own = {"rows": rows, "validation_rows": rows[:9], "sample_weight": v, "class_weight": [1, 2, 3], **SHORT}
-        assert_as_alone(models, X, y, [own] * 3, own)
-
-    def test_lists_of_numbers_are_one_for_all(self, data):
-        X, y = data
-        v, rows = np.linspace(0, 1, 60), np.arange(50)
-        listed, expected = [small(seed) for seed in range(2)], [small(seed) for seed in range(2)]
-        settings = {"class_weight": [1, 2, 3], "verbose": 0}
-        one = fnn.fit_many(listed, X.tolist(), y.tolist(), rows=rows.tolist(), sample_weight=v.tolist(), **settings)
-        other = fnn.fit_many(expected, X, y, rows=rows, sample_weight=v, **settings)
-        assert one == other
-        assert one[0] != one[1]
-
-    @pytest.mark.parametrize("names", [("tanh",), ("norm",), ("user",)])
-    def test_what_is_wrong_elsewhere_does_no_harm(self, names, data):
-        """X, labels and weights of samples that nobody trains on."""
-        X, y, v = data[0].copy(), data[1].copy(), np.linspace(0, 1, 60)
-        X[5], y[5], v[5] = np.nan, -1, -1
-        X[6], y[6], v[6] = np.inf, 99, np.nan
-        rows = np.r_[7:60, 7, 8]
-        models = networks(*names, *names)
-        settings = [{"rows": rows, "validation_rows": rows[:7], **SHORT}, {"rows": rows, "sample_weight": v, **SHORT}] * 2
-        assert_as_alone(models, X, y, settings)
-        targets = np.where(np.isin(np.arange(60), rows)[:, None], np.eye(3)[data[1]], np.nan)
-        settings = [{"rows": rows, "loss": "squared_error", "class_weight": None, **SHORT}] * 4
-        assert_as_alone(models, X, targets, settings)
-
-    def test_data_of_each_have_rows_of_their_own(self, rng):
-        sets = [many.data(rng, n) for n in (20, 40)]
-        X, y = map(list, zip(*sets, strict=True))
-        settings = [{"rows": rng.integers(n, size=30), "validation_rows": np.arange(9), **SHORT} for n in (20, 40)]
-        assert_as_alone([small(0), small(1)], X, y, settings)
-
-    def test_rows_that_change_meanwhile_move_nothing(self, data):
-        """Or kernels would read elsewhere."""
-        X, y = data
-        rows = np.arange(40)
-        model, expected = small(), small()
-        expected.fit(X[:40], y[:40], verbose=0)
-        fnn.fit_many([model], X, y, rows=rows, callbacks=[lambda *call: rows.fill(10**9)], verbose=0)
-        np.testing.assert_array_equal(model._stack.params, expected._stack.params)
-
-
-@pytest.mark.usefixtures("backend")
-class TestValidation:
-    def test_data_of_each_and_for_all(self, data):
-        X, y = data
-        models = [small(seed) for seed in range(3)]
-        pairs = [(X[:20], y[:20]), None, (X[20:], y[20:])]
-        assert_as_alone(models, X, y, [{"validation_data": pair, **SHORT} for pair in pairs])
-        own = {"validation_data": pairs[0], **SHORT}
-        assert_as_alone(models, X, y, [own] * 3, own)
-
-    def test_a_loss_of_the_users_and_targets(self, data):
-        X, y = data
-        targets = np.eye(3)[y]
-        settings = [{"loss": loss, "validation_rows": np.arange(0, 60, 7), **SHORT} for loss in ("huber", Halved())]
-        settings += [{"loss": fnn.CrossEntropy(0.1), "validation_rows": np.arange(60) < 9, **SHORT}]
-        assert_as_alone([small(seed) for seed in range(3)], X, targets, settings)
-
-    def test_blocks(self, data, monkeypatch):
-        models = [small(seed) for seed in range(2)]
-        for model in models:
-            model._stack.block = 7
-        assert_as_alone(models, *data, [{"validation_rows": np.arange(1, 40), **SHORT}] * 2)
-
-
-class Halved:
-    """Half the squared error, as a user writes it."""
-
-    def forward(self, pred, y):
-        return float(np.square(pred - y).sum(axis=1).mean() / 2)
-
-    def backward(self, pred, y):
-        return (pred - y) / len(y)
 
 
 class Recorder:
@@ -375,7 +230,10 @@ class TestOptimizers:
         before = contents(first, optimizer)
         models = [first, small(1)]
         histories = assert_as_alone(
-            models, *data, [{"optimizer": fnn.Adam(lr=0.02), **SHORT} for _ in models], {"optimizer": optimizer, **SHORT}
+            models,
+            *data,
+            [{"optimizer": fnn.Adam(lr=0.02), **SHORT} for _ in models],
+            {"optimizer": optimizer, **SHORT},
         )
         assert optimizer.steps == 20
         assert before != contents(first, optimizer)
@@ -394,36 +252,6 @@ class TestOptimizers:
             assert twin.history == history
             assert twin.history.optimizer is None
         assert history.optimizer is not None
-
-
-class TestMemory:
-    def test_x_is_never_copied_and_checked_once(self, monkeypatch):
-        X, y = np.zeros((4000, 500), np.float32), np.arange(4000) % 3
-        rows = [np.arange(i, 4000, 2) for i in (0, 1)] * 10
-        models = [fnn.Sequential(fnn.Linear(500, 3), seed=seed) for seed in range(20)]
-        settings = {"epochs": 1, "batch_size": 256, "verbose": 0}
-        fnn.fit_many(models, X, y, rows=rows, validation_rows=rows[::-1], **settings)
-        looked = []
-        finite = fnn.validation.finite
-        monkeypatch.setattr(fnn.validation, "finite", lambda name, x, dtype: looked.append(name) or finite(name, x, dtype))
-        tracemalloc.start()
-        try:
-            fnn.fit_many(models, X, y, rows=rows, validation_rows=rows[::-1], **settings)
-            fnn.fit_many(models, X, y, **settings)
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-        assert peak < X.nbytes / 2
-        assert looked.count("X") == 1
-
-    @pytest.mark.parametrize("kind", ["list", "int16"])
-    def test_other_dtypes_are_converted_once(self, kind, data, monkeypatch):
-        X, y = data[0].tolist() if kind == "list" else np.rint(data[0] * 9).astype(np.int16), data[1].astype(np.int16)
-        made, train = [], rounds.together.train
-        monkeypatch.setattr(rounds.together, "train", lambda requests: made.extend(requests) or train(requests))
-        fnn.fit_many([small(seed) for seed in range(5)], X, y, class_weight="balanced", verbose=0)
-        for name in ("x", "y", "sample_weight"):
-            assert len({id(getattr(request.batches[0], name)) for request in made}) == 1
 
 
 class TestOutput:

@@ -1,28 +1,21 @@
-"""fit_many: what it refuses, with nothing changed; networks that fail alone; Ctrl-C."""
+"""fit_many: what it refuses, with nothing changed, and what its lists mean."""
 
 import copy
-import itertools
-import os
-import re
-import signal
-import sys
 import threading
 
 import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn.training import rounds
 from tests import many
 from tests.faults import contents, fingerprint
-from tests.many import alone, assert_as_alone, small
-from tests.training import assert_same_weights
-from tests.user_code import UserCrossEntropy, UserLinear, UserReLU
+from tests.many import assert_as_alone, small
+from tests.user_code import UserCrossEntropy, UserReLU
 
 pytestmark = pytest.mark.usefixtures("backend")
 
 SHORT = {"epochs": 3, "batch_size": 16}
-X, Y = many.data(np.random.default_rng(0))
+X, Y = many.labelled(np.random.default_rng(0))
 MASK = np.arange(60) % 2 == 0
 
 
@@ -42,9 +35,12 @@ class Begun:
         self.ended += 1
 
 
-def refuse(error, message, models=None, x=X, y=Y, begins=False, **settings):
+DEFAULT = object()
+
+
+def refuse(error, message, models=DEFAULT, x=X, y=Y, begins=False, **settings):
     """Three models, whose optimizers and callbacks nothing has touched."""
-    models = [small(seed) for seed in range(3)] if models is None else models
+    models = [small(seed) for seed in range(3)] if models is DEFAULT else models
     own = [model for model in models if isinstance(model, fnn.Sequential)] if isinstance(models, list) else []
     optimizers, callback = [fnn.Adam() for _ in range(3)], Begun()
     settings = {"optimizer": optimizers, "callbacks": [[callback], [], []], "verbose": 0, **settings}
@@ -74,9 +70,15 @@ class TestModels:
     def test_layers_in_common(self):
         layer = UserReLU()
         pair = [fnn.Sequential(fnn.Linear(6, 3), layer) for _ in range(2)]
-        refuse(ValueError, r"models\[2\] has the layer .*UserReLU.* in common with models\[0\]", [pair[0], small(), pair[1]])
+        refuse(
+            ValueError,
+            r"models\[2\] has the layer .*UserReLU.* in common with models\[0\]",
+            [pair[0], small(), pair[1]],
+        )
         one = small()
-        refuse(ValueError, r"models\[1\] has the layer Linear\(6, 5\) in common with models\[0\]", [one, copy.copy(one)])
+        refuse(
+            ValueError, r"models\[1\] has the layer Linear\(6, 5\) in common with models\[0\]", [one, copy.copy(one)]
+        )
 
     @pytest.mark.parametrize("together", [False, True])
     def test_one_in_training_elsewhere(self, together):
@@ -116,13 +118,13 @@ class TestModels:
         def inner(model, epoch, values):
             with pytest.raises(ValueError, match=r"^models\[1\]: the model is busy training"):
                 fnn.fit_many([small(), model], X, Y, verbose=0)
-            with pytest.raises(ValueError, match="^the model is busy training"):
+            with pytest.raises(ValueError, match=r"^the model is busy training"):
                 other.fit(X, Y, verbose=0)
             model.fit(X, Y, epochs=1, verbose=0)
 
         model, other = small(0), small(1)
         assert_as_alone([model, other], X, Y, [{"callbacks": [inner_fit], **SHORT}, SHORT])
-        fnn.fit_many([model, other], X, Y, callbacks=[[inner], None], verbose=0)
+        fnn.fit_many([model, other], X, Y, epochs=[3, 99], callbacks=[[inner], None], verbose=0)
 
 
 def inner_fit(model, epoch, values):
@@ -170,7 +172,6 @@ class TestLists:
         refuse(ValueError, r"y may be 3 times labels \(3,\)", models, X[:3], square.tolist(), loss="squared_error")
         fnn.fit_many(models, X[:3], square, loss="squared_error", verbose=0)
         fnn.fit_many(models, X[:3], [np.arange(3)] * 3, verbose=0)
-        fnn.fit_many(models, X[:3].tolist(), [[0, 1, 2]] * 3, verbose=0) if False else None
 
     @pytest.mark.parametrize("y", [[[0, 1, 2, 0]] * 3, [np.array([0, 1, 2, 0])] * 3], ids=["lists", "arrays"])
     def test_y_one_for_each(self, y):
@@ -181,7 +182,9 @@ class TestLists:
     def test_validation_data_that_are_no_pairs(self, pairs):
         refuse(TypeError, r"validation_data\[\d\] is not a pair, expected \(X, y\)", validation_data=pairs)
 
-    @pytest.mark.parametrize("callbacks", [[[], print, []], [[], "print", []], [[], 3, []], [[], fnn.EarlyStopping(), None]])
+    @pytest.mark.parametrize(
+        "callbacks", [[[], print, []], [[], "print", []], [[], 3, []], [[], fnn.EarlyStopping(), None]]
+    )
     def test_callbacks_that_are_neither_lists_nor_functions(self, callbacks):
         refuse(TypeError, r"callbacks\[1\] is .*, expected a list of functions for each model", callbacks=callbacks)
 
@@ -191,7 +194,9 @@ class TestLists:
 
     def test_objects_that_are_there_twice(self):
         one, stopping = fnn.Adam(), fnn.EarlyStopping(monitor="loss")
-        refuse(ValueError, r"optimizer\[2\] is the object that optimizer\[0\] is too, Adam", optimizer=[one, "sgd", one])
+        refuse(
+            ValueError, r"optimizer\[2\] is the object that optimizer\[0\] is too, Adam", optimizer=[one, "sgd", one]
+        )
         lists = [[print, stopping], [print], [stopping]]
         refuse(ValueError, r"callbacks\[2\] holds the object that callbacks\[0\] holds too, Early", callbacks=lists)
 
@@ -219,7 +224,11 @@ class TestRows:
             (np.zeros(60, bool), ValueError, "is empty: expected at least one row of X"),
             (np.array([0.5, 1]), ValueError, r"holds fractions or NaN, expected integers 0..59"),
             (np.array([np.nan, 1]), ValueError, r"holds fractions or NaN, expected integers 0..59"),
-            (np.array([0.0, 1]), ValueError, r"holds float64 numbers, expected integers 0..59: use rows.*\.astype\(int\)"),
+            (
+                np.array([0.0, 1]),
+                ValueError,
+                r"holds float64 numbers, expected integers 0..59: use .*rows.*\.astype\(int\)",
+            ),
             (np.ones(59, bool), ValueError, "is a mask of 59, but X has 60 rows: they must be equal"),
             (np.ones((60, 1), bool), ValueError, r"has shape \(60, 1\), expected the places \(m,\) of rows in X"),
             (np.zeros((2, 2), int), ValueError, r"has shape \(2, 2\), expected the places \(m,\) of rows in X"),
@@ -252,7 +261,12 @@ class TestRows:
         refuse(ValueError, r"models\[0\]: sample_weight has 50 rows, but there are 60", sample_weight=v[:50], rows=MASK)
         refuse(ValueError, r"models\[0\]: y has 50 rows, but there are 60 samples", y=Y[:50], rows=[1, 2])
         refuse(TypeError, r"models\[0\]: y holds strings", y=y_strings, rows=[1, 2])
-        refuse(ValueError, r"models\[1\]: class_weight .*sums to zero", class_weight=[None, {0: 0, 1: 0, 2: 0}, None], rows=MASK)
+        refuse(
+            ValueError,
+            r"models\[1\]: class_weight .*sums to zero",
+            class_weight=[None, {0: 0, 1: 0, 2: 0}, None],
+            rows=MASK,
+        )
 
 
 class TestSettings:
@@ -302,278 +316,3 @@ class TestSettings:
         lists = [[first], [stopping], []]
         refuse(ValueError, r"models\[1\]: monitor is 'val_loss', but the history will hold 'loss'", callbacks=lists)
         assert (first.begun, first.ended) == (1, 1)
-
-
-class Raising:
-    """A callback that raises after an epoch, and counts its ends."""
-
-    def __init__(self, at=2):
-        self.at, self.ended = at, 0
-
-    def __call__(self, model, epoch, values):
-        if epoch == self.at:
-            raise KeyError("as a user's code may")
-
-    def end(self, model):
-        self.ended += 1
-
-
-def rising(at=8):
-    return fnn.SGD(lr=fnn.schedules.step_decay(1e-3, factor=1e12, every=at))
-
-
-class TestOneThatFails:
-    def warned(self, places):
-        listed = ", ".join(f"models[{i}]" for i in places)
-        return pytest.warns(UserWarning, match=f"^exceptions ended the training of {re.escape(listed)}, each in")
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    @pytest.mark.parametrize("at", [1, 3, 15, 16, 20])
-    def test_divergence_takes_no_other_with_it(self, at, dtype):
-        """In the midst of epochs that were asked for at once, the epoch and the batch are those of fit."""
-        models = [fnn.Sequential(fnn.Linear(6, 8), fnn.ReLU(), fnn.Linear(8, 3), seed=i, dtype=dtype) for i in range(3)]
-        settings = [{"loss": "squared_error", "epochs": 40, "batch_size": 16} for _ in models]
-        settings[1]["optimizer"] = rising(at)
-        settings[1]["rows"] = np.arange(50)
-        with self.warned([1]):
-            histories = assert_as_alone(models, X, np.eye(3)[Y], settings)
-        assert isinstance(histories[1].error, fnn.DivergenceError)
-        assert histories[1].error.epoch >= at
-        assert len(histories[1]["loss"]) == histories[1].error.epoch
-        assert [len(history["loss"]) for history in histories[::2]] == [40, 40]
-        assert models[1].history is histories[1]
-
-    def test_in_the_first_epoch(self):
-        models = [small(seed) for seed in range(2)]
-        settings = [SHORT, {"optimizer": fnn.SGD(lr=1e300), "loss": "squared_error", **SHORT}]
-        with self.warned([1]):
-            assert_as_alone(models, X, [Y, np.eye(3)[Y]], settings)
-
-    def test_a_callback_that_raises(self):
-        first, models = Raising(), [small(seed) for seed in range(4)]
-        settings = [{"callbacks": [Raising(at)] if at else None, **SHORT} for at in (None, 1, 3, None)]
-        settings[0]["callbacks"] = [first]
-        with self.warned([0, 1, 2]):
-            histories = assert_as_alone(models, X, Y, settings)
-        assert first.ended == 1
-        assert [len(history.get("loss", ())) for history in histories] == [2, 1, 3, 3]
-
-    def test_a_schedule_that_raises(self):
-        models = [small(seed) for seed in range(3)]
-        settings = [{"optimizer": fnn.SGD(lr=lr), "epochs": 9} for lr in (lambda e: [0.1, 0.1, -1][e], lambda e: 0.1)]
-        settings.append({"optimizer": fnn.SGD(lr=fnn.schedules.exponential_decay(1e-300, 1e61)), "epochs": 9})
-        with self.warned([0]) if False else pytest.warns(UserWarning, match="exceptions ended"):
-            histories = assert_as_alone(models, X, Y, settings)
-        assert len(histories[0]["loss"]) == 2
-        assert histories[1].error is None
-
-    def test_layers_and_losses_that_raise(self):
-        class Failing(UserReLU):
-            calls = 0
-
-            def backward(self, dy):
-                self.calls += 1
-                if self.calls == 6:
-                    raise ZeroDivisionError("as a user's code may")
-                return super().backward(dy)
-
-        models = [small(), fnn.Sequential(fnn.Linear(6, 4), Failing(), fnn.Linear(4, 3), dtype="float64"), small(2)]
-        with self.warned([1]):
-            histories = assert_as_alone(models, X, Y, [SHORT] * 3)
-        assert len(histories[1]["loss"]) == 1
-
-    @pytest.mark.parametrize("at", [0, 1, 17])
-    def test_an_epoch_that_runs_out_of_memory(self, at, monkeypatch):
-        """All is as at the end of the last whole epoch."""
-        models, twin = [small(seed) for seed in range(3)], small(1)
-        train, left = rounds.together.active().train_epoch, [at]
-
-        def failing(network, params, *more):
-            if params is models[1]._stack.params:
-                left[0] -= 1
-                if left[0] < 0:
-                    params[:] = 7
-                    raise MemoryError("injected")
-            return train(network, params, *more)
-
-        monkeypatch.setattr(rounds.together.active(), "train_epoch", failing)
-        optimizers = [fnn.Adam(), fnn.Adam(), fnn.Adam()]
-        with self.warned([1]):
-            histories = fnn.fit_many(models, X, Y, epochs=40, optimizer=optimizers, verbose=0)
-        monkeypatch.undo()
-        assert isinstance(histories[1].error, MemoryError)
-        made = len(histories[1].get("loss", ()))
-        assert 0 <= made <= at
-        if made:
-            optimizer, _ = alone(twin, X, Y, {"epochs": made, "optimizer": "adam"})
-            assert contents(models[1], optimizers[1]) == contents(twin, optimizer)
-        else:
-            np.testing.assert_array_equal(models[1]._stack.params, twin._stack.params)
-            assert models[1].history == {}
-        assert [len(history["loss"]) for history in histories[::2]] == [40, 40]
-
-    def test_labels_that_a_callback_spoils(self):
-        y = Y.copy()
-        models = [small(seed) for seed in range(2)]
-        with self.warned([0]):
-            histories = fnn.fit_many(
-                models, X, [y, Y], rows=np.arange(50), callbacks=[[lambda *call: y.__setitem__(49, 9)], None], verbose=0
-            )
-        assert "y holds label 9, but the model has 3 outputs" in str(histories[0].error)
-        assert len(histories[0]["loss"]) == 1
-        y[:] = 9
-        with self.warned(range(1)):
-            fnn.fit_many(models[:1], X, Y, callbacks=[Raising(1)], verbose=0)
-
-    def test_many_that_fail(self):
-        models = [small(seed) for seed in range(25)]
-        with pytest.warns(UserWarning, match=r"models\[18\], models\[19\] and 5 more, each in history.error; .* KeyError"):
-            fnn.fit_many(models, X, Y, callbacks=[Raising(1)], verbose=0)
-
-    def test_a_line_says_so(self, capsys):
-        with self.warned([0]):
-            fnn.fit_many([small()], X, Y, callbacks=[Raising(3)])
-        assert re.fullmatch(r"1 networks  3 epochs  \S+ s  1 ended by errors\n", capsys.readouterr().out)
-
-
-@pytest.fixture
-def interruptible():
-    """Ctrl-C as in a terminal: a process started in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def press(times):
-    for _ in range(times):
-        signal.raise_signal(signal.SIGINT)
-
-
-def kinds():
-    first = UserLinear(np.full((6, 4), 0.1), np.zeros(4))
-    by_layers = fnn.Sequential(first, fnn.Dropout(0.3), fnn.Linear(4, 3), dtype="float64")
-    return [small(0), by_layers, small(2, "float32"), small(3)]
-
-
-@pytest.mark.usefixtures("interruptible")
-class TestInterrupts:
-    def test_once_ends_all_after_their_epoch(self, monkeypatch, capsys):
-        """Those in flight; those in line have not begun."""
-        monkeypatch.setattr(rounds, "_IN_FLIGHT", 1)
-        monkeypatch.setattr(rounds, "get_num_threads", lambda: 3)
-        monkeypatch.setattr(rounds, "MODULES", {"numba": rounds.active().__name__})
-        monkeypatch.setattr(fnn.training.fit, "_MOST_EPOCHS", 4)
-        train, rounds_made, ends = rounds.together.train, [], [Begun() for _ in range(4)]
-
-        def pressing(requests):
-            rounds_made.append(len(requests))
-            press(len(rounds_made) == 2)
-            return train(requests)
-
-        monkeypatch.setattr(rounds.together, "train", pressing)
-        models, before = kinds(), signal.getsignal(signal.SIGINT)
-        settings = [{"epochs": 99, "optimizer": fnn.Adam()} for _ in models]
-        last = contents(models[2], fnn.SGD())
-        histories = fnn.fit_many(models, X, Y, **many.as_lists(settings), callbacks=[None, None, None, [ends[3]]])
-        assert signal.getsignal(signal.SIGINT) is before
-        assert all(history.interrupted for history in histories)
-        made = [len(history.get("loss", ())) for history in histories]
-        # The third is of another dtype and so of another kind: the fourth comes before it.
-        assert sorted(made)[0] == 0
-        for model, history, epochs, twin in zip(models, histories, made, kinds(), strict=True):
-            if epochs:
-                optimizer, _ = alone(twin, X, Y, {"epochs": epochs, "optimizer": "adam"})
-                assert contents(model, history.optimizer) == contents(twin, optimizer)
-                model.predict(X)
-            else:
-                assert history == {}
-        assert contents(models[2], fnn.SGD()) == last
-        assert "4 interrupted" in capsys.readouterr().out
-        assert not any(history.interrupted for history in fnn.fit_many(models, X, Y, verbose=0))
-
-    @pytest.mark.parametrize("where", ["epochs", "callback", "layer"])
-    def test_twice_raises_with_all_at_a_whole_epoch(self, where, monkeypatch):
-        class Pressing(UserReLU):
-            calls = 0
-
-            def backward(self, dy):
-                self.calls += 1
-                press(2 * (where == "layer" and self.calls == 6))
-                return super().backward(dy)
-
-        def callback(model, epoch, values):
-            press(2 * (where == "callback" and epoch == 2))
-
-        train, made = rounds.together.train, []
-
-        def pressing(requests):
-            made.append(requests)
-            outcomes = train(requests)
-            press(2 * (where == "epochs" and len(made) == 2))
-            return outcomes
-
-        monkeypatch.setattr(rounds.together, "train", pressing)
-        monkeypatch.setattr(fnn.training.fit, "_MOST_EPOCHS", 3)
-        own = fnn.Sequential(fnn.Linear(6, 4), Pressing(), fnn.Linear(4, 3), dtype="float64")
-        models, before = [small(0), own, small(2), small(3)], signal.getsignal(signal.SIGINT)
-        twins = copy.deepcopy(models)
-        optimizers, ends = [fnn.Adam() for _ in models], Raising(99)
-        with pytest.raises(KeyboardInterrupt):
-            fnn.fit_many(
-                models, X, Y, epochs=20, optimizer=optimizers, callbacks=[None, None, [ends, callback], None], verbose=0
-            )
-        assert signal.getsignal(signal.SIGINT) is before
-        assert ends.ended == 1
-        epochs = [len(model.history.get("loss", ())) for model in models]
-        assert max(epochs) > 0
-        for model, optimizer, twin, n in zip(models, optimizers, twins, epochs, strict=True):
-            if n:
-                theirs, _ = alone(twin, X, Y, {"epochs": n, "optimizer": "adam"})
-                assert contents(model, optimizer) == contents(twin, theirs)
-            assert_same_weights(model, twin, rtol=0)
-        assert {*epochs} <= {0, 1, 2, 3, 6}
-        fnn.fit_many(models, X, Y, optimizer=optimizers, verbose=0)
-
-    def test_whenever_they_come(self, monkeypatch):
-        """Every model is at the end of a whole epoch, free, and the handler is put back."""
-        monkeypatch.setattr(fnn.training.fit, "_MOST_EPOCHS", 2)
-        wholes = []
-        for place in range(3):
-            (twins := kinds())[0]
-            wholes.append({contents(twins[place], fnn.SGD())} if place < 0 else set())
-            for epochs in range(5):
-                twin = kinds()[place]
-                if epochs:
-                    alone(twin, X, Y, {"epochs": epochs, "optimizer": "sgd", "batch_size": 30})
-                wholes[-1].add(state_of(twin))
-        folder = os.path.dirname(rounds.__file__)
-        for at in itertools.count(0, 7):
-            models, calls, came = kinds()[:3], [0], False
-
-            def heard(frame, event, argument, calls=calls):
-                if event == "call" and frame.f_code.co_filename.startswith(folder):
-                    calls[0] += 1
-                    if calls[0] in (at + 1, at + 2):
-                        signal.raise_signal(signal.SIGINT)
-
-            previous = sys.getprofile()
-            sys.setprofile(heard)
-            try:
-                fnn.fit_many(models, X, Y, epochs=4, batch_size=30, verbose=0)
-            except KeyboardInterrupt:
-                came = True
-            finally:
-                sys.setprofile(previous)
-            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, at
-            for model, states in zip(models, wholes, strict=True):
-                assert state_of(model) in states, at
-                assert not model._stack._lock.locked(), at
-            if calls[0] <= at:
-                assert not came
-                break
-        assert at > 100
-
-
-def state_of(model):
-    """What training changes of a model, but for its history, whose lists say how many epochs there were."""
-    return repr((dict(model.history), model._stack.rng.bit_generator.state, [p.tobytes() for p in model.parameters()]))
