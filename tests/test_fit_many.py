@@ -110,6 +110,17 @@ class TestAsAlone:
             expected = [entry[1:] for entry in seen if entry[0] is twin]
             assert repr(own) == repr(expected)
 
+    def test_functions_of_the_epoch_are_called_before_it(self, data):
+        def lr(epoch):
+            seen.append(model.layers[0].weight.tobytes())
+            return 0.1
+
+        seen, model = [], small()
+        fnn.fit_many(
+            [model, small(1)], *data, optimizer=[fnn.SGD(lr=fnn.schedules.linear_warmup(lr, 3)), "sgd"], verbose=0
+        )
+        assert len(seen) == len(set(seen)) == 10
+
     def test_going_on_with_the_same_optimizers(self, data):
         models = networks("tanh", "norm")
         settings = [{"optimizer": OPTIMIZERS[name](), **SHORT} for name in ("momentum", "adam", "schedule", "adamw")]

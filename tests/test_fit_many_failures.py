@@ -63,6 +63,28 @@ class TestOneThatFails:
         assert [len(history["loss"]) for history in histories[::2]] == [40, 40]
         assert models[1].history is histories[1]
 
+    @pytest.mark.parametrize("at", [0, 14, 15, 16])
+    def test_divergence_in_the_last_batch_of_an_epoch(self, at):
+        """Its loss is finite still, and so it was of the epochs that were asked for with it."""
+        models = [fnn.Sequential(fnn.Linear(6, 3), seed=seed) for seed in range(2)]
+        lr = fnn.schedules.step_decay(1e-3, factor=1e42, every=at) if at else 1e39
+        settings = [{"optimizer": fnn.SGD(lr=lr), "batch_size": 60, "epochs": at + 1}, {"epochs": 20}]
+        with self.warned([0]):
+            histories = assert_as_alone(models, X, Y, settings)
+        assert (histories[0].error.epoch, histories[0].error.batch) == (at, 0)
+
+    @pytest.mark.parametrize("name", ["norm", "tanh"])
+    def test_divergence_is_no_matter_of_other_samples(self, name):
+        x, y, v = X.copy(), np.eye(3)[Y], np.ones(60)
+        x[50:], y[50:], v[50:] = np.nan, np.nan, np.nan
+        rows = np.arange(50)
+        models = many.networks(name, name)
+        settings = [{"optimizer": rising(2), "rows": rows, "sample_weight": v, "epochs": 9} for _ in models]
+        settings = [{"loss": "squared_error", **one} for one in settings]
+        with pytest.warns(UserWarning, match="exceptions ended"):
+            histories = assert_as_alone(models, x, y, settings)
+        assert all(isinstance(history.error, fnn.DivergenceError) for history in histories)
+
     def test_in_the_first_epoch(self):
         models = [small(seed) for seed in range(2)]
         settings = [SHORT, {"optimizer": fnn.SGD(lr=1e300), "loss": "squared_error", **SHORT}]
@@ -256,7 +278,29 @@ class TestInterrupts:
         assert {*epochs} <= {0, 1, 2, 3, 6}
         fnn.fit_many(models, X, Y, optimizer=optimizers, verbose=0)
 
-    def test_whenever_they_come(self, monkeypatch):
+    def test_twice_after_one_has_failed(self):
+        def callback(model, epoch, values):
+            press(2 * (epoch == 3))
+
+        models = [small(seed) for seed in range(2)]
+        with pytest.raises(KeyboardInterrupt):
+            fnn.fit_many(models, X, Y, callbacks=[[Raising(1)], [callback]], verbose=0)
+        assert [len(model.history["loss"]) for model in models] == [1, 3]
+
+    def test_before_the_first_epoch(self):
+        class Pressing(Raising):
+            def begin(self, model, names):
+                press(1)
+
+        models = [small(seed) for seed in range(2)]
+        before, callback = [state_of(model) for model in models], Pressing()
+        histories = fnn.fit_many(models, X, Y, callbacks=[[callback], None], verbose=0)
+        assert [state_of(model) for model in models] == before
+        assert callback.ended == 1
+        assert [(history, history.interrupted) for history in histories] == [({}, True)] * 2
+
+    @pytest.mark.parametrize("presses", [2, 50])
+    def test_whenever_they_come(self, presses, monkeypatch):
         """Every model is at the end of a whole epoch, free, and the handler is put back."""
         monkeypatch.setattr(fnn.training.fit, "_MOST_EPOCHS", 2)
         wholes = []
@@ -274,7 +318,7 @@ class TestInterrupts:
             def heard(frame, event, argument, at=at, calls=calls):
                 if event == "call" and frame.f_code.co_filename.startswith(folder):
                     calls[0] += 1
-                    if calls[0] in (at + 1, at + 2):
+                    if at < calls[0] <= at + presses:
                         signal.raise_signal(signal.SIGINT)
 
             previous = sys.getprofile()
