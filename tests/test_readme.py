@@ -62,6 +62,14 @@ def test_several_models_as_one(here, capsys):
     assert values[0][2] > values[0][3]
 
 
+def test_many_networks_at_once(capsys):
+    (code,) = blocks("many")
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["0.001", "0.003", "0.01", "0.03"]
+    assert all(float(line.split()[-1].rstrip("%")) > 85 for line in lines)
+
+
 def test_in_place_of_scikit_learn(capsys):
     pytest.importorskip("sklearn")
     (code,) = blocks("sklearn")

@@ -399,11 +399,10 @@ def is_built_in(optimizer: Optimizer) -> bool:
 
 def resolve(optimizer: Any) -> Optimizer:
     """Return a new optimizer of that name, or the object itself where it is one."""
-    names = ", ".join(map(repr, BY_NAME))
-    if isinstance(optimizer, str):
-        if optimizer not in BY_NAME:
-            raise ValueError(f"optimizer is {optimizer!r}, expected {names} or an object such as SGD(lr=0.1)")
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if isinstance(optimizer, str) and optimizer in BY_NAME:
         return BY_NAME[optimizer]()
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer is {optimizer!r}, expected {names} or an object such as SGD(lr=0.1)")
-    return optimizer
+    names = ", ".join(map(repr, BY_NAME))
+    error = ValueError if isinstance(optimizer, str) else TypeError
+    raise error(f"optimizer is {optimizer!r}, expected {names} or an object such as SGD(lr=0.1)")

@@ -89,26 +89,22 @@ def train(networks: Sequence[Network], advance: Callable[[int], Any]) -> None:
     What a network raises is in its history, but for what ends the process. Before anything changes, ValueError and
     TypeError of what cannot begin come through, with the place of the model.
     """
-    interrupt = Interrupt()
-    try:
-        for network in networks:
-            with at(network.place):
-                network.prepare(interrupt)
-            if network.plan.make_weights is not None:
-                network.plan.sample_weight = None  # until it is needed
-        # A number that overflows is reported as divergence, with its place, and not as a warning as well.
-        with interrupt, np.errstate(over="ignore", invalid="ignore"):
-            try:
+    with Interrupt() as interrupt:
+        try:
+            for network in networks:
+                with at(network.place):
+                    network.prepare(interrupt)
+                if network.plan.make_weights is not None:
+                    network.plan.sample_weight = None  # until it is needed
+            # A number that overflows is reported as divergence, with its place, and not as a warning as well.
+            with np.errstate(over="ignore", invalid="ignore"):
                 _rounds(deque(_grouped(networks)), interrupt, advance)
-            except BaseException:
-                interrupt.deaf = True  # until all networks have been put right
-                for network in networks:
-                    network.leave()
-                raise
-            interrupt.deaf = True  # or it could leave its handler in place
-    finally:
-        for network in networks:
-            network.leave()
+        except BaseException:
+            interrupt.deaf = True  # until all networks have been put right
+            for network in networks:
+                network.leave()
+            raise
+        interrupt.deaf = True  # or it could leave its handler in place
 
 
 def _rounds(waiting: deque[Network], interrupt: Interrupt, advance: Callable[[int], Any]) -> None:
