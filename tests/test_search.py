@@ -110,6 +110,26 @@ def test_what_diverges_is_said_and_leaves_the_others(tmp_path):
     assert "1 other candidate diverged" in done.stdout
 
 
+def test_the_lowest_validation_loss_wins(tmp_path, monkeypatch, capsys):
+    """Whatever the training loss says, and wherever a fold is that diverged."""
+    search = module("search")
+    models = [fnn.Sequential(fnn.Linear(64, 10), seed=i) for i in range(3)]
+    for model in models:
+        model.loss = "cross_entropy"
+    losses = [(1.0, 0.4), (2.0, 0.3), (0.1, np.nan)]
+    candidates = [
+        search.Candidate(lr, 0.0, [model], np.array([train]), np.array([loss]), 0.01, 0.5)
+        for lr, model, (train, loss) in zip((0.1, 0.2, 0.3), models, losses, strict=True)
+    ]
+    monkeypatch.setattr(search, "search", lambda *given: candidates)
+    monkeypatch.setattr(search.picture, "draw", lambda plt, drawn, best, path: drawn_best.append((drawn, best)))
+    drawn_best = []
+    arguments = ["--lr", "0.1,0.2,0.3", "--l2", "0", "--without-sklearn", "--out", str(tmp_path)]
+    search.main(search.build_parser().parse_args(arguments))
+    assert [row[0] for row in rows_of(capsys.readouterr().out)] == [0.2, 0.1]
+    assert drawn_best == [(candidates, candidates[1])]
+
+
 class Candidate:
     def __init__(self, lr, l2, loss):
         self.lr, self.l2, self.loss = lr, l2, np.array(loss)
@@ -132,6 +152,7 @@ def test_the_picture(tmp_path, monkeypatch):
     assert (frame.get_xy(), frame.get_width()) == ((0.5, 0.5), 1)
     shown = heat.images[0].get_array()
     np.testing.assert_allclose(shown.filled(0), np.log([[2.5, 0.5], [1, 0.25]]))
+    assert heat.images[0].get_clim() == pytest.approx(np.log([0.25, 2.5]))
     assert shown.mask.tolist() == [[False, False], [True, False]]
     drawn = [line.get_ydata().tolist() for line in curves.lines]
     assert str(drawn) == str([c.loss.tolist() for c in [*candidates, best]])
