@@ -6,7 +6,7 @@ Numba is imported at the first use of its backend, so importing fastnn stays as 
 import functools
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -73,6 +73,15 @@ def limit_threads(n: int) -> Iterator[None]:
     """Let compiled kernels use at most ``n`` of their threads inside the block, for calls from the current thread."""
     with _threads().limit_threads(n):
         yield
+
+
+def share_out(calls: Sequence[Callable[[], None]]) -> None:
+    """Make calls that use one thread each on the threads of the compiled kernels; the NumPy backend has one."""
+    if active() is _loaded.get("numba"):
+        _threads().share_out(calls)
+        return
+    for call in calls:
+        call()
 
 
 def _threads() -> Any:

@@ -22,15 +22,19 @@ from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward
 from .matmul import linear, linear_backward, matmul
 from .network.epoch import train_epoch
 from .network.inference import forward
+from .orders import draw_orders
 from .own import own, own_backward, own_check, own_loss, own_update
+from .side_by_side import count_lanes, lane_key, lanes_pay, train_lanes
 from .softmax import log_softmax, logsumexp, softmax
 from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
 
 __all__ = [
     "adam_update",
     "adamw_update",
+    "count_lanes",
     "cross_entropy",
     "cross_entropy_backward",
+    "draw_orders",
     "dropout",
     "forward",
     "gelu",
@@ -41,6 +45,8 @@ __all__ = [
     "huber_backward",
     "identity",
     "identity_backward",
+    "lane_key",
+    "lanes_pay",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",
@@ -68,4 +74,5 @@ __all__ = [
     "tanh",
     "tanh_backward",
     "train_epoch",
+    "train_lanes",
 ]

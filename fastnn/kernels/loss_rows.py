@@ -8,6 +8,7 @@ from .compiler.jit import inline
 from .simd.address import read_once
 from .simd.vector import (
     absolute,
+    fma,
     get,
     lanes,
     load,
@@ -62,7 +63,7 @@ def label_row(s, n, label, smoothing, share, out):
     else:
         total = row_exp(s, largest, out, n)
         inverse = 1.0 / splat(s, total)
-        hot = get(out, label)
+        hot = divide(load_part(out, label, 1, 0.0), splat(s, total), inverse) - low - high
         for i in range(0, n, width):
             count = min(width, n - i)
             if count == width:
@@ -70,7 +71,7 @@ def label_row(s, n, label, smoothing, share, out):
             else:
                 e = load_part(out, i, count, 0.0)
                 store_part(out, i, count, (divide(e, splat(s, total), inverse) - low) * share)
-        put(out, label, (hot / total - low - high) * share)
+        store_part(out, label, 1, hot * share)
     return _label_loss(s, n, label, smoothing, largest, total)
 
 
@@ -105,7 +106,7 @@ def target_score(s, n, y):
     for i in range(0, n, width):
         count = min(width, n - i)
         target = load_part(y, i, count, 0.0)
-        score = score + select(target == 0.0, 0.0, target * load_part(s, i, count, 0.0))
+        score = fma(target, select(target == 0.0, 0.0, load_part(s, i, count, 0.0)), score)
     return reduce_add(score)
 
 
@@ -117,7 +118,7 @@ def squared_row(pred, n, y, share, out):
     for i in range(0, n, width):
         count = min(width, n - i)
         difference = load_part(pred, i, count, 0.0) - load_part(y, i, count, 0.0)
-        total = total + difference * difference
+        total = fma(difference, difference, total)
         store_part(out, i, count, difference * (share * 2))
     return reduce_add(total)
 
@@ -148,7 +149,7 @@ def binary_row(s, n, y, share, least, most, out):
     for i in range(0, n, width):
         count = min(width, n - i)
         x, target = load_part(s, i, count, 0.0), load_part(y, i, count, np.nan)
-        difference, loss = _binary(x, target, least, most)
+        difference, loss = binary(x, target, least, most)
         store_part(out, i, count, difference * share)
         total = total + select(target == target, loss, 0.0)
     return reduce_add(total)
@@ -160,13 +161,13 @@ def binary_column(s, y, n, least, most):
     width = lanes(s)
     for i in range(0, n, width):
         count = min(width, n - i)
-        difference, loss = _binary(load_part(s, i, count, 0.0), load_part(y, i, count, 0.0), least, most)
+        difference, loss = binary(load_part(s, i, count, 0.0), load_part(y, i, count, 0.0), least, most)
         store_part(s, i, count, difference)
         store_part(y, i, count, loss)
 
 
 @inline
-def _binary(x, target, least, most):
+def binary(x, target, least, most):
     """σ(x) - target, and the loss; where there are bounds the logarithms are those of the rounded σ(x) and 1 - σ(x).
 
     Otherwise log(1 + e) keeps its digits for small e as e log u / (u - 1) with u the rounded 1 + e (N. J. Higham,

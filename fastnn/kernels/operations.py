@@ -51,11 +51,15 @@ def gradient_signature(dtype: Any) -> Any:
 
 
 class Operation(NamedTuple):
-    """The compiled functions of a layer, each made at its first use."""
+    """The compiled functions of a layer, each made at its first use.
+
+    What maps element by element takes any elements as one row, those of networks side by side as well.
+    """
 
     forward: Shared
     backward: Shared
     gradient: Shared | None = None
+    is_elementwise: bool = False
 
     def addresses(self, dtype: Any, training: bool = True) -> tuple[int, int, int]:
         """Where the functions for a dtype lie in this process; 0 for what there is not, or only training needs."""
@@ -96,7 +100,9 @@ def elementwise(name: str, function: Any, derivative: Any) -> Operation:
             )  # fmt: skip
 
     OPERATIONS[name] = made = Operation(
-        Shared(forward, forward_signature, name=name), Shared(backward, backward_signature, name=f"{name}_backward")
+        Shared(forward, forward_signature, name=name),
+        Shared(backward, backward_signature, name=f"{name}_backward"),
+        is_elementwise=True,
     )
     return made
 

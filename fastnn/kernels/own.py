@@ -62,7 +62,9 @@ def _operation(name: Any) -> Operation:
             map_row_back(n_in, inputs, (shift(dx, r * dx_ld),), ())
 
     return Operation(
-        _Own(forward, forward_signature, name, "forward"), _Own(backward, backward_signature, name, "backward")
+        _Own(forward, forward_signature, name, "forward"),
+        _Own(backward, backward_signature, name, "backward"),
+        is_elementwise=True,
     )
 
 

@@ -4,6 +4,7 @@ A network of built-in layers under a built-in loss and optimizer trains in one c
 by layer; both are a function of the order of the samples, the learning rate and the updates made before.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Generator
@@ -117,9 +118,8 @@ def _train(
         else:
             transaction.goal = n
         started = time.perf_counter()
-        drawn = orders.draw(n)
         if together and isinstance(train, CompiledEpoch):
-            outcome = yield train.request(drawn, lr, optimizer.steps)
+            outcome = yield train.request(*orders.later(n), lr, optimizer.steps)
             assert outcome is not None, "what asks is answered"
             if n > 1 and (outcome.error or outcome.failed >= 0 or not transaction.is_finite()):
                 transaction.rewind()
@@ -129,7 +129,7 @@ def _train(
                 raise outcome.error
             reached, failed = outcome.losses, outcome.failed
         else:
-            loss, failed = train(drawn[0], lr, optimizer.steps)
+            loss, failed = train(orders.draw(), lr, optimizer.steps)
             reached = [loss]
         if failed >= 0 or not transaction.is_finite():
             transaction.rewind()
@@ -213,11 +213,11 @@ class CompiledEpoch:
         loss, failed = active().train_epoch(self._network, self._params, batches, self._objective, rule, self._seconds)
         return float(loss), int(failed)
 
-    def request(self, orders: list[Array], lr: float, step: int) -> Request:
-        """Return what an epoch in each of these orders takes, after ``step`` updates."""
+    def request(self, orders: list[Array], draw: Callable[[], None], lr: float, step: int) -> Request:
+        """Return what an epoch in each of these orders, which are yet to be drawn, takes, after ``step`` updates."""
         steps, rule = -(-len(orders[0]) // self._plan.batch_size), self._plan.optimizer.rule(self._slots, lr, step)
         rules = (rule, *[rule._replace(step=step + i * steps) for i in range(1, len(orders))])
-        return Request(self._network, self._params, tuple(map(self._batches, orders)), self._objective, rules)
+        return Request(self._network, self._params, tuple(map(self._batches, orders)), self._objective, rules, draw)
 
     def _batches(self, order: Array) -> Batches:
         plan = self._plan
@@ -257,19 +257,24 @@ class Orders:
     def __init__(self, plan: Plan, rng: np.random.Generator, most: int) -> None:
         self._rows = None if plan.rows is None else own_rows(plan.rows, len(plan.x))
         self._rng = rng if plan.shuffle else None
-        self._orders = list(np.empty((most if plan.shuffle else 1, plan.samples), np.int64))
+        self._orders = np.empty((most if plan.shuffle else 1, plan.samples), np.int64)
         if not plan.shuffle:
             self._in_turn(self._orders[0])
 
-    def draw(self, n: int) -> list[Array]:
-        """Return the orders of n epochs, valid until the next call."""
-        if self._rng is None:
-            return self._orders * n
-        orders = self._orders[:n]
-        for order in orders:
+    def draw(self) -> Array:
+        """Return the order of an epoch, valid until the next one is drawn."""
+        order: Array = self._orders[0]
+        if self._rng is not None:
             self._in_turn(order)
             self._rng.shuffle(order)
-        return orders
+        return order
+
+    def later(self, n: int) -> tuple[list[Array], Callable[[], None]]:
+        """Return memory for the orders of n epochs, valid until others are drawn, and what draws them."""
+        if self._rng is None:
+            return [*self._orders] * n, _nothing
+        orders = self._orders[:n]
+        return [*orders], functools.partial(active().draw_orders, self._rng, self._rows, orders)
 
     def _in_turn(self, order: Array) -> None:
         """Write all samples, which then stand as in ``rng.permutation``, without an array beside them."""
@@ -281,12 +286,16 @@ class Orders:
             part[...] = np.arange(start, start + len(part))
 
 
+def _nothing() -> None:
+    """Orders that stay as they are are not drawn."""
+
+
 def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float) -> int:
     """Train the epoch again batch by batch, up to the first that leaves the finite numbers, and return which it is.
 
     A user's layer may draw random numbers and come through this time: then that is the last batch.
     """
-    (order,) = orders.draw(1)  # as before, and so are the units that are dropped
+    order = orders.draw()  # as before, and so are the units that are dropped
     last = Copies(transaction.arrays)
     for start in range(0, len(order), plan.batch_size):
         last.keep()

@@ -1,25 +1,36 @@
 """Epochs of many networks at once: what each asks for, and what came of it.
 
-A network in training asks for its next epochs by a :class:`Request`. :func:`train` answers many requests together.
+A network in training asks for its next epochs by a :class:`Request`. :func:`train` answers many requests together:
+those of networks that are alike side by side, a network in each lane of a vector, the others alone, one to a thread.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..backend import active
+from ..backend import active, share_out
 from ..nn.lowering import Batches, Network, Objective, OptimizerSpec
 from ..validation import Array
 
 
 class Request(NamedTuple):
-    """Some epochs of one network: what ``train_epoch`` takes, with the batches and the rule of each epoch."""
+    """Some epochs of one network: what ``train_epoch`` takes, with the batches and the rule of each epoch.
+
+    ``draw`` is called before any of them, by the thread that trains it: it writes the orders of the batches.
+    """
 
     network: Network
     params: Array
     batches: tuple[Batches, ...]
     objective: Objective
     rules: tuple[OptimizerSpec, ...]
+    draw: Callable[[], None] = lambda: None
+
+    @property
+    def updates(self) -> int:
+        """How many updates it asks for."""
+        return sum(-(-len(batches.order) // batches.batch_size) for batches in self.batches)
 
 
 @dataclass
@@ -35,20 +46,78 @@ class Outcome:
 
 
 def train(requests: Sequence[Request]) -> list[Outcome]:
-    """Train every network for the epochs that it asks for; one that fails takes no other with it."""
-    return [_alone(request) for request in requests]
+    """Train every network for the epochs that it asks for; one that fails takes no other with it.
+
+    The bits of each are those of ``train_epoch``, whatever trains beside it and on however many threads.
+    """
+    backend = active()
+    outcomes = [Outcome() for _ in requests]
+    units = _units(backend, requests)
+    if len(units) == 1:
+        _train_unit(backend, requests, outcomes, units[0])
+    else:
+        share_out([functools.partial(_train_unit, backend, requests, outcomes, unit) for unit in units])
+    return outcomes
 
 
-def _alone(request: Request) -> Outcome:
-    outcome = Outcome()
-    network, params, _, objective, _ = request
+def _units(backend: Any, requests: Sequence[Request]) -> list[list[int]]:
+    """The places of requests that train side by side, the longest first, and of those that train alone."""
+    groups: dict[Any, list[int]] = {}
+    for i, request in enumerate(requests):
+        key = backend.lane_key(request)
+        groups.setdefault(i if key is None else key, []).append(i)
+    units = []
+    for members in groups.values():
+        most = backend.count_lanes(requests[members[0]].params.dtype)
+        members.sort(key=lambda i: -requests[i].updates)
+        for start in range(0, len(members), most):
+            unit = members[start : start + most]
+            pays = backend.lanes_pay(requests[unit[0]], len(unit))
+            units += [unit] if pays else [[i] for i in unit]
+    return units
+
+
+def _train_unit(backend: Any, requests: Sequence[Request], outcomes: list[Outcome], unit: list[int]) -> None:
+    for i in unit:
+        try:
+            requests[i].draw()
+        except Exception as error:
+            outcomes[i].error = error
+    alone = unit = [i for i in unit if outcomes[i].error is None]
+    if not unit:
+        return
+    first = requests[unit[0]]
+    if backend.lane_key(first) is not None and backend.lanes_pay(first, len(unit)):
+        alone = _train_side_by_side(backend, requests, outcomes, unit)
+    for i in alone:
+        _train_alone(backend, requests[i], outcomes[i])
+
+
+def _train_side_by_side(
+    backend: Any, requests: Sequence[Request], outcomes: list[Outcome], unit: list[int]
+) -> list[int]:
+    """Train some networks in lanes, and return the places of those that have to train alone.
+
+    These have met a loss that is not finite, or there was no memory: they are as before.
+    """
+    try:
+        trained = backend.train_lanes([requests[i] for i in unit])
+    except MemoryError:
+        return unit
+    for i, (losses, went_well) in zip(unit, trained, strict=True):
+        if went_well:
+            outcomes[i].losses = losses
+    return [i for i, (_, went_well) in zip(unit, trained, strict=True) if not went_well]
+
+
+def _train_alone(backend: Any, request: Request, outcome: Outcome) -> None:
+    network, params, _, objective, *_ = request
     for batches, rule in zip(request.batches, request.rules, strict=True):
         try:
-            loss, outcome.failed = active().train_epoch(network, params, batches, objective, rule)
+            loss, outcome.failed = backend.train_epoch(network, params, batches, objective, rule)
         except Exception as error:
             outcome.error = error
-            break
+            return
         outcome.losses.append(float(loss))
         if outcome.failed >= 0:
-            break
-    return outcome
+            return

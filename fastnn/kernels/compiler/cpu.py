@@ -1,7 +1,8 @@
 """The CPU that Numba compiles for, and the one table of vector widths and register tiles.
 
 The tile is ``rows`` times ``vectors`` accumulators; with ``vectors`` vectors of B and one broadcast element of A they
-fill the register file: 14 * 2 + 2 + 1 of AVX-512's 32 registers, 6 * 2 + 2 + 1 of AVX2's 16.
+fill the register file: 14 * 2 + 2 + 1 of AVX-512's 32 registers, 6 * 2 + 2 + 1 of AVX2's 16. Networks side by side
+need a vector for each element: 6 * 4 + 4 + 1 and 4 * 2 + 2 + 1.
 """
 
 import os
@@ -19,6 +20,8 @@ class Isa(NamedTuple):
     bits: int  # vector width; 0 means one element at a time
     rows: int  # most rows of the register tile
     vectors: int  # most vectors in a row of the register tile
+    lane_rows: int  # most rows and columns of the tile of networks side by side, whose elements are vectors
+    lane_cols: int
     cheap_masks: bool  # a masked load costs no more than a plain one
     estimates: bool = False  # there is an instruction for about 1 / √x
     fuses: bool = True  # a multiply-add is rounded once
@@ -34,11 +37,11 @@ _X86, _ARM, _ANY = ("x86_64", "amd64"), ("aarch64", "arm64"), ("",)
 TABLE = {
     isa.name: isa
     for isa in (
-        Isa("avx512", _X86, "+avx512f", 512, rows=14, vectors=2, cheap_masks=True, estimates=True),
-        Isa("avx2", _X86, "+avx2", 256, rows=6, vectors=2, cheap_masks=False),
-        Isa("neon", _ARM, "", 128, rows=12, vectors=2, cheap_masks=False),
-        Isa("sse2", _X86, "", 128, rows=6, vectors=2, cheap_masks=False, fuses=False),
-        Isa("scalar", _ANY, "", 0, rows=3, vectors=3, cheap_masks=False, fuses=False),
+        Isa("avx512", _X86, "+avx512f", 512, 14, 2, lane_rows=6, lane_cols=4, cheap_masks=True, estimates=True),
+        Isa("avx2", _X86, "+avx2", 256, 6, 2, lane_rows=4, lane_cols=2, cheap_masks=False),
+        Isa("neon", _ARM, "", 128, 12, 2, lane_rows=6, lane_cols=4, cheap_masks=False),
+        Isa("sse2", _X86, "", 128, 6, 2, lane_rows=4, lane_cols=2, cheap_masks=False, fuses=False),
+        Isa("scalar", _ANY, "", 0, 3, 3, lane_rows=3, lane_cols=3, cheap_masks=False, fuses=False),
     )
 }
 

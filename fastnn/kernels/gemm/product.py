@@ -16,7 +16,22 @@ from numba import types
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline, shared
 from ..simd.address import address
-from ..simd.vector import get, integer, itemsize, lanes, load, load_part, pointer, put, shift, splat, store, store_part
+from ..simd.transpose import transpose_block
+from ..simd.vector import (
+    fma,
+    get,
+    integer,
+    itemsize,
+    lanes,
+    load,
+    load_part,
+    pointer,
+    put,
+    shift,
+    splat,
+    store,
+    store_part,
+)
 from .rectifier import rectify, rectify_backward
 from .tile import (
     A_STRIDE,
@@ -43,7 +58,6 @@ from .tile import (
     B,
     tile,
     tile_shape,
-    transpose_block,
 )
 
 # The most bytes of a block of B, well within an L2 cache of 2 MiB, and of its inner dimension. Blocks of the inner
@@ -317,10 +331,8 @@ def column_sums(m, n, x, out, alpha, beta):
         else:
             for i in range(m):
                 total = total + load_part(x.p, i * x.row + j, count, 0.0)
-        total = total * alpha
-        if beta != 0.0:
-            total = total + load_part(out, j, count, 0.0) * beta
-        store_part(out, j, count, total)
+        before = load_part(out, j, count, 0.0) * beta if beta != 0.0 else splat(x.p, 0.0)
+        store_part(out, j, count, fma(total, alpha, before))
 
 
 _local = threading.local()

@@ -1,4 +1,4 @@
-"""The micro-kernel emitter: one register tile of a matrix product, and the transposition of one block.
+"""The micro-kernel emitter: one register tile of a matrix product.
 
 A tile holds ``rows`` times ``vectors`` accumulators in registers over the whole inner loop: a broadcast element of A
 times the vectors of a row of B. There is one function for every tile height and width up to the table's, so a ragged
@@ -279,46 +279,3 @@ class _Emitter:
         """Value, or where ``negative`` holds alpha times it; an alpha of 0 gives 0 even for infinity."""
         scaled = builder.select(sloped, builder.fmul(value, alpha), self.zero)
         return builder.select(negative, scaled, value)
-
-
-@intrinsic
-def transpose_block(typing: Any, a: Any, a_stride: Any, rows: Any, cols: Any, out: Any, out_stride: Any) -> Any:
-    """out[j, i] = a[i, j] for i < rows <= lanes and j < cols <= lanes; missing rows of a become zeros in out."""
-    dtype, n = a.dtype, types.intp
-    p, width = types.CPointer(dtype), lanes_of(dtype)
-
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        source, source_stride, rows, cols, target, target_stride = args
-        full = builder.and_(builder.icmp_signed("==", rows, I64(width)), builder.icmp_signed("==", cols, I64(width)))
-        mask = part_mask_ir(builder, cols, width)
-        empty = ir.Constant(mask.type, [0] * width)
-        with builder.if_else(full) as (then, otherwise):
-            with then:
-                places = [builder.gep(source, [builder.mul(source_stride, I64(i))]) for i in range(width)]
-                columns = _transpose(builder, [load_ir(builder, dtype, place) for place in places])
-                for j, column in enumerate(columns):
-                    store_ir(builder, dtype, column, builder.gep(target, [builder.mul(target_stride, I64(j))]))
-            with otherwise:
-                vectors = []
-                for i in range(width):
-                    present = builder.icmp_signed("<", I64(i), rows)
-                    row_mask = builder.select(splat_ir(builder, present, width), mask, empty)
-                    place = builder.gep(source, [builder.mul(source_stride, I64(i))])
-                    vectors.append(load_ir(builder, dtype, place, row_mask))
-                for j, column in enumerate(_transpose(builder, vectors)):
-                    with builder.if_then(builder.icmp_signed("<", I64(j), cols)):
-                        store_ir(builder, dtype, column, builder.gep(target, [builder.mul(target_stride, I64(j))]))
-        return context.get_dummy_value()
-
-    return types.void(p, n, n, n, p, n), emit
-
-
-def _transpose(builder: Any, rows: list[Any]) -> list[Any]:
-    """Transpose a square of vectors by log2(n) perfect shuffles of rows i and i + n/2."""
-    n = len(rows)
-    low = ir.Constant(ir.VectorType(I32, n), [i // 2 + n * (i % 2) for i in range(n)])
-    high = ir.Constant(ir.VectorType(I32, n), [n // 2 + i // 2 + n * (i % 2) for i in range(n)])
-    for _ in range(n.bit_length() - 1):
-        pairs = [(rows[i], rows[i + n // 2]) for i in range(n // 2)]
-        rows = [builder.shuffle_vector(a, b, half) for a, b in pairs for half in (low, high)]
-    return rows

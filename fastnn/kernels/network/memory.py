@@ -55,19 +55,22 @@ def around_op(net, memory, i, row):
 
 
 @functools.lru_cache(maxsize=64)
-def plan_of(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, int]]:
+def plan_of(shape: bytes, batch: int, size: int, lanes: int = 1) -> tuple[np.ndarray, dict[str, int]]:
     """Where the nodes of a network lie, for a batch, the multiply-adds of a sample, and the places of squares.
 
     ``shape`` holds the ops, ``size`` the bytes of an element. An op that needs neither its input again nor has it
     overwritten what the op before needs writes its output over its input; one without parameters so passes gradients.
+    Of networks side by side every element is a vector of so many ``lanes``.
     """
     ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
     widths = [int(ops[0, INPUTS]), *(int(n) for n in ops[:, OUTPUTS])]
     plan = np.zeros((len(widths), 4), np.int64)
-    at = batch * leading_dimension(widths[0], size)
-    plan[0, LD] = leading_dimension(widths[0], size)
+    # An odd number of vectors apart, rows of networks side by side do not share cache sets.
+    distances = [leading_dimension(width, size) if lanes == 1 else (width | 1) * lanes for width in widths]
+    plan[:, LD] = distances
+    at = batch * distances[0]
     for i, op in enumerate(ops):
-        ld = plan[i + 1, LD] = leading_dimension(widths[i + 1], size)
+        ld = distances[i + 1]
         keeps_x = bool(op[KEEPS] & KEEPS_X)
         is_output_needed = i > 0 and (ops[i - 1, SLOPE_AT] >= 0 or bool(ops[i - 1, KEEPS] & KEEPS_Y))
         if op[KIND] != LINEAR and not keeps_x and not is_output_needed and widths[i] == widths[i + 1]:
@@ -76,14 +79,14 @@ def plan_of(shape: bytes, batch: int, size: int) -> tuple[np.ndarray, dict[str, 
             plan[i + 1, VALUES] = at
             at += batch * ld
         plan[i, KEPT_AT] = at
-        at += -(-batch * int(op[KEPT]) // 16) * 16
+        at += -(-batch * lanes * int(op[KEPT]) // 16) * 16
     for i in range(len(ops), 0, -1):
         behind = ops[i] if i < len(ops) else None
         if behind is not None and behind[KIND] != LINEAR and not behind[PARAMETERS] and widths[i] == widths[i + 1]:
             plan[i, GRADIENT] = plan[i + 1, GRADIENT]
         else:
             plan[i, GRADIENT] = at
-            at += batch * int(plan[i, LD])
+            at += batch * distances[i]
     widest = max(widths)
     block = max(GRADIENT_BLOCK, ROWS * widest)
     places = {"zeros_at": at, "losses_at": at + widest, "target_terms_at": at + widest + batch}

@@ -15,7 +15,7 @@ from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, produ
 from ..gemm.tile import COMBINE, COMBINE_SQUARES, ROWS, STORE, VECTORS
 from ..operations import call_gradient
 from ..simd.table import cell, row_of
-from ..simd.vector import fma, get, integer, itemsize, lanes, load, load_part, put, reduce_add, shift, splat
+from ..simd.vector import fma, get, integer, itemsize, lanes, load_part, put, reduce_add, shift, splat
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
 from .layers import GRADIENT_AT, LINE
@@ -244,7 +244,7 @@ def _prefetch(worker, count, first, end, steps):
 def square_sums(net, squares, thread, n_threads):
     """Fill ``squares`` with sums that make Σ w², each thread for its share of the weights.
 
-    Every ROWS rows of a weight have as many places as the tiles of a product with so many rows, and use the first.
+    They stand as the tiles of a product do that has the weight for its result.
     """
     for i in range(net.ops.rows):
         if cell(net.ops, i, KIND) == LINEAR:
@@ -282,24 +282,25 @@ def count_squares(ops: np.ndarray, size: int) -> int:
 
 @inline
 def _sum_squares(net, i, first, rows, squares, panels):
-    """Σ w² of some rows of a weight, one sum for every ROWS of them."""
+    """Σ w² of some rows of a weight, a sum for each tile, as the epilogue of a product has it."""
     n_out = cell(net.ops, i, OUTPUTS)
     weight = shift(net.params.p, cell(net.ops, i, WEIGHT) + first * n_out)
+    width = VECTORS * lanes(weight)
     for r in range(0, rows, ROWS):
-        put(squares, r // ROWS * panels, _squares(shift(weight, r * n_out), min(ROWS, rows - r) * n_out))
+        for j in range(0, n_out, width):
+            tile = Matrix(shift(weight, r * n_out + j), n_out, 1)
+            put(squares, r // ROWS * panels + j // width, _squares(tile, min(ROWS, rows - r), min(width, n_out - j)))
 
 
 @inline
-def _squares(w, n):
-    width = lanes(w)
-    a, b = splat(w, 0.0), splat(w, 0.0)
-    i = 0
-    while i + 2 * width <= n:
-        x, y = load(w, i), load(w, i + width)
-        a, b = fma(x, x, a), fma(y, y, b)
-        i += 2 * width
-    while i < n:
-        x = load_part(w, i, min(width, n - i), 0.0)
-        a = fma(x, x, a)
-        i += width
-    return reduce_add(a + b)
+def _squares(tile, rows, cols):
+    """Σ w² of a tile: down its columns, then over the vectors of a row, and over their lanes."""
+    width = lanes(tile.p)
+    total = splat(tile.p, 0.0)
+    for j in range(0, cols, width):
+        count, down = min(width, cols - j), splat(tile.p, 0.0)
+        for r in range(rows):
+            x = load_part(tile.p, r * tile.row + j, count, 0.0)
+            down = fma(x, x, down)
+        total = down if j == 0 else total + down
+    return reduce_add(total)

@@ -12,7 +12,8 @@ region, workqueue ends the whole process when two threads enter it at once, and 
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from itertools import repeat
 from queue import SimpleQueue
@@ -199,6 +200,18 @@ def run(
     errors += [job.error for job in jobs if job.error is not None]
     if errors:
         raise errors[0]
+
+
+def share_out(calls: Iterable[Callable[[], None]]) -> None:
+    """Make calls of one thread each, the next by whichever thread is free; after an exception none begins."""
+    left = deque(calls)
+
+    def task(thread: int, n_threads: int) -> None:
+        with limit_threads(1), contextlib.suppress(IndexError):
+            while True:
+                left.popleft()()
+
+    run(task, len(left) * GRAIN, abort=left.clear)
 
 
 def _begin(helpers: list[_Helper]) -> int:

@@ -1,0 +1,1 @@
+"""Networks side by side, a network in each lane of a vector."""

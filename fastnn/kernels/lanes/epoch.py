@@ -1,0 +1,154 @@
+"""Epochs of networks side by side, a network in each lane of a vector: the bits of each are those of ``train_epoch``.
+
+Their parameters are packed to vectors when a call begins and unpacked when it ends, or when a network is through with
+its own batches: every network has its own samples and their order, its own learning rate, penalty and settings. One
+that meets a loss that is not finite keeps the parameters it came with and is reported, to be trained alone.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...codes import KIND, LINEAR, OP
+from ..compiler.jit import inline, kernel
+from ..network.memory import GRADIENT, VALUES
+from ..simd.subnormals import flushed
+from ..simd.table import cell, row_of, tables
+from ..simd.vector import get, lanes, put
+from .layers import (
+    BATCH_SIZE,
+    COUNT,
+    DONE,
+    EPOCH,
+    EPOCHS,
+    FIRST,
+    SAMPLES,
+    UPDATE,
+    backward,
+    forward,
+    gather,
+    node,
+    undo_rectifier,
+)
+from .objectives import SEEN, TOTAL, are_alike, begin_batch, count_loss, has_penalty, loss
+from .steps import pack, prepare, square_all, unpack, unpack_all, update_linear, update_operation
+
+
+class Each(NamedTuple):
+    """The table of networks, one row a lane."""
+
+    each: np.ndarray
+
+
+@kernel
+def train_side_by_side(net, each, objective, step, memory, rows, counts):
+    """Train every network for its epochs, whose losses are written to ``counts``."""
+    arguments = (
+        tables(net), tables(Each(each)).each, tables(objective), tables(step), tables(memory), tables(rows),
+        tables(counts),
+    )  # fmt: skip
+    return flushed(_train, arguments)
+
+
+@inline
+def _train(net, each, objective, step, memory, rows, counts):
+    pack(net, each, step, memory)
+    penalised = has_penalty(objective)
+    if penalised:
+        square_all(net, rows, counts)
+    while True:
+        m = _next_batch(each, step, counts)
+        if m == 0:
+            break
+        alike = are_alike(each, m, counts)
+        for lane in range(counts.failed.rows):
+            begin_batch(each, objective, lane, m, alike, rows, counts)
+        gather(net, each, rows.samples.p, m, memory)
+        last = net.ops.rows
+        for i in range(last):
+            forward(net, i, m, memory, each, counts.whole)
+        loss(net, each, objective, m, alike, memory, rows, counts)
+        undo_rectifier(net, last - 1, m, node(memory, last, GRADIENT), node(memory, last, VALUES), memory)
+        first = _first_trained(net)
+        for i in range(last - 1, first, -1):
+            backward(net, i, m, memory, each, counts.whole)
+        count_loss(each, objective, m, alike, rows, counts)
+        prepare(each, objective, step, counts)
+        for i in range(last - 1, -1, -1):
+            if cell(net.ops, i, KIND) == LINEAR:
+                update_linear(net, step, i, m, memory)
+            else:
+                update_operation(net, step, i, m, memory, counts.whole)
+        if penalised:
+            square_all(net, rows, counts)
+        _finish(net, each, step, memory, counts)
+    return 0
+
+
+@inline
+def _first_trained(net):
+    """The first op with parameters."""
+    i = 0
+    while i < net.ops.rows and cell(net.ops, i, KIND) != LINEAR:
+        i += 1
+    return min(i, cell(net.spans, 0, OP)) if net.spans.rows != 0 else i
+
+
+@inline
+def _next_batch(each, step, counts):
+    """Let every network begin its next batch, and return the most samples that one of them has, 0 at the end of all."""
+    most, width = 0, counts.failed.rows
+    for lane in range(width):
+        state = row_of(counts.whole, lane)
+        m = 0
+        if get(state, DONE) == 0:
+            if get(state, FIRST) == 0:
+                put(state, UPDATE, cell(step.made, get(state, EPOCH), lane))
+            m = min(cell(each, lane, BATCH_SIZE), cell(each, lane, SAMPLES) - get(state, FIRST))
+            put(state, UPDATE, get(state, UPDATE) + 1)
+        put(state, COUNT, m)
+        most = max(most, m)
+    return most
+
+
+@inline
+def _finish(net, each, step, memory, counts):
+    """Let every network end its batch, its epoch, and the last of them."""
+    width = lanes(memory.nodes.p)
+    ended = going = 0
+    for lane in range(width):
+        state = row_of(counts.whole, lane)
+        if get(state, COUNT) > 0:
+            put(state, FIRST, get(state, FIRST) + cell(each, lane, BATCH_SIZE))
+            if get(state, FIRST) >= cell(each, lane, SAMPLES):
+                _end_epoch(lane, state, counts)
+                if get(state, EPOCH) == cell(each, lane, EPOCHS):
+                    put(state, DONE, 1)
+                    ended += 1
+            going += 1 if get(state, DONE) == 0 else 0
+    if ended == width and going == 0 and _none_failed(counts):
+        unpack_all(net, each, step, memory)
+    elif ended > 0:
+        for lane in range(width):
+            is_last = cell(counts.whole, lane, COUNT) > 0 and cell(counts.whole, lane, DONE) == 1
+            if is_last and get(counts.failed.p, lane) == 0:
+                unpack(net, each, step, lane)
+
+
+@inline
+def _none_failed(counts):
+    failed = 0
+    for lane in range(counts.failed.rows):
+        failed += get(counts.failed.p, lane)
+    return failed == 0
+
+
+@inline
+def _end_epoch(lane, state, counts):
+    width, epoch = counts.losses.cols, get(state, EPOCH)
+    total, seen = get(counts.real.p, TOTAL * width + lane), get(counts.real.p, SEEN * width + lane)
+    put(counts.losses.p, epoch * width + lane, total / seen if seen != 0.0 else 0.0)
+    put(counts.real.p, TOTAL * width + lane, 0.0)
+    put(counts.real.p, SEEN * width + lane, 0.0)
+    put(state, EPOCH, epoch + 1)
+    put(state, FIRST, 0)

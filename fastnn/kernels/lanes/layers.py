@@ -1,0 +1,366 @@
+"""The layers of networks side by side over a batch: gather, forward, backward, the gradients of parameters.
+
+Every element of a node is a vector with a lane for each network, rows first, then units. A linear op is a product of
+such elements, what maps element by element runs over them as it does over those of one network, and any other
+operation is called network by network on rows that are transposed before and after.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...codes import (
+    BIAS_AT,
+    INPUTS,
+    KEEPS,
+    KEEPS_X,
+    KEEPS_Y,
+    KEPT,
+    KIND,
+    LENGTH,
+    LINEAR,
+    OP,
+    OUTPUTS,
+    SETTINGS,
+    SLOPE_AT,
+    START,
+    WEIGHT,
+    WHICH,
+)
+from ..compiler.jit import inline
+from ..network.layers import BACKWARD_AT, FORWARD_AT, GRADIENT_AT, SAME, Input, gather_row
+from ..network.memory import GRADIENT, KEPT_AT, LD, VALUES
+from ..operations import call_backward, call_forward, call_gradient
+from ..simd.random import key_of
+from ..simd.table import cell, row_of
+from ..simd.transpose import rows_to_lanes, transpose_block
+from ..simd.vector import get, integer, lanes, load, pointer, put, select, shift, splat, store
+from .product import BIAS, BIAS_LEAKY, BIAS_RELU, LEAKY_BACK, RELU_BACK, STORE, Epilogue, Lanes, product
+
+# Behind the addresses of an op: whether it maps element by element.
+ELEMENTWISE_AT = GRADIENT_AT + 1
+
+# The columns of the table of networks, one row a lane. A lane without a network has no samples.
+#   ADDRESS, ROW, COL, ELEMENT   where its samples lie, see ``layers.Input``
+#   ROW_BYTES
+#   LABELS, TARGETS, WEIGHTS     the addresses of its targets and weights, 0 for what there is not
+#   ORDERS, SAMPLES, BATCH_SIZE  the orders of its epochs, one behind the other, and the samples of each
+#   EPOCHS, SEED
+#   PARAMS, SLOTS                the addresses of its parameters and of up to two slots
+ADDRESS, ROW, COL, ELEMENT, ROW_BYTES, LABELS, TARGETS, WEIGHTS, ORDERS, SAMPLES, BATCH_SIZE = range(11)
+EPOCHS, SEED, PARAMS, SLOTS = range(11, 15)
+FIELDS = 17
+
+# What a lane counts as it goes: its epoch, where its batch starts and the samples in it, the number of its update, and
+# whether it is through.
+EPOCH, FIRST, COUNT, UPDATE, DONE = range(5)
+COUNTS = 5
+
+
+class Net(NamedTuple):
+    """Networks of the same ops; settings (n, lanes) and, network by network, (lanes, n); parameters (n, lanes)."""
+
+    ops: np.ndarray
+    spans: np.ndarray
+    settings: np.ndarray
+    settings_of_each: np.ndarray
+    params: np.ndarray
+
+
+class Memory(NamedTuple):
+    """Memory for a batch of all networks, every offset in elements.
+
+    ``plan`` is as for one network, its numbers times the lanes. ``factors`` holds two vectors for a product, ``rows``
+    four matrices of each network for what is transposed, ``row_ld`` apart and ``lane_ld`` network by network,
+    ``own`` the parameters or a piece of a gradient of each network, ``own_ld`` apart.
+    """
+
+    plan: np.ndarray
+    nodes: np.ndarray
+    zeros: np.ndarray
+    factors: np.ndarray
+    panel: np.ndarray
+    rows: np.ndarray
+    row_ld: int
+    lane_ld: int
+    own: np.ndarray
+    own_ld: int
+    places: np.ndarray
+
+
+@inline
+def node(memory, i, what):
+    """Values or gradient of a node."""
+    p = shift(memory.nodes.p, cell(memory.plan, i, what))
+    return Lanes(p, cell(memory.plan, i, LD), lanes(p))
+
+
+@inline
+def kept_of(net, memory, i, rows, lane):
+    """What op i keeps of the rows of one network."""
+    return shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + lane * rows * cell(net.ops, i, KEPT))
+
+
+@inline
+def gather(net, each, samples, rows, memory):
+    """The next sample of every network, row by row."""
+    out, width = node(memory, 0, VALUES), lanes(memory.nodes.p)
+    n_in = cell(net.ops, 0, INPUTS)
+    converts = 0
+    for lane in range(width):
+        x = _input(each, lane)
+        if x.row_bytes != 0 and x.kind != SAME:
+            converts += 1
+        if x.row_bytes == 0 and x.address != 0:
+            converts += 1
+        for r in range(rows):
+            sample = get(samples, r * width + lane)
+            address = x.address + sample * x.row if sample >= 0 else integer(memory.zeros.p)
+            put(memory.places.p, r * width + lane, address)
+    for r in range(rows):
+        places, to = shift(memory.places.p, r * width), shift(out.p, r * out.row)
+        if converts != 0:
+            _convert(each, shift(samples, r * width), n_in, places, memory)
+        for j in range(0, n_in, width):
+            rows_to_lanes(places, j, min(width, n_in - j), shift(to, j * width))
+
+
+@inline
+def _convert(each, samples, n_in, places, memory):
+    """Copy the samples of a row, one of each network, in the dtype of the computation, and let ``places`` be copies."""
+    for lane in range(lanes(memory.nodes.p)):
+        sample, own = get(samples, lane), shift(memory.rows.p, lane * memory.row_ld)
+        if sample >= 0:
+            gather_row(_input(each, lane), sample, n_in, own)
+            put(places, lane, integer(own))
+
+
+@inline
+def _input(each, lane):
+    return Input(
+        cell(each, lane, ADDRESS),
+        cell(each, lane, ROW),
+        cell(each, lane, COL),
+        cell(each, lane, ELEMENT),
+        cell(each, lane, ROW_BYTES),
+    )
+
+
+@inline
+def order_of(each, counts, lane):
+    """The samples of a network's batch, one after the other."""
+    at = cell(counts, lane, EPOCH) * cell(each, lane, SAMPLES) + cell(counts, lane, FIRST)
+    return shift(pointer(cell(each, lane, ORDERS), np.int64(0)), at)
+
+
+@inline
+def weight_of(net, i, p):
+    """The weight of the linear op i as (inputs, outputs)."""
+    width = lanes(p)
+    return Lanes(shift(p, cell(net.ops, i, WEIGHT) * width), cell(net.ops, i, OUTPUTS) * width, width)
+
+
+@inline
+def _put_slopes(net, slope_at, memory):
+    """The slopes of a rectifier as factors of a product, and whether all of them are 0."""
+    steepest = 0.0
+    for lane in range(lanes(memory.factors.p)):
+        slope = cell(net.settings, slope_at, lane)
+        put(memory.factors.p, lane, slope)
+        steepest = max(steepest, abs(slope))
+    return steepest == 0.0
+
+
+@inline
+def forward(net, i, rows, memory, each, counts):
+    """The output of op i."""
+    x, y = node(memory, i, VALUES), node(memory, i + 1, VALUES)
+    n_in, n_out, width = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), lanes(memory.nodes.p)
+    settings = row_of(net.settings, cell(net.ops, i, SETTINGS))
+    if cell(net.ops, i, KIND) == LINEAR:
+        bias_at = cell(net.ops, i, BIAS_AT)
+        bias = shift(net.params.p, bias_at * width) if bias_at >= 0 else memory.zeros.p
+        slope_at, mode = cell(net.ops, i, SLOPE_AT), BIAS
+        if slope_at >= 0:
+            mode = BIAS_RELU if _put_slopes(net, slope_at, memory) else BIAS_LEAKY
+        epilogue = Epilogue(mode, Lanes(bias, 0, width), memory.factors.p)
+        product(rows, n_out, n_in, x, weight_of(net, i, net.params.p), y, epilogue, memory.panel.p)
+    elif cell(net.ops, i, ELEMENTWISE_AT) != 0:
+        call_forward(
+            cell(net.ops, i, FORWARD_AT), x.p,
+            (rows, n_in * width, n_out * width, x.p, x.row, y.p, y.row, x.p, x.p, settings, width, 0, 0),
+        )  # fmt: skip
+    else:
+        own = parameters_of_each(net, i, memory)
+        to_rows(x, rows, n_in, _matrix(memory, 0), memory)
+        for lane in range(width):
+            call_forward(
+                cell(net.ops, i, FORWARD_AT), x.p,
+                (rows, n_in, n_out, _of(memory, 0, lane), memory.row_ld, _of(memory, 1, lane), memory.row_ld,
+                 kept_of(net, memory, i, rows, lane), shift(own, lane * memory.own_ld),
+                 shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
+                 key_of(cell(each, lane, SEED), cell(counts, lane, UPDATE), i), 0),
+            )  # fmt: skip
+        to_lanes(_matrix(memory, 1), rows, n_out, y, memory)
+
+
+@inline
+def backward(net, i, rows, memory, each, counts):
+    """The gradient at the input of op i, before the rectifier that made it."""
+    x, y = node(memory, i, VALUES), node(memory, i + 1, VALUES)
+    dx, dy = node(memory, i, GRADIENT), node(memory, i + 1, GRADIENT)
+    n_in, n_out, width = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), lanes(memory.nodes.p)
+    settings = row_of(net.settings, cell(net.ops, i, SETTINGS))
+    if cell(net.ops, i, KIND) == LINEAR:
+        slope_at, mode, weight = cell(net.ops, i - 1, SLOPE_AT), STORE, weight_of(net, i, net.params.p)
+        if slope_at >= 0:
+            mode = RELU_BACK if _put_slopes(net, slope_at, memory) else LEAKY_BACK
+        epilogue = Epilogue(mode, x, memory.factors.p)
+        transposed = Lanes(weight.p, weight.col, weight.row)
+        product(rows, n_in, n_out, dy, transposed, dx, epilogue, memory.panel.p)
+        return
+    if cell(net.ops, i, ELEMENTWISE_AT) != 0:
+        call_backward(
+            cell(net.ops, i, BACKWARD_AT), x.p,
+            (rows, n_in * width, n_out * width, dy.p, dy.row, x.p, x.row, y.p, y.row, dx.p, dx.row, x.p, x.p, settings,
+             width, 0, 0),
+        )  # fmt: skip
+    else:
+        own = parameters_of_each(net, i, memory)
+        transpose_kept(net, i, rows, memory)
+        for lane in range(width):
+            call_backward(
+                cell(net.ops, i, BACKWARD_AT), x.p,
+                (rows, n_in, n_out, _of(memory, 2, lane), memory.row_ld, _of(memory, 0, lane), memory.row_ld,
+                 _of(memory, 1, lane), memory.row_ld, _of(memory, 3, lane), memory.row_ld,
+                 kept_of(net, memory, i, rows, lane), shift(own, lane * memory.own_ld),
+                 shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
+                 key_of(cell(each, lane, SEED), cell(counts, lane, UPDATE), i), 0),
+            )  # fmt: skip
+        to_lanes(_matrix(memory, 3), rows, n_in, dx, memory)
+    undo_rectifier(net, i - 1, rows, dx, x, memory)
+
+
+@inline
+def transpose_kept(net, i, rows, memory):
+    """What the backward pass of an operation takes, network by network: x and y where it asked for them, and dy."""
+    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
+    if cell(net.ops, i, KEEPS) & KEEPS_X:
+        to_rows(node(memory, i, VALUES), rows, n_in, _matrix(memory, 0), memory)
+    if cell(net.ops, i, KEEPS) & KEEPS_Y:
+        to_rows(node(memory, i + 1, VALUES), rows, n_out, _matrix(memory, 1), memory)
+    to_rows(node(memory, i + 1, GRADIENT), rows, n_out, _matrix(memory, 2), memory)
+
+
+@inline
+def gradient_of_each(net, span, first, count, memory, counts, rows):
+    """Some elements of the gradient of an operation's parameter, a vector each, after ``transpose_kept``."""
+    i, width, x = cell(net.spans, span, OP), lanes(memory.nodes.p), memory.rows.p
+    for lane in range(width):
+        call_gradient(
+            cell(net.ops, i, GRADIENT_AT), x,
+            (cell(counts, lane, COUNT), cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS),
+             _of(memory, 2, lane), memory.row_ld, _of(memory, 0, lane), memory.row_ld, _of(memory, 1, lane),
+             memory.row_ld, kept_of(net, memory, i, rows, lane), x,
+             shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0, cell(net.spans, span, WHICH),
+             first, count, shift(memory.own.p, lane * memory.own_ld)),
+        )  # fmt: skip
+
+
+@inline
+def undo_rectifier(net, i, rows, d, y, memory):
+    """The gradient at the output y of op i becomes that before its rectifier, if it has one."""
+    slope_at, width = cell(net.ops, i, SLOPE_AT), lanes(memory.nodes.p)
+    if slope_at >= 0:
+        _put_slopes(net, slope_at, memory)
+        slope, n = load(memory.factors.p, 0), cell(net.ops, i, OUTPUTS)
+        for r in range(rows):
+            for c in range(n):
+                g, v = load(d.p, r * d.row + c * width), load(y.p, r * y.row + c * width)
+                other = select(slope == 0.0, 0.0, g * slope)
+                store(d.p, r * d.row + c * width, select(v > 0.0, g, select(v != v, v, other)))
+
+
+@inline
+def _matrix(memory, k):
+    """Matrix k of those of each network."""
+    return shift(memory.rows.p, k * lanes(memory.nodes.p) * memory.lane_ld)
+
+
+@inline
+def _of(memory, k, lane):
+    return shift(_matrix(memory, k), lane * memory.lane_ld)
+
+
+@inline
+def to_rows(x, rows, n, out, memory):
+    """A matrix for each network from a matrix of vectors."""
+    width = lanes(x.p)
+    for r in range(rows):
+        for j in range(0, n, width):
+            transpose_block(
+                shift(x.p, r * x.row + j * width), width, min(width, n - j), width,
+                shift(out, r * memory.row_ld + j), memory.lane_ld,
+            )  # fmt: skip
+
+
+@inline
+def to_lanes(x, rows, n, out, memory):
+    """A matrix of vectors from a matrix for each network."""
+    width = lanes(out.p)
+    for r in range(rows):
+        for j in range(0, n, width):
+            transpose_block(
+                shift(x, r * memory.row_ld + j), memory.lane_ld, width, min(width, n - j),
+                shift(out.p, r * out.row + j * width), width,
+            )  # fmt: skip
+
+
+@inline
+def parameters_of_each(net, i, memory):
+    """The parameters of operation i, network by network."""
+    start, end, width = cell(net.ops, i, WEIGHT), 0, lanes(memory.nodes.p)
+    for span in range(net.spans.rows):
+        if cell(net.spans, span, OP) == i:
+            end = cell(net.spans, span, START) + cell(net.spans, span, LENGTH)
+    for p in range(0, end - start, width):
+        transpose_block(
+            shift(net.params.p, (start + p) * width), width, min(width, end - start - p), width,
+            shift(memory.own.p, p), memory.own_ld,
+        )  # fmt: skip
+    return memory.own.p
+
+
+@inline
+def zero_rest(x, rows, n, counts):
+    """Nothing is left of rows that a network does not have, whose gradients would count."""
+    width = lanes(x.p)
+    for lane in range(width):
+        for r in range(cell(counts, lane, COUNT), rows):
+            for c in range(n):
+                put(x.p, r * x.row + c * width + lane, 0.0)
+
+
+@inline
+def column_sums(rows, n, x, out):
+    """out[j] = Σ_i x[i, j] for j < n, in order; four columns at a time, whose sums do not wait for each other."""
+    width = lanes(x.p)
+    for j in range(0, n, 4):
+        a, b = splat(x.p, 0.0), splat(x.p, 0.0)
+        c, d = a, b
+        at = shift(x.p, j * width)
+        if j + 4 <= n:
+            for _ in range(rows):
+                a, b = a + load(at, 0), b + load(at, width)
+                c, d = c + load(at, 2 * width), d + load(at, 3 * width)
+                at = shift(at, x.row)
+            store(out, j * width, a)
+            store(out, (j + 1) * width, b)
+            store(out, (j + 2) * width, c)
+            store(out, (j + 3) * width, d)
+        else:
+            for k in range(j, n):
+                total = splat(x.p, 0.0)
+                for i in range(rows):
+                    total = total + load(x.p, i * x.row + k * width)
+                store(out, k * width, total)

@@ -1,0 +1,205 @@
+"""How networks side by side update their parameters, which are packed to vectors before and unpacked after."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...codes import BIAS_AT, INPUTS, KIND, LENGTH, LINEAR, OP, OUTPUTS, START, WEIGHT
+from ..compiler.jit import inline
+from ..gemm.tile import ROWS, VECTORS
+from ..network.memory import GRADIENT, VALUES
+from ..simd.table import cell
+from ..simd.transpose import lanes_to_rows, rows_to_lanes, transpose_block
+from ..simd.vector import fma, get, integer, lanes, load, pointer, put, shift, splat, store
+from ..simd.wide import store_wide, widened
+from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
+from .layers import COUNT, EPOCH, PARAMS, UPDATE, column_sums, gradient_of_each, node, transpose_kept, weight_of
+from .losses import by_halves
+from .objectives import PENALTY, SQUARES, WEIGHT_OF_BATCH
+from .product import COMBINE, STORE, Epilogue, Lanes, product
+
+# Elements of a block of the weights' gradient of all networks.
+BLOCK = 16384
+
+
+class Step(NamedTuple):
+    """How they move, see ``Step``: ``settings`` (epochs, n, lanes), ``slots`` (s, n_params, lanes).
+
+    ``made`` (epochs, lanes) are the updates before each epoch.
+    """
+
+    fused: bool
+    prepare: int
+    update: int
+    settings: np.ndarray
+    n_settings: int
+    slots: np.ndarray
+    n_slots: int
+    made: np.ndarray
+    prepared: np.ndarray
+    places: np.ndarray
+    block: np.ndarray
+
+
+@inline
+def pack(net, each, step, memory):
+    """Parameters and slots become vectors."""
+    width, n = lanes(net.params.p), net.params.rows
+    for s in range(step.n_slots + 1):
+        to = net.params.p if s == 0 else shift(step.slots.p, (s - 1) * n * width)
+        for lane in range(width):
+            address = cell(each, lane, PARAMS + s)
+            put(memory.places.p, lane, address)
+        if _are_all_there(memory.places.p, width):
+            for p in range(0, n, width):
+                rows_to_lanes(memory.places.p, p, min(width, n - p), shift(to, p * width))
+        else:
+            for lane in range(width):
+                address = get(memory.places.p, lane)
+                source = pointer(address, net.params.p)
+                for p in range(n):
+                    put(to, p * width + lane, get(source, p) if address != 0 else 0.0)
+
+
+@inline
+def _are_all_there(places, width):
+    missing = 0
+    for lane in range(width):
+        missing += 1 if get(places, lane) == 0 else 0
+    return missing == 0
+
+
+@inline
+def unpack(net, each, step, lane):
+    """The parameters and slots of one network go back to where they came from."""
+    width, n = lanes(net.params.p), net.params.rows
+    for s in range(step.n_slots + 1):
+        source = net.params.p if s == 0 else shift(step.slots.p, (s - 1) * n * width)
+        to = pointer(cell(each, lane, PARAMS + s), net.params.p)
+        for p in range(n):
+            put(to, p, get(source, p * width + lane))
+
+
+@inline
+def unpack_all(net, each, step, memory):
+    """Those of all networks at once."""
+    width, n = lanes(net.params.p), net.params.rows
+    for s in range(step.n_slots + 1):
+        source = net.params.p if s == 0 else shift(step.slots.p, (s - 1) * n * width)
+        for lane in range(width):
+            put(memory.places.p, lane, cell(each, lane, PARAMS + s))
+        for p in range(0, n, width):
+            lanes_to_rows(shift(source, p * width), min(width, n - p), memory.places.p, p)
+
+
+@inline
+def prepare(each, objective, step, counts):
+    """What the update of each network takes, a lane each."""
+    width, like = lanes(step.block.p), step.block.p
+    for lane in range(width):
+        if cell(counts.whole, lane, COUNT) > 0:
+            at = cell(counts.whole, lane, EPOCH) * step.n_settings * width + lane
+            t, weight = cell(counts.whole, lane, UPDATE), get(counts.real.p, WEIGHT_OF_BATCH * width + lane)
+            prepared = shift(step.prepared.p, lane)
+            call_prepare(step.prepare, like, (shift(step.settings.p, at), prepared, width, t, weight))
+            put(prepared, WEIGHTS * width, 2.0 * get(counts.real.p, PENALTY * width + lane))
+            put(prepared, OTHERS * width, 0.0)
+            put(prepared, (WEIGHTS + 2) * width, 1.0)
+            put(prepared, (OTHERS + 2) * width, 0.0)
+
+
+@inline
+def update_linear(net, step, i, m, memory):
+    """Update the weights and the bias of the linear op i."""
+    x, dy = node(memory, i, VALUES), node(memory, i + 1, GRADIENT)
+    n_in, n_out, width = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), lanes(x.p)
+    weight, bias_at, nowhere = weight_of(net, i, net.params.p), cell(net.ops, i, BIAS_AT), Lanes(x.p, 0, 0)
+    transposed = Lanes(x.p, x.col, x.row)
+    if step.fused:
+        factors = memory.factors.p
+        for lane in range(width):
+            lr, penalty = get(step.prepared.p, lane), get(step.prepared.p, WEIGHTS * width + lane)
+            put(factors, lane, -lr)
+            put(factors, width + lane, 1.0 - lr * penalty)
+        epilogue = Epilogue(COMBINE, nowhere, factors)
+        product(n_in, n_out, m, transposed, dy, weight, epilogue, memory.panel.p)
+        if bias_at >= 0:
+            column_sums(m, n_out, dy, step.block.p)
+            bias, minus_lr = shift(net.params.p, bias_at * width), load(factors, 0)
+            for j in range(n_out):
+                store(bias, j * width, fma(load(step.block.p, j * width), minus_lr, load(bias, j * width)))
+        return
+    height = max(1, BLOCK // max(1, n_out * width))
+    for first in range(0, n_in, height):
+        count = min(height, n_in - first)
+        some, out = Lanes(shift(x.p, first * width), x.col, x.row), Lanes(step.block.p, n_out * width, width)
+        epilogue = Epilogue(STORE, nowhere, memory.factors.p)
+        product(count, n_out, m, some, dy, out, epilogue, memory.panel.p)
+        _apply_rule(net, step, cell(net.ops, i, WEIGHT) + first * n_out, WEIGHTS, count * n_out)
+    if bias_at >= 0:
+        column_sums(m, n_out, dy, step.block.p)
+        _apply_rule(net, step, bias_at, OTHERS, n_out)
+
+
+@inline
+def update_operation(net, step, i, m, memory, counts):
+    """Update the parameters of an operation."""
+    is_transposed, width = False, lanes(step.block.p)
+    for span in range(net.spans.rows):
+        if cell(net.spans, span, OP) == i:
+            if not is_transposed:
+                transpose_kept(net, i, m, memory)
+                is_transposed = True
+            length = cell(net.spans, span, LENGTH)
+            for first in range(0, length, memory.own_ld):
+                count = min(memory.own_ld, length - first)
+                gradient_of_each(net, span, first, count, memory, counts, m)
+                for p in range(0, count, width):
+                    transpose_block(
+                        shift(memory.own.p, p), memory.own_ld, width, min(width, count - p),
+                        shift(step.block.p, p * width), width,
+                    )  # fmt: skip
+                _apply_rule(net, step, cell(net.spans, span, START) + first, OTHERS, count)
+
+
+@inline
+def _apply_rule(net, step, at, kind, n):
+    """Update n parameters of a kind of every network, from offset ``at``, by the gradient in the block."""
+    w, width = shift(net.params.p, at * lanes(net.params.p)), lanes(net.params.p)
+    for s in range(step.n_slots):
+        put(step.places.p, s, integer(shift(step.slots.p, (s * net.params.rows + at) * width)))
+    prepared = step.prepared.p
+    call_update(
+        step.update, w, (n * width, w, step.block.p, step.places.p, prepared, shift(prepared, kind * width), width)
+    )
+
+
+@inline
+def square_all(net, rows, counts):
+    """Σ w² of every network, a sum for each tile of ``train_epoch``, and these in float64."""
+    width, sums = lanes(rows.squares.p), rows.squares.p
+    total = widened(splat(sums, 0.0))
+    for i in range(net.ops.rows):
+        if cell(net.ops, i, KIND) == LINEAR:
+            weight, panel = weight_of(net, i, net.params.p), VECTORS * width
+            n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
+            for r in range(0, n_in, ROWS):
+                for j in range(0, n_out, panel):
+                    tile = Lanes(shift(weight.p, r * weight.row + j * width), weight.row, width)
+                    squares = _squares(tile, min(ROWS, n_in - r), min(panel, n_out - j), sums)
+                    total = total + widened(squares)
+    store_wide(counts.real.p, SQUARES * width, total)
+
+
+@inline
+def _squares(tile, rows, cols, sums):
+    """Σ w² of a tile: down its columns, then over what would be the vectors of a row, and over their lanes."""
+    width = lanes(tile.p)
+    for c in range(cols):
+        down = splat(tile.p, 0.0)
+        for r in range(rows):
+            x = load(tile.p, r * tile.row + c * tile.col)
+            down = fma(x, x, down)
+        place = c % width * width
+        store(sums, place, down if c < width else load(sums, place) + down)
+    return by_halves(sums, min(cols, width))

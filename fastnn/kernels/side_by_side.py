@@ -1,0 +1,60 @@
+"""Networks side by side, a network in each lane of a vector; what trains them is loaded when first needed."""
+
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+
+from ..codes import INPUTS, OUTPUTS
+from ..loading import undisturbed
+from .compiler.cpu import ISA
+from .gemm.product import INNER_BYTES
+from .network.layers import multiply_adds
+
+# Multiply-adds that take as long as a step does besides them, for elements of one byte.
+_ALONE, _IN_LANES = 380_000, 45_000
+
+
+def count_lanes(dtype: np.dtype) -> int:
+    """How many networks go side by side."""
+    return ISA.lanes(dtype.itemsize)
+
+
+def lane_key(job: Any) -> tuple[Any, ...] | None:
+    """What jobs have in common that train side by side, or None; see ``fastnn.reference.side_by_side``.
+
+    Inner dimensions that a product takes in blocks do not come in lanes, nor does a rule of the user's.
+    """
+    network, params, (batches, *others), objective, (rule, *_), *_ = job
+    longest = max(min(batches.batch_size, len(batches.order)), int(network.ops[:, INPUTS : OUTPUTS + 1].max()))
+    if hasattr(rule.name, "functions") or longest * params.dtype.itemsize > INNER_BYTES:
+        return None
+    if any(len(other.order) != len(batches.order) for other in others):
+        return None
+    return (
+        network.ops.tobytes(), network.spans.tobytes(), network.names, params.dtype, batches.y.ndim, objective.loss,
+        objective.reduction[2:], rule.name,
+    )  # fmt: skip
+
+
+def lanes_pay(job: Any, count: int) -> bool:
+    """Whether so many networks like this one train faster side by side than alone.
+
+    A step alone costs its multiply-adds and much besides, one in lanes a little more for each and little besides, but
+    lanes that are left empty cost as much. Measured with networks from 10-16-2 to 54-64-64-7.
+    """
+    network, params, (batches, *_), *_ = job
+    size, work = params.dtype.itemsize, 3 * multiply_adds(network.ops) * min(batches.batch_size, len(batches.order))
+    return count * (_ALONE // size + work) > ISA.lanes(size) * (_IN_LANES // size + 1.05 * work)
+
+
+def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:
+    """Train up to ``count_lanes`` networks of the same ``lane_key``; see ``fastnn.reference.side_by_side``."""
+    trained: list[tuple[list[float], bool]] = _jobs().train_lanes(jobs)
+    return trained
+
+
+@functools.cache
+def _jobs() -> Any:
+    return undisturbed(lambda: importlib.import_module("fastnn.kernels.lanes.jobs"))
