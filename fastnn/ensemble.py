@@ -136,7 +136,7 @@ class Ensemble(Sequence[Sequential]):
         for i, model in enumerate(self._models):
             if model.loss is not None and not losses.classifies(model.loss):
                 raise ValueError(
-                    f"model {i} was trained with {model.loss!r}, so its outputs need not be class scores: use outputs"
+                    f"models[{i}] was trained with {model.loss!r}, so its outputs need not be class scores: use outputs"
                 )
         return self._mean(X, each, softmax=True)
 
@@ -308,7 +308,7 @@ class Ensemble(Sequence[Sequential]):
         for i, model in enumerate(self._models):
             if model.loss is None:
                 raise ValueError(
-                    f"{method} cannot know whether the outputs of model {i} are class scores: fit it first, set "
+                    f"{method} cannot know whether the outputs of models[{i}] are class scores: fit it first, set "
                     "its loss = 'cross_entropy' or 'squared_error', or use outputs"
                 )
         agree_in_meaning(self._models)
@@ -319,11 +319,11 @@ class Ensemble(Sequence[Sequential]):
         first = self._models[0].loss
         for i, model in enumerate(self._models):
             if model.loss is None:
-                raise ValueError(f"evaluate needs a loss, but model {i} has none: fit it first, or set its loss")
+                raise ValueError(f"evaluate needs a loss, but models[{i}] has none: fit it first, or set its loss")
             if not is_same(model.loss, first):
                 raise ValueError(
-                    f"the loss of model {i} is {model.loss!r}, but that of model 0 is {first!r}: set the loss of each "
-                    "to the one that is to be measured"
+                    f"the loss of models[{i}] is {model.loss!r}, but that of models[0] is {first!r}: set the loss of "
+                    "each to the one that is to be measured"
                 )
         return first
 

@@ -21,7 +21,7 @@ def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool) -> Array:
         if found is None:
             found = np.empty((len(models), *outputs.shape), np.result_type(*(each.dtype for each in models)))
         if outputs.shape != found.shape[1:]:
-            raise ValueError(f"model {i} has {outputs.shape[1]} outputs, but model 0 has {found.shape[2]}")
+            raise ValueError(f"models[{i}] has {outputs.shape[1]} outputs, but models[0] has {found.shape[2]}")
         found[i] = outputs
     assert found is not None
     return found
@@ -50,11 +50,11 @@ def checked(models: Iterable[Sequential]) -> tuple[Sequential, ...]:
         raise ValueError("models is empty, expected at least one Sequential")
     for i, model in enumerate(found):
         if not isinstance(model, Sequential):
-            raise TypeError(f"model {i} is {model!r}, expected a Sequential")
+            raise TypeError(f"models[{i}] is {model!r}, expected a Sequential")
     seen: dict[int, int] = {}
     for i, model in enumerate(found):
         if seen.setdefault(id(model), i) != i:
-            raise ValueError(f"model {i} is model {seen[id(model)]} once more: give each once")
+            raise ValueError(f"models[{i}] is models[{seen[id(model)]}] once more: give each once")
     _agree("inputs", [model._stack.n_in for model in found])
     _agree("outputs", [model._stack.widths[-1] for model in found])
     agree_in_meaning(found)
@@ -67,8 +67,8 @@ def _agree(what: str, widths: Sequence[int | None]) -> None:
     for i, width in known:
         if width != known[0][1]:
             raise ValueError(
-                f"model {i} has {counted(width, what[:-1])}, but model {known[0][0]} has {known[0][1]}: they must be "
-                "equal"
+                f"models[{i}] has {counted(width, what[:-1])}, but models[{known[0][0]}] has {known[0][1]}: they must "
+                "be equal"
             )
 
 
@@ -78,8 +78,8 @@ def agree_in_meaning(models: Sequence[Sequential]) -> None:
     for i, loss in known:
         if losses.classifies(loss) != losses.classifies(known[0][1]):
             raise ValueError(
-                f"model {i} was trained with {loss!r}, but model {known[0][0]} with {known[0][1]!r}: the outputs of "
-                "all must be class scores, or those of none"
+                f"models[{i}] was trained with {loss!r}, but models[{known[0][0]}] with {known[0][1]!r}: the outputs "
+                "of all must be class scores, or those of none"
             )
 
 

@@ -136,7 +136,7 @@ def _content(entry: dict[str, Any]) -> Content:
 @contextmanager
 def _of_member(prefix: str) -> Iterator[None]:
     """Whatever is raised within is about the member whose arrays have this prefix."""
-    place = f"model {prefix.rstrip('/')}: " if prefix else ""
+    place = f"models[{prefix.rstrip('/')}]: " if prefix else ""
     try:
         yield
     except KeyError as error:

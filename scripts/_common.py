@@ -66,6 +66,11 @@ def widths(text: str) -> list[int]:
     return [positive_int(part) for part in text.split(",")] if text.strip() else []
 
 
+def rates(text: str) -> list[float]:
+    """Numbers above 0, such as 0.001,0.01."""
+    return [positive(part) for part in text.split(",")]
+
+
 def penalties(text: str) -> list[float]:
     """Numbers from 0 up, such as 0,0.001,0.01."""
     return [non_negative(part) for part in text.split(",")]

@@ -115,4 +115,4 @@ print(json.dumps(found))
     found = json.loads(output)
     assert {f"benchmarks.kernels.time_{name}" for name in fnn.ops.__all__} <= set(found)
     assert all(facts == [True, "backend", ["numba", "numpy"]] for facts in found.values())
-    assert {name.split(".")[1] for name in found} == {"inference", "kernels", "memory", "startup", "training"}
+    assert {name.split(".")[1] for name in found} == {"inference", "kernels", "many", "memory", "startup", "training"}

@@ -252,17 +252,17 @@ def model(n_in=4, n_out=3, loss=None, dtype="float32"):
         (None, TypeError, "models is None, expected a list of Sequential models"),
         ("models", TypeError, "models is 'models', expected a list"),
         (model(), TypeError, r"models is Sequential\(.*\), expected a list"),
-        ([model(), 3], TypeError, "model 1 is 3, expected a Sequential"),
-        ([model(), model(), fnn.Sequential], TypeError, "model 2 is <class .*>, expected a Sequential"),
-        ([model(), model(5)], ValueError, "model 1 has 5 inputs, but model 0 has 4: they must be equal"),
-        ([model(n_out=2), model(), model(n_out=1)], ValueError, "model 1 has 3 outputs, but model 0 has 2"),
-        ([model(), model(n_out=1)], ValueError, "model 1 has 1 output, but model 0 has 3"),
+        ([model(), 3], TypeError, r"models\[1\] is 3, expected a Sequential"),
+        ([model(), model(), fnn.Sequential], TypeError, r"models\[2\] is <class .*>, expected a Sequential"),
+        ([model(), model(5)], ValueError, r"models\[1\] has 5 inputs, but models\[0\] has 4: they must be equal"),
+        ([model(n_out=2), model(), model(n_out=1)], ValueError, r"models\[1\] has 3 outputs, but models\[0\] has 2"),
+        ([model(), model(n_out=1)], ValueError, r"models\[1\] has 1 output, but models\[0\] has 3"),
         (
             [model(), model(loss="squared_error"), model(loss="cross_entropy")],
             ValueError,
-            r"model 2 was trained with CrossEntropy\(.*\), but model 1 with SquaredError\(\): the outputs of all must",
+            r"models\[2\] was trained with CrossEntropy\(.*\), but models\[1\] with SquaredError\(\): the outputs",
         ),
-        (2 * [model()], ValueError, "model 1 is model 0 once more: give each once"),
+        (2 * [model()], ValueError, r"models\[1\] is models\[0\] once more: give each once"),
     ],
 )
 def test_members_that_do_not_fit_together(models, error, message):
@@ -275,7 +275,7 @@ def test_widths_that_only_the_outputs_tell(rng):
     assert fnn.Ensemble([unknown, known]).outputs(rng.normal(size=(5, 4))).shape == (5, 2)
     for first, width in ((fnn.Sequential(Pairs()), 2), (model(4, 3), 3)):
         ensemble = fnn.Ensemble([first, fnn.Sequential(Pairs(), Pairs())])
-        with pytest.raises(ValueError, match=f"^model 1 has 1 outputs, but model 0 has {width}$"):
+        with pytest.raises(ValueError, match=rf"^models\[1\] has 1 outputs, but models\[0\] has {width}$"):
             ensemble.outputs(rng.normal(size=(5, 4)))
 
 
@@ -283,10 +283,12 @@ def test_members_without_a_loss(X):
     ensemble = fnn.Ensemble([model(loss="cross_entropy"), model()])
     assert ensemble.outputs(X).shape == ensemble.predict_proba(X).shape == (700, 3)
     for method in ("predict", "std"):
-        with pytest.raises(ValueError, match=f"^{method} cannot know whether the outputs of model 1 are class scores"):
+        with pytest.raises(
+            ValueError, match=rf"^{method} cannot know whether the outputs of models\[1\] are class scores"
+        ):
             getattr(ensemble, method)(X)
     with pytest.raises(
-        ValueError, match=r"^evaluate needs a loss, but model 1 has none: fit it first, or set its loss"
+        ValueError, match=r"^evaluate needs a loss, but models\[1\] has none: fit it first, or set its loss"
     ):
         ensemble.evaluate(X, np.zeros(700, int))
 
@@ -294,25 +296,26 @@ def test_members_without_a_loss(X):
 def test_losses_that_are_set_later(X):
     ensemble = fnn.Ensemble([model(), model()])
     ensemble[0].loss, ensemble[1].loss = "squared_error", "cross_entropy"
-    with pytest.raises(ValueError, match=r"^model 1 was trained with CrossEntropy"):
+    with pytest.raises(ValueError, match=r"^models\[1\] was trained with CrossEntropy"):
         ensemble.predict(X)
     with pytest.raises(
-        ValueError, match=r"^model 0 was trained with SquaredError\(\), so its outputs need not be class"
+        ValueError, match=r"^models\[0\] was trained with SquaredError\(\), so its outputs need not be class"
     ):
         ensemble.predict_proba(X)
     ensemble[1].loss = "huber"
     assert ensemble.predict(X).shape == (700, 3)
     with pytest.raises(
-        ValueError, match=r"^the loss of model 1 is Huber\(delta=1\), but that of model 0 is SquaredError\(\): set the"
+        ValueError,
+        match=r"^the loss of models\[1\] is Huber\(delta=1\), but that of models\[0\] is SquaredError\(\): set the",
     ):
         ensemble.evaluate(X, np.zeros((700, 3)))
     ensemble[0].loss, ensemble[1].loss = fnn.CrossEntropy(0.1), fnn.CrossEntropy()
-    with pytest.raises(ValueError, match=r"^the loss of model 1 is CrossEntropy"):
+    with pytest.raises(ValueError, match=r"^the loss of models\[1\] is CrossEntropy"):
         ensemble.evaluate(X, np.zeros(700, int))
     ensemble[1].loss = fnn.CrossEntropy(0.1)
     ensemble.evaluate(X, np.zeros(700, int))
     ensemble[0].loss, ensemble[1].loss = UserCrossEntropy(), UserCrossEntropy()
-    with pytest.raises(ValueError, match=r"^the loss of model 1 is <tests"):
+    with pytest.raises(ValueError, match=r"^the loss of models\[1\] is <tests"):
         ensemble.evaluate(X, np.zeros(700, int))
 
 
@@ -409,7 +412,7 @@ def test_files_that_are_none(load, path):
 
 def test_what_cannot_be_saved_leaves_the_earlier_file(path):
     before = path.read_bytes()
-    with pytest.raises(TypeError, match=r"^model 1: layer 0, .*UserReLU.*, is not built in: save knows"):
+    with pytest.raises(TypeError, match=r"^models\[1\]: layer 0, .*UserReLU.*, is not built in: save knows"):
         fnn.Ensemble([model(), fnn.Sequential(UserReLU(), fnn.Linear(4, 3))]).save(path)
     ensemble = savable()
     ensemble[1].layers[0].bias[0] = np.nan
@@ -436,14 +439,26 @@ def change(path, edit):
         (lambda h, a: h.update(format=5), "has format 5, but this version of fastnn reads up to 4: update fastnn"),
         (lambda h, a: h.update(members=[]), "is not a valid model: models is empty, expected at least one Sequential"),
         (lambda h, a: h.update(members=3), "is not a valid model: 'int' object is not iterable"),
-        (lambda h, a: h.update(members="abc"), "is not a valid model: model 0: string indices must be"),
-        (lambda h, a: h.update(members=[[]]), "is not a valid model: model 0: list indices must be"),
+        (lambda h, a: h.update(members="abc"), r"is not a valid model: models\[0\]: string indices must be"),
+        (lambda h, a: h.update(members=[[]]), r"is not a valid model: models\[0\]: list indices must be"),
         (lambda h, a: h.pop("members"), "is not a valid model: 'layers' is missing"),
-        (lambda h, a: h["members"][1].pop("layers"), "is not a valid model: model 1: 'layers' is missing"),
-        (lambda h, a: h["members"][1].update(layers=[]), "is not a valid model: model 1: a Sequential needs at least"),
-        (lambda h, a: h["members"][1].update(loss="hinge"), "is not a valid model: model 1: loss is 'hinge', expected"),
-        (lambda h, a: h["members"][1].update(dtype="float16"), "is not a valid model: model 1: dtype is 'float16'"),
-        (lambda h, a: h["members"][1].update(loss="huber"), "is not a valid model: model 1 was trained with Huber"),
+        (lambda h, a: h["members"][1].pop("layers"), r"is not a valid model: models\[1\]: 'layers' is missing"),
+        (
+            lambda h, a: h["members"][1].update(layers=[]),
+            r"is not a valid model: models\[1\]: a Sequential needs at least",
+        ),
+        (
+            lambda h, a: h["members"][1].update(loss="hinge"),
+            r"is not a valid model: models\[1\]: loss is 'hinge', expected",
+        ),
+        (
+            lambda h, a: h["members"][1].update(dtype="float16"),
+            r"is not a valid model: models\[1\]: dtype is 'float16'",
+        ),
+        (
+            lambda h, a: h["members"][1].update(loss="huber"),
+            r"is not a valid model: models\[1\] was trained with Huber",
+        ),
         (lambda h, a: h["members"].pop(0), r"is not a valid model: 0/0.weight has shape \(4, 7\), expected \(4, 3\)"),
         (lambda h, a: a.pop("2/4.bias"), "is not a valid model: '2/4.bias' is missing"),
         (
@@ -452,7 +467,7 @@ def change(path, edit):
         ),
         (
             lambda h, a: a.update({"1/0.weight": np.full((4, 3), np.nan)}),
-            "is not a valid model: model 1: weight holds NaN or inf",
+            r"is not a valid model: models\[1\]: weight holds NaN or inf",
         ),
     ],
 )

@@ -187,7 +187,7 @@ def expect_one_line(script, arguments, message, cwd, path=()):
     assert re.fullmatch(rf"{re.escape(script)}: error: .*{message}.*\n", done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("script", ["train.py", "overfitting.py"])
+@pytest.mark.parametrize("script", ["train.py", "overfitting.py", "search.py"])
 def test_without_matplotlib(tmp_path, script):
     (tmp_path / "matplotlib.py").write_text("raise ImportError('not installed')")
     expect_one_line(script, (), r"needs matplotlib: pip install fastnn\[plots\]", tmp_path, path=[tmp_path])

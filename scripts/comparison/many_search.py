@@ -144,8 +144,9 @@ def tool(name: str, cls: str) -> Any:
 
     import fastnn.sklearn
 
-    theirs = getattr(sklearn.ensemble, cls, None) or getattr(sklearn.model_selection, cls)
-    return getattr(fastnn.sklearn, cls, theirs) if name == peers.OURS else theirs
+    if name == peers.OURS:
+        return getattr(fastnn.sklearn, cls)
+    return getattr(sklearn.ensemble, cls, None) or getattr(sklearn.model_selection, cls)
 
 
 def tables(records: list[dict]) -> str:

@@ -25,7 +25,7 @@ class Trainer:
     def run(self) -> None:
         """Train."""
         problem = self._problem
-        getattr(fnn, "fit_many", in_a_loop)(
+        fnn.fit_many(
             self.models,
             problem.x,
             problem.y,
@@ -41,9 +41,3 @@ class Trainer:
         """The weights of a network as they are now."""
         parameters = iter(self.models[k].parameters())
         return [(next(parameters), next(parameters)) for _ in self._problem.network.widths[1:]]
-
-
-def in_a_loop(models, x, y, *, optimizer, l2, **settings):
-    """What `fit_many` computes, one network after the other."""
-    for each, rule, penalty in zip(models, optimizer, l2, strict=True):
-        each.fit(x, y, optimizer=rule, l2=penalty, **settings)
