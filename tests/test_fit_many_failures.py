@@ -139,6 +139,7 @@ class TestOneThatFails:
             return train(network, params, *more)
 
         monkeypatch.setattr(rounds.together.active(), "train_epoch", failing)
+        monkeypatch.setattr(rounds.together.active(), "lane_key", lambda job: None)
         optimizers = [fnn.Adam(), fnn.Adam(), fnn.Adam()]
         with self.warned([1]):
             histories = fnn.fit_many(models, X, Y, epochs=40, optimizer=optimizers, verbose=0)

@@ -19,8 +19,8 @@ def lane_key(job):
     return None
 
 
-def lanes_pay(job, count):
-    """Whether so many networks like this one train faster side by side than alone."""
+def lanes_pay(network, dtype, passes, count):
+    """Whether so many networks like this one run faster side by side than alone, for samples times passes in a step."""
     return False
 
 

@@ -221,7 +221,7 @@ class CompiledEpoch:
         return float(loss), int(failed)
 
     def request(self, orders: list[Array], draw: Callable[[], None], rates: list[float], step: int) -> Request:
-        """Return what an epoch in each of these orders, yet to be drawn, takes, at the rate of each, and ``step`` updates."""
+        """Return what epochs in these orders, yet to be drawn, take, each at its rate, after ``step`` updates."""
         plan, optimizer, steps = self._plan, self._plan.optimizer, -(-len(orders[0]) // self._plan.batch_size)
         rules = [optimizer.rule(self._slots, lr, step + i * steps) for i, lr in enumerate(rates)]
         batches = [Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size) for order in orders]

@@ -228,7 +228,7 @@ def test_what_does_not_go_in_lanes(rng, dtype):
     shorter = batches(x, y, 8, order=np.arange(7))
     assert kernels.lane_key(job._replace(batches=(*job.batches, shorter), rules=job.rules * 2)) is None
     assert reference.lane_key(job) is None
-    assert not reference.lanes_pay(job, 100)
+    assert not reference.lanes_pay(job.network, job.params.dtype, 24, 100)
 
 
 def test_the_twin_trains_one_after_the_other(rng, dtype):
@@ -244,14 +244,12 @@ def test_the_twin_trains_one_after_the_other(rng, dtype):
 
 @pytest.mark.parametrize("networks", [1, 3, 12])
 def test_lanes_pay_for_small_networks_and_many(networks, rng):
-    made = []
-    for case in ((10, [16, "relu", 2]), (100, [200, "relu", 200, "relu", 2])):
-        network, params = build(case, rng, np.float32)
-        x, y = problem(case, 64, "labels", rng, np.float32)
-        made += jobs_of(network, params, x, y, goals("cross_entropy", 1), "sgd", rng, 32)
-    width = kernels.count_lanes(np.dtype(np.float32))
-    assert not kernels.lanes_pay(made[1], min(networks, width))
-    assert kernels.lanes_pay(made[0], networks) == (networks >= width // 2) or width < 16
+    small, _ = build((10, [16, "relu", 2]), rng, np.float32)
+    large, _ = build((100, [200, "relu", 200, "relu", 2]), rng, np.float32)
+    dtype = np.dtype(np.float32)
+    width = kernels.count_lanes(dtype)
+    assert not kernels.lanes_pay(large, dtype, 3 * 32, min(networks, width))
+    assert kernels.lanes_pay(small, dtype, 3 * 32, networks) == (networks >= width // 2) or width < 16
 
 
 @pytest.mark.parametrize("softmax", [False, True])
