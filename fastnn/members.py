@@ -11,7 +11,7 @@ from . import ops
 from .backend import active
 from .model import Sequential
 from .nn import losses
-from .validation import Array, DType, features
+from .validation import Array, DType, features, finite
 
 
 def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool) -> Array:
@@ -29,7 +29,7 @@ def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool) -> Array:
         (i,) = members
         outputs = models[i]._stack.outputs(x, softmax)
         if outputs.shape != first.shape:
-            raise ValueError(f"model {i} has {outputs.shape[1]} outputs, but model 0 has {first.shape[1]}")
+            raise ValueError(f"models[{i}] has {outputs.shape[1]} outputs, but models[0] has {first.shape[1]}")
         found[i] = outputs
     return found
 
@@ -55,9 +55,10 @@ def _alike(models: Sequence[Sequential], samples: int) -> list[list[int]]:
 def _side_by_side(models: Sequence[Sequential], members: list[int], x: Array, softmax: bool, found: Array) -> None:
     """Write the outputs of models of the same layers."""
     stacks = [models[i]._stack for i in members]
-    samples = features(x, stacks[0].n_in, stacks[0].dtype)
+    samples = features(x, stacks[0].n_in, stacks[0].dtype, check_finite=False)
     outputs = np.empty((len(members), *found.shape[1:]), stacks[0].dtype)
-    active().forward_lanes([(stack.inference, stack.params) for stack in stacks], samples, outputs, softmax)
+    if not active().forward_lanes([(stack.inference, stack.params) for stack in stacks], samples, outputs, softmax):
+        finite("X", samples, stacks[0].dtype)
     found[members] = outputs
 
 
