@@ -263,7 +263,7 @@ class Orders:
         if most > 1 and plan.rows is None:
             self._rows = np.arange(plan.samples, dtype=np.int64)
         self._rng = rng if plan.shuffle else None
-        self._orders = list(np.empty((most if plan.shuffle else 1, plan.samples), np.int64))
+        self._orders = [np.empty(plan.samples, np.int64) for _ in range(most if plan.shuffle else 1)]
         if not plan.shuffle:
             self._in_turn(self._orders[0])
 
