@@ -250,6 +250,16 @@ class TestOptimizers:
         assert before != contents(first, optimizer)
         assert all(history.optimizer.belongs_to(model._stack) for history, model in zip(histories, models, strict=True))
 
+    def test_copies_carry_no_state(self, data):
+        """Or that of a large network would be there many times."""
+        optimizer = fnn.UpdateRule(lambda w, g, v, lr, t: (w - lr * g, g), lr=0.1, slots=1, name="kept")
+        small().fit(*data, optimizer=optimizer, verbose=0)
+        twin = optimizer.afresh()
+        assert (twin.steps, twin.epoch, twin.state()[0].size, twin.lr) == (0, 0, 0, 0.1)
+        assert (optimizer.steps, optimizer.state()[0].size) == (20, small()._stack.params.size)
+        models = [small(seed) for seed in range(2)]
+        assert_as_alone(models, *data, [{"optimizer": optimizer.afresh(), **SHORT} for _ in models])
+
     def test_those_of_a_list_are_used(self, data):
         optimizers = [fnn.Adam(), "adam", fnn.SGD()]
         histories = fnn.fit_many([small(seed) for seed in range(3)], *data, optimizer=optimizers, verbose=0)

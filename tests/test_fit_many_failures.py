@@ -1,11 +1,14 @@
 """fit_many: networks that fail take no other with them, and Ctrl-C ends all of them."""
 
 import copy
+import gc
 import itertools
 import os
 import re
 import signal
 import sys
+import traceback
+import weakref
 
 import numpy as np
 import pytest
@@ -167,6 +170,16 @@ class TestOneThatFails:
         y[:] = 9
         with self.warned(range(1)):
             fnn.fit_many(models[:1], X, Y, callbacks=[Raising(1)], verbose=0)
+
+    def test_its_data_are_kept_no_longer(self):
+        x = X.copy()
+        alive = weakref.ref(x)
+        with self.warned([0]):
+            (history,) = fnn.fit_many([small()], x, Y, callbacks=[Raising(2)], verbose=0)
+        del x
+        gc.collect()
+        assert alive() is None
+        assert "in __call__" in "".join(traceback.format_exception(history.error))
 
     def test_many_that_fail(self):
         models = [small(seed) for seed in range(25)]
