@@ -92,10 +92,9 @@ def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int, us
         lane_ld=batch * row_ld,
         own=aligned((width * own_ld,)),
         own_ld=own_ld,
-        places=np.zeros((batch, width), np.int64),
+        places=np.zeros((width, batch), np.int64),
     )
     rows = Rows(
-        samples=np.zeros((batch, width), np.int64),
         labels=aligned((batch, width)),
         targets=aligned((0 if use.has_labels else batch * n_out * width,)),
         shares=np.zeros(batch * width + batch),

@@ -61,7 +61,7 @@ def pack_numbers(each, column, n, out, places):
         address = cell(each, lane, column)
         put(places, lane, address if address != 0 else cell(each, 0, column))
     for p in range(0, n, width):
-        rows_to_lanes(places, p, min(width, n - p), shift(out, p * width))
+        rows_to_lanes(places, 1, p, min(width, n - p), shift(out, p * width))
 
 
 @inline
