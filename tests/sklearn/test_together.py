@@ -41,12 +41,18 @@ X, Y = samples("classifier")
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     filters, shows, config = warnings.filters, warnings.showwarning, sklearn.get_config()
-    before = list(filters), sys.stdout, joblib.parallel.get_active_backend()[1], fnn.get_num_threads()
+    before = list(filters), sys.stdout, around()
     yield
     assert warnings.filters is filters
     assert (warnings.showwarning, sklearn.get_config()) == (shows, config)
-    assert (list(filters), sys.stdout, joblib.parallel.get_active_backend()[1], fnn.get_num_threads()) == before
+    assert (list(filters), sys.stdout, around()) == before
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("fastnn task")] == []
+
+
+def around():
+    """What a call finds of joblib and of fastnn."""
+    used, n_jobs = joblib.parallel.get_active_backend()
+    return type(used), n_jobs, fnn.get_num_threads()
 
 
 def both(estimator, grid=GRID, **settings):
@@ -116,6 +122,11 @@ class TestErrors:
             ours.cross_val_score(inner, X, Y, cv=3, error_score="raise")
         with pytest.warns(FitFailedWarning, match="3 fits failed out of a total of 6"):
             ours.GridSearchCV(inner, {"param_grid": [{"alpha": [1e-3]}, {"alpha": [1e-3, -1.0]}]}, cv=3).fit(X, Y)
+
+    @pytest.mark.parametrize("settings", [{"cv": "three"}, {"scoring": "unknown"}, {"cv": 1000}])
+    def test_what_scikit_learn_refuses(self, settings):
+        with pytest.raises(ValueError, match="cv|unknown|n_splits"):
+            ours.GridSearchCV(MLPClassifier(**SETTINGS), GRID, **{"cv": 3, "n_jobs": 1, **settings}).fit(X, Y)
 
     @quiet
     def test_where_the_candidates_come_from(self):
