@@ -125,7 +125,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("settings", [{"cv": "three"}, {"scoring": "unknown"}, {"cv": 1000}])
     def test_what_scikit_learn_refuses(self, settings):
-        with pytest.raises(ValueError, match="cv|unknown|n_splits"):
+        with pytest.raises(ValueError, match=r"cv|unknown|n_splits"):
             ours.GridSearchCV(MLPClassifier(**SETTINGS), GRID, **{"cv": 3, "n_jobs": 1, **settings}).fit(X, Y)
 
     @quiet
