@@ -95,8 +95,9 @@ class Call:
         if self.runner is None:
             self._gathering.order(self, lambda: bool(self.ended))
         else:
-            self.runner.wait(self, lambda: bool(self.ended))
-            self.runner.check()
+            runner = self.runner
+            runner.wait(self, lambda: bool(self.ended) or runner.is_abandoned())
+            runner.check()
         ended, self.ended = self.ended, []
         return ended
 
@@ -153,9 +154,13 @@ class _Runner:
         """Whether the job is one of a call's."""
         return self.job is not None and self.job.call is call
 
+    def is_abandoned(self) -> bool:
+        """Whether nobody waits for the job."""
+        return self.job is not None and self.job.call.abandoned
+
     def check(self) -> None:
         """End the task if nobody waits for it."""
-        if self.job is not None and self.job.call.abandoned:
+        if self.is_abandoned():
             raise Abandoned
 
     def _give_turn(self) -> None:

@@ -119,6 +119,7 @@ class TestTransformers:
         pipeline, found = make_pipeline(preprocessing.StandardScaler(), MLPClassifier(**SETTINGS)), []
 
         def spoil(estimator, x, y):
+            assert estimator.memory is None
             value = estimator.score(x, y)
             found.append(estimator[0])
             estimator[0].mean_ += 100.0
