@@ -13,17 +13,16 @@ from .nn import losses
 from .validation import Array, DType
 
 
-def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool) -> Array:
+def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool, dtype: DType) -> Array:
     """Return the outputs (members, m, k) of every model for features, or their softmax, in the widest dtype."""
-    found = None
-    for i, model in enumerate(models):
+    outputs = models[0]._stack.outputs(x, softmax)
+    found = np.empty((len(models), *outputs.shape), dtype)
+    found[0] = outputs
+    for i, model in enumerate(models[1:], 1):
         outputs = model._stack.outputs(x, softmax)
-        if found is None:
-            found = np.empty((len(models), *outputs.shape), np.result_type(*(each.dtype for each in models)))
         if outputs.shape != found.shape[1:]:
             raise ValueError(f"models[{i}] has {outputs.shape[1]} outputs, but models[0] has {found.shape[2]}")
         found[i] = outputs
-    assert found is not None
     return found
 
 
