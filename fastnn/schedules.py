@@ -39,6 +39,13 @@ def linear_warmup(schedule: float | Schedule, epochs: int) -> Schedule:
     return _LinearWarmup(schedule if callable(schedule) else number("schedule", schedule, above=0), epochs)
 
 
+def is_known(lr: float | Schedule) -> bool:
+    """Return whether all rates to come are known: those of a number, and of a schedule that is made here throughout."""
+    if type(lr) is _LinearWarmup:
+        return is_known(lr.schedule)
+    return not callable(lr) or type(lr) in (_StepDecay, _ExponentialDecay, _CosineDecay)
+
+
 class _Named:
     """A schedule that shows itself as the call that makes it."""
 

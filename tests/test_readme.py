@@ -62,6 +62,27 @@ def test_several_models_as_one(here, capsys):
     assert values[0][2] > values[0][3]
 
 
+def test_many_networks_at_once(capsys):
+    (code,) = blocks("many")
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["0.001", "0.003", "0.01", "0.03"]
+    assert all(float(line.split()[-1].rstrip("%")) > 85 for line in lines)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_searches(capsys):
+    pytest.importorskip("sklearn")
+    (code,) = blocks("searches")
+    exec(code, {})
+    ours = capsys.readouterr().out
+    names = {"BaggingClassifier": "sklearn.ensemble", "GridSearchCV, cross_val_score": "sklearn.model_selection"}
+    imports = "\n".join(f"from {module} import {name}" for name, module in names.items())
+    theirs = re.sub(r"(from fastnn.sklearn import ).*", rf"\1MLPClassifier\n{imports}", code)
+    exec(theirs.replace("n_jobs=2", "n_jobs=1"), {})
+    assert ours == capsys.readouterr().out
+
+
 def test_in_place_of_scikit_learn(capsys):
     pytest.importorskip("sklearn")
     (code,) = blocks("sklearn")

@@ -17,6 +17,7 @@ PACKAGE = Path(fastnn.__file__).parent
 LAYERS = [
     "__init__ sklearn warmup",
     "tools",
+    "ensemble members",
     "model",
     "serialization training",
     "nn",
@@ -27,7 +28,17 @@ LAYERS = [
     "codes loading validation errors files npz tables",
 ]
 # So too the rooms of the kernels, between which stands what has a file of its own: the operations.
-ROOMS = ["__init__", "network", "*", "operations", "registry gemm threading", "simd", "compiler"]
+ROOMS = [
+    "__init__",
+    "lanes",
+    "side_by_side",
+    "network",
+    "*",
+    "operations",
+    "registry gemm threading",
+    "simd",
+    "compiler",
+]
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 

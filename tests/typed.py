@@ -72,3 +72,19 @@ def fit_model(dtype: np.dtype[np.float32]) -> None:
     fnn.Sequential(dtype="float16")  # type: ignore[arg-type]
     fnn.EarlyStopping(monitor="val_los")  # type: ignore[arg-type]
     fnn.use_backend("cuda")  # type: ignore[arg-type]
+
+
+def fit_models() -> None:
+    """Every argument is one for all, or a list with one for each."""
+    models = [fnn.Sequential(fnn.Linear(2, 3), seed=i) for i in range(2)]
+    histories: list[fnn.History] = fnn.fit_many(models, X, y, optimizer=[fnn.Adam(), "sgd"], l2=[0.0, 0.1], epochs=3)
+    fnn.fit_many(
+        iter(models), [X, X], [y, y], rows=[[0, 1], None], validation_rows=np.arange(2), class_weight="balanced"
+    )
+    optimizer: fnn.Optimizer | None = histories[0].optimizer
+    error: Exception | None = histories[0].error
+    print(optimizer, error)
+
+    fnn.fit_many(models, X, y, optimiser="sgd")  # type: ignore[call-arg]
+    fnn.fit_many(models, X, y, loss="hinge")  # type: ignore[arg-type]
+    fnn.fit_many(models[0], X, y)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from .network.epoch import train_epoch
 from .network.inference import forward
 from .orders import draw_orders
 from .own import own, own_backward, own_check, own_loss, own_update
-from .side_by_side import count_lanes, lane_key, lanes_pay, train_lanes
+from .side_by_side import count_lanes, forward_lanes, lane_key, lanes_pay, train_lanes
 from .softmax import log_softmax, logsumexp, softmax
 from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
 
@@ -37,6 +37,7 @@ __all__ = [
     "draw_orders",
     "dropout",
     "forward",
+    "forward_lanes",
     "gelu",
     "gelu_backward",
     "gelu_tanh",

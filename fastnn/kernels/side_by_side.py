@@ -38,14 +38,13 @@ def lane_key(job: Any) -> tuple[Any, ...] | None:
     )  # fmt: skip
 
 
-def lanes_pay(job: Any, count: int) -> bool:
-    """Whether so many networks like this one train faster side by side than alone.
+def lanes_pay(network: Any, dtype: np.dtype, passes: int, count: int) -> bool:
+    """Whether so many networks like this one run faster side by side than alone, for samples times passes in a step.
 
     A step alone costs its multiply-adds and much besides, one in lanes a little more for each and little besides, but
     lanes that are left empty cost as much. Measured with networks from 10-16-2 to 54-64-64-7.
     """
-    network, params, (batches, *_), *_ = job
-    size, work = params.dtype.itemsize, 3 * multiply_adds(network.ops) * min(batches.batch_size, len(batches.order))
+    size, work = dtype.itemsize, multiply_adds(network.ops) * passes
     return count * (_ALONE // size + work) > ISA.lanes(size) * (_IN_LANES // size + 1.05 * work)
 
 
@@ -53,6 +52,12 @@ def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:
     """Train up to ``count_lanes`` networks of the same ``lane_key``; see ``fastnn.reference.side_by_side``."""
     trained: list[tuple[list[float], bool]] = _jobs().train_lanes(jobs)
     return trained
+
+
+def forward_lanes(jobs: Any, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
+    """Run up to ``count_lanes`` networks of the same ops on every sample; see ``fastnn.reference.side_by_side``."""
+    is_finite: bool = _jobs().forward_lanes(jobs, x, out, softmax)
+    return is_finite
 
 
 @functools.cache

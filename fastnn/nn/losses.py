@@ -246,14 +246,15 @@ BUILT_IN: dict[str, Callable[..., Loss]] = {**BY_NAME}
 
 def resolve(loss: Any, **settings: Any) -> Loss:
     """Return the loss of that name with these settings, or the object itself where it is a loss."""
-    names = ", ".join(map(repr, BY_NAME))
     if isinstance(loss, str):
-        if loss not in BY_NAME:
-            raise ValueError(f"loss is {loss!r}, expected {names} or an object with forward and backward methods")
-        return BY_NAME[loss](**settings)
-    if isinstance(loss, type) or not isinstance(loss, Loss):
-        raise TypeError(f"loss is {loss!r}, expected {names} or an object with forward and backward methods")
-    return loss
+        if loss in BY_NAME:
+            return BY_NAME[loss](**settings)
+    elif type(loss) in BUILT_IN.values() or (not isinstance(loss, type) and isinstance(loss, Loss)):
+        result: Loss = loss
+        return result
+    names = ", ".join(map(repr, BY_NAME))
+    error = ValueError if isinstance(loss, str) else TypeError
+    raise error(f"loss is {loss!r}, expected {names} or an object with forward and backward methods")
 
 
 def classifies(loss: Any) -> bool:

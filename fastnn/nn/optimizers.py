@@ -1,5 +1,6 @@
 """Optimizers: how a gradient moves the parameters. Their state belongs to the model that they last trained."""
 
+import copy
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -169,6 +170,19 @@ class Optimizer(ABC):
     @abstractmethod
     def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
         """Call the update kernel."""
+
+    def afresh(self) -> "Optimizer":
+        """Return a copy that has no state yet, and nothing in common with this one."""
+        nothing: dict[str, Any] = {
+            "_owner": None,
+            "_slots": np.zeros((0, 0)),
+            "_user_slots": [],
+            "steps": 0,
+            "epoch": 0,
+        }
+        twin = object.__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__getstate__() | nothing))
+        return twin
 
     def __copy__(self) -> "Optimizer":
         """Return a copy that starts afresh: two optimizers must not write to one state."""
@@ -399,11 +413,10 @@ def is_built_in(optimizer: Optimizer) -> bool:
 
 def resolve(optimizer: Any) -> Optimizer:
     """Return a new optimizer of that name, or the object itself where it is one."""
-    names = ", ".join(map(repr, BY_NAME))
-    if isinstance(optimizer, str):
-        if optimizer not in BY_NAME:
-            raise ValueError(f"optimizer is {optimizer!r}, expected {names} or an object such as SGD(lr=0.1)")
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if isinstance(optimizer, str) and optimizer in BY_NAME:
         return BY_NAME[optimizer]()
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer is {optimizer!r}, expected {names} or an object such as SGD(lr=0.1)")
-    return optimizer
+    names = ", ".join(map(repr, BY_NAME))
+    error = ValueError if isinstance(optimizer, str) else TypeError
+    raise error(f"optimizer is {optimizer!r}, expected {names} or an object such as SGD(lr=0.1)")

@@ -1,6 +1,7 @@
 """Networks side by side: by definition one after the other, each by ``train_epoch``."""
 
 from .network.epoch import train_epoch
+from .network.inference import forward
 
 
 def count_lanes(dtype):
@@ -18,8 +19,8 @@ def lane_key(job):
     return None
 
 
-def lanes_pay(job, count):
-    """Whether so many networks like this one train faster side by side than alone."""
+def lanes_pay(network, dtype, passes, count):
+    """Whether so many networks like this one run faster side by side than alone, for samples times passes in a step."""
     return False
 
 
@@ -42,6 +43,25 @@ def train_lanes(jobs):
         losses = [loss for loss, _ in results]
         trained.append((losses, all(failed < 0 for _, failed in results)))
     return trained
+
+
+def forward_lanes(jobs, x, out, softmax=False):
+    """Run up to ``count_lanes`` networks of the same ops, names and dtype on every sample.
+
+    Parameters
+    ----------
+    jobs : pairs of a network and its parameters, as of ``forward``
+    x : (m, n_in) as of ``forward``
+    out : (jobs, m, n_out) is written
+    softmax : whether a softmax follows
+
+    Returns
+    -------
+    bool
+        Whether all numbers in x are finite.
+    """
+    finite = [forward(network, params, x, part, softmax) for (network, params), part in zip(jobs, out, strict=True)]
+    return all(finite)
 
 
 def _epochs(batches, objective, rules):

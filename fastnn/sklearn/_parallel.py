@@ -60,3 +60,4 @@ def trained_together(n_jobs: Any, X: Any, *searched: Any) -> Iterator[None]:
             yield
         finally:
             leave()
+            together.abort_everything()  # if joblib has not come to that

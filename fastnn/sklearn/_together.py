@@ -56,10 +56,9 @@ class TogetherBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """End the tasks where they ask for their next epoch; if that is interrupted, leave them to it."""
-        call, self._call = self._call, None
         try:
-            if call is not None:
-                call.abandon()
+            if self._call is not None:
+                self._call.abandon()
         except BaseException:
             if self._gathering is not None:
                 self._gathering.leave()
@@ -69,10 +68,10 @@ class TogetherBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def terminate(self) -> None:
         """End the threads."""
+        if self._gathering is not None:
+            self._gathering.close()
+        self._gathering = self._call = None
         self.callbacks.clear()
-        gathering, self._gathering, self._call = self._gathering, None, None
-        if gathering is not None:
-            gathering.close()
 
     def get_nested_backend(self) -> tuple[ParallelBackendBase, None]:
         """Return the backend of calls within a task, which has one turn for all of them."""

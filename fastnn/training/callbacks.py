@@ -1,7 +1,7 @@
 """Callbacks: what ``fit`` calls after each epoch, and the one that stops in time."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -136,11 +136,21 @@ def check_callbacks(callbacks: Iterable[Callback] | None) -> tuple[Callback, ...
     return checked
 
 
-@contextmanager
 def begun(
     callbacks: tuple[Callback, ...], model: "Sequential", names: tuple[str, ...]
+) -> AbstractContextManager[Callable[[int, Values], bool]]:
+    """Return a context of what calls all callbacks and tells whether one wants to stop; they begin and end with it."""
+    return _begun(callbacks, model, names) if callbacks else nullcontext(_never)
+
+
+def _never(epoch: int, values: Values) -> bool:
+    return False
+
+
+@contextmanager
+def _begun(
+    callbacks: tuple[Callback, ...], model: "Sequential", names: tuple[str, ...]
 ) -> Iterator[Callable[[int, Values], bool]]:
-    """Begin the callbacks, yield what calls all of them and tells whether one wants to stop, and end them."""
     with ExitStack() as ends:
         for callback in callbacks:
             if hasattr(callback, "begin"):

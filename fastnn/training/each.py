@@ -1,8 +1,9 @@
 """Arguments of ``fit_many``: one for all models, or a list with one for each, as a Python list says."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -125,7 +126,7 @@ def each_optimizer(optimizer: Any, n: int) -> list[Any]:
         return each("optimizer", optimizer, n)
     if not isinstance(optimizer, Optimizer):
         return [optimizer] * n
-    return [_copied("optimizer", optimizer, {}) for _ in range(n)]
+    return [_copied("optimizer", optimizer, optimizer.afresh) for _ in range(n)]
 
 
 def each_callbacks(callbacks: Any, n: int, shared: Sequence[Any]) -> list[tuple[Callback, ...]]:
@@ -155,7 +156,12 @@ def each_callbacks(callbacks: Any, n: int, shared: Sequence[Any]) -> list[tuple[
     copies = []
     for _ in range(n):
         memo = {id(item): item for item in shared}
-        copies.append(tuple(_copied(f"callbacks[{i}]", callback, memo) for i, callback in enumerate(given)))
+        copies.append(
+            tuple(
+                _copied(f"callbacks[{i}]", callback, partial(copy.deepcopy, callback, memo))
+                for i, callback in enumerate(given)
+            )
+        )
     return copies
 
 
@@ -170,9 +176,9 @@ def _each_once(name: str, verb: str, objects: Iterable[tuple[int, Any]]) -> None
             )
 
 
-def _copied(name: str, item: Any, memo: dict[int, Any]) -> Any:
+def _copied(name: str, item: Any, make: Callable[[], Any]) -> Any:
     try:
-        return copy.deepcopy(item, memo)
+        return make()
     except Exception as error:
         raise TypeError(
             f"{name} is {item!r}, which cannot be copied for each model ({error}): give a list with one for each"

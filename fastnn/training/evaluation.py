@@ -43,7 +43,15 @@ def evaluate(
         total += share * losses.value(loss, outputs, targets, v)
         if losses.classifies(loss):
             labels = targets if y.ndim == 1 else targets.argmax(axis=1)
-            right += float(np.average(outputs.argmax(axis=1) == labels, weights=v)) * share if share else 0.0
+            hits = outputs.argmax(axis=1) == labels
+            mean = (
+                np.count_nonzero(hits) / len(hits)
+                if v is None
+                else float(np.average(hits, weights=v))
+                if share
+                else 0.0
+            )
+            right += mean * share
         weights += share
     if not math.isfinite(total):
         losses.check_labels(loss, y if chosen is None else y[chosen], outputs.shape[1], stack.dtype, name)

@@ -7,7 +7,7 @@ by layer; both are a function of the order of the samples, the learning rate and
 import functools
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..errors import DivergenceError
 from ..nn import losses
 from ..nn.lowering import Batches
 from ..nn.stack import Lap, Stack, no_lap
+from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
 from ..validation import FLOAT64, Array, finite, sample_weights
 from .callbacks import Values
@@ -37,7 +38,7 @@ ShouldStop = Callable[[int, Values], bool]
 Training = Generator[Request | None, Outcome | None, History]
 
 _CHUNK = 1 << 16
-_MOST_EPOCHS, _MOST_SAMPLES, _MOST_WORK = 16, 1 << 15, 1 << 25
+_MOST_EPOCHS, _MOST_SAMPLES, _MOST_WORK = 16, 1 << 14, 1 << 25
 
 
 def run(model: "Sequential", plan: Plan, should_stop: ShouldStop) -> History:
@@ -109,17 +110,22 @@ def _train(
     most = _most_at_once(stack, plan) if together else 1
     orders = Orders(plan, stack.rng, most)
     epoch = one_by_one = 0
+    earlier: Sequence[float] = ()
     while epoch < plan.epochs:
         n = min(most, plan.epochs - epoch) if epoch >= one_by_one else 1
-        lr = plan.lr
+        rates = [optimizer.rate(optimizer.epoch) if epoch else plan.lr]
+        if n > 1:
+            try:
+                rates += [optimizer.rate(optimizer.epoch + i) for i in range(1, n)]
+            except (ValueError, OverflowError):  # which is to come after the epochs before it
+                n, one_by_one = 1, epoch + n
         if epoch:
-            lr = optimizer.rate(optimizer.epoch)
             transaction.begin(epoch + n)
         else:
             transaction.goal = n
         started = time.perf_counter()
         if together and isinstance(train, CompiledEpoch):
-            outcome = yield train.request(*orders.later(n), lr, optimizer.steps)
+            outcome = yield train.request(*orders.later(n), rates, optimizer.steps)
             assert outcome is not None, "what asks is answered"
             if n > 1 and (outcome.error or outcome.failed >= 0 or not transaction.is_finite()):
                 transaction.rewind()
@@ -127,22 +133,21 @@ def _train(
                 continue
             if outcome.error:
                 raise outcome.error
-            reached, failed = outcome.losses, outcome.failed
+            earlier, loss, failed = outcome.losses[:-1], outcome.losses[-1], outcome.failed
         else:
-            loss, failed = train(orders.draw(), lr, optimizer.steps)
-            reached = [loss]
+            loss, failed = train(orders.draw(), rates[0], optimizer.steps)
         if failed >= 0 or not transaction.is_finite():
             transaction.rewind()
             _check_again(stack, plan)
-            batch = _replay(train, transaction, plan, orders, lr)
+            batch = _replay(train, transaction, plan, orders, rates[0])
             transaction.commit()
             raise DivergenceError(epoch, batch, plan.epochs)
         seconds = time.perf_counter() - started
         optimizer.steps += n * -(-samples // plan.batch_size)
         optimizer.epoch += n
-        values = {"loss": reached[-1]} | validated(stack, plan.loss, plan.validation)
-        for loss in reached[:-1]:
-            history.record({"loss": loss})
+        values = {"loss": loss} | validated(stack, plan.loss, plan.validation)
+        if earlier:
+            history.setdefault("loss", []).extend(earlier)
         history.record(values)
         transaction.commit()
         epoch += n
@@ -168,7 +173,7 @@ def _most_at_once(stack: Stack, plan: Plan) -> int:
 
     No more than a moment takes, so that Ctrl-C is heard.
     """
-    if plan.callbacks or plan.validation or not plan.compiled or callable(plan.optimizer.lr):
+    if plan.callbacks or plan.validation or not plan.compiled or not is_known(plan.optimizer.lr):
         return 1
     return max(
         1, min(_MOST_EPOCHS, _MOST_SAMPLES // plan.samples, _MOST_WORK // (plan.samples * stack.params.size + 1))
@@ -209,19 +214,18 @@ class CompiledEpoch:
 
     def __call__(self, order: Array, lr: float, step: int) -> tuple[float, int]:
         """Return the loss of an epoch in this order, after ``step`` updates, and the batch that failed, or -1."""
-        batches, rule = self._batches(order), self._plan.optimizer.rule(self._slots, lr, step)
+        plan = self._plan
+        batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
+        rule = plan.optimizer.rule(self._slots, lr, step)
         loss, failed = active().train_epoch(self._network, self._params, batches, self._objective, rule, self._seconds)
         return float(loss), int(failed)
 
-    def request(self, orders: list[Array], draw: Callable[[], None], lr: float, step: int) -> Request:
-        """Return what an epoch in each of these orders, which are yet to be drawn, takes, after ``step`` updates."""
-        steps, rule = -(-len(orders[0]) // self._plan.batch_size), self._plan.optimizer.rule(self._slots, lr, step)
-        rules = (rule, *[rule._replace(step=step + i * steps) for i in range(1, len(orders))])
-        return Request(self._network, self._params, tuple(map(self._batches, orders)), self._objective, rules, draw)
-
-    def _batches(self, order: Array) -> Batches:
-        plan = self._plan
-        return Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
+    def request(self, orders: list[Array], draw: Callable[[], None], rates: list[float], step: int) -> Request:
+        """Return what epochs in these orders, yet to be drawn, take, each at its rate, after ``step`` updates."""
+        plan, optimizer, steps = self._plan, self._plan.optimizer, -(-len(orders[0]) // self._plan.batch_size)
+        rules = [optimizer.rule(self._slots, lr, step + i * steps) for i, lr in enumerate(rates)]
+        batches = [Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size) for order in orders]
+        return Request(self._network, self._params, tuple(batches), self._objective, tuple(rules), draw)
 
 
 def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:

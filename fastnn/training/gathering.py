@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -74,27 +74,28 @@ class Call:
     ----------
     runner : the thread of the caller if that is a task, or None
     abandoned : whether nobody waits for the jobs any more
-    unfinished : the number of jobs that are not over
+    running : the number of jobs that have begun and are not over
     ended : the jobs that are over and that ``wait`` has not returned
     """
 
     def __init__(self, gathering: "Gathering") -> None:
         runner = getattr(_here, "runner", None)
         self._gathering, self.runner = gathering, runner if current() is gathering else None
-        self.abandoned, self.unfinished = False, 0
+        self.abandoned, self.running = False, 0
         self.ended: list[Job] = []
 
     def submit(self, function: Callable[[], Any]) -> Job:
         """Have a call run as a task, in a copy of the current context, once there is room for it."""
         job = Job(function, self)
-        self.unfinished += 1
         self._gathering.enter(job)
         return job
 
     def wait(self) -> list[Job]:
         """Wait until a job is over, and return all that are and were not returned before."""
-        self._run_until(lambda: bool(self.ended) or not self.unfinished)
-        if self.runner is not None:
+        if self.runner is None:
+            self._gathering.order(self, lambda: bool(self.ended))
+        else:
+            self.runner.wait(self, lambda: bool(self.ended))
             self.runner.check()
         ended, self.ended = self.ended, []
         return ended
@@ -102,13 +103,10 @@ class Call:
     def abandon(self) -> None:
         """End all jobs, each where it asks for epochs, and wait until they are over."""
         self.abandoned = True
-        self._run_until(lambda: not self.unfinished)
-
-    def _run_until(self, is_over: Callable[[], bool]) -> None:
         if self.runner is None:
-            self._gathering.order(self, is_over)
+            self._gathering.abandon(self)
         else:
-            self.runner.wait(self, is_over)
+            self.runner.wait(self, lambda: not self.running)
 
 
 class _Runner:
@@ -196,30 +194,52 @@ class Gathering:
         self._turn.acquire()
         self._orders: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=copy_context().run, args=(self._work,), name="fastnn tasks", daemon=True)
-        self._is_left = False
-        self._thread.start()
+        self._is_begun = self._is_told = self._is_left = False
 
     def order(self, call: Call, is_over: Callable[[], bool]) -> None:
         """Let tasks run until a condition is met, for a caller that is no task."""
+        error = self._tell(call, is_over)
+        if error is not None:
+            raise error
+
+    def _tell(self, call: Call, is_over: Callable[[], bool]) -> BaseException | None:
+        if not self._is_begun:
+            self._is_begun = True
+            self._thread.start()
+        self._is_told = True
         state, answer = leave(), SimpleQueue[BaseException | None]()
         try:
             self._orders.put((call, is_over, answer))
-            error = answer.get()
+            return self._answer_to(answer)
         finally:
             enter(state)
-        if error is not None:
-            raise error
+
+    def _answer_to(self, answer: "SimpleQueue[BaseException | None]") -> BaseException | None:
+        """Wait for an answer, and look in between for signals, which need not wake this thread, and for the other."""
+        while True:
+            is_alive = self._thread.is_alive()
+            try:
+                return answer.get(timeout=0.1)
+            except Empty:
+                if not is_alive:
+                    return RuntimeError("the threads of these tasks have ended")
+
+    def abandon(self, call: Call) -> None:
+        """End all jobs of a caller that is no task, and wait until they are over."""
+        if self._is_told and self._thread.is_alive():  # or none of them has begun, or all are over
+            self._tell(call, lambda: not call.running)
 
     def close(self) -> None:
         """End the threads; a second call does nothing."""
         if not self._is_left:
             self.leave()
-            self._thread.join()
+            if self._thread.ident is not None:
+                self._thread.join()
 
     def leave(self) -> None:
         """End the threads as soon as all jobs are over, and do not wait for that."""
-        self._is_left = True
         self._orders.put(None)
+        self._is_left = True
 
     def enter(self, job: Job) -> None:
         """Note a job that waits for a place; those that other tasks wait for come first."""
@@ -240,7 +260,6 @@ class Gathering:
             jobs = list(queue)
             queue.clear()
             queue.extend(job for job in jobs if job.call is not call)
-            call.unfinished -= len(jobs) - len(queue)
         asked, self.asked = self.asked, []
         for runner, request in asked:
             if runner.is_of(call):
@@ -278,8 +297,10 @@ class Gathering:
             self._turn.acquire()
         elif (self._inner or self._outer) and self.running < self._most:
             self._begin((self._inner or self._outer).popleft())
-        else:
+        elif self.asked:
             self._answer()
+        else:
+            raise RuntimeError("a task waits for what no task will do")
 
     def _begin(self, job: Job) -> None:
         try:
@@ -290,9 +311,11 @@ class Gathering:
                 (self._outer if job.call.runner is None else self._inner).appendleft(job)
             else:
                 job.error = error
+                job.call.running += 1
                 self._over(job)
             return
         runner.job = job
+        job.call.running += 1
         self.running += 1
         self._ready.append(runner)
 
@@ -309,7 +332,7 @@ class Gathering:
 
     def _over(self, job: Job) -> None:
         job.is_over = True
-        job.call.unfinished -= 1
+        job.call.running -= 1
         job.call.ended.append(job)
         self._wake(job.call)
 

@@ -1,6 +1,7 @@
 """Many networks in training: all that ask for epochs are answered together, round by round."""
 
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,9 @@ class Network:
         except StopIteration:
             return False, None
         except Exception as error:
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next
+                traceback.clear_frames(error.__traceback__)  # or the history would keep all data alive
             self.history.error = error
             return False, None
         finally:
@@ -74,13 +78,15 @@ class Network:
         model, plan = self.model, self.plan
         with model._stack.held(None), plan.optimizer.held(), begun(plan.callbacks, model, plan.names) as should_stop:
             yield None
-            if plan.make_weights is not None:
-                plan.sample_weight = plan.make_weights()
             try:
+                if plan.make_weights is not None:
+                    plan.sample_weight = plan.make_weights()
                 yield from training(model, plan, should_stop, self.history, interrupt, together=True)
             except Exception:
                 interrupt.deaf = False  # all is put right, and the others go on
                 raise
+            finally:
+                plan.sample_weight = None
 
 
 def train(networks: Sequence[Network], advance: Callable[[int], Any]) -> None:
@@ -89,26 +95,22 @@ def train(networks: Sequence[Network], advance: Callable[[int], Any]) -> None:
     What a network raises is in its history, but for what ends the process. Before anything changes, ValueError and
     TypeError of what cannot begin come through, with the place of the model.
     """
-    interrupt = Interrupt()
-    try:
-        for network in networks:
-            with at(network.place):
-                network.prepare(interrupt)
-            if network.plan.make_weights is not None:
-                network.plan.sample_weight = None  # until it is needed
-        # A number that overflows is reported as divergence, with its place, and not as a warning as well.
-        with interrupt, np.errstate(over="ignore", invalid="ignore"):
-            try:
+    with Interrupt() as interrupt:
+        try:
+            for network in networks:
+                with at(network.place):
+                    network.prepare(interrupt)
+                if network.plan.make_weights is not None:
+                    network.plan.sample_weight = None  # until it is needed
+            # A number that overflows is reported as divergence, with its place, and not as a warning as well.
+            with np.errstate(over="ignore", invalid="ignore"):
                 _rounds(deque(_grouped(networks)), interrupt, advance)
-            except BaseException:
-                interrupt.deaf = True  # until all networks have been put right
-                for network in networks:
-                    network.leave()
-                raise
-            interrupt.deaf = True  # or it could leave its handler in place
-    finally:
-        for network in networks:
-            network.leave()
+        except BaseException:
+            interrupt.deaf = True  # until all networks have been put right
+            for network in networks:
+                network.leave()
+            raise
+        interrupt.deaf = True  # or it could leave its handler in place
 
 
 def _rounds(waiting: deque[Network], interrupt: Interrupt, advance: Callable[[int], Any]) -> None:

@@ -72,9 +72,16 @@ def _units(backend: Any, requests: Sequence[Request]) -> list[list[int]]:
         members.sort(key=lambda i: -requests[i].updates)
         for start in range(0, len(members), most):
             unit = members[start : start + most]
-            pays = backend.lanes_pay(requests[unit[0]], len(unit))
-            units += [unit] if pays else [[i] for i in unit]
+            units += [unit] if _pay(backend, requests[unit[0]], len(unit)) else [[i] for i in unit]
     return units
+
+
+def _pay(backend: Any, request: Request, count: int) -> bool:
+    """Whether so many networks like this one train faster side by side."""
+    batches = request.batches[0]
+    passes = 3 * min(batches.batch_size, len(batches.order))
+    pays: bool = backend.lanes_pay(request.network, request.params.dtype, passes, count)
+    return pays
 
 
 def _train_unit(backend: Any, requests: Sequence[Request], outcomes: list[Outcome], unit: list[int]) -> None:
@@ -87,7 +94,7 @@ def _train_unit(backend: Any, requests: Sequence[Request], outcomes: list[Outcom
     if not unit:
         return
     first = requests[unit[0]]
-    if backend.lane_key(first) is not None and backend.lanes_pay(first, len(unit)):
+    if backend.lane_key(first) is not None and _pay(backend, first, len(unit)):
         alone = _train_side_by_side(backend, requests, outcomes, unit)
     for i in alone:
         _train_alone(backend, requests[i], outcomes[i])

@@ -228,7 +228,7 @@ def test_what_does_not_go_in_lanes(rng, dtype):
     shorter = batches(x, y, 8, order=np.arange(7))
     assert kernels.lane_key(job._replace(batches=(*job.batches, shorter), rules=job.rules * 2)) is None
     assert reference.lane_key(job) is None
-    assert not reference.lanes_pay(job, 100)
+    assert not reference.lanes_pay(job.network, job.params.dtype, 24, 100)
 
 
 def test_the_twin_trains_one_after_the_other(rng, dtype):
@@ -244,11 +244,33 @@ def test_the_twin_trains_one_after_the_other(rng, dtype):
 
 @pytest.mark.parametrize("networks", [1, 3, 12])
 def test_lanes_pay_for_small_networks_and_many(networks, rng):
-    made = []
-    for case in ((10, [16, "relu", 2]), (100, [200, "relu", 200, "relu", 2])):
-        network, params = build(case, rng, np.float32)
-        x, y = problem(case, 64, "labels", rng, np.float32)
-        made += jobs_of(network, params, x, y, goals("cross_entropy", 1), "sgd", rng, 32)
-    width = kernels.count_lanes(np.dtype(np.float32))
-    assert not kernels.lanes_pay(made[1], min(networks, width))
-    assert kernels.lanes_pay(made[0], networks) == (networks >= width // 2) or width < 16
+    small, _ = build((10, [16, "relu", 2]), rng, np.float32)
+    large, _ = build((100, [200, "relu", 200, "relu", 2]), rng, np.float32)
+    dtype = np.dtype(np.float32)
+    width = kernels.count_lanes(dtype)
+    assert not kernels.lanes_pay(large, dtype, 3 * 32, min(networks, width))
+    assert kernels.lanes_pay(small, dtype, 3 * 32, networks) == (networks >= width // 2) or width < 16
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("samples", [1, 2, 63, 130])
+@pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
+def test_predictions_have_the_bits_of_each_network_alone(case, samples, softmax, rng, dtype):
+    network, params = build(case, rng, dtype)
+    x, _ = problem(case, samples, "labels", rng, dtype)
+    network = network._replace(ops=network.ops.copy())
+    for count in (1, 3, kernels.count_lanes(np.dtype(dtype))):
+        jobs = [(network, params * dtype(1 + k / 8)) for k in range(min(count, kernels.count_lanes(np.dtype(dtype))))]
+        out = np.full((len(jobs), samples, network.ops[-1, 2]), 77, dtype)
+        assert kernels.forward_lanes(jobs, x, out, softmax)
+        for (same, own), part in zip(jobs, out, strict=True):
+            alone = np.empty_like(part)
+            kernels.forward(same, own, x, alone, softmax)
+            np.testing.assert_array_equal(part, alone)
+
+
+def test_predictions_tell_of_samples_that_are_not_finite(rng, dtype):
+    network, params = build(SMALL, rng, dtype)
+    x, _ = problem(SMALL, 70, "labels", rng, dtype)
+    x[66, 3] = np.inf
+    assert not kernels.forward_lanes([(network, params)], x, np.empty((1, 70, 5), dtype))

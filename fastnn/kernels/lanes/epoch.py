@@ -63,7 +63,7 @@ def _train(net, each, objective, step, memory, rows, counts):
         alike = are_alike(each, m, counts)
         for lane in range(counts.failed.rows):
             begin_batch(each, objective, lane, m, alike, rows, counts)
-        gather(net, each, rows.samples.p, m, memory)
+        gather(net, each, counts.whole, m, memory)
         last = net.ops.rows
         for i in range(last):
             forward(net, i, m, memory, each, counts.whole)

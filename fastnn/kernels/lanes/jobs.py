@@ -1,46 +1,20 @@
 """Networks that ask for epochs, as the compiled epoch of networks side by side takes them."""
 
-import functools
-import math
-import threading
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ...codes import INPUTS, LENGTH, OP, OUTPUTS, START, WEIGHT
-from ..compiler.jit import Shared
 from ..losses import LOSSES
-from ..network.layers import addressed, describe
-from ..network.memory import plan_of
-from ..operations import OPERATIONS
+from ..network.layers import describe
 from ..side_by_side import count_lanes
 from ..simd.address import address
 from ..updates import FUSED, PER_STEP, RULES
 from .epoch import train_side_by_side
-from .layers import COUNTS, DONE, FIELDS, PARAMS, Memory, Net
-from .losses import LANE_LOSSES
-from .objectives import REALS, Counts, Objective, Rows
-from .product import FIELDS as PANEL_FIELDS
-from .product import LANE_TILES, TILES_AT
-from .steps import BLOCK, Step
-
-# More bytes are not kept from call to call.
-_KEEP = 1 << 26
-_LINE = 64
-# Elements of a gradient of each network that are formed at once, at least.
-_PIECE = 256
-_local = threading.local()
-
-
-class _Room(NamedTuple):
-    """The memory of a call, and for which calls it does."""
-
-    key: tuple[Any, ...]
-    net: Net
-    memory: Memory
-    rows: Rows
-    slots: np.ndarray
-    block: np.ndarray
+from .inference import ROWS, forward_side_by_side
+from .layers import COUNTS, DONE, FIELDS, PARAMS
+from .objectives import REALS, Counts, Objective
+from .room import Room, Use, loss_in_lanes, room_for
+from .steps import Step
 
 
 def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:
@@ -49,7 +23,8 @@ def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:
     dtype = first.params.dtype
     width, epochs = count_lanes(dtype), max(len(job.batches) for job in jobs)
     batch = max(min(job.batches[0].batch_size, len(job.batches[0].order)) for job in jobs)
-    room = _room(first, batch, width)
+    use = Use(batch, len(first.rules[0].slots), first.objective.loss, first.batches[0].y.ndim == 1)
+    room = room_for(first.network, first.params, width, use)
     each, losses = np.zeros((width, FIELDS), np.int64), np.zeros((epochs, width))
     orders = [_describe(job, row) for job, row in zip(jobs, each, strict=False)]
     counts = Counts(np.zeros((width, COUNTS), np.int64), np.zeros((REALS, width)), losses, np.zeros(width, np.int64))
@@ -64,6 +39,24 @@ def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:
         ([float(loss) for loss in losses[: len(job.batches), lane]], not counts.failed[lane])
         for lane, job in enumerate(jobs)
     ]
+
+
+def forward_lanes(jobs: Any, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
+    """Run up to ``count_lanes`` networks of the same ops on every sample; see ``fastnn.reference.side_by_side``.
+
+    Lanes without a network do once more what the first does.
+    """
+    network, params = jobs[0]
+    width = count_lanes(params.dtype)
+    room = room_for(network, params, width, Use(min(ROWS, len(x)), 0, "", True))
+    each, outs = np.zeros((width, FIELDS), np.int64), np.zeros(width, np.int64)
+    each[:, PARAMS] = [address(params) for _, params in jobs] + [address(params)] * (width - len(jobs))
+    outs[:] = [address(part) for part in out] + [address(out[0])] * (width - len(jobs))
+    settings = _side_by_side([network.settings for network, _ in jobs], width)
+    net = room.net._replace(settings=settings, settings_of_each=np.ascontiguousarray(settings.T))
+    samples = np.array(describe(x, params.dtype), np.int64)
+    counts = np.zeros((width, COUNTS), np.int64)
+    return bool(forward_side_by_side(net, each, counts, samples, room.memory, outs, len(jobs), len(x), softmax))
 
 
 def _describe(job: Any, row: np.ndarray) -> np.ndarray:
@@ -96,7 +89,7 @@ def _side_by_side(numbers: Any, width: int) -> np.ndarray:
 def _objective(jobs: Any, width: int) -> Objective:
     first = jobs[0].objective
     dtype = jobs[0].params.dtype
-    own = _in_lanes(first.loss)
+    own = loss_in_lanes(first.loss)
     settings = _side_by_side([job.objective.settings for job in jobs], width)
     l2 = np.zeros(width)
     l2[: len(jobs)] = [job.objective.l2 for job in jobs]
@@ -110,12 +103,7 @@ def _objective(jobs: Any, width: int) -> Objective:
     )
 
 
-def _in_lanes(loss: Any) -> Shared | None:
-    """The loss in lanes, if it has such a form."""
-    return None if hasattr(loss, "functions") else LANE_LOSSES.get(loss)
-
-
-def _step(jobs: Any, room: _Room, epochs: int, width: int) -> Step:
+def _step(jobs: Any, room: Room, epochs: int, width: int) -> Step:
     rule = jobs[0].rules[0]
     settings, made = np.ones((epochs, len(rule.settings), width)), np.zeros((epochs, width), np.int64)
     for lane, job in enumerate(jobs):
@@ -135,77 +123,3 @@ def _step(jobs: Any, room: _Room, epochs: int, width: int) -> Step:
         places=np.zeros(1 + len(rule.slots), np.int64),
         block=room.block,
     )
-
-
-def _room(job: Any, batch: int, width: int) -> _Room:
-    """The calling thread's memory for networks like this one, kept from call to call."""
-    ops, names, dtype = job.network.ops.tobytes(), job.network.names, job.params.dtype
-    slots, has_labels, loss = len(job.rules[0].slots), job.batches[0].y.ndim == 1, job.objective.loss
-    key = ops, job.network.spans.tobytes(), names, dtype, batch, slots, has_labels, loss
-    kept: _Room | None = getattr(_local, "room", None)
-    if kept is not None and kept.key == key:
-        return kept
-    _local.room = None
-    made = _make_room(key, job.network, job.params.size, width)
-    if made.memory.nodes.nbytes + made.memory.rows.nbytes + made.net.params.nbytes * (1 + slots) <= _KEEP:
-        _local.room = made
-    return made
-
-
-def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int) -> _Room:
-    shape, _, names, dtype, batch, slots, has_labels, loss = key
-    ops, size = network.ops, dtype.itemsize
-    plan, places = plan_of(shape, batch, size, width)
-    widest, n_out = int(ops[:, INPUTS : OUTPUTS + 1].max()), int(ops[-1, OUTPUTS])
-    row_ld = -(-widest // 16) * 16
-    of_operations = [int((span[START] + span[LENGTH]) - ops[span[OP], WEIGHT]) for span in network.spans]
-    own_ld = -(-max([_PIECE, *of_operations]) // 16) * 16
-    calls_each = any(bool(name) and not OPERATIONS[name].is_elementwise for name in names) or _in_lanes(loss) is None
-    matrices = 4 * batch if calls_each else 1
-    aligned = functools.partial(_aligned, dtype=dtype)
-    panel = np.zeros(PANEL_FIELDS, np.int64)
-    panel[TILES_AT] = LANE_TILES.address(dtype)
-    memory = Memory(
-        plan=plan,
-        nodes=aligned((places["zeros_at"],)),
-        zeros=aligned((max(widest, 1) * width,)),
-        factors=aligned((2, width)),
-        panel=panel,
-        rows=aligned((matrices * width * row_ld,)),
-        row_ld=row_ld,
-        lane_ld=batch * row_ld,
-        own=aligned((width * own_ld,)),
-        own_ld=own_ld,
-        places=np.zeros((batch, width), np.int64),
-    )
-    rows = Rows(
-        samples=np.zeros((batch, width), np.int64),
-        labels=aligned((batch, width)),
-        targets=aligned((0 if has_labels else batch * n_out * width,)),
-        shares=np.zeros(batch * width + batch),
-        losses=aligned((batch, width)),
-        terms=aligned((batch, width)),
-        sums=aligned((max(2 * width * width, 2 * batch),)),
-        squares=aligned((width, width)),
-    )
-    net = Net(
-        _with_kinds(shape, names, dtype), network.spans, np.empty((0, 0)), np.empty((0, 0)), aligned((n_params, width))
-    )
-    block = aligned((max(BLOCK, max(widest, own_ld) * width),))
-    return _Room(key, net, memory, rows, aligned((max(1, slots) * n_params, width)), block)
-
-
-def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Zeros that start on a cache line."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + _LINE, np.uint8)
-    start = -raw.ctypes.data % _LINE
-    return raw[start : start + size].view(dtype).reshape(shape)
-
-
-@functools.lru_cache(maxsize=64)
-def _with_kinds(shape: bytes, names: tuple[str, ...], dtype: np.dtype) -> np.ndarray:
-    """The ops with their addresses, and whether they map element by element."""
-    ops = addressed(shape, names, dtype, True)
-    kinds = [int(bool(name) and OPERATIONS[name].is_elementwise) for name in names]
-    return np.hstack([ops, np.array(kinds, np.int64).reshape(-1, 1)])

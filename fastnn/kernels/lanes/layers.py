@@ -102,37 +102,42 @@ def kept_of(net, memory, i, rows, lane):
 
 
 @inline
-def gather(net, each, samples, rows, memory):
-    """The next sample of every network, row by row."""
-    out, width = node(memory, 0, VALUES), lanes(memory.nodes.p)
+def gather(net, each, counts, rows, memory):
+    """The next sample of every network, row by row; one that has fewer takes its last one again."""
+    out, width, batch = node(memory, 0, VALUES), lanes(memory.nodes.p), memory.places.cols
     n_in = cell(net.ops, 0, INPUTS)
     converts = 0
     for lane in range(width):
-        x = _input(each, lane)
-        if x.row_bytes != 0 and x.kind != SAME:
+        x, m = _input(each, lane), cell(counts, lane, COUNT)
+        if m > 0 and (x.row_bytes == 0 or x.kind != SAME):
             converts += 1
-        if x.row_bytes == 0 and x.address != 0:
-            converts += 1
-        for r in range(rows):
-            sample = get(samples, r * width + lane)
-            address = x.address + sample * x.row if sample >= 0 else integer(memory.zeros.p)
-            put(memory.places.p, r * width + lane, address)
+        put_rows(order_of(each, counts, lane), m, x.address, x.row, rows, memory, row_of(memory.places, lane))
     for r in range(rows):
-        places, to = shift(memory.places.p, r * width), shift(out.p, r * out.row)
+        places, to = shift(memory.places.p, r), shift(out.p, r * out.row)
         if converts != 0:
-            _convert(each, shift(samples, r * width), n_in, places, memory)
+            _convert(each, counts, r, n_in, places, memory)
         for j in range(0, n_in, width):
-            rows_to_lanes(places, j, min(width, n_in - j), shift(to, j * width))
+            rows_to_lanes(places, batch, j, min(width, n_in - j), shift(to, j * width))
 
 
 @inline
-def _convert(each, samples, n_in, places, memory):
-    """Copy the samples of a row, one of each network, in the dtype of the computation, and let ``places`` be copies."""
+def put_rows(order, m, address, apart, rows, memory, out):
+    """Write to ``out`` where the rows of m samples lie, and the last again up to so many; zeros where there is none."""
+    for r in range(m):
+        put(out, r, address + get(order, r) * apart)
+    last = get(out, m - 1) if m > 0 else integer(memory.zeros.p)
+    for r in range(m, rows):
+        put(out, r, last)
+
+
+@inline
+def _convert(each, counts, r, n_in, places, memory):
+    """Copy row r of each network's samples in the dtype of the computation, and let ``places`` be the copies."""
     for lane in range(lanes(memory.nodes.p)):
-        sample, own = get(samples, lane), shift(memory.rows.p, lane * memory.row_ld)
-        if sample >= 0:
-            gather_row(_input(each, lane), sample, n_in, own)
-            put(places, lane, integer(own))
+        own, m = shift(memory.rows.p, lane * memory.row_ld), cell(counts, lane, COUNT)
+        if m > 0:
+            gather_row(_input(each, lane), get(order_of(each, counts, lane), min(r, m - 1)), n_in, own)
+            put(places, lane * memory.places.cols, integer(own))
 
 
 @inline

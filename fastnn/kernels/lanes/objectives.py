@@ -12,9 +12,9 @@ from ..losses import call_loss
 from ..network.memory import GRADIENT, VALUES
 from ..simd.table import cell, row_of
 from ..simd.transpose import rows_to_lanes
-from ..simd.vector import get, integer, lanes, load, pointer, put, shift, splat
+from ..simd.vector import get, itemsize, lanes, load, pointer, put, shift, splat
 from ..simd.wide import store_wide, widened
-from .layers import COUNT, DONE, LABELS, TARGETS, WEIGHTS, node, order_of, to_lanes, to_rows, zero_rest
+from .layers import COUNT, DONE, LABELS, TARGETS, WEIGHTS, node, order_of, put_rows, to_lanes, to_rows, zero_rest
 from .losses import call_lane_loss
 
 
@@ -37,9 +37,8 @@ class Objective(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """A number for each row and network: samples, labels or targets, shares and losses; memory for sums."""
+    """A number for each row and network: labels or targets, shares and losses; memory for sums."""
 
-    samples: np.ndarray
     labels: np.ndarray
     targets: np.ndarray
     shares: np.ndarray
@@ -88,16 +87,14 @@ def are_alike(each, most, counts):
 
 @inline
 def begin_batch(each, objective, lane, rows_of_all, alike, rows, counts):
-    """A network's samples, the weight of its batch, the factor of its penalty, and the shares of the samples.
+    """The weight of a network's batch, the factor of its penalty, and the shares of the samples.
 
-    A network that has fewer samples than another takes its last one again, with a share of 0. Where all rows have the
-    same share there is one row of them.
+    The rows of a network that has fewer samples than another have a share of 0. Where all rows have the same share
+    there is one row of them.
     """
     width, m = lanes(rows.losses.p), cell(counts.whole, lane, COUNT)
     weights, order = cell(each, lane, WEIGHTS), order_of(each, counts.whole, lane)
     of_samples, weight = pointer(weights, rows.losses.p), float(m)
-    for r in range(rows_of_all):
-        put(rows.samples.p, r * width + lane, get(order, min(r, m - 1)) if m > 0 else -1)
     if weights != 0:
         weight = 0.0
         for r in range(m):
@@ -128,7 +125,7 @@ def loss(net, each, objective, m, alike, memory, rows, counts):
     if has_labels:
         _labels(each, m, n, rows, counts)
     else:
-        _targets(each, m, n, memory, rows)
+        _targets(each, m, n, memory, rows, counts)
     call_lane_loss(
         objective.loss, scores.p,
         (m, n, scores.p, scores.row, gradient.p, gradient.row, rows.labels.p, rows.targets.p,
@@ -143,25 +140,23 @@ def _labels(each, m, n, rows, counts):
     width = lanes(rows.losses.p)
     for lane in range(width):
         labels, count = pointer(cell(each, lane, LABELS), np.int64(0)), cell(counts.whole, lane, COUNT)
+        order = order_of(each, counts.whole, lane)
         for r in range(m):
-            label = label_at(labels, get(rows.samples.p, r * width + lane), n) if r < count else 0
+            label = label_at(labels, get(order, r), n) if r < count else 0
             put(rows.labels.p, r * width + lane, label if label >= 0 else np.nan)
 
 
 @inline
-def _targets(each, m, n, memory, rows):
+def _targets(each, m, n, memory, rows, counts):
     """The targets of each sample."""
-    width = lanes(rows.losses.p)
+    width, batch, size = lanes(rows.losses.p), memory.places.cols, n * itemsize(rows.losses.p)
     for lane in range(width):
-        targets = pointer(cell(each, lane, TARGETS), rows.losses.p)
-        for r in range(m):
-            sample = get(rows.samples.p, r * width + lane)
-            row = shift(targets, sample * n) if sample >= 0 else memory.zeros.p
-            put(memory.places.p, r * width + lane, integer(row))
+        order, count = order_of(each, counts.whole, lane), cell(counts.whole, lane, COUNT)
+        put_rows(order, count, cell(each, lane, TARGETS), size, m, memory, row_of(memory.places, lane))
     for r in range(m):
         for j in range(0, n, width):
             out = shift(rows.targets.p, (r * n + j) * width)
-            rows_to_lanes(shift(memory.places.p, r * width), j, min(width, n - j), out)
+            rows_to_lanes(shift(memory.places.p, r), batch, j, min(width, n - j), out)
 
 
 @inline

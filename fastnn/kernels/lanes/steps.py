@@ -13,7 +13,7 @@ from ..simd.transpose import lanes_to_rows, rows_to_lanes, transpose_block
 from ..simd.vector import fma, get, integer, lanes, load, pointer, put, shift, splat, store
 from ..simd.wide import store_wide, widened
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
-from .layers import COUNT, EPOCH, PARAMS, UPDATE, column_sums, gradient_of_each, node, transpose_kept, weight_of
+from .layers import COUNT, EPOCH, PARAMS, SLOTS, UPDATE, column_sums, gradient_of_each, node, transpose_kept, weight_of
 from .losses import by_halves
 from .objectives import PENALTY, SQUARES, WEIGHT_OF_BATCH
 from .product import COMBINE, STORE, Epilogue, Lanes, product
@@ -44,29 +44,24 @@ class Step(NamedTuple):
 @inline
 def pack(net, each, step, memory):
     """Parameters and slots become vectors."""
-    width, n = lanes(net.params.p), net.params.rows
-    for s in range(step.n_slots + 1):
-        to = net.params.p if s == 0 else shift(step.slots.p, (s - 1) * n * width)
-        for lane in range(width):
-            address = cell(each, lane, PARAMS + s)
-            put(memory.places.p, lane, address)
-        if _are_all_there(memory.places.p, width):
-            for p in range(0, n, width):
-                rows_to_lanes(memory.places.p, p, min(width, n - p), shift(to, p * width))
-        else:
-            for lane in range(width):
-                address = get(memory.places.p, lane)
-                source = pointer(address, net.params.p)
-                for p in range(n):
-                    put(to, p * width + lane, get(source, p) if address != 0 else 0.0)
+    n = net.params.rows
+    pack_numbers(each, PARAMS, n, net.params.p, memory.places.p)
+    for s in range(step.n_slots):
+        pack_numbers(each, SLOTS + s, n, shift(step.slots.p, s * n * lanes(step.slots.p)), memory.places.p)
 
 
 @inline
-def _are_all_there(places, width):
-    missing = 0
+def pack_numbers(each, column, n, out, places):
+    """Out (n, lanes) = n numbers of each network, from an address in a column of the table.
+
+    A lane without a network gets those of the first, which nobody asks for again.
+    """
+    width = lanes(out)
     for lane in range(width):
-        missing += 1 if get(places, lane) == 0 else 0
-    return missing == 0
+        address = cell(each, lane, column)
+        put(places, lane, address if address != 0 else cell(each, 0, column))
+    for p in range(0, n, width):
+        rows_to_lanes(places, 1, p, min(width, n - p), shift(out, p * width))
 
 
 @inline

@@ -66,7 +66,7 @@ def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, work
         for r in range(rows):
             if not in_place:
                 gather_row(samples, start + r, n_in, shift(source.p, r * source.row))
-            finite &= _is_finite(shift(source.p, r * source.row), n_in)
+            finite &= is_finite(shift(source.p, r * source.row), n_in)
         for i in range(n_ops):
             target = Matrix(ends[i % 2], strides[i + 1], 1)
             if i == n_ops - 1:
@@ -80,7 +80,7 @@ def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, work
 
 
 @inline
-def _is_finite(x, n):
+def is_finite(x, n):
     """Whether x[:n] holds neither infinity nor NaN: zero times them is NaN."""
     width = lanes(x)
     total = splat(x, 0.0)

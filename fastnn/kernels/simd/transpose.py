@@ -57,14 +57,14 @@ def _transpose(builder: Any, rows: list[Any]) -> list[Any]:
 
 
 @intrinsic
-def rows_to_lanes(typing: Any, rows: Any, at: Any, n: Any, out: Any) -> Any:
-    """out[j, lane] = rows[lane][at + j] for j < n <= lanes, a row at an address for each lane; out is contiguous."""
+def rows_to_lanes(typing: Any, rows: Any, apart: Any, at: Any, n: Any, out: Any) -> Any:
+    """out[j, lane] = rows[lane * apart][at + j] for j < n <= lanes, rows at addresses; out is contiguous."""
     dtype, width = out.dtype, lanes_of(out.dtype)
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        rows, at, n, target = args
+        rows, apart, at, n, target = args
         mask = part_mask_ir(builder, n, width)
-        places = _places(builder, rows, at, target.type, width)
+        places = _places(builder, rows, apart, at, target.type, width)
         with builder.if_else(builder.icmp_signed("==", n, I64(width))) as (whole, part):
             with whole:
                 columns = _transpose(builder, [load_ir(builder, dtype, place) for place in places])
@@ -77,7 +77,7 @@ def rows_to_lanes(typing: Any, rows: Any, at: Any, n: Any, out: Any) -> Any:
                         store_ir(builder, dtype, column, builder.gep(target, [I64(j * width)]))
         return context.get_dummy_value()
 
-    return types.void(types.CPointer(types.int64), types.intp, types.intp, out), emit
+    return types.void(types.CPointer(types.int64), types.intp, types.intp, types.intp, out), emit
 
 
 @intrinsic
@@ -94,7 +94,7 @@ def lanes_to_rows(typing: Any, x: Any, n: Any, rows: Any, at: Any) -> Any:
             present = splat_ir(builder, builder.icmp_signed("<", I64(j), n), width)
             place = builder.gep(source, [I64(j * width)])
             vectors.append(load_ir(builder, dtype, place, present, zero))
-        places = _places(builder, rows, at, source.type, width)
+        places = _places(builder, rows, I64(1), at, source.type, width)
         for place, row in zip(places, _transpose(builder, vectors), strict=True):
             store_ir(builder, dtype, row, place, mask)
         return context.get_dummy_value()
@@ -102,6 +102,7 @@ def lanes_to_rows(typing: Any, x: Any, n: Any, rows: Any, at: Any) -> Any:
     return types.void(x, types.intp, types.CPointer(types.int64), types.intp), emit
 
 
-def _places(builder: Any, rows: Any, at: Any, pointer: Any, width: int) -> list[Any]:
-    addresses = [builder.load(builder.gep(rows, [I64(lane)])) for lane in range(width)]
+def _places(builder: Any, rows: Any, apart: Any, at: Any, pointer: Any, width: int) -> list[Any]:
+    places = [builder.gep(rows, [builder.mul(apart, I64(lane))]) for lane in range(width)]
+    addresses = [builder.load(place) for place in places]
     return [builder.gep(builder.inttoptr(address, pointer), [at]) for address in addresses]

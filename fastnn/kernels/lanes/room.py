@@ -1,0 +1,125 @@
+"""The memory of networks side by side, of one thread, kept from call to call."""
+
+import functools
+import math
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...codes import INPUTS, LENGTH, OP, OUTPUTS, START, WEIGHT
+from ..compiler.jit import Shared
+from ..network.layers import addressed
+from ..network.memory import plan_of
+from ..operations import OPERATIONS
+from .layers import Memory, Net
+from .losses import LANE_LOSSES
+from .objectives import Rows
+from .product import FIELDS, LANE_TILES, TILES_AT
+from .steps import BLOCK
+
+# More bytes are not kept from call to call.
+_KEEP = 1 << 26
+_LINE = 64
+# Elements of a gradient of each network that are formed at once, at least.
+_PIECE = 256
+_local = threading.local()
+
+
+class Use(NamedTuple):
+    """What networks side by side are to do: for so many samples at once, with the slots of a rule and a loss.
+
+    Without a loss they are to predict.
+    """
+
+    batch: int
+    slots: int
+    loss: str
+    has_labels: bool
+
+
+class Room(NamedTuple):
+    """The memory of a call, and for which calls it does."""
+
+    key: tuple[Any, ...]
+    net: Net
+    memory: Memory
+    rows: Rows
+    slots: np.ndarray
+    block: np.ndarray
+
+
+def loss_in_lanes(loss: str) -> Shared | None:
+    """The form of a loss in which every output is a vector, if it has one."""
+    return None if hasattr(loss, "functions") else LANE_LOSSES.get(loss)
+
+
+def room_for(network: Any, params: np.ndarray, width: int, use: Use) -> Room:
+    """The calling thread's memory for networks like this one."""
+    key = network.ops.tobytes(), network.spans.tobytes(), network.names, params.dtype, use
+    kept: Room | None = getattr(_local, "room", None)
+    if kept is not None and kept.key == key:
+        return kept
+    _local.room = None
+    made = _make_room(key, network, params.size, width, use)
+    arrays = made.memory.nodes, made.memory.rows, made.net.params, made.slots, made.rows.targets
+    if sum(array.nbytes for array in arrays) <= _KEEP:
+        _local.room = made
+    return made
+
+
+def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int, use: Use) -> Room:
+    shape, _, names, dtype, _ = key
+    ops, batch = network.ops, use.batch
+    plan, places = plan_of(shape, batch, dtype.itemsize, width)
+    widest, n_out = int(ops[:, INPUTS : OUTPUTS + 1].max()), int(ops[-1, OUTPUTS])
+    row_ld = -(-widest // 16) * 16
+    of_operations = [int((span[START] + span[LENGTH]) - ops[span[OP], WEIGHT]) for span in network.spans]
+    own_ld = -(-max([_PIECE, *of_operations]) // 16) * 16
+    by_turns = any(name and not OPERATIONS[name].is_elementwise for name in names)
+    by_turns = by_turns or (bool(use.loss) and loss_in_lanes(use.loss) is None)
+    aligned = functools.partial(_aligned, dtype=dtype)
+    panel = np.zeros(FIELDS, np.int64)
+    panel[TILES_AT] = LANE_TILES.address(dtype)
+    memory = Memory(
+        plan=plan,
+        nodes=aligned((places["zeros_at"],)),
+        zeros=aligned((max(widest, 1) * width,)),
+        factors=aligned((2, width)),
+        panel=panel,
+        rows=aligned(((4 * batch if by_turns else 1) * width * row_ld,)),
+        row_ld=row_ld,
+        lane_ld=batch * row_ld,
+        own=aligned((width * own_ld,)),
+        own_ld=own_ld,
+        places=np.zeros((width, batch), np.int64),
+    )
+    rows = Rows(
+        labels=aligned((batch, width)),
+        targets=aligned((0 if use.has_labels else batch * n_out * width,)),
+        shares=np.zeros(batch * width + batch),
+        losses=aligned((batch, width)),
+        terms=aligned((batch, width)),
+        sums=aligned((max(2 * width * width, 2 * batch),)),
+        squares=aligned((width, width)),
+    )
+    none = np.empty((0, 0))
+    net = Net(_with_kinds(shape, names, dtype, bool(use.loss)), network.spans, none, none, aligned((n_params, width)))
+    block = aligned((max(BLOCK, max(widest, own_ld) * width),))
+    return Room(key, net, memory, rows, aligned((max(1, use.slots) * n_params, width)), block)
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros that start on a cache line."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _with_kinds(shape: bytes, names: tuple[str, ...], dtype: np.dtype, training: bool) -> np.ndarray:
+    """The ops with their addresses, and whether they map element by element."""
+    ops = addressed(shape, names, dtype, training)
+    kinds = [int(bool(name) and OPERATIONS[name].is_elementwise) for name in names]
+    return np.hstack([ops, np.array(kinds, np.int64).reshape(-1, 1)])
