@@ -63,6 +63,7 @@ class Ensemble(Sequence[Sequential]):
 
     def __init__(self, models: Iterable[Sequential]) -> None:
         self._models = checked(models)
+        self._dtype: DType = np.result_type(*(model.dtype for model in self._models))
 
     @property
     def models(self) -> tuple[Sequential, ...]:
@@ -72,7 +73,7 @@ class Ensemble(Sequence[Sequential]):
     @property
     def dtype(self) -> DType:
         """The dtype of results: the widest of the members'."""
-        return np.result_type(*(model.dtype for model in self._models))
+        return self._dtype
 
     def outputs(self, X: ArrayLike, each: bool = False) -> Array:
         """Return the mean of the members' outputs, scores before any softmax or predictions, or those of each.
@@ -188,7 +189,7 @@ class Ensemble(Sequence[Sequential]):
             part = slice(start, start + rows)
             v = None if weights is None else weights[part]
             size = len(x[part]) if v is None else float(v.sum(dtype=np.float64))
-            outputs = outputs_of(self._models, x[part], softmax=False)
+            outputs = outputs_of(self._models, x[part], False, dtype)
             if losses.classifies(loss):
                 total += size * losses.value(loss, log_mean(outputs), y[part], v)
                 labels = y[part] if y.ndim == 1 else y[part].argmax(axis=1)
@@ -275,7 +276,7 @@ class Ensemble(Sequence[Sequential]):
 
     def _mean(self, X: ArrayLike, each: bool, softmax: bool) -> Array:
         if flag("each", each):
-            return outputs_of(self._models, self._features(X), softmax)
+            return outputs_of(self._models, self._features(X), softmax, self._dtype)
         return self._by_blocks(X, softmax, lambda outputs: outputs.mean(axis=0, dtype=np.float64))
 
     def _by_blocks(self, X: ArrayLike, softmax: bool, reduce: Callable[[Array], Array]) -> Array:
@@ -289,7 +290,7 @@ class Ensemble(Sequence[Sequential]):
         with np.errstate(over="ignore", invalid="ignore"):  # outputs may overflow, as a single model's
             for start in range(0, len(x), rows):
                 part = slice(start, start + rows)
-                found[part] = reduce(outputs_of(self._models, x[part], softmax))
+                found[part] = reduce(outputs_of(self._models, x[part], softmax, self._dtype))
         return found
 
     def _features(self, X: ArrayLike) -> Array:

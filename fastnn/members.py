@@ -14,13 +14,13 @@ from .nn import losses
 from .validation import Array, DType, features, finite
 
 
-def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool) -> Array:
+def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool, dtype: DType) -> Array:
     """Return the outputs (members, m, k) of every model for features, or their softmax, in the widest dtype.
 
     Models of the same layers answer side by side, a model in each lane of a vector.
     """
     first = models[0]._stack.outputs(x, softmax)
-    found = np.empty((len(models), *first.shape), np.result_type(*(each.dtype for each in models)))
+    found = np.empty((len(models), *first.shape), dtype)
     found[0] = first
     for members in _alike(models, len(x)):
         if len(members) > 1:

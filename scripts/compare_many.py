@@ -29,12 +29,12 @@ PACKAGES = ("scikit-learn", "torch", "jax")
 
 
 def build_parser() -> common.Parser:
-    parser = command.build_parser(__doc__, SECTIONS, rounds=5)
+    parser = command.build_parser(__doc__, SECTIONS, rounds=3)
     add = parser.add_argument
     add("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="whom to compare with [all]")
     add("--cores", nargs="+", type=common.positive_int, default=[1, 2], metavar="N", help="numbers of cores [1 2]")
     add("--networks", nargs="+", type=common.positive_int, default=[16, 64, 256], metavar="K", help="[16 64 256]")
-    add("--epochs", type=common.positive_int, default=1, help="of training in a round [%(default)s]")
+    add("--epochs", type=common.positive_int, default=5, help="of training in a round [%(default)s]")
     return parser
 
 
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
         say(f"{key} is not installed and is skipped: {advice}")
     present = tuple(key for key in args.peers if key not in absent)
     counts = (3,) if args.quick else tuple(args.networks)
-    settings = Settings(present, epochs=args.epochs, counts=counts, **command.chosen(args))
+    settings = Settings(present, epochs=1 if args.quick else args.epochs, counts=counts, **command.chosen(args))
     about = f"Measured on {command.described(PACKAGES)}."
     if absent:
         about += f" Skipped: {', '.join(absent)}."

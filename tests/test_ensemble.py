@@ -124,6 +124,40 @@ def test_cross_entropy_of_the_mean_probability(smoothing, weighted, scale, X, rn
     assert ensemble.evaluate(X, y)["accuracy"] == np.mean(ensemble.predict(X) == y)
 
 
+ALIKE = {
+    "ReLU": lambda i: [fnn.Linear(4, 9), fnn.ReLU(), fnn.Linear(9, 5), fnn.Tanh(), fnn.Linear(5, 3)],
+    "settings": lambda i: [
+        fnn.Linear(4, 9),
+        fnn.LeakyReLU(0.1 * (i % 3)),
+        fnn.LayerNorm(9, 10.0 ** -(i % 2)),
+        fnn.Linear(9, 3),
+    ],
+    "GELU": lambda i: [fnn.LayerNorm(4), fnn.Linear(4, 9), fnn.GELU("tanh" if i % 2 else "none"), fnn.Linear(9, 3)],
+    "dropout": lambda i: [
+        fnn.Dropout(0.1 + i / 100),
+        fnn.Linear(4, 9, bias=i % 2 > 0),
+        fnn.Sigmoid(),
+        fnn.Linear(9, 3),
+    ],
+}
+
+
+@pytest.mark.parametrize("rows", [1, 5, 700])
+@pytest.mark.parametrize("layers", ALIKE)
+def test_many_members_that_are_alike_say_what_each_says(layers, rows, X, backend):
+    """To the bit: they may answer side by side."""
+    models = [fnn.Sequential(*ALIKE[layers](i), dtype=("float32", "float64")[i % 5 == 4], seed=i) for i in range(40)]
+    ensemble = fnn.Ensemble(models)
+    for given in (X[:rows], X[:rows].astype(np.float32), (10 * X[:rows]).astype(np.uint8)):
+        for found, method in (
+            (ensemble.outputs(given, each=True), "forward"),
+            (ensemble.predict_proba(given, each=True), "predict_proba"),
+        ):
+            assert found.dtype == np.float64
+            for i, model in enumerate(models):
+                np.testing.assert_array_equal(found[i], getattr(model, method)(given).astype(np.float64))
+
+
 def test_one_member_is_the_model(X, rng, backend):
     (model, *_), y = members(dtypes=("float64",)), rng.integers(3, size=700)
     ensemble = fnn.Ensemble([model])
@@ -149,9 +183,7 @@ def test_blocks_of_rows_change_nothing(loss, X, rng, monkeypatch):
     whole, measured = [call(X) for call in calls], ensemble.evaluate(X, y, v)
     seen, original = [], fastnn.ensemble.outputs_of
     monkeypatch.setattr("fastnn.ensemble._ELEMENTS", 1)
-    monkeypatch.setattr(
-        "fastnn.ensemble.outputs_of", lambda m, x, softmax: seen.append(len(x)) or original(m, x, softmax)
-    )
+    monkeypatch.setattr("fastnn.ensemble.outputs_of", lambda m, x, *more: seen.append(len(x)) or original(m, x, *more))
     for call, expected in zip(calls, whole, strict=True):
         np.testing.assert_array_equal(call(X), expected)
     assert seen == 3 * [256, 256, 188]

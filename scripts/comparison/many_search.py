@@ -59,7 +59,7 @@ QUICK_GRID = {"alpha": [1e-4, 1e-2]}
 # Two settings may swap a sample or two on the border between classes.
 TOLERANCE = 5e-3
 # A search by scikit-learn takes a minute or two.
-MOST_ROUNDS = 3
+MOST_ROUNDS = 2
 
 
 def measure_all(settings: Settings) -> list[dict]:
