@@ -199,7 +199,7 @@ class Gathering:
         self._turn.acquire()
         self._orders: SimpleQueue[Any] = SimpleQueue()
         self._thread = threading.Thread(target=copy_context().run, args=(self._work,), name="fastnn tasks", daemon=True)
-        self._is_begun = self._is_told = self._is_left = False
+        self._is_begun = self._is_left = False
 
     def order(self, call: Call, is_over: Callable[[], bool]) -> None:
         """Let tasks run until a condition is met, for a caller that is no task."""
@@ -211,7 +211,6 @@ class Gathering:
         if not self._is_begun:
             self._is_begun = True
             self._thread.start()
-        self._is_told = True
         state, answer = leave(), SimpleQueue[BaseException | None]()
         try:
             self._orders.put((call, is_over, answer))
@@ -231,7 +230,7 @@ class Gathering:
 
     def abandon(self, call: Call) -> None:
         """End all jobs of a caller that is no task, and wait until they are over."""
-        if self._is_told and self._thread.is_alive():  # or none of them has begun, or all are over
+        if self._is_begun:  # or none of them has
             self._tell(call, lambda: not call.running)
 
     def close(self) -> None:
