@@ -228,20 +228,6 @@ def test_a_helpers_exception_is_raised():
         team.set_num_threads(before)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_no_exception_of_calls_that_are_shared_out_is_lost(threads):
-    def fail():
-        raise IndexError("of a call")
-
-    before = team.get_num_threads()
-    team.set_num_threads(threads)
-    try:
-        with pytest.raises(IndexError, match="of a call"):
-            team.share_out([fail] * 3)
-    finally:
-        team.set_num_threads(before)
-
-
 def test_an_aborted_epoch_ends():
     """A thread that waits at the barrier leaves when told that the other will never come."""
     barrier = importlib.import_module("fastnn.kernels.threading.barrier")

@@ -99,7 +99,10 @@ def _objective(jobs: Any, width: int) -> Objective:
         settings,
         np.ascontiguousarray(settings.T),
         l2,
-        *first.reduction[2:],
+        first.reduction.value,
+        first.reduction.gradient,
+        first.reduction.penalty_per_batch,
+        first.reduction.mean_over_rows,
     )
 
 
