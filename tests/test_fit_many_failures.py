@@ -158,6 +158,32 @@ class TestOneThatFails:
             assert models[1].history == {}
         assert [len(history["loss"]) for history in histories[::2]] == [40, 40]
 
+    @pytest.mark.parametrize("at", ["before", "after"])
+    def test_lanes_that_run_out_of_memory(self, at, monkeypatch):
+        """Nothing is trained twice, whether the memory ends before the networks are trained or after."""
+        models, backend = [small(seed) for seed in range(3)], rounds.together.active()
+        train, left = backend.train_lanes, [2]
+
+        def short(trained):
+            for _ in trained:
+                raise MemoryError("injected")
+            yield
+
+        def train_lanes(jobs):
+            left[0] -= 1
+            if left[0]:
+                return train(jobs)
+            if at == "before":
+                raise MemoryError("injected")
+            return short(list(train(jobs)))
+
+        monkeypatch.setattr(backend, "lane_key", lambda job: 0)
+        monkeypatch.setattr(backend, "lanes_pay", lambda *numbers: True)
+        monkeypatch.setattr(backend, "count_lanes", lambda dtype: 3)
+        monkeypatch.setattr(backend, "train_lanes", train_lanes)
+        assert_as_alone(models, X, Y, [{"epochs": 40}] * 3)
+        assert left[0] < 0
+
     def test_labels_that_a_callback_spoils(self):
         y = Y.copy()
         models = [small(seed) for seed in range(2)]

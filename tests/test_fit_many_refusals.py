@@ -233,6 +233,11 @@ class TestRows:
             (np.ones((60, 1), bool), ValueError, r"has shape \(60, 1\), expected the places \(m,\) of rows in X"),
             (np.zeros((2, 2), int), ValueError, r"has shape \(2, 2\), expected the places \(m,\) of rows in X"),
             (3, ValueError, r"has shape \(\), expected the places \(m,\) of rows in X"),
+            (
+                np.array([1, 2], object),
+                TypeError,
+                r"holds object values, expected integers 0..59: use .*\.astype\(int\)",
+            ),
             (np.array(["a"]), TypeError, "holds <U1 values, expected real numbers"),
         ],
     )

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ def lanes_pay(network: Any, dtype: np.dtype, passes: int, count: int) -> bool:
     return count * (_ALONE // size + work) > ISA.lanes(size) * (_IN_LANES // size + 1.05 * work)
 
 
-def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:
+def train_lanes(jobs: Any) -> Iterable[tuple[list[float], bool]]:
     """Train up to ``count_lanes`` networks of the same ``lane_key``; see ``fastnn.reference.side_by_side``."""
-    trained: list[tuple[list[float], bool]] = _jobs().train_lanes(jobs)
+    trained: Iterable[tuple[list[float], bool]] = _jobs().train_lanes(jobs)
     return trained
 
 

@@ -33,9 +33,10 @@ def train_lanes(jobs):
 
     Returns
     -------
-    list of (losses, went_well)
-        The loss of every epoch. Where a loss was not finite, a job did not go well: kernels leave its parameters and
-        slots as they were then, and here they are whatever they are.
+    iterable of (losses, went_well)
+        The loss of every epoch; a MemoryError that comes before says that nothing has changed. Where a loss was not
+        finite, a job did not go well: kernels leave its parameters and slots as they were then, and here they are
+        whatever they are.
     """
     trained = []
     for network, params, epochs, objective, rules, *_ in jobs:

@@ -39,6 +39,8 @@ def selection(rows: Any, name: str, n: int) -> Array:
         array = np.flatnonzero(array)
     if array.size == 0:
         raise ValueError(f"{name} is empty: expected at least one row of X")
+    if array.dtype.kind == "O":
+        raise TypeError(f"{name} holds object values, expected integers 0..{n - 1}: use {name}.astype(int)")
     if array.dtype.kind not in "iu":
         array = real_array(name, array)
         whole = np.isfinite(array).all() and (array == np.floor(array)).all()

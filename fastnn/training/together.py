@@ -108,9 +108,15 @@ def _train_side_by_side(
     These have met a loss that is not finite, or there was no memory: they are as before.
     """
     try:
-        trained = backend.train_lanes([requests[i] for i in unit])
+        results = backend.train_lanes([requests[i] for i in unit])
     except MemoryError:
         return unit
+    try:
+        trained = list(results)
+    except MemoryError as error:  # they are not as before
+        for i in unit:
+            outcomes[i].error = error
+        return []
     for i, (losses, went_well) in zip(unit, trained, strict=True):
         if went_well:
             outcomes[i].losses = losses

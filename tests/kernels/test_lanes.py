@@ -178,7 +178,7 @@ def test_one_that_fails_keeps_what_it_had_and_disturbs_nobody(targets, name, rng
     expected = [alone(job) for job in jobs]
     assert expected[1][1] >= 0
     together = [copied(job) for job in jobs]
-    trained = kernels.train_lanes(together)
+    trained = list(kernels.train_lanes(together))
     assert [went_well for _, went_well in trained] == [True, False, True, True]
     np.testing.assert_array_equal(together[1].params, spoilt)
     np.testing.assert_array_equal(together[1].rules[0].slots, jobs[1].rules[0].slots)

@@ -8,6 +8,7 @@ import contextlib
 import os
 import threading
 import warnings
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +22,7 @@ ENVIRONMENT = {"FASTNN_NUM_THREADS": "2"}
 
 M, D, K, EPOCHS = 2000, 50, 10, 3
 SECONDS = 0.2
+COMPANIONS = 13  # networks of a fit_many, enough for lanes to pay
 _GIVEN = {}
 CONTROL = Control()
 
@@ -48,7 +50,7 @@ def draw(rng):
         "threads": int(rng.choice([1, 2])),
         "beside": bool(rng.random() < 0.25),
     }
-    if case["work"] == "fit":
+    if case["work"] in ("fit", "fit_many"):
         case |= {"network": str(rng.choice(list(NETWORKS))), "optimizer": str(rng.choice(list(OPTIMIZERS)))}
         case["batch_size"] = int(rng.choice([50, 200, M]))
     return case
@@ -131,6 +133,33 @@ def _fit(case, storm):
     return RAISED if RAISED in outcomes else HELD
 
 
+def _fit_many(case, storm):
+    """Each network is left as after one of its own epochs, which most are asked for at once."""
+    allowed = set()
+    settings = {"batch_size": case["batch_size"], "verbose": 0}
+
+    def made():
+        return model(case["network"], D, K), OPTIMIZERS[case["optimizer"]]()
+
+    for epochs in range(EPOCHS + 1):
+        subject, optimizer = made()
+        if epochs:
+            subject.fit(_GIVEN["X"], _GIVEN["y"], optimizer=optimizer, epochs=epochs, **settings)
+        allowed.add(state(subject, optimizer))
+    outcomes = {HELD}
+    with storm:
+        while storm.goes_on():
+            subjects, optimizers = map(list, zip(*[made() for _ in range(COMPANIONS)], strict=True))
+            work = partial(
+                fnn.fit_many, subjects, _GIVEN["X"], _GIVEN["y"], optimizer=optimizers,
+                epochs=[1 + i % EPOCHS for i in range(COMPANIONS)], **settings,
+            )  # fmt: skip
+            outcomes.add(storm.call(work))
+            if case["once"] and not allowed.issuperset(map(state, subjects, optimizers)):
+                raise Broken(CHANGED, "an interrupted fit_many left something between the states it may leave")
+    return RAISED if RAISED in outcomes else HELD
+
+
 def _inference(case, storm):
     subject = model("hidden", D, K)
     subject.loss = "cross_entropy"
@@ -202,6 +231,6 @@ def _estimator(case, storm):
 
 
 WORK = {
-    "fit": _fit, "inference": _inference, "functions": _functions, "save": _save, "load": _load,
+    "fit": _fit, "fit_many": _fit_many, "inference": _inference, "functions": _functions, "save": _save, "load": _load,
     "Sequential": _sequential, "estimator": _estimator,
 }  # fmt: skip

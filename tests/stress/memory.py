@@ -5,8 +5,10 @@ epochs.
 """
 
 import contextlib
+import itertools
 import os
 import resource
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ ENVIRONMENT = {"FASTNN_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
 D, K, EPOCHS = 200, 10, 3
 MIB = 1 << 20
 WORK = ("fit", "fit", "fit", "predict_proba", "evaluate", "matmul", "softmax", "save", "load", "Sequential", "wide fit",
-        "lbfgs", "adam", "sparse")  # fmt: skip
+        "lbfgs", "adam", "sparse", "fit_many")  # fmt: skip
 # Headroom in MiB that makes the work fail here or there.
 ROOM = {"wide fit": 330, "matmul": 8, "softmax": 8, "save": 1, "load": 2, "Sequential": 4, "lbfgs": 8, "sparse": 3}
 
@@ -49,12 +51,14 @@ def prepare(folder):
     _GIVEN["saved"] = str(_folder() / "other.npz")
     for work in dict.fromkeys(WORK):  # to load all that is compiled: LLVM ends a process in which it finds no memory
         DO[work](*SET_UP.get(work, _nothing)({**case, "work": work}))
+    for network, y in itertools.product(NETWORKS, ("labels", "one-hot", "values")):
+        _fit_many(*_many_fits({**case, "network": network, "y": y, "batch_size": 4000}))
 
 
 def draw(rng):
     work = str(rng.choice(WORK))
     case = {"work": work, "threads": int(rng.choice([1, 2]))}
-    if work == "fit":
+    if work in ("fit", "fit_many"):
         case |= {
             "network": str(rng.choice(list(NETWORKS))),
             "optimizer": str(rng.choice(list(OPTIMIZERS))),
@@ -83,6 +87,24 @@ def _fit(subject, optimizer, y, batch_size, epochs=EPOCHS):
                 validation_data=(_GIVEN["X"], y), verbose=0)  # fmt: skip
 
 
+def _many_fits(case):
+    """Networks of one kind, of which most train side by side."""
+    *_, y, batch_size = _a_fit(case)
+    return [_a_fit(case)[0] for _ in range(10)], [_a_fit(case)[1] for _ in range(10)], y, batch_size
+
+
+def _fit_many(subjects, optimizers, y, batch_size):
+    """Train them, and raise what ended the training of the first that did not come to its end."""
+    loss = "squared_error" if y.shape[-1] == 1 else "cross_entropy"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        histories = fnn.fit_many(subjects, _GIVEN["X"], y, loss=loss, optimizer=optimizers, epochs=EPOCHS,
+                                 batch_size=batch_size, validation_data=(_GIVEN["X"], y), verbose=0)  # fmt: skip
+    for history in histories:
+        if history.error is not None:
+            raise history.error
+
+
 def _trained(case):
     subject = model("hidden", D, K)
     subject.loss = "cross_entropy"
@@ -97,8 +119,6 @@ def _estimator(case):
 
 
 def _fit_estimator(estimator):
-    import warnings
-
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
@@ -116,13 +136,13 @@ def _fit_sparse(estimator):
 
 # What a kind of work is given; what it does with that; what of it must not change where the work fails.
 SET_UP = {
-    "fit": _a_fit,
+    "fit": _a_fit, "fit_many": _many_fits,
     "wide fit": lambda case: (fnn.Sequential(fnn.Linear(2000, 100), fnn.ReLU(), fnn.Linear(100, K)), fnn.SGD()),
     "predict_proba": _trained, "evaluate": _trained, "save": _trained, "lbfgs": _estimator, "adam": _estimator,
     "sparse": _estimator, "Sequential": lambda case: (fnn.Linear(1000, 300), fnn.Dropout(), fnn.Linear(300, 3)),
 }  # fmt: skip
 DO = {
-    "fit": _fit,
+    "fit": _fit, "fit_many": _fit_many,
     "wide fit": lambda subject, optimizer: subject.fit(*_GIVEN["wide"], optimizer=optimizer, epochs=1,
                                                        batch_size=12_000, verbose=0),
     "predict_proba": lambda subject: subject.predict_proba(_GIVEN["X"]),
@@ -142,7 +162,9 @@ def attempt(case):
     given = SET_UP.get(case["work"], _nothing)(case)
     _GIVEN["saved"] = str(_folder() / "other.npz")
     watched = given[:2] if case["work"] in ("fit", "wide fit", "predict_proba", "evaluate", "save") else ()
-    before = state(*watched) if watched else None
+    if case["work"] == "fit_many":
+        watched = tuple(zip(*given[:2], strict=True))
+    before = _states(case, watched)
     try:
         with _limited(case):
             DO[case["work"]](*given)
@@ -153,12 +175,19 @@ def attempt(case):
     else:
         outcome = HELD
     if watched and outcome is RAISED:
-        _compare(case, state(*watched), {before})
+        _compare(case, _states(case, watched), before)
     if case["work"] == "Sequential" and outcome is RAISED:
         fnn.Sequential(*given)  # whose layers belong to no model
     CONTROL.check()
     _files_are_whole()
     return outcome
+
+
+def _states(case, watched):
+    """What is watched, network by network where there are many."""
+    if not watched:
+        return set()
+    return {state(*each) for each in watched} if case["work"] == "fit_many" else {state(*watched)}
 
 
 def _is_shortage(case, error):
@@ -191,12 +220,12 @@ def _limited(case):
 
 def _compare(case, found, allowed):
     """What was watched is as before, or as after one of the epochs of the same fit without a limit."""
-    if case["work"] == "fit":
+    if case["work"] in ("fit", "fit_many"):
         for epochs in range(1, EPOCHS + 1):
             subject, optimizer, y, batch_size = _a_fit(case)
             _fit(subject, optimizer, y, batch_size, epochs)
-            allowed.add(state(subject, optimizer))
-    if found not in allowed:
+            allowed = allowed | {state(subject, optimizer)}
+    if not found <= allowed:
         raise Broken(CHANGED, f"{case['work']} raised MemoryError and left something between the states it may leave")
 
 

@@ -50,6 +50,15 @@ def _fit(network="hidden", optimizer="adam"):
     return state(subject, chosen)
 
 
+def _fit_many():
+    """Most train side by side, a few of them alone."""
+    subjects = [model(network, D, K) for network in ["hidden"] * 12 + list(NETWORKS)]
+    optimizers = [OPTIMIZERS["nesterov"]() for _ in subjects]
+    fnn.fit_many(subjects, _GIVEN["X"], _GIVEN["y"], optimizer=optimizers, epochs=2, batch_size=100, verbose=0)
+    outputs = fnn.Ensemble(subjects).predict_proba(_GIVEN["X"])
+    return "".join(map(state, subjects, optimizers)).encode() + outputs.tobytes()
+
+
 def _predict():
     subject = model("deep", D, K)
     subject.loss = "cross_entropy"
@@ -72,6 +81,7 @@ def _estimator():
 
 WORK = {
     "fit": _fit,
+    "fit_many": _fit_many,
     "predict": _predict,
     "functions": _functions,
     "estimator": _estimator,

@@ -73,7 +73,7 @@ def _train(net, each, objective, step, memory, rows, counts):
         for i in range(last - 1, first, -1):
             backward(net, i, m, memory, each, counts.whole)
         count_loss(each, objective, m, alike, rows, counts)
-        prepare(each, objective, step, counts)
+        prepare(step, counts)
         for i in range(last - 1, -1, -1):
             if cell(net.ops, i, KIND) == LINEAR:
                 update_linear(net, step, i, m, memory)

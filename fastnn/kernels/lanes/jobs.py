@@ -1,5 +1,6 @@
 """Networks that ask for epochs, as the compiled epoch of networks side by side takes them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from .room import Room, Use, loss_in_lanes, room_for
 from .steps import Step
 
 
-def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:
+def train_lanes(jobs: Any) -> Iterable[tuple[list[float], bool]]:
     """Train up to ``count_lanes`` networks of the same ``lane_key``; see ``fastnn.reference.side_by_side``."""
     first = jobs[0]
     dtype = first.params.dtype
@@ -31,14 +32,13 @@ def train_lanes(jobs: Any) -> list[tuple[list[float], bool]]:
     counts.whole[len(jobs) :, DONE] = 1
     settings = _side_by_side([job.network.settings for job in jobs], width)
     net = room.net._replace(settings=settings, settings_of_each=np.ascontiguousarray(settings.T))
+    # Nothing that needs memory comes after the training, which nobody could repeat.
+    results = ((losses[: len(job.batches), lane].tolist(), not counts.failed[lane]) for lane, job in enumerate(jobs))
     train_side_by_side(
         net, each, _objective(jobs, width), _step(jobs, room, epochs, width), room.memory, room.rows, counts
     )
     del orders
-    return [
-        ([float(loss) for loss in losses[: len(job.batches), lane]], not counts.failed[lane])
-        for lane, job in enumerate(jobs)
-    ]
+    return results
 
 
 def forward_lanes(jobs: Any, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
@@ -99,7 +99,10 @@ def _objective(jobs: Any, width: int) -> Objective:
         settings,
         np.ascontiguousarray(settings.T),
         l2,
-        *first.reduction[2:],
+        first.reduction.value,
+        first.reduction.gradient,
+        first.reduction.penalty_per_batch,
+        first.reduction.mean_over_rows,
     )
 
 

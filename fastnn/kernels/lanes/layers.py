@@ -49,7 +49,7 @@ ELEMENTWISE_AT = GRADIENT_AT + 1
 #   PARAMS, SLOTS                the addresses of its parameters and of up to two slots
 ADDRESS, ROW, COL, ELEMENT, ROW_BYTES, LABELS, TARGETS, WEIGHTS, ORDERS, SAMPLES, BATCH_SIZE = range(11)
 EPOCHS, SEED, PARAMS, SLOTS = range(11, 15)
-FIELDS = 17
+FIELDS = SLOTS + 2
 
 # What a lane counts as it goes: its epoch, where its batch starts and the samples in it, the number of its update, and
 # whether it is through.

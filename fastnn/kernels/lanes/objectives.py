@@ -33,7 +33,6 @@ class Objective(NamedTuple):
     gradient: float
     penalty_per_batch: bool
     mean_over_rows: bool
-    stop: bool
 
 
 class Rows(NamedTuple):

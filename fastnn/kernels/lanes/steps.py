@@ -88,7 +88,7 @@ def unpack_all(net, each, step, memory):
 
 
 @inline
-def prepare(each, objective, step, counts):
+def prepare(step, counts):
     """What the update of each network takes, a lane each."""
     width, like = lanes(step.block.p), step.block.p
     for lane in range(width):

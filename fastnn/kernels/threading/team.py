@@ -207,9 +207,13 @@ def share_out(calls: Iterable[Callable[[], None]]) -> None:
     left = deque(calls)
 
     def task(thread: int, n_threads: int) -> None:
-        with limit_threads(1), contextlib.suppress(IndexError):
+        with limit_threads(1):
             while True:
-                left.popleft()()
+                try:
+                    call = left.popleft()
+                except IndexError:  # those of the calls are not meant
+                    return
+                call()
 
     run(task, len(left) * GRAIN, abort=left.clear)
 
