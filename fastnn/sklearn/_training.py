@@ -237,7 +237,7 @@ def _split(mlp: Any, rows: Array, x: Any, y: Array, sample_weight: Array | None)
     stratify = None
     if isinstance(mlp, ClassifierMixin):
         if mlp.n_outputs_ == 1:
-            stratify = y[:, 0] if y.dtype == bool else y  # a column would be joined row by row into text
+            stratify = y
         elif mlp.stratify and mlp.out_activation_ == "softmax":
             stratify = y.argmax(axis=1)
     train, held_out = train_test_split(

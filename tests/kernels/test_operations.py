@@ -29,7 +29,7 @@ class Recorded:
 
 @pytest.fixture
 def recorded(monkeypatch):
-    operation = Operation(*(Recorded(function) for function in OPERATIONS["layer_norm"]))
+    operation = Operation(*(Recorded(function) for function in OPERATIONS["layer_norm"][:3]))
     monkeypatch.setitem(OPERATIONS, "layer_norm", operation)
     _prepared.cache_clear(), addressed.cache_clear()
     yield operation
@@ -39,9 +39,9 @@ def recorded(monkeypatch):
 def test_inference_needs_the_forward_pass_alone(recorded):
     model = fnn.Sequential(fnn.LayerNorm(3), fnn.Linear(3, 2))
     model.forward(np.ones((2, 3)))
-    assert [function.asked for function in recorded] == [True, False, False]
+    assert [function.asked for function in recorded[:3]] == [True, False, False]
     model.fit(np.ones((2, 3)), np.array([0, 1]), epochs=1, verbose=0)
-    assert [function.asked for function in recorded] == [True, True, True]
+    assert [function.asked for function in recorded[:3]] == [True, True, True]
 
 
 def test_threads_that_need_a_function_at_once_compile_it_once(monkeypatch):

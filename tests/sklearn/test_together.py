@@ -173,7 +173,16 @@ class Catching(ClassifierMixin, BaseEstimator):
         return self.model_.predict(X)
 
 
+@pytest.fixture
+def ctrl_c_is_heard():
+    """A shell's background job ignores SIGINT, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @quiet
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 class TestInterruptions:
     @pytest.mark.parametrize("raise_signal", [_thread.interrupt_main, lambda: os.kill(os.getpid(), signal.SIGINT)])
     def test_ctrl_c_ends_all_after_their_epoch(self, raise_signal):
