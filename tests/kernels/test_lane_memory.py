@@ -58,7 +58,10 @@ for d, k, dtype in itertools.product(WIDTHS, WIDTHS, ("float32", "float64")):
         assert weights(models) == weights(alone), (d, k, dtype, loss)
         stacks = [model._stack for model in models]
         out = guarded(np.zeros((3, M, k), dtype))
-        kernels.forward_lanes([(stack.inference, stack.params) for stack in stacks], X, out, True)
+        most = kernels.count_lanes(out.dtype)
+        for start in range(0, 3, most):
+            some = slice(start, start + most)
+            kernels.forward_lanes([(stack.inference, stack.params) for stack in stacks[some]], X, out[some], True)
         assert [part.tobytes() for part in out] == [stack.outputs(X, softmax=True).tobytes() for stack in stacks]
 assert lanes
 """

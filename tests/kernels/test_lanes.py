@@ -48,23 +48,28 @@ def alone(job):
     return losses, failed, job.params, job.rules[0].slots
 
 
-def assert_same_bits(jobs):
-    """Train in lanes, as many at once as there are, and compare with each alone."""
-    expected = [alone(job) for job in jobs]
+def in_lanes(jobs):
+    """What ``train_lanes`` returns for any number of jobs, as many at once as there are lanes."""
     most = kernels.count_lanes(jobs[0].params.dtype)
+    return [
+        trained for start in range(0, len(jobs), most) for trained in kernels.train_lanes(jobs[start : start + most])
+    ]
+
+
+def assert_same_bits(jobs):
+    """Train in lanes, and compare with each alone."""
+    expected = [alone(job) for job in jobs]
     together = [copied(job) for job in jobs]
     assert len({kernels.lane_key(job) for job in together}) == 1
     assert kernels.lane_key(together[0]) is not None
-    for start in range(0, len(jobs), most):
-        some = together[start : start + most]
-        for job, (losses, went_well), (wanted, failed, params, slots) in zip(
-            some, kernels.train_lanes(some), expected[start : start + most], strict=True
-        ):
-            assert went_well
-            assert failed == -1
-            assert losses == wanted
-            np.testing.assert_array_equal(job.params, params)
-            np.testing.assert_array_equal(job.rules[0].slots, slots)
+    for job, (losses, went_well), (wanted, failed, params, slots) in zip(
+        together, in_lanes(together), expected, strict=True
+    ):
+        assert went_well
+        assert failed == -1
+        assert losses == wanted
+        np.testing.assert_array_equal(job.params, params)
+        np.testing.assert_array_equal(job.rules[0].slots, slots)
 
 
 def goals(loss, count, **numbers):
@@ -178,7 +183,7 @@ def test_one_that_fails_keeps_what_it_had_and_disturbs_nobody(targets, name, rng
     expected = [alone(job) for job in jobs]
     assert expected[1][1] >= 0
     together = [copied(job) for job in jobs]
-    trained = list(kernels.train_lanes(together))
+    trained = in_lanes(together)
     assert [went_well for _, went_well in trained] == [True, False, True, True]
     np.testing.assert_array_equal(together[1].params, spoilt)
     np.testing.assert_array_equal(together[1].rules[0].slots, jobs[1].rules[0].slots)
@@ -194,7 +199,7 @@ def test_a_label_that_changes_after_it_was_checked_fails_its_network(label, rng,
     wrong = y.copy()
     wrong[20] = label
     jobs = [jobs_of(network, params, x, labels, goals("cross_entropy", 1), "sgd", rng)[0] for labels in (y, wrong, y)]
-    assert [went_well for _, went_well in kernels.train_lanes(jobs)] == [True, False, True]
+    assert [went_well for _, went_well in in_lanes(jobs)] == [True, False, True]
 
 
 def test_nothing_is_written_beside_the_parameters_and_slots(rng, dtype):
@@ -209,7 +214,7 @@ def test_nothing_is_written_beside_the_parameters_and_slots(rng, dtype):
         data, goal = (batches(x, y, 8),) * (1 + k), Objective("cross_entropy", 0.1)
         jobs.append(Request(network, own, data, goal, (spec,) * (1 + k)))
         rooms.append(room)
-    kernels.train_lanes(jobs)
+    in_lanes(jobs)
     for room in rooms:
         np.testing.assert_array_equal(room[:16], 77)
         np.testing.assert_array_equal(room[16 + len(params) : 32 + len(params)], 77)
@@ -236,7 +241,7 @@ def test_the_twin_trains_one_after_the_other(rng, dtype):
     x, y = problem(SMALL, 37, "labels", rng, dtype)
     jobs = jobs_of(network, params, x, y, goals("cross_entropy", 3), "adam", rng, lr=1e-3)
     kernel, twin = ([copied(job) for job in jobs] for _ in range(2))
-    results = kernels.train_lanes(kernel), reference.train_lanes(twin)
+    results = in_lanes(kernel), reference.train_lanes(twin)
     for (losses, _), (wanted, _), job, other in zip(*results, kernel, twin, strict=True):
         np.testing.assert_allclose(losses, wanted, rtol=1e-4)
         np.testing.assert_allclose(job.params, other.params, rtol=1e-2, atol=1e-4)
