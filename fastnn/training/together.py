@@ -54,25 +54,26 @@ def train(requests: Sequence[Request]) -> list[Outcome]:
     outcomes = [Outcome() for _ in requests]
     units = _units(backend, requests)
     if len(units) == 1:
-        _train_unit(backend, requests, outcomes, units[0])
+        _train_unit(backend, requests, outcomes, *units[0])
     else:
-        share_out([functools.partial(_train_unit, backend, requests, outcomes, unit) for unit in units])
+        share_out([functools.partial(_train_unit, backend, requests, outcomes, *unit) for unit in units])
     return outcomes
 
 
-def _units(backend: Any, requests: Sequence[Request]) -> list[list[int]]:
-    """The places of requests that train side by side, the longest first, and of those that train alone."""
+def _units(backend: Any, requests: Sequence[Request]) -> list[tuple[list[int], bool]]:
+    """The places of requests that one thread answers, the longest first, and whether they train side by side."""
     groups: dict[Any, list[int]] = {}
     for i, request in enumerate(requests):
         key = backend.lane_key(request)
-        groups.setdefault(i if key is None else key, []).append(i)
-    units = []
-    for members in groups.values():
+        groups.setdefault((key, i if key is None else None), []).append(i)
+    units: list[tuple[list[int], bool]] = []
+    for (key, _), members in groups.items():
         most = backend.count_lanes(requests[members[0]].params.dtype)
         members.sort(key=lambda i: -requests[i].updates)
         for start in range(0, len(members), most):
             unit = members[start : start + most]
-            units += [unit] if _pay(backend, requests[unit[0]], len(unit)) else [[i] for i in unit]
+            pays = key is not None and _pay(backend, requests[unit[0]], len(unit))
+            units += [(unit, True)] if pays else [([i], False) for i in unit]
     return units
 
 
@@ -84,17 +85,16 @@ def _pay(backend: Any, request: Request, count: int) -> bool:
     return pays
 
 
-def _train_unit(backend: Any, requests: Sequence[Request], outcomes: list[Outcome], unit: list[int]) -> None:
+def _train_unit(
+    backend: Any, requests: Sequence[Request], outcomes: list[Outcome], unit: list[int], in_lanes: bool
+) -> None:
     for i in unit:
         try:
             requests[i].draw()
         except Exception as error:
             outcomes[i].error = error
     alone = unit = [i for i in unit if outcomes[i].error is None]
-    if not unit:
-        return
-    first = requests[unit[0]]
-    if backend.lane_key(first) is not None and _pay(backend, first, len(unit)):
+    if in_lanes and unit:
         alone = _train_side_by_side(backend, requests, outcomes, unit)
     for i in alone:
         _train_alone(backend, requests[i], outcomes[i])

@@ -117,6 +117,26 @@ def TILE(shape, a, c, v, panel):
 tile = TILE.caller()
 
 
+def close_loop(builder: Any, left: Any, following: Any, sums: list[Any], zero: Any, blocks: Any) -> list[Any]:
+    """End a loop of ``left`` turns, and return what the sums of its last turn are behind it, zero if there was none.
+
+    ``following`` holds what is carried from turn to turn, as pairs of a phi and its next value, and ``blocks`` those
+    before the loop, in it and behind it.
+    """
+    before, loop, done = blocks
+    for phi, value in ((left, builder.sub(left, I64(1))), *following):
+        phi.add_incoming(value, loop)
+    builder.cbranch(builder.icmp_signed(">", left, I64(1)), loop, done)
+    builder.position_at_end(done)
+    results = []
+    for value in sums:
+        phi = builder.phi(value.type)
+        phi.add_incoming(zero, before)
+        phi.add_incoming(value, loop)
+        results.append(phi)
+    return results
+
+
 class _Emitter:
     """Builds the LLVM function of one tile shape."""
 
@@ -209,23 +229,13 @@ class _Emitter:
             element = self._element(builder, heads, bytes_apart, i)
             grown += [fma_ir(builder, self.dtype, element, row[v], sums[i * self.width + v]) for v in range(self.width)]
         step = I64(self.size) if self.by_row else bytes_apart
-        for phi, value in (
-            (left, builder.sub(left, I64(1))),
+        following = [
             (b_row, builder.gep(b_row, [b_stride])),
             *((head, builder.gep(head, [step])) for head in heads),
             *((piece, builder.gep(piece, [ahead_step])) for piece in pieces),
             *zip(sums, grown, strict=True),
-        ):
-            phi.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed(">", left, I64(1)), loop, done)
-        builder.position_at_end(done)
-        results = []
-        for value in grown:
-            phi = builder.phi(self.vector)
-            phi.add_incoming(self.zero, before)
-            phi.add_incoming(value, loop)
-            results.append(phi)
-        return results
+        ]
+        return close_loop(builder, left, following, grown, self.zero, (before, loop, done))
 
     def _element(self, builder: Any, heads: list[Any], bytes_apart: Any, i: int) -> Any:
         """A's element of row i at this step of k, in every lane."""

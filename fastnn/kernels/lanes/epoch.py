@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codes import KIND, LINEAR, OP
+from ...codes import KIND, LINEAR
 from ..compiler.jit import inline, kernel
+from ..network.layers import first_trained
 from ..network.memory import GRADIENT, VALUES
 from ..simd.subnormals import flushed
 from ..simd.table import cell, row_of, tables
@@ -69,7 +70,7 @@ def _train(net, each, objective, step, memory, rows, counts):
             forward(net, i, m, memory, each, counts.whole)
         loss(net, each, objective, m, alike, memory, rows, counts)
         undo_rectifier(net, last - 1, m, node(memory, last, GRADIENT), node(memory, last, VALUES), memory)
-        first = _first_trained(net)
+        first = first_trained(net)
         for i in range(last - 1, first, -1):
             backward(net, i, m, memory, each, counts.whole)
         count_loss(each, objective, m, alike, rows, counts)
@@ -83,15 +84,6 @@ def _train(net, each, objective, step, memory, rows, counts):
             square_all(net, rows, counts)
         _finish(net, each, step, memory, counts)
     return 0
-
-
-@inline
-def _first_trained(net):
-    """The first op with parameters."""
-    i = 0
-    while i < net.ops.rows and cell(net.ops, i, KIND) != LINEAR:
-        i += 1
-    return min(i, cell(net.spans, 0, OP)) if net.spans.rows != 0 else i
 
 
 @inline

@@ -10,6 +10,7 @@ from ..compiler.jit import inline
 from ..loss_rows import label_at
 from ..losses import call_loss
 from ..network.memory import GRADIENT, VALUES
+from ..network.objectives import penalty_factor, share_of
 from ..simd.table import cell, row_of
 from ..simd.transpose import rows_to_lanes
 from ..simd.vector import get, itemsize, lanes, load, pointer, put, shift, splat
@@ -98,15 +99,12 @@ def begin_batch(each, objective, lane, rows_of_all, alike, rows, counts):
         weight = 0.0
         for r in range(m):
             weight += get(of_samples, get(order, r))
-    l2 = get(objective.l2.p, lane)
-    if objective.penalty_per_batch and weight != 0.0:
-        l2 = l2 / weight
     put(counts.real.p, WEIGHT_OF_BATCH * width + lane, weight)
-    put(counts.real.p, PENALTY * width + lane, l2)
-    share = (1.0 / weight if weight != 0.0 else 0.0) * objective.gradient
+    put(counts.real.p, PENALTY * width + lane, penalty_factor(objective, get(objective.l2.p, lane), weight))
+    share = share_of(objective, 1.0, weight)
     for r in range(1 if alike else rows_of_all):
         if weights != 0 and r < m:
-            share = (get(of_samples, get(order, r)) / weight if weight != 0.0 else 0.0) * objective.gradient
+            share = share_of(objective, get(of_samples, get(order, r)), weight)
         put(rows.shares.p, r * width + lane, share if r < m else 0.0)
 
 

@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline, shared
 from ..gemm.product import tile_rows
+from ..gemm.tile import close_loop
 from ..simd.vector import (
     I32,
     I64,
@@ -195,21 +196,11 @@ class _Emitter:
             factor = self._load(builder, element(0, a_row, i))
             so_far = sums[i * self.width : (i + 1) * self.width]
             grown += [fma_ir(builder, self.dtype, factor, x, total) for x, total in zip(row, so_far, strict=True)]
-        for phi, value in (
-            (left, builder.sub(left, I64(1))),
+        following = [
             *((head, builder.gep(head, [steps[side]])) for side in range(2) for head in heads[side]),
             *zip(sums, grown, strict=True),
-        ):
-            phi.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed(">", left, I64(1)), loop, done)
-        builder.position_at_end(done)
-        results = []
-        for value in grown:
-            phi = builder.phi(self.vector)
-            phi.add_incoming(self.zero, before)
-            phi.add_incoming(value, loop)
-            results.append(phi)
-        return results
+        ]
+        return close_loop(builder, left, following, grown, self.zero, (before, loop, done))
 
     def _epilogue(self, builder: Any, sums: list[Any], places: list[Any], v: Any, field: Any) -> None:
         mode, factors = field(MODE), builder.inttoptr(field(FACTORS), _I8P)

@@ -31,6 +31,8 @@ from .layers import (
     addressed,
     backward_op,
     describe,
+    first_linear,
+    first_trained,
     forward_op,
     gather_row,
     linear_op,
@@ -99,7 +101,7 @@ def _train_batches(net, samples, objective, shared, memory, worker):
         return 0.0, -1
     for number in range((samples.order.rows + samples.batch_size - 1) // samples.batch_size):
         batch = _batch(samples, number, step.made)
-        l2 = penalty_factor(objective, batch.weight)
+        l2 = penalty_factor(objective, objective.l2, batch.weight)
         penalty = l2 * _total(memory.squares) if l2 != 0.0 else 0.0
         if not _forward_and_back(net, samples, batch, objective, columns, memory, worker):
             break
@@ -157,7 +159,7 @@ def _forward_and_back(net, samples, batch, objective, columns, memory, worker):
 @inline
 def _update(net, samples, batch, step, columns, memory, worker):
     """Update all parameters after a batch, each thread its share."""
-    first_linear = _first_linear(net.ops)
+    last_updated = first_linear(net.ops)
     by_columns = columns.end > columns.start
     put(worker.samples, 0, 0)
     # Backwards, so that the first layer's weights, just updated, are in the cache when the next batch needs them.
@@ -166,7 +168,7 @@ def _update(net, samples, batch, step, columns, memory, worker):
     for i in range(net.ops.rows - 1, -1, -1):
         around = around_op(net, memory, i, 0)
         if cell(net.ops, i, KIND) == LINEAR:
-            if i == first_linear:
+            if i == last_updated:
                 _note_samples(net, samples, batch.start + batch.m, by_columns, worker)
             squares = shift(squares, -count_of_squares(net, i, squares))
             if i == 0 and by_columns:
@@ -179,21 +181,6 @@ def _update(net, samples, batch, step, columns, memory, worker):
             update_span(net, step, span, batch.m, around, worker)
             span -= 1
             lap(worker.clock, i, UPDATE)
-
-
-@inline
-def _first_linear(ops):
-    i = 0
-    while i < ops.rows and cell(ops, i, KIND) != LINEAR:
-        i += 1
-    return i
-
-
-@inline
-def _first_trained(net):
-    """The first op with parameters."""
-    i = _first_linear(net.ops)
-    return min(i, cell(net.spans, 0, OP)) if net.spans.rows != 0 else i
 
 
 @inline
@@ -259,7 +246,7 @@ def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, wo
     undo_rectifier(net, last - 1, rows.count, gradient, scores)
     lap(worker.clock, -1, LOSS)
 
-    for i in range(last - 1, _first_trained(net), -1):
+    for i in range(last - 1, first_trained(net), -1):
         backward_op(net, i, rows, around_op(net, memory, i, row), worker.workspace)
         lap(worker.clock, i, BACKWARD)
 

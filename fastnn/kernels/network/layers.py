@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import BIAS_AT, COLUMNS, INPUTS, KIND, LINEAR, OUTPUTS, SETTINGS, SLOPE_AT, WEIGHT
+from ...codes import BIAS_AT, COLUMNS, INPUTS, KIND, LINEAR, OP, OUTPUTS, SETTINGS, SLOPE_AT, WEIGHT
 from ..compiler.jit import inline
 from ..gemm.product import Epilogue, Matrix, moved, product
 from ..gemm.rectifier import rectify_backward
@@ -124,6 +124,22 @@ class Around(NamedTuple):
     dx: Matrix
     dy: Matrix
     kept: Any
+
+
+@inline
+def first_linear(ops):
+    """The first linear op, or how many ops there are."""
+    i = 0
+    while i < ops.rows and cell(ops, i, KIND) != LINEAR:
+        i += 1
+    return i
+
+
+@inline
+def first_trained(net):
+    """The first op with parameters."""
+    i = first_linear(net.ops)
+    return min(i, cell(net.spans, 0, OP)) if net.spans.rows != 0 else i
 
 
 @inline

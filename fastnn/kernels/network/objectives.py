@@ -58,8 +58,7 @@ def loss_rows(objective, target, place, n, scores, gradient, results):
     """The gradient of the loss for some rows of scores (rows, n), and the loss of each."""
     for r in range(place.rows):
         weight = _weight_of(target.weights, get(place.order, r))
-        share = weight / place.weight if place.weight != 0.0 else 0.0
-        put(results.shares, r, share * objective.gradient)
+        put(results.shares, r, share_of(objective, weight, place.weight))
     labels = integer(target.labels.p) if target.labels.rows != 0 else 0
     call_loss(
         objective.loss, scores.p,
@@ -75,9 +74,15 @@ def _weight_of(weights, i):
 
 
 @inline
-def penalty_factor(objective, weight):
+def share_of(objective, weight, total):
+    """What the gradient of a sample's loss is multiplied by, 0 where the weights of the batch sum to 0."""
+    return (weight / total if total != 0.0 else 0.0) * objective.gradient
+
+
+@inline
+def penalty_factor(objective, l2, weight):
     """The factor of Σ w² for a batch of this weight."""
-    return objective.l2 / weight if objective.penalty_per_batch and weight != 0.0 else objective.l2
+    return l2 / weight if objective.penalty_per_batch and weight != 0.0 else l2
 
 
 @inline
