@@ -1,5 +1,6 @@
 """scikit-learn's ensembles of equal estimators, with members of fastnn's trained together."""
 
+import warnings
 from typing import Any
 
 from sklearn import ensemble
@@ -40,6 +41,14 @@ class BaggingClassifier(Bagging, ensemble.BaggingClassifier):  # type: ignore[mi
     ``BaggingClassifier(MLPClassifier(), bootstrap=False)`` is a deep ensemble: all members train on all samples, each
     from weights of its own and in an order of its own (Lakshminarayanan, Pritzel and Blundell, 2017).
     """
+
+    @as_installed(ensemble.BaggingClassifier.predict_proba)
+    def predict_proba(self, X: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the mean of the members' probabilities, (m, classes): as scikit-learn does, but in threads."""
+        # Each of scikit-learn's threads sets the filters of warnings and puts back those that it found, which may be
+        # another's: theirs are copies.
+        with warnings.catch_warnings():
+            return super().predict_proba(X, *args, **kwargs)
 
 
 @together(ensemble.BaggingRegressor)

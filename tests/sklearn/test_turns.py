@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import warnings
 
 import joblib
 import numpy as np
@@ -168,6 +169,19 @@ class TestOthers:
             monkeypatch.setattr(LokyBackend, method, None, raising=False)
         alone = ensemble.BaggingClassifier(MLPClassifier(**SETTINGS), 4, random_state=0).fit(X, Y)
         np.testing.assert_allclose(many.predict_proba(X), alone.predict_proba(X), 1e-14)
+
+    def test_threads_of_bagging_leave_the_filters_of_warnings(self):
+        many = ours.BaggingClassifier(MLPClassifier(**SETTINGS), 4, random_state=0, n_jobs=2).fit(X, Y)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            for _ in range(40):
+                found, filters = warnings.filters, list(warnings.filters)
+                many.predict_proba(X)
+                assert warnings.filters is found
+                assert found == filters
+        finally:
+            sys.setswitchinterval(interval)
 
 
 class Cluster(LokyBackend):
