@@ -8,18 +8,18 @@
 #   SETTINGS         where its settings start in ``settings``, and how many they are
 #   N_SETTINGS
 #   SLOPE_AT         of a linear op whose output is rectified: where the slope for negative numbers is, -1 for none
-#   KEEPS            what an operation's backward pass takes, and whether it draws: of the three bits
+#   KEEPS            what an operation's backward pass takes, whether it draws, and of any op whether it is frozen: bits
 #   KEPT             how many numbers of its own for each row a kernel keeps, which no twin does
 #   PARAMETERS       how many parameters an operation has
 KIND, INPUTS, OUTPUTS, WEIGHT, BIAS_AT, SETTINGS, N_SETTINGS, SLOPE_AT, KEEPS, KEPT, PARAMETERS = range(11)
 COLUMNS = 11
 LINEAR, OPERATION = range(2)
-KEEPS_X, KEEPS_Y, TAKES_KEY = 1, 2, 4
+KEEPS_X, KEEPS_Y, TAKES_KEY, FROZEN = 1, 2, 4, 8
 
 # Parameters start at multiples of so many elements in the flat buffer, so that vectors of any CPU load them aligned.
 STRIDE = 16
 
 # The columns of ``spans`` (k, SPAN), the parameters of operations: the op, which of its parameters, where it starts,
-# and its elements.
-OP, WHICH, START, LENGTH = range(4)
-SPAN = 4
+# its elements, and whether a rule updates it (1) or not (0).
+OP, WHICH, START, LENGTH, TRAINED = range(5)
+SPAN = 5

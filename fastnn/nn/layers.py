@@ -68,6 +68,8 @@ class BuiltIn(Layer):
         How many numbers of each row the kernel keeps of its own.
     penalised : tuple of str
         The parameters whose squares are penalised.
+    buffers : tuple of str
+        The parameters that no rule updates: a pass in training may, or nothing does.
     draws : bool
         Whether it draws random numbers, in training.
     in_inference : bool
@@ -86,6 +88,7 @@ class BuiltIn(Layer):
     keeps: ClassVar[Literal["", "x", "y", "xy"]] = ""
     kept: ClassVar[int] = 0
     penalised: ClassVar[tuple[str, ...]] = ()
+    buffers: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[bool] = False
     in_inference: ClassVar[bool] = True
     format: ClassVar[int] = 1

@@ -43,7 +43,7 @@ class Network(NamedTuple):
 
     Attributes
     ----------
-    ops : (n, 11) int64, spans : (k, 4) int64, settings : float64
+    ops : (n, 11) int64, spans : (k, 5) int64, settings : float64
         See :mod:`fastnn.codes`.
     names : tuple of str
         The operation behind each op, "" for a linear one.
@@ -159,7 +159,7 @@ class _Lowered:
 
     def __init__(self) -> None:
         self._ops: list[list[int]] = []
-        self._spans: list[tuple[int, int, int, int]] = []
+        self._spans: list[tuple[int, int, int, int, int]] = []
         self._settings: list[float] = []
         self._names: list[str] = []
         self._layers: list[tuple[int, ...]] = []
@@ -189,7 +189,8 @@ class _Lowered:
         if not is_linear:
             shapes = layer.shapes()
             for which, (name, start) in enumerate(spans.items()):
-                self._spans.append((len(self._ops) - 1, which, start, math.prod(shapes[name])))
+                trained = int(name not in layer.buffers)
+                self._spans.append((len(self._ops) - 1, which, start, math.prod(shapes[name]), trained))
         self._settings += numbers
         self._names.append("" if is_linear else layer.operation)
         self._layers.append((i,))

@@ -141,7 +141,7 @@ def _update(network, i, params, ys, ds, l2, rule, weight, t):
         if op[BIAS_AT] >= 0:
             _apply(rule, params, op[BIAS_AT], db, weight, t)
         return
-    for _, which, start, _ in network.spans[network.spans[:, OP] == i]:
+    for _, which, start, _, _ in network.spans[network.spans[:, OP] == i]:
         _apply(rule, params, start, ds[i][which], weight, t)
 
 

@@ -69,7 +69,7 @@ def arguments_of(network, i, t):
 
 def parameters_of(network, i, params):
     """The parameters of an operation as flat views."""
-    return [params[start : start + size] for op, _, start, size in network.spans if op == i]
+    return [params[start : start + size] for op, _, start, size, _ in network.spans if op == i]
 
 
 def weight_and_bias(op, params):
