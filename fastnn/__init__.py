@@ -10,9 +10,11 @@ from .nn.dropout import Dropout
 from .nn.layers import Layer
 from .nn.linear import Linear
 from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
-from .nn.normalisation import LayerNorm
+from .nn.normalisation import BatchNorm, LayerNorm
 from .nn.optimizers import SGD, Adam, AdamW, Optimizer
 from .nn.own import Activation, ElementwiseLoss, UpdateRule
+from .nn.residual import Residual
+from .nn.standardize import Standardize
 from .ops import (
     adam_update,
     adamw_update,
@@ -64,6 +66,7 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "CrossEntropy",
     "DivergenceError",
     "Dropout",
@@ -81,9 +84,11 @@ __all__ = [
     "Optimizer",
     "Profile",
     "ReLU",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "SquaredError",
+    "Standardize",
     "Tanh",
     "UpdateRule",
     "adam_update",
