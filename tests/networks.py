@@ -34,7 +34,7 @@ def build(case, rng, dtype):
                 values.append((at, rng.normal(size=size) / np.sqrt(width)))
                 offsets.append(at)
                 at += -(-size // 16) * 16
-            ops.append([LINEAR, width, n_out, *offsets, *[-1] * (not has_bias), 0, 0, -1, 0, 0, 0])
+            ops.append([LINEAR, width, n_out, *offsets, *[-1] * (not has_bias), 0, 0, -1, 0, 0, 0, 0, 0])
             names.append("")
             width = n_out
             continue
@@ -45,14 +45,14 @@ def build(case, rng, dtype):
             settings.append(slope)
             continue
         keeps = TAKES_KEY if name == "dropout" else {"x": KEEPS_X, "y": KEEPS_Y}[ACTIVATIONS[name].keeps]
-        ops.append([OPERATION, width, width, 0, -1, len(settings), len(numbers), -1, keeps, 0, 0])
+        ops.append([OPERATION, width, width, 0, -1, len(settings), len(numbers), -1, keeps, 0, 0, 0, 0])
         settings += numbers
         names.append(name)
     params = np.zeros(at, dtype)
     for offset, value in values:
         params[offset : offset + value.size] = value
     members = tuple((i,) for i in range(len(ops)))
-    spans = np.zeros((0, 4), np.int64)
+    spans = np.zeros((0, 5), np.int64)
     settings = np.array([*settings, 0.0])
     return Network(np.array(ops, np.int64), spans, settings, tuple(names), members, 2**62 + 17), params
 

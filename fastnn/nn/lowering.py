@@ -183,6 +183,7 @@ class _Lowered:
 
     def _add_around(self, layers: Sequence[Any]) -> bool:
         """Add x + f(x), f being some layers."""
+        self._part_rectifier()
         start, first = len(self._ops), self._leaves
         self._sources.add(start)
         if not self.add_all(layers):
@@ -192,6 +193,15 @@ class _Lowered:
         op[SOURCE] = start
         self._append(op, "", first)
         return True
+
+    def _part_rectifier(self) -> None:
+        """Let a rectifier be an op of its own: gradients from both ways are added behind it."""
+        if self._ops and self._ops[-1][SLOPE_AT] >= 0:
+            self._ops[-1][SLOPE_AT] = -1
+            *others, i = self._layers[-1]
+            self._layers[-1] = tuple(others)
+            self._sources.add(len(self._ops))
+            self.add(i, self._rectifier)
 
     def add(self, i: int, layer: BuiltIn) -> None:
         """Add leaf i."""
@@ -203,6 +213,7 @@ class _Lowered:
         if layer.rectifier is not None and last and is_free and last[KIND] == LINEAR and last[SLOPE_AT] < 0:
             last[SLOPE_AT] = at
             self._settings.append(layer.rectifier)
+            self._rectifier = layer
             self._layers[-1] = (*self._layers[-1], i)
             return
         numbers = layer.numbers()
