@@ -47,7 +47,7 @@ def _write(path: str | os.PathLike[str], header: dict[str, Any], stacks: Iterabl
     for prefix, stack in stacks:
         for i, spans in stack.spans.items():
             for name in spans:
-                array = arrays[f"{prefix}{i}.{name}"] = getattr(stack.leaves[i], name)
+                array = arrays[f"{prefix}{i}.{name}"] = stack.leaves[i].read(name)
                 finite(f"{prefix}{i}.{name}", array, stack.dtype)
     try:
         files.replace(path, lambda file: _savez(file, arrays))

@@ -52,7 +52,7 @@ def build(case, rng, dtype):
     for offset, value in values:
         params[offset : offset + value.size] = value
     members = tuple((i,) for i in range(len(ops)))
-    spans = np.zeros((0, 5), np.int64)
+    spans = np.zeros((0, 6), np.int64)
     settings = np.array([*settings, 0.0])
     return Network(np.array(ops, np.int64), spans, settings, tuple(names), members, 2**62 + 17), params
 
