@@ -14,7 +14,7 @@ from .nn.layers import BUILT_IN, is_built_in
 from .nn.stack import Stack, check_layers
 from .validation import REAL, finite, float_dtype
 
-FORMAT = 4  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
+FORMAT = 5  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
 _OF_MEMBERS = 4  # the first that has several models in one file
 _KIND = "fastnn model"
 _LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
