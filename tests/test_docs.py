@@ -1,0 +1,36 @@
+"""The documentation: every block of code runs, and prints what stands below it."""
+
+import contextlib
+import io
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "```python" in path.read_text(encoding="utf-8"))
+# A fence, perhaps within an admonition or a tab, and what it printed where that stands below.
+BLOCK = re.compile(
+    r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```\n(?:\s*?^(?P=indent)```text\n(?P<text>.*?)^(?P=indent)```\n)?",
+    re.M | re.S,
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_code_runs_and_prints_what_stands_below_it(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names = {"__name__": "docs"}
+    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(textwrap.dedent(block["code"]), str(page), "exec"), names)
+        if block["text"] is not None:
+            assert_alike(printed.getvalue(), textwrap.dedent(block["text"]))
+
+
+def assert_alike(printed, shown):
+    """Equal, where three dots stand for anything."""
+    pattern = ".*?".join(map(re.escape, shown.strip().split("...")))
+    assert re.fullmatch(pattern, printed.strip(), re.S), f"printed:\n{printed}\nshown:\n{shown}"
