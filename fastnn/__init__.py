@@ -11,7 +11,8 @@ from .nn.layers import Layer
 from .nn.linear import Linear
 from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
 from .nn.normalisation import LayerNorm
-from .nn.optimizers import SGD, Adam, AdamW, Optimizer
+from .nn.optimizer import Optimizer
+from .nn.optimizers import SGD, Adam, AdamW, RMSprop
 from .nn.own import Activation, ElementwiseLoss, UpdateRule
 from .ops import (
     adam_update,
@@ -39,6 +40,8 @@ from .ops import (
     nesterov_update,
     relu,
     relu_backward,
+    rmsprop_momentum_update,
+    rmsprop_update,
     sgd_update,
     sigmoid,
     sigmoid_backward,
@@ -80,6 +83,7 @@ __all__ = [
     "Loss",
     "Optimizer",
     "Profile",
+    "RMSprop",
     "ReLU",
     "Sequential",
     "Sigmoid",
@@ -118,6 +122,8 @@ __all__ = [
     "profile",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
     "schedules",
     "set_num_threads",
     "sgd_update",

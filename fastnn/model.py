@@ -12,7 +12,8 @@ from . import serialization
 from .nn import losses
 from .nn.layers import BuiltIn, Layer
 from .nn.losses import BuiltInLoss, Loss, LossName, classifies
-from .nn.optimizers import Optimizer, OptimizerName
+from .nn.optimizer import Optimizer
+from .nn.optimizers import OptimizerName
 from .nn.stack import Stack, call_list
 from .tables import Table, TableText
 from .training.callbacks import Callback, begun
@@ -186,7 +187,7 @@ class Sequential:
         loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods
             An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
             :class:`Loss`).
-        optimizer : {"sgd", "adam", "adamw"}, SGD, Adam, AdamW or UpdateRule
+        optimizer : {"sgd", "adam", "adamw", "rmsprop"}, SGD, Adam, AdamW, RMSprop or UpdateRule
             An object keeps its state, so fitting the same model again with it continues. A function as learning rate
             is called before each epoch, for the first one before anything changes. A subclass of your own makes its
             own updates, layer by layer.

@@ -96,6 +96,7 @@ OPTIMIZERS = {
     "nesterov": lambda: fnn.SGD(lr=0.05, momentum=0.9, nesterov=True),
     "adam": lambda: fnn.Adam(lr=0.01),
     "adamw": lambda: fnn.AdamW(lr=0.01, weight_decay=0.1),
+    "rmsprop": lambda: fnn.RMSprop(lr=0.005, momentum=0.5),
     "rule": lambda: fnn.UpdateRule(lambda w, g, lr, t: w - lr * g / t, lr=0.1, name="slow"),
     "function": lambda: fnn.SGD(lr=lambda epoch: 0.1 / (epoch + 1)),
     "schedule": lambda: fnn.Adam(lr=fnn.schedules.linear_warmup(fnn.schedules.cosine_decay(0.05, 20), 3)),

@@ -32,7 +32,15 @@ from .losses import (
 )
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax
-from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
+from .updates import (
+    adam_update,
+    adamw_update,
+    momentum_update,
+    nesterov_update,
+    rmsprop_momentum_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 __all__ = [
     "adam_update",
@@ -60,6 +68,8 @@ __all__ = [
     "nesterov_update",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
     "sgd_update",
     "sigmoid",
     "sigmoid_backward",

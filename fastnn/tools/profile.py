@@ -17,7 +17,8 @@ from ..errors import DivergenceError
 from ..model import Sequential
 from ..nn.layers import BuiltIn
 from ..nn.losses import Loss, LossName
-from ..nn.optimizers import Optimizer, OptimizerName
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
 from ..tables import Row, Table
 from ..training.fit import Epoch, epoch_of

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..nn import losses, optimizers
 from ..nn.lowering import Objective
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..nn.stack import Stack
 from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
 from .callbacks import Callback, check_callbacks

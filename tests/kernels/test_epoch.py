@@ -4,7 +4,7 @@ import pytest
 from fastnn import kernels, reference
 from tests.cases import LAYOUTS, NETWORKS
 from tests.judge import assert_within, eps, written
-from tests.networks import ACTIVATION_LAYERS, RULES, batches, build, objective, problem, rule
+from tests.networks import ACTIVATION_LAYERS, RULES, SCALED, batches, build, objective, problem, rule
 
 LOSS_OF = {"labels": "cross_entropy", "soft": "cross_entropy", "squared": "squared_error"}
 # Of the largest change: what the roundings of forward and backward make of it.
@@ -62,7 +62,7 @@ def test_every_network_loss_and_rule(case, targets, name, rng, dtype):
     goal = objective(LOSS_OF[targets], 0.01 if name != "nesterov" else 0.0)
     # A softmax of one column is 1 whatever its score, so only a penalty trains it.
     learns = len(params) > 0 and (network.ops[-1, 2] > 1 or targets == "squared" or goal.l2 > 0)
-    data, lr = batches(x, y, 8, weights, rng.permutation(37)), 0.002 if targets == "squared" or name == "adam" else 0.02
+    data, lr = batches(x, y, 8, weights, rng.permutation(37)), 0.002 if targets == "squared" or name in SCALED else 0.02
     check(network, params, data, goal, rule(name, params, lr), learns=learns)
 
 

@@ -7,7 +7,7 @@ from fastnn import kernels, reference
 from fastnn.nn.lowering import Objective, OptimizerSpec, Reduction
 from fastnn.training.together import Request
 from tests.cases import LAYOUTS, NETWORKS
-from tests.networks import RULES, batches, build, problem, rule
+from tests.networks import RULES, SCALED, batches, build, problem, rule
 
 LOSS_OF = {"labels": "cross_entropy", "soft": "cross_entropy", "squared": "squared_error", "any": "huber"}
 SKLEARN = Reduction(1e-3, 3.0, value=0.5, gradient=0.25, penalty_per_batch=True, mean_over_rows=True, stop=False)
@@ -84,7 +84,7 @@ def test_every_network_loss_and_rule(case, targets, name, rng, dtype):
     x, y = problem(case, 37, targets if targets != "any" else "squared", rng, dtype)
     weights = rng.uniform(0, 2, 37).astype(dtype) if name == "adam" else None
     numbers = {"numbers": (0.7,)} if targets == "any" else {}
-    lr = 0.002 if targets == "squared" or name == "adam" else 0.02
+    lr = 0.002 if targets == "squared" or name in SCALED else 0.02
     count = 3 + kernels.count_lanes(np.dtype(dtype)) if name == "sgd" and targets == "labels" else 4
     some = goals(LOSS_OF[targets], count, **numbers)
     assert_same_bits(jobs_of(network, params, x, y, some, name, rng, weights=weights, lr=lr))
