@@ -10,10 +10,12 @@ from .nn.dropout import Dropout
 from .nn.layers import Layer
 from .nn.linear import Linear
 from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
-from .nn.normalisation import LayerNorm
+from .nn.normalisation import BatchNorm, LayerNorm
 from .nn.optimizer import Optimizer
 from .nn.optimizers import SGD, Adam, AdamW, RMSprop
 from .nn.own import Activation, ElementwiseLoss, UpdateRule
+from .nn.residual import Residual
+from .nn.standardize import Standardize
 from .ops import (
     adam_update,
     adamw_update,
@@ -67,6 +69,7 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "CrossEntropy",
     "DivergenceError",
     "Dropout",
@@ -85,9 +88,11 @@ __all__ = [
     "Profile",
     "RMSprop",
     "ReLU",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "SquaredError",
+    "Standardize",
     "Tanh",
     "UpdateRule",
     "adam_update",

@@ -10,11 +10,11 @@ import numpy as np
 
 from . import files, npz
 from .nn import losses
-from .nn.layers import BUILT_IN, is_built_in
+from .nn.layers import BUILT_IN, flattened, is_built_in
 from .nn.stack import Stack, check_layers
 from .validation import REAL, finite, float_dtype
 
-FORMAT = 4  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
+FORMAT = 5  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
 _OF_MEMBERS = 4  # the first that has several models in one file
 _KIND = "fastnn model"
 _LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
@@ -47,7 +47,7 @@ def _write(path: str | os.PathLike[str], header: dict[str, Any], stacks: Iterabl
     for prefix, stack in stacks:
         for i, spans in stack.spans.items():
             for name in spans:
-                array = arrays[f"{prefix}{i}.{name}"] = getattr(stack.layers[i], name)
+                array = arrays[f"{prefix}{i}.{name}"] = getattr(stack.leaves[i], name)
                 finite(f"{prefix}{i}.{name}", array, stack.dtype)
     try:
         files.replace(path, lambda file: _savez(file, arrays))
@@ -70,7 +70,7 @@ def _known(loss: Any) -> Any:
 def _needed(stack: Stack, loss: Any) -> int:
     """The first format that has all of a model."""
     known = _known(loss)
-    return max([1 if known is None else known.needs_format, *(layer.format for layer in stack.built_in)])
+    return max([1 if known is None else known.needs_format, *(layer.format for layer in _all(stack.layers))])
 
 
 def _model(stack: Stack, loss: Any) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def read(path: str | os.PathLike[str]) -> Content | list[Content]:
         shapes = {
             f"{prefix}{i}.{name}": shape
             for prefix, content in found
-            for i, layer in enumerate(content.layers)
+            for i, layer in enumerate(flattened(content.layers))
             for name, shape in layer.shapes().items()
         }
         for name, shape in shapes.items():
@@ -109,7 +109,7 @@ def read(path: str | os.PathLike[str]) -> Content | list[Content]:
         arrays = {name: archive.read(name) for name in shapes}
     for prefix, content in found:
         with of_content(path), _of_member(prefix):
-            for i, layer in enumerate(content.layers):
+            for i, layer in enumerate(flattened(content.layers)):
                 layer.start_from({name: arrays[f"{prefix}{i}.{name}"] for name in layer.shapes()})
     contents = [content for _, content in found]
     return contents if "members" in header else contents[0]
@@ -192,13 +192,24 @@ def of_content(path: str | os.PathLike[str]) -> Iterator[None]:
 def _describe(i: int, layer: Any) -> dict[str, Any]:
     if not is_built_in(layer):
         raise TypeError(f"layer {i}, {layer!r}, is not built in: save knows {', '.join(BUILT_IN)}")
+    if layer.parts:
+        return {"class": type(layer).__name__, "layers": [_describe(i, part) for part in layer.parts]}
     return {"class": type(layer).__name__, **layer.config()}
+
+
+def _all(layers: Iterable[Any]) -> Iterator[Any]:
+    """Layers, and those that they are made of."""
+    for layer in layers:
+        yield layer
+        yield from _all(layer.parts)
 
 
 def _build(i: int, entry: dict[str, Any]) -> Any:
     name = entry["class"]
     if name not in BUILT_IN:
         raise ValueError(f"layer {i} has the class {name!r}, which this version of fastnn does not know")
+    if "layers" in BUILT_IN[name].arguments:
+        return BUILT_IN[name](*(_build(i, part) for part in entry["layers"]))
     return BUILT_IN[name](**{argument: entry[argument] for argument in BUILT_IN[name].arguments})
 
 

@@ -5,6 +5,7 @@ written to ``layer.weight`` is what the kernels use.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -66,6 +67,10 @@ class BuiltIn(Layer):
         Whether the backward pass takes the layer's input, its output, both, or neither.
     kept : int
         How many numbers of each row the kernel keeps of its own.
+    sums : int
+        How many units, as they take up the flat buffer, the kernel sums over a batch in training; 0 for single rows.
+    operation_in_inference : str
+        The operation in prediction where that is another one.
     penalised : tuple of str
         The parameters whose squares are penalised.
     buffers : tuple of str
@@ -74,6 +79,8 @@ class BuiltIn(Layer):
         Whether it draws random numbers, in training.
     in_inference : bool
         Whether prediction runs it.
+    least_samples : int
+        How few samples a batch may have in training.
     format : int
         The first format of saved models that has it.
     vanishes : bool
@@ -87,10 +94,13 @@ class BuiltIn(Layer):
     settings: ClassVar[tuple[str, ...]] = ()
     keeps: ClassVar[Literal["", "x", "y", "xy"]] = ""
     kept: ClassVar[int] = 0
+    sums: int = 0
+    operation_in_inference: ClassVar[str] = ""
     penalised: ClassVar[tuple[str, ...]] = ()
     buffers: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[bool] = False
     in_inference: ClassVar[bool] = True
+    least_samples: ClassVar[int] = 1
     format: ClassVar[int] = 1
     vanishes: ClassVar[bool] = False
     rectifier: float | None = None
@@ -105,6 +115,19 @@ class BuiltIn(Layer):
     def multiply_adds(self) -> int:
         """The multiply-adds of a product for one sample."""
         return 0
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The layers that this one is made of, none where it is one by itself."""
+        return ()
+
+    def outputs_for(self, width: int | None) -> int | None:
+        """Return the outputs for so many inputs, None where they are not known."""
+        return self.n_out or width
+
+    def inputs_for(self, width: int | None) -> int | None:
+        """Return the inputs for so many outputs, None where they are not known."""
+        return self.n_in or width
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each parameter, by its name."""
@@ -134,12 +157,13 @@ class BuiltIn(Layer):
         """Raise TypeError where the layer does not work in the dtype of a model."""
 
     def parameters(self) -> list[Array]:
-        """Return the arrays that training changes, views into the model's parameters."""
-        return [getattr(self, name) for name in self.shapes()]
+        """Return the arrays that an optimizer changes, views into the model's parameters."""
+        return [getattr(self, name) for name in self.shapes() if name not in self.buffers]
 
     def gradients(self) -> list[Array]:
         """Return the gradients of :meth:`parameters`, none before the first ``model.backward``."""
-        return [] if self._gradients is None else list(self._gradients.values())
+        found = (self._gradients or {}).items()
+        return [gradient for name, gradient in found if name not in self.buffers]
 
     def keep_gradients(self, **values: Array) -> None:
         """Write what a backward pass found into the model's gradient, or into arrays of its own."""
@@ -189,6 +213,21 @@ def built_in(layer: B) -> B:
 def is_built_in(layer: Any) -> bool:
     """Return whether kernels and twins know ``layer``; a user's subclass they do not."""
     return BUILT_IN.get(type(layer).__name__) is type(layer)
+
+
+def flattened(layers: Iterable[Any]) -> list[Any]:
+    """Return the layers that pass data on themselves, in their order, in the place of those made of them."""
+    found: list[Any] = []
+    for layer in layers:
+        parts = layer.parts if isinstance(layer, BuiltIn) else ()
+        found += flattened(parts) if parts else [layer]
+    return found
+
+
+def back(layer: Any, dy: Array, l2: float) -> Any:
+    """Return dx from dy; a layer that has weights to be penalised, or is made of layers, takes l2 as well."""
+    takes_penalty = isinstance(layer, BuiltIn) and (layer.penalised or layer.parts)
+    return layer.backward(dy, l2) if takes_penalty else layer.backward(dy)
 
 
 class Parameter:

@@ -28,8 +28,8 @@ from ..validation import (
     real_array,
 )
 from .dropout import draw_seed
-from .layers import BuiltIn, Layer, is_built_in
-from .lowering import Network, aligned_zeros, input_width, is_as_wide_as_its_input, layout, lower, views
+from .layers import BuiltIn, Layer, back, flattened, is_built_in
+from .lowering import Network, aligned_zeros, input_width, layout, lower, views
 
 # Called as a phase of a layer is over, or of a training step for None.
 Lap = Callable[[int | None, str], None]
@@ -54,7 +54,8 @@ class Stack:
     Attributes
     ----------
     layers : tuple of layers
-    built_in : the layers that are ours, or of a class that extends one of ours
+    leaves : the layers with those in the place of one that is made of layers, which spans and networks count
+    built_in : the leaves that are ours, or of a class that extends one of ours
     draws : whether one of them draws from the generator in training
     widths : the outputs of each layer, None where it is not known
     n_in : the inputs of the first layer, or None
@@ -71,24 +72,25 @@ class Stack:
     def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
         self.widths = check_layers(layers)
         self.layers = layers
-        self.built_in = [layer for layer in layers if isinstance(layer, BuiltIn)]
+        self.leaves = flattened(layers)
+        self.built_in = [layer for layer in self.leaves if isinstance(layer, BuiltIn)]
         self.draws = any(layer.draws for layer in self.built_in)
         self.identity = Identity()
         self.dtype = dtype
         self.rng = rng
         self.n_in = input_width(layers)
-        self.spans, size = layout(layers)
+        self.spans, size = layout(self.leaves)
         self.network = lower(layers, self.spans, self.n_in)
         self.inference = lower(layers, self.spans, self.n_in, training=False)
         self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
         self.trained_shape: tuple[int, ...] | None = None
         self._lock = threading.Lock()
-        initial = {i: layers[i].initial_values(rng) for i in self.spans}
+        initial = {i: self.leaves[i].initial_values(rng) for i in self.spans}
         try:
             self.bind(aligned_zeros(size, dtype))
             for i, values in initial.items():
                 for name, value in values.items():
-                    setattr(layers[i], name, value)
+                    setattr(self.leaves[i], name, value)
         except BaseException:
             self._release()
             raise
@@ -98,7 +100,7 @@ class Stack:
         self.params = params
         self.dtype = params.dtype
         self.gradient: Array | None = None
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.leaves):
             if isinstance(layer, BuiltIn):
                 layer.bind(views(layer, self.spans.get(i, {}), params), self.rng)
 
@@ -106,6 +108,11 @@ class Stack:
         """Let the layers belong to no model."""
         for layer in self.built_in:
             layer.bind(None, None)
+
+    @property
+    def places(self) -> list[int]:
+        """Where each leaf stands among the layers."""
+        return [i for i, layer in enumerate(self.layers) for _ in flattened([layer])]
 
     def outputs(self, X: ArrayLike, softmax: bool = False) -> Array:
         """Return the outputs (m, n_out) for X (m, n_in), or their softmax; see ``validation.features`` for X."""
@@ -160,11 +167,14 @@ class Stack:
     def training_pass(self, x: Array) -> Array:
         """Return the outputs of a pass that :meth:`backward` can follow; one that fails has changed nothing."""
         before = Attributes([(self, ("trained_shape",)), *((layer, layer._SAVED) for layer in self.built_in)])
+        params = self.params.copy() if any(layer.sums for layer in self.built_in) else None
         drawn = self.rng.bit_generator.state if self.draws else None
         try:
             return self.forward(x, training=True)
         except BaseException:
             before.restore()
+            if params is not None:
+                self.params[...] = params
             if drawn is not None:
                 self.rng.bit_generator.state = drawn
             raise
@@ -178,11 +188,10 @@ class Stack:
             if self.gradient is None:
                 gradient = aligned_zeros(self.params.size, self.dtype)
                 for i, span in self.spans.items():
-                    self.layers[i].bind_gradient(views(self.layers[i], span, gradient))
+                    self.leaves[i].bind_gradient(views(self.leaves[i], span, gradient))
                 self.gradient = gradient
             for i, layer in reversed([*enumerate(self.layers)]):
-                is_penalised = isinstance(layer, BuiltIn) and layer.penalised
-                dx = layer.backward(dy, l2) if is_penalised else layer.backward(dy)
+                dx = back(layer, dy, l2)
                 width = self.widths[i - 1] if i else self.n_in
                 dy = computed("backward", layer, dx, len(dy), width, self.dtype)
                 lap(i, "backward")
@@ -195,9 +204,9 @@ class Stack:
         """Let the next backward pass write into new arrays."""
         self.gradient = None
         for i in self.spans:
-            self.layers[i].bind_gradient(None)
+            self.leaves[i].bind_gradient(None)
 
-    def places(self) -> list[Place]:
+    def changing(self) -> list[Place]:
         """Return the attributes that passes in training change, those of a user's layers left out."""
         return [(self, ("gradient", "trained_shape")), *((layer, layer.transient) for layer in self.built_in)]
 
@@ -259,7 +268,7 @@ class Stack:
 
     def user_layers(self) -> list[Any]:
         """Return the layers that are not built in."""
-        return [layer for layer in self.layers if not is_built_in(layer)]
+        return [layer for layer in self.leaves if not is_built_in(layer)]
 
     def seeded(self) -> Network | None:
         """Return the network with a seed of its own, drawn if there is dropout: without, nothing is drawn."""
@@ -287,27 +296,30 @@ def call_list(layer: Any, method: str) -> list[Any]:
     return list(getattr(layer, method)()) if hasattr(layer, method) else []
 
 
-def check_layers(layers: Sequence[Any]) -> list[int | None]:
+def check_layers(layers: Sequence[Any], owner: str = "Sequential") -> list[int | None]:
     """Return the outputs of each layer, None where unknown, after checking that the layers fit together."""
     if not layers:
-        raise ValueError("a Sequential needs at least one layer, such as Linear(64, 10)")
+        raise ValueError(f"a {owner} needs at least one layer, such as Linear(64, 10)")
     widths: list[int | None] = []
     width = input_width(layers)
+    seen: set[int] = set()
     for i, layer in enumerate(layers):
         if isinstance(layer, (list, tuple)):
-            raise TypeError("layers are passed one by one, not as a list: Sequential(*layers)")
+            raise TypeError(f"layers are passed one by one, not as a list: {owner}(*layers)")
         if isinstance(layer, type):
             raise TypeError(f"layer {i} is the class {layer.__name__}, expected an object: {layer.__name__}(...)")
         if not all(callable(getattr(layer, method, None)) for method in ("forward", "backward")):
             raise TypeError(f"layer {i} is {layer!r}, expected a layer: an object with forward and backward methods")
-        if any(layer is other for other in layers[:i]):
-            raise ValueError(f"layer {i} is an object that comes earlier too: make a new {layer!r} for each place")
-        if isinstance(layer, BuiltIn) and layer.is_bound:
-            raise ValueError(f"layer {i}, {layer!r}, belongs to another model already: make a new one")
+        for leaf in flattened([layer]):
+            if id(leaf) in seen:
+                raise ValueError(f"layer {i} is an object that comes earlier too: make a new {leaf!r} for each place")
+            if isinstance(leaf, BuiltIn) and leaf.is_bound:
+                raise ValueError(f"layer {i}, {leaf!r}, belongs to another model already: make a new one")
+            seen.add(id(leaf))
         n_in, n_out = (_declared(layer, i, name) for name in ("n_in", "n_out"))
         if n_in is not None and width is not None and n_in != width:
             raise ValueError(f"layer {i}, {layer!r}, has {n_in} inputs, but layer {i - 1} has {width} outputs")
-        width = n_out if n_out is not None or not is_as_wide_as_its_input(layer) else width
+        width = layer.outputs_for(width) if isinstance(layer, BuiltIn) else n_out
         widths.append(width)
     return widths
 

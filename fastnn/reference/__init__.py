@@ -20,6 +20,12 @@ from .activations import (
     tanh,
     tanh_backward,
 )
+from .batch_norm import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+)
 from .dropout import dropout
 from .layer_norm import layer_norm, layer_norm_backward
 from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward, squared_error, squared_error_backward
@@ -30,6 +36,7 @@ from .orders import draw_orders
 from .own import own, own_backward, own_check, own_loss, own_update
 from .side_by_side import count_lanes, forward_lanes, lane_key, lanes_pay, train_lanes
 from .softmax import log_softmax, logsumexp, softmax
+from .standardize import standardize, standardize_backward
 from .updates import (
     adam_update,
     adamw_update,
@@ -43,6 +50,10 @@ from .updates import (
 __all__ = [
     "adam_update",
     "adamw_update",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_inference",
+    "batch_norm_inference_backward",
     "count_lanes",
     "cross_entropy",
     "cross_entropy_backward",
@@ -86,6 +97,8 @@ __all__ = [
     "softmax",
     "squared_error",
     "squared_error_backward",
+    "standardize",
+    "standardize_backward",
     "tanh",
     "tanh_backward",
     "train_epoch",

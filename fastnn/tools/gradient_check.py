@@ -76,8 +76,8 @@ def check_gradients(
 
     _, dy = losses.value_and_gradient(loss, outputs(), targets, None)
     dx = stack.backward(dy, l2)
-    linear = [stack.layers[i] for i in stack.spans]
-    pairs = [(p, g) for layer in linear for p, g in zip(layer.parameters(), layer.gradients(), strict=True)]
+    ours = [stack.leaves[i] for i in stack.spans]
+    pairs = [(p, g) for layer in ours for p, g in zip(layer.parameters(), layer.gradients(), strict=True)]
     pairs += [*zip(stack.user_parameters(), stack.user_gradients(), strict=True), (x, dx)]
     pairs = [(p, np.array(g, np.float64)) for p, g in pairs]
     floor = max(float(np.abs(g).max()) for _, g in pairs if g.size) / 1000

@@ -90,7 +90,7 @@ def _places(model: "Sequential", plan: Plan) -> list[Place]:
     """The attributes that training changes; the compiled epoch knows nothing of the layers'."""
     stack = model._stack
     places: list[Place] = [(model, ("_loss", "history")), (plan.optimizer, plan.optimizer._STATE)]
-    return places if plan.compiled else places + stack.places()
+    return places if plan.compiled else places + stack.changing()
 
 
 def _train(

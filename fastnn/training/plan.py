@@ -140,6 +140,8 @@ def prepare(
         x_val, chosen = given.features(data, stack.n_in, validation_rows, "X", True)
         validation = Validation(x_val, given.targets(y, len(x_val), k, chosen, "y", True), chosen, "y")
     y = given.targets(y, len(x), k, places, "y", check)
+    samples = len(x) if places is None else len(places)
+    _check_batches(stack, samples, min(batch_size, samples))
 
     def weights() -> Array | None:
         return given.weights(sample_weight, class_weight, y, k, places)
@@ -155,7 +157,7 @@ def prepare(
         lr=lr,
         epochs=epochs,
         l2=l2,
-        batch_size=min(batch_size, len(x) if places is None else len(places)),
+        batch_size=min(batch_size, samples),
         shuffle=shuffle,
         validation=validation,
         verbose=bool(verbose),
@@ -163,6 +165,17 @@ def prepare(
         callbacks=callbacks,
         make_weights=weights if places is not None and class_weight is not None else None,
     )
+
+
+def _check_batches(stack: Stack, samples: int, batch_size: int) -> None:
+    """Refuse batches that are too small for a layer, of which the last is the smallest."""
+    last = samples % batch_size or batch_size
+    for layer in stack.built_in:
+        if last < layer.least_samples:
+            raise ValueError(
+                f"batch_size is {batch_size} for {samples} samples, which leaves {last} to the last batch, but "
+                f"{layer!r} needs at least {layer.least_samples}: choose another batch_size"
+            )
 
 
 class _Given(NamedTuple):

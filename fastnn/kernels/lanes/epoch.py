@@ -25,10 +25,12 @@ from .layers import (
     FIRST,
     SAMPLES,
     UPDATE,
+    add_sources,
     backward,
     forward,
     gather,
     node,
+    sum_backward,
     undo_rectifier,
 )
 from .objectives import SEEN, TOTAL, are_alike, begin_batch, count_loss, has_penalty, loss
@@ -71,8 +73,12 @@ def _train(net, each, objective, step, memory, rows, counts):
         loss(net, each, objective, m, alike, memory, rows, counts)
         undo_rectifier(net, last - 1, m, node(memory, last, GRADIENT), node(memory, last, VALUES), memory)
         first = first_trained(net)
-        for i in range(last - 1, first, -1):
-            backward(net, i, m, memory, each, counts.whole)
+        for i in range(last - 1, first - 1, -1):
+            if i > first:
+                backward(net, i, m, memory, each, counts.whole)
+                add_sources(net, i, m, memory)
+            else:
+                sum_backward(net, i, m, memory, each, counts.whole)
         count_loss(each, objective, m, alike, rows, counts)
         prepare(step, counts)
         for i in range(last - 1, -1, -1):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codes import BIAS_AT, INPUTS, KIND, LENGTH, LINEAR, OP, OUTPUTS, START, WEIGHT
+from ...codes import BIAS_AT, INPUTS, KIND, LENGTH, LINEAR, OP, OUTPUTS, START, TRAINED, WEIGHT
 from ..compiler.jit import inline
 from ..gemm.tile import ROWS, VECTORS
 from ..network.memory import GRADIENT, VALUES
@@ -141,7 +141,7 @@ def update_operation(net, step, i, m, memory, counts):
     """Update the parameters of an operation."""
     is_transposed, width = False, lanes(step.block.p)
     for span in range(net.spans.rows):
-        if cell(net.spans, span, OP) == i:
+        if cell(net.spans, span, OP) == i and cell(net.spans, span, TRAINED) != 0:
             if not is_transposed:
                 transpose_kept(net, i, m, memory)
                 is_transposed = True

@@ -186,7 +186,7 @@ def update_linear(net, step, i, m, around, squares, worker):
 def update_span(net, step, span, m, around, worker):
     """Update this thread's share of a parameter of an operation, whose gradient is summed over the batch in order."""
     i, length, block = cell(net.spans, span, OP), cell(net.spans, span, LENGTH), worker.block
-    x, y, _, dy, kept = around
+    x, y, _, dy, kept, _ = around
     start, end = part(length, LINE, worker.thread, worker.n_threads)
     for first in range(start, end, GRADIENT_BLOCK):
         count = min(GRADIENT_BLOCK, end - first)

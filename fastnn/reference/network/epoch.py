@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from ...codes import BIAS_AT, KEEPS, KEEPS_X, KEEPS_Y, KIND, LINEAR, OP, OUTPUTS, SLOPE_AT, WEIGHT
+from ...codes import ADD, BIAS_AT, KEEPS, KEEPS_X, KEEPS_Y, KIND, LINEAR, OP, OUTPUTS, SLOPE_AT, SOURCE, TRAINED, WEIGHT
 from ..activations import leaky_relu_backward
 from ..matmul import linear_backward, matmul
 from ..updates import RULES
@@ -96,7 +96,10 @@ def _gradients(network, params, ys, d, t, lap):
     For a linear op that is the gradient before its rectifier, for an operation the gradients of its parameters.
     """
     ops, ds, last = network.ops, {}, len(network.ops) - 1
-    trained = [i for i, op in enumerate(ops) if op[KIND] == LINEAR] + [int(i) for i in network.spans[:, OP]]
+    behind = {}  # the gradient at the output of each ADD, by the op at whose input the other way begins
+    trained = [i for i, op in enumerate(ops) if op[KIND] == LINEAR] + [
+        int(i) for i in network.spans[network.spans[:, TRAINED] == 1, OP]
+    ]
     first = min(trained, default=last + 1)
     for i in range(last, first - 1, -1):
         if ops[i, KIND] == LINEAR:
@@ -104,12 +107,17 @@ def _gradients(network, params, ys, d, t, lap):
             if i > first:
                 d = np.empty_like(ys[i])
                 matmul(ds[i], weight_and_bias(ops[i], params)[0].T, d)
+        elif ops[i, KIND] == ADD:
+            behind.setdefault(int(ops[i, SOURCE]), []).append(d)
+            d = d.copy()
         else:
             d, gradients = _back_through(network, i, params, ys, d, t)
             if gradients:
                 ds[i] = gradients
         if i > first:
             _undo_rectifier(network, i - 1, ys, d)
+            for other in reversed(behind.get(i, ())):
+                d += other
             lap(i, 1)
     return ds
 
@@ -141,8 +149,9 @@ def _update(network, i, params, ys, ds, l2, rule, weight, t):
         if op[BIAS_AT] >= 0:
             _apply(rule, params, op[BIAS_AT], db, weight, t)
         return
-    for _, which, start, _, _ in network.spans[network.spans[:, OP] == i]:
-        _apply(rule, params, start, ds[i][which], weight, t)
+    for _, which, start, _, trained in network.spans[network.spans[:, OP] == i]:
+        if trained:
+            _apply(rule, params, start, ds[i][which], weight, t)
 
 
 def _apply(rule, params, start, gradient, weight, t, is_weight=False):
