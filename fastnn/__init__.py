@@ -7,6 +7,7 @@ from .errors import DivergenceError
 from .model import Sequential
 from .nn.activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Tanh
 from .nn.dropout import Dropout
+from .nn.embedding import Embedding
 from .nn.layers import Layer
 from .nn.linear import Linear
 from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
@@ -75,6 +76,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "ElementwiseLoss",
+    "Embedding",
     "Ensemble",
     "History",
     "Huber",

@@ -23,6 +23,7 @@ KEEPS_X, KEEPS_Y, TAKES_KEY, FROZEN = 1, 2, 4, 8
 STRIDE = 16
 
 # The columns of ``spans`` (k, SPAN), the parameters of operations: the op, which of its parameters, where it starts,
-# its elements, and whether a rule updates it (1) or not (0).
-OP, WHICH, START, LENGTH, TRAINED = range(5)
-SPAN = 5
+# its elements, whether a rule updates it (1) or not (0), and, where a batch has a gradient for some rows alone, the
+# elements of a row, else 0.
+OP, WHICH, START, LENGTH, TRAINED, ROW = range(6)
+SPAN = 6

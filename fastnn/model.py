@@ -25,7 +25,6 @@ from .validation import (
     Array,
     DType,
     FloatType,
-    features,
     float_dtype,
     generator,
     number,
@@ -357,7 +356,7 @@ class Sequential:
         serialization.write(path, self._stack, self._loss)
 
     def _features(self, X: ArrayLike) -> Array:
-        return features(X, self._stack.n_in, self._stack.dtype)
+        return self._stack.features(X)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype='{self.dtype}')"

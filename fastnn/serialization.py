@@ -10,7 +10,7 @@ import numpy as np
 
 from . import files, npz
 from .nn import losses
-from .nn.layers import BUILT_IN, flattened, is_built_in
+from .nn.layers import BUILT_IN, BuiltIn, flattened, is_built_in
 from .nn.stack import Stack, check_layers
 from .validation import REAL, finite, float_dtype
 
@@ -47,7 +47,7 @@ def _write(path: str | os.PathLike[str], header: dict[str, Any], stacks: Iterabl
     for prefix, stack in stacks:
         for i, spans in stack.spans.items():
             for name in spans:
-                array = arrays[f"{prefix}{i}.{name}"] = getattr(stack.leaves[i], name)
+                array = arrays[f"{prefix}{i}.{name}"] = stack.leaves[i].read(name)
                 finite(f"{prefix}{i}.{name}", array, stack.dtype)
     try:
         files.replace(path, lambda file: _savez(file, arrays))
@@ -70,7 +70,8 @@ def _known(loss: Any) -> Any:
 def _needed(stack: Stack, loss: Any) -> int:
     """The first format that has all of a model."""
     known = _known(loss)
-    return max([1 if known is None else known.needs_format, *(layer.format for layer in _all(stack.layers))])
+    formats: list[int] = [layer.format for layer in _all(stack.layers)]
+    return max([1 if known is None else known.needs_format, *formats])
 
 
 def _model(stack: Stack, loss: Any) -> dict[str, Any]:
@@ -198,10 +199,11 @@ def _describe(i: int, layer: Any) -> dict[str, Any]:
 
 
 def _all(layers: Iterable[Any]) -> Iterator[Any]:
-    """Layers, and those that they are made of."""
+    """Built-in layers, and those that they are made of."""
     for layer in layers:
-        yield layer
-        yield from _all(layer.parts)
+        if isinstance(layer, BuiltIn):
+            yield layer
+            yield from _all(layer.parts)
 
 
 def _build(i: int, entry: dict[str, Any]) -> Any:

@@ -45,7 +45,7 @@ def build(case, rng, dtype):
                 values.append((at, rng.normal(size=size) / np.sqrt(width)))
                 offsets.append(at)
                 at += -(-size // 16) * 16
-            ops.append([LINEAR, width, n_out, *offsets, *[-1] * (not has_bias), 0, 0, -1, 0, 0, 0])
+            ops.append([LINEAR, width, n_out, *offsets, *[-1] * (not has_bias), 0, 0, -1, 0, 0, 0, 0, 0])
             names.append("")
             width = n_out
             continue
@@ -56,7 +56,7 @@ def build(case, rng, dtype):
             settings.append(slope)
             continue
         keeps = TAKES_KEY if name == "dropout" else {"x": KEEPS_X, "y": KEEPS_Y}[ACTIVATIONS[name].keeps]
-        ops.append([OPERATION, width, width, 0, -1, len(settings), len(numbers), -1, keeps, 0, 0])
+        ops.append([OPERATION, width, width, 0, -1, len(settings), len(numbers), -1, keeps, 0, 0, 0, 0])
         settings += numbers
         names.append(name)
     params = np.zeros(at, dtype)

@@ -9,7 +9,9 @@ A layer has three functions, the last of which only some have:
     forward   y (rows, n_out) = f(x), x (rows, n_in), and what it keeps of every row
     backward  dx = the gradient at x from d, that at y, the x or y that it asked to be kept, and what it kept of a row
     gradient  some elements of the gradient of one of its parameters, summed over the whole batch in order; the epoch
-              shares them out to threads and hands them to the rule, so no parameter may be read: it may be updated
+              shares them out to threads and hands them to the rule, so no parameter may be read: it may be updated.
+              Of a parameter of which a batch has a gradient for some rows alone: from element -1 on, those rows, in
+              ``kept`` as ``gradients_at`` has it
 
 One that sums over the batch has two more, called before forward and backward by every thread for its own rows, with the
 same arguments; ``kept`` is then memory for the sums of the whole batch.
@@ -75,6 +77,8 @@ class Operation(NamedTuple):
         return self.forward.address(dtype), *others
 
 
+# See ``gradients_at``.
+ROWS_KEPT = 32
 # By the name that the class, the kernel and the twin share.
 OPERATIONS = Registry()
 _NOWHERE = 0, 0, 0, 0, 0
@@ -178,6 +182,16 @@ def _map_back(derivative, d, x, y, out, n, settings):
 def rows_of_sums(batch):
     """How many rows of sums an operation that sums over a batch has, each of one number for every unit."""
     return 4 + 4 * ((batch + ROWS - 1) // ROWS)
+
+
+@inline
+def gradients_at(m):
+    """Where in what an op keeps of m rows the gradients of some rows of a parameter are, one behind the other.
+
+    Before them stand, as int64, how many rows they are and which, and up to 4 m numbers more. So ``ROWS_KEPT`` elements
+    for each sample, and the elements of a row, are enough.
+    """
+    return (10 * m + 2 + 15) // 16 * 16
 
 
 @inline

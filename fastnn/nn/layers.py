@@ -156,6 +156,26 @@ class BuiltIn(Layer):
     def check(self, dtype: DType) -> None:
         """Raise TypeError where the layer does not work in the dtype of a model."""
 
+    def read(self, name: str) -> Any:
+        """Return the parameter of that name."""
+        return getattr(self, name)
+
+    def assign(self, name: str, value: ArrayLike) -> None:
+        """Write the values of the parameter of that name."""
+        setattr(self, name, value)
+
+    def row_widths(self) -> dict[str, int]:
+        """Return the elements of a row of each parameter of which a batch has a gradient for some rows alone."""
+        return {}
+
+    @property
+    def touched(self) -> dict[str, Array]:
+        """The rows that the last training pass has a gradient for, of each parameter in :meth:`row_widths`."""
+        return {}
+
+    def check_codes(self, x: Array, name: str, chosen: Array | None = None) -> None:
+        """Raise ValueError where x, of which only some rows may count, holds a number that is no code."""
+
     def parameters(self) -> list[Array]:
         """Return the arrays that an optimizer changes, views into the model's parameters."""
         return [getattr(self, name) for name in self.shapes() if name not in self.buffers]

@@ -46,7 +46,7 @@ class Network(NamedTuple):
 
     Attributes
     ----------
-    ops : (n, 13) int64, spans : (k, 5) int64, settings : float64
+    ops : (n, 13) int64, spans : (k, 6) int64, settings : float64
         See :mod:`fastnn.codes`.
     names : tuple of str
         The operation behind each op, "" for a linear one.
@@ -161,7 +161,7 @@ class _Lowered:
         self._leaves = 0
         self._sources: set[int] = set()
         self._ops: list[list[int]] = []
-        self._spans: list[tuple[int, int, int, int, int]] = []
+        self._spans: list[tuple[int, ...]] = []
         self._settings: list[float] = []
         self._names: list[str] = []
         self._layers: list[tuple[int, ...]] = []
@@ -183,6 +183,7 @@ class _Lowered:
 
     def _add_around(self, layers: Sequence[Any]) -> bool:
         """Add x + f(x), f being some layers."""
+        self._part_rectifier()
         start, first = len(self._ops), self._leaves
         self._sources.add(start)
         if not self.add_all(layers):
@@ -192,6 +193,15 @@ class _Lowered:
         op[SOURCE] = start
         self._append(op, "", first)
         return True
+
+    def _part_rectifier(self) -> None:
+        """Let a rectifier be an op of its own: gradients from both ways are added behind it."""
+        if self._ops and self._ops[-1][SLOPE_AT] >= 0:
+            self._ops[-1][SLOPE_AT] = -1
+            *others, i = self._layers[-1]
+            self._layers[-1] = tuple(others)
+            self._sources.add(len(self._ops))
+            self.add(i, self._rectifier)
 
     def add(self, i: int, layer: BuiltIn) -> None:
         """Add leaf i."""
@@ -203,6 +213,7 @@ class _Lowered:
         if layer.rectifier is not None and last and is_free and last[KIND] == LINEAR and last[SLOPE_AT] < 0:
             last[SLOPE_AT] = at
             self._settings.append(layer.rectifier)
+            self._rectifier = layer
             self._layers[-1] = (*self._layers[-1], i)
             return
         numbers = layer.numbers()
@@ -219,10 +230,11 @@ class _Lowered:
         op[PARAMETERS] = 0 if is_linear else len(spans)
         op[SUMS] = layer.sums if self._training else 0
         if not is_linear:
-            shapes = layer.shapes()
+            shapes, widths = layer.shapes(), layer.row_widths()
             for which, (name, start) in enumerate(spans.items()):
                 trained = int(name not in layer.buffers)
-                self._spans.append((len(self._ops), which, start, math.prod(shapes[name]), trained))
+                size = math.prod(shapes[name])
+                self._spans.append((len(self._ops), which, start, size, trained, widths.get(name, 0)))
         self._settings += numbers
         operation = layer.operation if self._training else layer.operation_in_inference or layer.operation
         self._append(op, "" if is_linear else operation, i)

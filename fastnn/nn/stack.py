@@ -27,9 +27,12 @@ from ..validation import (
     positive_int,
     real_array,
 )
+from . import activations
 from .dropout import draw_seed
+from .embedding import Embedding
 from .layers import BuiltIn, Layer, back, flattened, is_built_in
 from .lowering import Network, aligned_zeros, input_width, layout, lower, views
+from .standardize import Standardize
 
 # Called as a phase of a layer is over, or of a training step for None.
 Lap = Callable[[int | None, str], None]
@@ -56,6 +59,7 @@ class Stack:
     layers : tuple of layers
     leaves : the layers with those in the place of one that is made of layers, which spans and networks count
     built_in : the leaves that are ours, or of a class that extends one of ours
+    coded : the leaves that take codes from columns of X, each with those before it
     draws : whether one of them draws from the generator in training
     widths : the outputs of each layer, None where it is not known
     n_in : the inputs of the first layer, or None
@@ -74,6 +78,7 @@ class Stack:
         self.layers = layers
         self.leaves = flattened(layers)
         self.built_in = [layer for layer in self.leaves if isinstance(layer, BuiltIn)]
+        self.coded = _coded(self.leaves)
         self.draws = any(layer.draws for layer in self.built_in)
         self.identity = Identity()
         self.dtype = dtype
@@ -90,7 +95,7 @@ class Stack:
             self.bind(aligned_zeros(size, dtype))
             for i, values in initial.items():
                 for name, value in values.items():
-                    setattr(self.leaves[i], name, value)
+                    self.leaves[i].assign(name, value)
         except BaseException:
             self._release()
             raise
@@ -117,17 +122,30 @@ class Stack:
     def outputs(self, X: ArrayLike, softmax: bool = False) -> Array:
         """Return the outputs (m, n_out) for X (m, n_in), or their softmax; see ``validation.features`` for X."""
         if self.inference is None:
-            x = features(X, self.n_in, self.dtype)
+            x = self.features(X)
             blocks = [x[i : i + self.block] for i in range(0, len(x), self.block)]
             outputs = np.concatenate([self.forward(block, training=False) for block in blocks])
             if softmax:
                 active().softmax(outputs, outputs)
             return outputs
-        x = features(X, self.n_in, self.dtype, check_finite=False)
+        x = self.features(X, check_finite=False)
         out = np.empty((len(x), self.widths[-1] or 0), self.dtype)
         if not active().forward(self.inference, self.params, x, out, softmax):
             finite("X", x, self.dtype)
         return out
+
+    def features(self, X: ArrayLike, check_finite: bool = True) -> Array:
+        """Return X (m, n_in) as the first layer takes it, see ``validation.features``."""
+        x = features(X, self.n_in, self.dtype, check_finite=check_finite)
+        self.check_codes(x)
+        return x
+
+    def check_codes(self, x: Array, name: str = "X", chosen: Array | None = None) -> None:
+        """Raise ValueError where x, of which the rows ``chosen`` count, or all, holds a number that is no code."""
+        for layer, passed in self.coded:
+            for earlier in passed:
+                earlier.leaves_alone(layer.columns)
+            layer.check_codes(x, name, chosen)
 
     def held(self, guest: int | None) -> AbstractContextManager[Any]:
         """Return the context in which one training alone has the parameters, but for those in callbacks of ``guest``.
@@ -327,3 +345,19 @@ def check_layers(layers: Sequence[Any], owner: str = "Sequential") -> list[int |
 def _declared(layer: Layer, i: int, name: str) -> int | None:
     value = getattr(layer, name, None)
     return None if value is None else positive_int(f"{name} of layer {i}", value)
+
+
+def _coded(leaves: Sequence[Any]) -> list[tuple[Embedding, list[Standardize]]]:
+    """The layers that take codes, each with those that the codes pass before."""
+    found = []
+    for i, layer in enumerate(leaves):
+        if isinstance(layer, Embedding):
+            passed = [earlier for earlier in leaves[:i] if not isinstance(earlier, activations.Identity)]
+            for earlier in passed:
+                if not isinstance(earlier, Standardize):
+                    raise ValueError(
+                        f"{layer!r} follows {earlier!r}, which gives no codes: let it be the first layer, or follow a "
+                        "Standardize that leaves the codes alone"
+                    )
+            found.append((layer, passed))
+    return found

@@ -1,6 +1,6 @@
 """Standardisation as a layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,15 @@ class Standardize(BuiltIn):
         else:
             self._initial = found
         return self
+
+    def leaves_alone(self, columns: Iterable[int]) -> None:
+        """Raise ValueError unless these features, which are codes, are passed on as they are."""
+        for column in columns:
+            if self.mean[column] != 0 or self.scale[column] != 1:
+                raise ValueError(
+                    f"{self!r} changes column {column}, whose codes an Embedding takes: adapt it to the other columns, "
+                    "adapt(X, columns=...)"
+                )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of mean and scale."""

@@ -27,6 +27,7 @@ from .batch_norm import (
     batch_norm_inference_backward,
 )
 from .dropout import dropout
+from .embedding import embedding, embedding_backward, embedding_rows
 from .layer_norm import layer_norm, layer_norm_backward
 from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward, squared_error, squared_error_backward
 from .matmul import linear, linear_backward, matmul
@@ -59,6 +60,9 @@ __all__ = [
     "cross_entropy_backward",
     "draw_orders",
     "dropout",
+    "embedding",
+    "embedding_backward",
+    "embedding_rows",
     "forward",
     "forward_lanes",
     "gelu",

@@ -125,6 +125,7 @@ def prepare(
     check = not (check_later and compiled and stack.starts_linear)
     given = _Given(once, loss, stack.dtype)
     data, x, places = x, *given.features(x, stack.n_in, rows, "X", check)
+    stack.check_codes(x, "X", places)
     k = stack.output_width(x if places is None else x[places[:1]])
     validation = None
     if validation_data is not None:
@@ -134,10 +135,12 @@ def prepare(
             raise TypeError("validation_data is not a pair, expected (X, y)")
         x_val, y_val = validation_data
         x_val, _ = given.features(x_val, x.shape[1], ALL, "X of validation_data", True)
+        stack.check_codes(x_val, "X of validation_data")
         name = "y of validation_data"
         validation = Validation(x_val, given.targets(y_val, len(x_val), k, None, name, True), None, name)
     elif validation_rows.value is not None:
         x_val, chosen = given.features(data, stack.n_in, validation_rows, "X", True)
+        stack.check_codes(x_val, "X", chosen)
         validation = Validation(x_val, given.targets(y, len(x_val), k, chosen, "y", True), chosen, "y")
     y = given.targets(y, len(x), k, places, "y", check)
     samples = len(x) if places is None else len(places)

@@ -42,6 +42,8 @@ NETWORKS = {
     "norm": lambda d, k: [fnn.Linear(d, 19), fnn.LayerNorm(19), fnn.GELU(), fnn.Linear(19, 9), fnn.GELU("tanh"),
                           fnn.Linear(9, k)],
     "dropout": lambda d, k: [fnn.Linear(d, 20), fnn.ReLU(), fnn.Dropout(0.3), fnn.Linear(20, k)],
+    "residual": lambda d, k: [fnn.Linear(d, 17), fnn.Residual(fnn.BatchNorm(17), fnn.ReLU(), fnn.Linear(17, 17)),
+                              fnn.ReLU(), fnn.Linear(17, k)],
     "user": lambda d, k: [fnn.Linear(d, 12), OwnReLU(), fnn.Linear(12, k)],
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import INPUTS, KIND, LINEAR, OP, OUTPUTS, SUMS, TRAINED
+from ...codes import INPUTS, KIND, LINEAR, OP, OUTPUTS, ROW, SUMS, TRAINED
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, stop_prefetching, workspace
 from ..gemm.tile import ROWS
@@ -54,6 +54,7 @@ from .steps import (
     square_sums,
     step_of,
     update_linear,
+    update_rows,
     update_span,
 )
 
@@ -183,7 +184,9 @@ def _update(net, samples, batch, step, columns, memory, worker):
                 update_linear(net, step, i, batch.m, around, squares, worker)
             lap(worker.clock, i, UPDATE)
         while span >= 0 and cell(net.spans, span, OP) == i:
-            if cell(net.spans, span, TRAINED) != 0:
+            if cell(net.spans, span, TRAINED) != 0 and cell(net.spans, span, ROW) != 0:
+                update_rows(net, step, span, batch.m, around, worker)
+            elif cell(net.spans, span, TRAINED) != 0:
                 update_span(net, step, span, batch.m, around, worker)
             span -= 1
             lap(worker.clock, i, UPDATE)

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import BIAS_AT, INPUTS, KIND, LENGTH, LINEAR, OP, OUTPUTS, SETTINGS, START, WEIGHT, WHICH
+from ...codes import BIAS_AT, INPUTS, KIND, LENGTH, LINEAR, OP, OUTPUTS, ROW, SETTINGS, START, WEIGHT, WHICH
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline
 from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product, transposed
 from ..gemm.tile import COMBINE, COMBINE_SQUARES, ROWS, STORE, VECTORS
-from ..operations import call_gradient
+from ..operations import call_gradient, gradients_at
 from ..simd.table import cell, row_of
-from ..simd.vector import fma, get, integer, itemsize, lanes, load_part, put, reduce_add, shift, splat
+from ..simd.vector import fma, get, integer, itemsize, lanes, load_part, pointer, put, reduce_add, shift, splat
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
 from .layers import GRADIENT_AT, LINE
@@ -185,18 +185,37 @@ def update_linear(net, step, i, m, around, squares, worker):
 @inline
 def update_span(net, step, span, m, around, worker):
     """Update this thread's share of a parameter of an operation, whose gradient is summed over the batch in order."""
-    i, length, block = cell(net.spans, span, OP), cell(net.spans, span, LENGTH), worker.block
-    x, y, _, dy, kept, _ = around
+    length, block = cell(net.spans, span, LENGTH), worker.block
     start, end = part(length, LINE, worker.thread, worker.n_threads)
     for first in range(start, end, GRADIENT_BLOCK):
         count = min(GRADIENT_BLOCK, end - first)
-        call_gradient(
-            cell(net.ops, i, GRADIENT_AT), dy.p,
-            (m, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), dy.p, dy.row, x.p, x.row, y.p, y.row, kept,
-             shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
-             cell(net.spans, span, WHICH), first, count, block),
-        )  # fmt: skip
+        _call_gradient(net, span, m, around, first, count, block)
         _apply_rule(net, step, cell(net.spans, span, START) + first, block, OTHERS, count)
+
+
+@inline
+def update_rows(net, step, span, m, around, worker):
+    """Update the rows of a parameter that the batch has a gradient for, all those of an op in one thread."""
+    i, width = cell(net.spans, span, OP), cell(net.spans, span, ROW)
+    if i % worker.n_threads != worker.thread:
+        return
+    _call_gradient(net, span, m, around, -1, 0, around.kept)
+    rows, gradients = pointer(around.kept, np.int64(0)), shift(around.kept, gradients_at(m))
+    for k in range(get(rows, 0)):
+        at = cell(net.spans, span, START) + get(rows, 1 + k) * width
+        _apply_rule(net, step, at, shift(gradients, k * width), OTHERS, width)
+
+
+@inline
+def _call_gradient(net, span, m, around, first, count, out):
+    i = cell(net.spans, span, OP)
+    x, y, _, dy, kept, _ = around
+    call_gradient(
+        cell(net.ops, i, GRADIENT_AT), dy.p,
+        (m, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), dy.p, dy.row, x.p, x.row, y.p, y.row, kept,
+         shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
+         cell(net.spans, span, WHICH), first, count, out),
+    )  # fmt: skip
 
 
 @inline

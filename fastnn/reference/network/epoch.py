@@ -12,7 +12,7 @@ from ...codes import ADD, BIAS_AT, KEEPS, KEEPS_X, KEEPS_Y, KIND, LINEAR, OP, OU
 from ..activations import leaky_relu_backward
 from ..matmul import linear_backward, matmul
 from ..updates import RULES
-from .inference import arguments_of, parameters_of, twins, values, weight_and_bias
+from .inference import arguments_of, parameters_of, rows_of, twins, values, weight_and_bias
 from .objectives import loss_and_gradient
 
 
@@ -149,8 +149,12 @@ def _update(network, i, params, ys, ds, l2, rule, weight, t):
         if op[BIAS_AT] >= 0:
             _apply(rule, params, op[BIAS_AT], db, weight, t)
         return
-    for _, which, start, _, trained in network.spans[network.spans[:, OP] == i]:
-        if trained:
+    for _, which, start, _, trained, width in network.spans[network.spans[:, OP] == i]:
+        if trained and width:
+            for row in rows_of(network.names[i])(ys[i], which, *arguments_of(network, i, t)):
+                part = slice(row * width, (row + 1) * width)
+                _apply(rule, params, start + part.start, ds[i][which][part], weight, t)
+        elif trained:
             _apply(rule, params, start, ds[i][which], weight, t)
 
 

@@ -80,6 +80,11 @@ def twins(name):
     return function, getattr(package, f"{name}_backward", function)
 
 
+def rows_of(name):
+    """The function that tells which rows of a parameter a batch has a gradient for."""
+    return getattr(importlib.import_module(__package__.rpartition(".")[0]), f"{name}_rows")
+
+
 def arguments_of(network, i, t):
     """What the twin of an operation takes besides arrays: its settings, and a key where it draws random numbers."""
     op = network.ops[i]
@@ -89,7 +94,7 @@ def arguments_of(network, i, t):
 
 def parameters_of(network, i, params):
     """The parameters of an operation as flat views."""
-    return [params[start : start + size] for op, _, start, size, _ in network.spans if op == i]
+    return [params[start : start + size] for op, _, start, size, *_ in network.spans if op == i]
 
 
 def weight_and_bias(op, params):
