@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import special
 
-from fastnn.codes import KEEPS_X, KEEPS_Y, LINEAR, OPERATION, SPAN, TAKES_KEY
+from fastnn.codes import FROZEN, KEEPS, KEEPS_X, KEEPS_Y, KIND, LINEAR, OPERATION, SPAN, TAKES_KEY
 from fastnn.nn.lowering import (
     Batches,
     Network,
@@ -66,6 +66,18 @@ def build(case, rng, dtype):
     spans = np.zeros((0, SPAN), np.int64)
     settings = np.array([*settings, 0.0])
     return Network(np.array(ops, np.int64), spans, settings, tuple(names), members, 2**62 + 17), params
+
+
+def frozen(network, *places):
+    """The network with some of its linear ops frozen, by their places among them."""
+    ops = network.ops.copy()
+    ops[np.flatnonzero(ops[:, KIND] == LINEAR)[[*places]], KEEPS] |= FROZEN
+    return network._replace(ops=ops)
+
+
+def scaled(network):
+    """The network with a learning rate of its own for each op, of which one does not move at all."""
+    return network._replace(scales=np.resize([0.5, 2.0, 0.0, 1.0], len(network.ops)))
 
 
 def for_inference(network):

@@ -146,14 +146,20 @@ class Optimizer(ABC):
 
     def update(self, stack: Stack, lr: float, t: int) -> None:
         """Make update number ``t`` of the bound model after a backward pass, a user's layers included."""
+        gradient = stack.gradient
+        assert gradient is not None, "a backward pass came before"
+        moves = zip(stack.user_moves(), self._user_slots, strict=True)
+        trained = [(p, slots, lr * rate) for (p, rate), slots in moves if rate is not None]
         user = [
-            (p, np.asarray(p, order="C"), dp, slots)
-            for p, dp, slots in zip(stack.user_parameters(), stack.user_gradients(), self._user_slots, strict=True)
+            (p, np.asarray(p, order="C"), dp, slots, own_lr)
+            for (p, slots, own_lr), dp in zip(trained, stack.user_gradients(), strict=True)
         ]
-        self._decay(stack.penalised(), lr)
-        self._apply(stack.params, stack.gradient, self._slots, lr, t)
-        for p, w, dp, slots in user:
-            self._apply(w, dp, slots, lr, t)
+        for w, rate in stack.penalised():
+            self._decay(w, lr * rate)
+        for part, rate in stack.moves():
+            self._apply(stack.params[part], gradient[part], self._slots[:, part], lr * rate, t)
+        for p, w, dp, slots, own_lr in user:
+            self._apply(w, dp, slots, own_lr, t)
             if w is not p:
                 p[...] = w
 
@@ -161,8 +167,8 @@ class Optimizer(ABC):
     def _settings(self) -> tuple[float, ...]:
         """Return what the rule takes beside the learning rate."""
 
-    def _decay(self, weights: list[Array], lr: float) -> None:  # noqa: B027 - most rules have none
-        """Let weights decay before an update, where the rule does."""
+    def _decay(self, w: Array, lr: float) -> None:  # noqa: B027 - most rules have none
+        """Let a weight decay before an update, where the rule does."""
 
     @abstractmethod
     def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:

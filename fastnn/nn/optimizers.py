@@ -204,9 +204,8 @@ class AdamW(Adam):
     def _settings(self) -> tuple[float, ...]:
         return *super()._settings(), self.weight_decay
 
-    def _decay(self, weights: list[Array], lr: float) -> None:
-        for w in weights:
-            w *= w.dtype.type(1 - lr * self.weight_decay)
+    def _decay(self, w: Array, lr: float) -> None:
+        w *= w.dtype.type(1 - lr * self.weight_decay)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, weight_decay={self.weight_decay:g})"

@@ -118,6 +118,8 @@ def prepare(
         layer.check(stack.dtype)
     first = optimizer.epoch if optimizer.belongs_to(stack) else 0
     lr = optimizer.rate(first)
+    if stack.is_frozen:
+        raise ValueError("all layers with parameters are frozen: set trainable=True for those that are to be trained")
     stack.check_finite()
     compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
