@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 
 from . import serialization
 from .nn import losses
-from .nn.layers import BuiltIn, Layer
+from .nn.layers import BuiltIn, Layer, rate_of
 from .nn.losses import BuiltInLoss, Loss, LossName, classifies
-from .nn.optimizers import Optimizer, OptimizerName
+from .nn.optimizer import Optimizer
+from .nn.optimizers import OptimizerName
 from .nn.stack import Stack, call_list
 from .tables import Table, TableText
 from .training.callbacks import Callback, begun
@@ -185,7 +186,7 @@ class Sequential:
         loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods
             An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
             :class:`Loss`).
-        optimizer : {"sgd", "adam", "adamw"}, SGD, Adam, AdamW or UpdateRule
+        optimizer : {"sgd", "adam", "adamw", "rmsprop"}, SGD, Adam, AdamW, RMSprop or UpdateRule
             An object keeps its state, so fitting the same model again with it continues. A function as learning rate
             is called before each epoch, for the first one before anything changes. A subclass of your own makes its
             own updates, layer by layer.
@@ -323,15 +324,22 @@ class Sequential:
         return evaluate(self._stack, self._loss, x, targets, weights)
 
     def summary(self) -> TableText:
-        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML."""
+        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML.
+
+        Where layers are frozen it says which, and how many parameters are trainable.
+        """
         rows = []
         for layer, width in zip(self.layers, self._stack.widths, strict=True):
             n_parameters = sum(p.size for p in call_list(layer, "parameters"))
-            name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
+            own = type(layer).__name__ if rate_of(layer) is not None else f"{type(layer).__name__}, frozen"
+            name = repr(layer) if isinstance(layer, BuiltIn) else own
             rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
         total = sum(p.size for p in self.parameters())
         size = sum(p.nbytes for p in self.parameters())
-        note = f"{total:,} parameters, {self.dtype}, {size / 1024:,.1f} KiB"
+        leaves = zip(self._stack.leaves, self._stack.rates, strict=True)
+        trained = sum(p.size for leaf, rate in leaves if rate is not None for p in call_list(leaf, "parameters"))
+        share = "" if trained == total else f", {trained:,} of them trainable"
+        note = f"{total:,} parameters{share}, {self.dtype}, {size / 1024:,.1f} KiB"
         table = Table(("layer", "outputs", "parameters"), rows, note=note)
         return TableText(table.text(), table.html())
 

@@ -22,6 +22,10 @@ class LayerNorm(BuiltIn):
         The units.
     eps : float
         Added to the variance, > 0.
+    trainable : bool
+        False freezes weight and bias: training leaves them as they are.
+    lr_scale : float
+        A factor >= 0 of the learning rate for weight and bias.
 
     Attributes
     ----------
@@ -33,9 +37,9 @@ class LayerNorm(BuiltIn):
     Raises
     ------
     ValueError
-        If n is not positive or eps not > 0.
+        If n is not positive, eps not > 0, or lr_scale negative.
     TypeError
-        If n is no integer or eps no number.
+        If n is no integer, eps or lr_scale no number, or trainable no bool.
 
     Notes
     -----
@@ -60,7 +64,8 @@ class LayerNorm(BuiltIn):
     _SAVED = ("_x",)
     _x: Array | None = None
 
-    def __init__(self, n: int, eps: float = 1e-5) -> None:
+    def __init__(self, n: int, eps: float = 1e-5, *, trainable: bool = True, lr_scale: float = 1.0) -> None:
+        self.trainable, self.lr_scale = trainable, lr_scale
         self.n_in = self.n_out = positive_int("n", n)
         self._eps = number("eps", eps, above=0)
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from ..nn import losses
 from ..nn.losses import Loss, LossName
-from ..nn.optimizers import Optimizer, OptimizerName
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
 from ..validation import own_view
 from .callbacks import Callback

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..nn import losses, optimizers
 from ..nn.lowering import Objective
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..nn.stack import Stack
 from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
 from .callbacks import Callback, check_callbacks
@@ -118,6 +118,8 @@ def prepare(
         layer.check(stack.dtype)
     first = optimizer.epoch if optimizer.belongs_to(stack) else 0
     lr = optimizer.rate(first)
+    if stack.is_frozen:
+        raise ValueError("all layers with parameters are frozen: set trainable=True for those that are to be trained")
     stack.check_finite()
     compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not

@@ -156,6 +156,8 @@ FUNCTIONS = {
        for name in ("momentum", "nesterov")},
     "fnn.adam_update": {"w": _w["w"], "dw": Array("dk"), "m": _w["m"], "v": _w["v"], "lr?": NUMBER, "beta1?": SHARE,
                         "beta2?": SHARE, "eps?": NUMBER, "t?": One("1", "2", "10**6")},
+    "fnn.rmsprop_update": {"w": _w["w"], "dw": Array("dk"), "s": _w["v"], "lr?": NUMBER, "alpha?": SHARE,
+                           "eps?": NUMBER},
     "fnn.CrossEntropy(0.1).forward": _loss,
     "fnn.CrossEntropy(0.1).backward": _loss,
     "fnn.SquaredError().backward": {k.replace("scores", "pred"): v for k, v in _squares.items()},
