@@ -55,6 +55,7 @@ from .tools.warmup import warmup
 from .training.callbacks import EarlyStopping
 from .training.fit_many import fit_many
 from .training.history import History
+from .training.watching import ReduceOnPlateau
 
 __version__ = "0.1.0"
 
@@ -81,6 +82,7 @@ __all__ = [
     "Optimizer",
     "Profile",
     "ReLU",
+    "ReduceOnPlateau",
     "Sequential",
     "Sigmoid",
     "SquaredError",

@@ -209,7 +209,8 @@ class Sequential:
             Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
             that the history got for it; if one returns True, training stops there. An object that is called may have
             two more methods: ``begin(model, names)`` is called before anything changes, with the names of the values
-            to come, and ``end(model)`` however the training ends.
+            to come, and also with ``optimizer=``, the one that is used, where it takes an argument of that name;
+            ``end(model)`` is called however the training ends.
         verbose : {0, 1}
             1 prints a line an epoch.
 
@@ -257,7 +258,7 @@ class Sequential:
             check_later=True,
         )
         alone = self._stack.held(threading.get_ident())
-        with alone, plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as should_stop:
+        with alone, plan.optimizer.held(), begun(self, plan) as should_stop:
             return run(self, plan, should_stop)
 
     def predict(self, X: ArrayLike) -> Array:

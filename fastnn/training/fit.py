@@ -20,13 +20,13 @@ from ..nn.stack import Lap, Stack, no_lap
 from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
 from ..validation import FLOAT64, Array, finite, sample_weights
-from .callbacks import Values
 from .evaluation import validated
 from .history import History, progress_line
 from .interrupts import Interrupt
 from .plan import Plan
 from .rows import check_finite, own_rows
 from .together import Outcome, Request
+from .watching import Values
 
 if TYPE_CHECKING:
     from ..model import Sequential
