@@ -169,6 +169,7 @@ class Sequential:
         batch_size: int = 32,
         shuffle: bool = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | None = None,
         callbacks: Iterable[Callback] | None = None,
@@ -198,6 +199,10 @@ class Sequential:
             Whether each epoch takes the samples in another order.
         validation_data : (X, y), optional
             Evaluated after each epoch, without the penalty.
+        validation_split : float, optional
+            Instead of ``validation_data``, the share of the samples to set aside for it, > 0 and < 1: drawn at random,
+            of each class where y holds integer labels, of which each keeps a sample to train on. Nothing is copied.
+            The model's seed decides which samples these are, so they are the same in the next ``fit`` with these data.
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero.
         class_weight : dict, "balanced" or array_like (n_out,), optional
@@ -251,6 +256,7 @@ class Sequential:
             batch_size=batch_size,
             shuffle=shuffle,
             validation_data=validation_data,
+            validation_split=validation_split,
             sample_weight=sample_weight,
             class_weight=class_weight,
             callbacks=callbacks,

@@ -356,7 +356,7 @@ class TestEarlyStopping:
             (
                 "val_loss",
                 {},
-                "monitor is 'val_loss', but the history will hold 'loss': give fit validation_data, or monitor='loss'",
+                "monitor is 'val_loss', but the history will hold 'loss': give fit validation_data or validation_spl",
             ),
             (
                 "val_accuracy",

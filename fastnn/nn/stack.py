@@ -60,6 +60,7 @@ class Stack:
     n_in : the inputs of the first layer, or None
     identity : what an optimizer knows the model by
     rng : the generator of initial weights, of the order of samples, and of dropout
+    seed : what that generator was made from
     network, inference : the layers as data, with dropout and without, or None where they must run one by one
     params, gradient : the flat buffers; gradient is None before the first backward pass
     block : how many rows go through at once, so that memory stays bounded
@@ -76,6 +77,7 @@ class Stack:
         self.identity = Identity()
         self.dtype = dtype
         self.rng = rng
+        self.seed = rng.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
         self.n_in = input_width(layers)
         self.spans, size = layout(layers)
         self.network = lower(layers, self.spans, self.n_in)

@@ -41,6 +41,7 @@ def fit_many(
     shuffle: bool | list[bool] = True,
     validation_data: tuple[ArrayLike, ArrayLike] | list[Any] | None = None,
     validation_rows: ArrayLike | list[Any] | None = None,
+    validation_split: float | list[Any] | None = None,
     sample_weight: ArrayLike | list[Any] | None = None,
     class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | list[Any] | None = None,
     callbacks: Iterable[Callback] | list[Any] | None = None,
@@ -72,6 +73,8 @@ def fit_many(
         ``rows``.
     validation_rows : array_like (m,) of int or (n,) of bool, optional
         Validation data as rows of the same X and y.
+    validation_split : float, optional
+        As of :meth:`Sequential.fit`, of the samples at ``rows``; one that comes several times there is on one side.
     callbacks : iterable of functions, or a list of such iterables, optional
         As of :meth:`Sequential.fit`. Callback objects for all are copied for each model, functions are not.
     verbose : {0, 1}
@@ -140,6 +143,7 @@ def fit_many(
         "rows": _named("rows", rows, n),
         "validation_rows": _named("validation_rows", validation_rows, n),
         "validation_data": each_pair(validation_data, n),
+        "validation_split": each("validation_split", validation_split, n),
         "sample_weight": each_array("sample_weight", sample_weight, n),
         "class_weight": each_array("class_weight", class_weight, n),
         "optimizer": each_optimizer(optimizer, n),

@@ -15,6 +15,7 @@ from ..validation import Array, DType, any_array, features, flag, number, own_vi
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
+from .splitting import share_of, split
 
 # ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
 # many networks are prepared it may remember what it returned for the same objects.
@@ -98,6 +99,7 @@ def prepare(
     callbacks: Iterable[Callback] | None = None,
     rows: Rows = ALL,
     validation_rows: Rows = ALL,
+    validation_split: float | None = None,
     check_later: bool = False,
     once: Once = always,
 ) -> Plan:
@@ -122,14 +124,13 @@ def prepare(
     compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
     # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
-    check = not (check_later and compiled and stack.starts_linear)
+    check = not (check_later and compiled and stack.starts_linear and validation_split is None)
     given = _Given(once, loss, stack.dtype)
     data, x, places = x, *given.features(x, stack.n_in, rows, "X", check)
     k = stack.output_width(x if places is None else x[places[:1]])
+    _check_one_validation(validation_data, validation_rows, validation_split)
     validation = None
     if validation_data is not None:
-        if validation_rows.value is not None:
-            raise ValueError(f"validation_data and {validation_rows.name} are both given: expected one of them")
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise TypeError("validation_data is not a pair, expected (X, y)")
         x_val, y_val = validation_data
@@ -140,6 +141,10 @@ def prepare(
         x_val, chosen = given.features(data, stack.n_in, validation_rows, "X", True)
         validation = Validation(x_val, given.targets(y, len(x_val), k, chosen, "y", True), chosen, "y")
     y = given.targets(y, len(x), k, places, "y", check)
+    if validation_split is not None:
+        labels = y.copy() if losses.classifies(loss) and y.ndim == 1 else None  # the user's may change meanwhile
+        places, chosen = split(share_of(validation_split), len(x), places, labels, stack.seed)
+        validation = Validation(x, y, chosen, "y")
 
     def weights() -> Array | None:
         return given.weights(sample_weight, class_weight, y, k, places)
@@ -163,6 +168,17 @@ def prepare(
         callbacks=callbacks,
         make_weights=weights if places is not None and class_weight is not None else None,
     )
+
+
+def _check_one_validation(validation_data: Any, validation_rows: Rows, validation_split: Any) -> None:
+    given = {
+        "validation_data": validation_data,
+        validation_rows.name: validation_rows.value,
+        "validation_split": validation_split,
+    }
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ValueError(f"{names[0]} and {names[1]} are both given: expected one of them")
 
 
 class _Given(NamedTuple):

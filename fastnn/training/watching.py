@@ -36,7 +36,11 @@ class Watching:
     def _check(self, names: tuple[str, ...]) -> None:
         """Raise ValueError if the history will not hold the value."""
         if self.monitor not in names:
-            fix = "give fit validation_data" if "val_loss" not in names else "use the loss 'cross_entropy'"
+            fix = (
+                "give fit validation_data or validation_split"
+                if "val_loss" not in names
+                else "use the loss 'cross_entropy'"
+            )
             raise ValueError(
                 f"monitor is {self.monitor!r}, but the history will hold {', '.join(map(repr, names))}: {fix}, or "
                 f"monitor={names[-1]!r}"
