@@ -123,7 +123,7 @@ def test_callbacks_of_ones_own_may_ask_for_the_optimizer(data):
         ({"factor": 1}, ValueError, "factor is 1, expected a finite number > 0 and < 1"),
         ({"patience": 0}, ValueError, "patience is 0, expected a positive integer"),
         ({"min_delta": -1}, ValueError, "min_delta is -1, expected a finite number >= 0"),
-        ({"monitor": 3}, ValueError, "monitor is 3, expected 'loss', 'val_loss', 'val_accuracy'"),
+        ({"monitor": "hits"}, ValueError, "monitor is 'hits', expected 'loss', 'accuracy', "),
         ({"min_lr": -1}, ValueError, "min_lr is -1, expected a finite number >= 0"),
     ],
 )

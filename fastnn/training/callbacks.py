@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..validation import Array, flag
-from .watching import Values, Watching
+from .watching import Mode, Values, Watching
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -29,11 +29,13 @@ class EarlyStopping(Watching):
         Training stops once so many epochs in a row did not improve the value.
     min_delta : float
         An epoch improves the value only if it betters the last one that did by more than this.
-    monitor : {"val_loss", "loss", "val_accuracy"}
-        The value of the history: losses get better as they fall, the accuracy as it rises.
+    monitor : str
+        The value of the history: "val_loss", "loss", "val_accuracy", or one that ``metrics`` of ``fit`` ask for.
     restore_best : bool
         Whether the model gets back the parameters of the epoch with the best value, however the training ends: stopped,
         with all its epochs, interrupted, or by an error. The state of the optimizer stays that of the last epoch.
+    mode : {"min", "max"}, optional
+        Whether the value gets better as it falls or as it rises, for metrics of your own; others are known.
 
     Attributes
     ----------
@@ -59,10 +61,11 @@ class EarlyStopping(Watching):
         self,
         patience: int = 10,
         min_delta: float = 0.0,
-        monitor: Literal["val_loss", "loss", "val_accuracy"] = "val_loss",
+        monitor: str = "val_loss",
         restore_best: bool = True,
+        mode: Mode | None = None,
     ) -> None:
-        super().__init__(patience, min_delta, monitor)
+        super().__init__(patience, min_delta, monitor, mode)
         self.restore_best = flag("restore_best", restore_best)
         self._start()
 
@@ -95,7 +98,7 @@ class EarlyStopping(Watching):
     def __repr__(self) -> str:
         return (
             f"EarlyStopping(patience={self.patience}, min_delta={self.min_delta:g}, monitor={self.monitor!r}, "
-            f"restore_best={self.restore_best})"
+            f"restore_best={self.restore_best}{self._shown_mode})"
         )
 
 

@@ -14,8 +14,19 @@ from ..nn.optimizers import Optimizer, OptimizerName
 from ..nn.stack import Stack
 from ..validation import own_view
 from .callbacks import Callback
-from .each import at, each, each_array, each_callbacks, each_data, each_optimizer, each_pair, is_each_array
+from .each import (
+    at,
+    each,
+    each_array,
+    each_callbacks,
+    each_data,
+    each_optimizer,
+    each_pair,
+    is_each_array,
+    is_each_metrics,
+)
 from .history import History
+from .metrics import Metrics
 from .plan import Plan, prepare
 from .progress import bar
 from .rounds import Network, train
@@ -45,6 +56,7 @@ def fit_many(
     sample_weight: ArrayLike | list[Any] | None = None,
     class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | list[Any] | None = None,
     callbacks: Iterable[Callback] | list[Any] | None = None,
+    metrics: Metrics | list[Any] | None = None,
     verbose: int = 1,
 ) -> list[History]:
     """Train many models at once, each to the bits that :meth:`Sequential.fit` gives it alone.
@@ -77,6 +89,8 @@ def fit_many(
         As of :meth:`Sequential.fit`, of the samples at ``rows``; one that comes several times there is on one side.
     callbacks : iterable of functions, or a list of such iterables, optional
         As of :meth:`Sequential.fit`. Callback objects for all are copied for each model, functions are not.
+    metrics : list of names and functions, a dict, or a list of those, optional
+        As of :meth:`Sequential.fit`.
     verbose : {0, 1}
         1 shows a progress bar over networks and epochs, with tqdm on a terminal or in a notebook, else a line at the
         end.
@@ -146,6 +160,7 @@ def fit_many(
         "validation_split": each("validation_split", validation_split, n),
         "sample_weight": each_array("sample_weight", sample_weight, n),
         "class_weight": each_array("class_weight", class_weight, n),
+        "metrics": each("metrics", metrics, n, is_each_metrics(metrics)),
         "optimizer": each_optimizer(optimizer, n),
         "callbacks": each_callbacks(callbacks, n, [*chosen, X, y, validation_data, sample_weight]),
     }

@@ -14,6 +14,7 @@ from ..nn.stack import Stack
 from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
+from .metrics import Metric, check_metrics, suit
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
 from .splitting import share_of, split
 
@@ -61,6 +62,7 @@ class Plan:
     verbose: bool
     compiled: bool
     callbacks: tuple[Callback, ...]
+    metrics: tuple[Metric, ...] = ()
     make_weights: Callable[[], Array | None] | None = None
 
     @property
@@ -76,9 +78,11 @@ class Plan:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the values of an epoch."""
+        metrics = [metric.name for metric in self.metrics]
         if self.validation is None:
-            return ("loss",)
-        return ("loss", "val_loss", "val_accuracy") if losses.classifies(self.loss) else ("loss", "val_loss")
+            return "loss", *metrics
+        measured = ["loss", "accuracy"] if losses.classifies(self.loss) else ["loss"]
+        return "loss", *metrics, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
 
 
 def prepare(
@@ -97,6 +101,7 @@ def prepare(
     verbose: int,
     class_weight: Any = None,
     callbacks: Iterable[Callback] | None = None,
+    metrics: Any = None,
     rows: Rows = ALL,
     validation_rows: Rows = ALL,
     validation_split: float | None = None,
@@ -112,7 +117,7 @@ def prepare(
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
     if verbose not in (0, 1):
         raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
-    callbacks = check_callbacks(callbacks)
+    callbacks, metrics = check_callbacks(callbacks), check_metrics(metrics)
     optimizer.check(stack.dtype)
     if losses.is_built_in(loss):
         loss.check(stack.dtype)
@@ -145,6 +150,7 @@ def prepare(
         labels = y.copy() if losses.classifies(loss) and y.ndim == 1 else None  # the user's may change meanwhile
         places, chosen = split(share_of(validation_split), len(x), places, labels, stack.seed)
         validation = Validation(x, y, chosen, "y")
+    suit(metrics, loss, y, k)
 
     def weights() -> Array | None:
         return given.weights(sample_weight, class_weight, y, k, places)
@@ -166,6 +172,7 @@ def prepare(
         verbose=bool(verbose),
         compiled=compiled,
         callbacks=callbacks,
+        metrics=metrics,
         make_weights=weights if places is not None and class_weight is not None else None,
     )
 

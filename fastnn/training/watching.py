@@ -1,19 +1,36 @@
 """What callbacks have in common that watch a value of the history, and the one that lowers the learning rate."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from ..validation import number, positive_int
+from .metrics import BY_NAME, better
 
 if TYPE_CHECKING:
     from ..model import Sequential
     from ..nn.optimizers import Optimizer
 
 Values = dict[str, float]
+Mode: TypeAlias = Literal["min", "max"]
 
-# The sign of a change for the better.
-_BETTER = {"loss": -1, "val_loss": -1, "val_accuracy": 1}
+
+def better_of(monitor: Any, mode: Any) -> int:
+    """Return the sign of a change for the better of a value, as its name or the mode says."""
+    if not isinstance(monitor, str):
+        raise TypeError(f"monitor is {monitor!r}, expected the name of a value of the history, such as 'val_loss'")
+    if mode is not None:
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode is {mode!r}, expected 'min', 'max' or None")
+        return 1 if mode == "max" else -1
+    sign = better(monitor)
+    if sign is None:
+        known = ", ".join(map(repr, ("loss", *BY_NAME)))
+        raise ValueError(
+            f"monitor is {monitor!r}, expected {known}, or one of these with 'val_' before it; for another metric say "
+            "whether it gets better as it falls or rises: mode='min' or mode='max'"
+        )
+    return sign
 
 
 class Watching:
@@ -25,22 +42,24 @@ class Watching:
     _improved_epoch: int
     _improved_value: float | None
 
-    def __init__(self, patience: int, min_delta: float, monitor: str) -> None:
+    def __init__(self, patience: int, min_delta: float, monitor: str, mode: Mode | None) -> None:
         self.patience = positive_int("patience", patience)
         self.min_delta = number("min_delta", min_delta, least=0)
-        if not isinstance(monitor, str) or monitor not in _BETTER:
-            raise ValueError(f"monitor is {monitor!r}, expected {', '.join(map(repr, _BETTER))}")
-        self.monitor = monitor
+        better_of(monitor, mode)
+        self.monitor, self.mode = monitor, mode
         self._wait_from(0)
+
+    @property
+    def _shown_mode(self) -> str:
+        return "" if self.mode is None else f", mode={self.mode!r}"
 
     def _check(self, names: tuple[str, ...]) -> None:
         """Raise ValueError if the history will not hold the value."""
         if self.monitor not in names:
-            fix = (
-                "give fit validation_data or validation_split"
-                if "val_loss" not in names
-                else "use the loss 'cross_entropy'"
-            )
+            metric = self.monitor.removeprefix("val_")
+            fix = "use the loss 'cross_entropy'" if self.monitor == "val_accuracy" else f"give fit metrics={[metric]}"
+            if self.monitor != metric and "val_loss" not in names:
+                fix = "give fit validation_data or validation_split"
             raise ValueError(
                 f"monitor is {self.monitor!r}, but the history will hold {', '.join(map(repr, names))}: {fix}, or "
                 f"monitor={names[-1]!r}"
@@ -62,7 +81,7 @@ class Watching:
         """Return whether a value is better than another by more than ``least``; than None any finite one is."""
         if other is None:
             return bool(np.isfinite(value))
-        return _BETTER[self.monitor] * (value - other) > least
+        return better_of(self.monitor, self.mode) * (value - other) > least
 
 
 class ReduceOnPlateau(Watching):
@@ -80,10 +99,12 @@ class ReduceOnPlateau(Watching):
         The rate is lowered once so many epochs in a row did not improve the value, and again after as many more.
     min_delta : float
         An epoch improves the value only if it betters the last one that did by more than this.
-    monitor : {"val_loss", "loss", "val_accuracy"}
-        The value of the history: losses get better as they fall, the accuracy as it rises.
+    monitor : str
+        The value of the history: "val_loss", "loss", "val_accuracy", or one that ``metrics`` of ``fit`` ask for.
     min_lr : float
         The rate is never lowered below this, >= 0.
+    mode : {"min", "max"}, optional
+        Whether the value gets better as it falls or as it rises, for metrics of your own; others are known.
 
     Attributes
     ----------
@@ -108,9 +129,10 @@ class ReduceOnPlateau(Watching):
         min_delta: float = 0.0,
         monitor: str = "val_loss",
         min_lr: float = 0.0,
+        mode: Mode | None = None,
     ) -> None:
         self.factor = number("factor", factor, above=0, below=1)
-        super().__init__(patience, min_delta, monitor)
+        super().__init__(patience, min_delta, monitor, mode)
         self.min_lr = number("min_lr", min_lr, least=0)
         self.reductions: list[int] = []
 
@@ -148,5 +170,5 @@ class ReduceOnPlateau(Watching):
     def __repr__(self) -> str:
         return (
             f"ReduceOnPlateau(factor={self.factor:g}, patience={self.patience}, min_delta={self.min_delta:g}, "
-            f"monitor={self.monitor!r}, min_lr={self.min_lr:g})"
+            f"monitor={self.monitor!r}, min_lr={self.min_lr:g}{self._shown_mode})"
         )
