@@ -183,8 +183,10 @@ class TestFit:
         assert [list(history)[1] for history in histories] == ["accuracy", "top", "val_loss", "largest"]
 
     def test_many_with_the_same(self, data):
-        histories = fnn.fit_many([small(0), small(1)], *data, metrics=["f1", largest], **SHORT)
-        assert [list(history) for history in histories] == [["loss", "f1", "largest"]] * 2
+        models = [small(0), small(1)]
+        own = [{"metrics": ["f1", largest], "epochs": 3}] * 2
+        histories = assert_as_alone(models, *data, own, {"metrics": ["f1", largest], "epochs": 3})
+        assert [[*map(len, history.values())] for history in histories] == [[3, 3, 3]] * 2
 
     def test_one_of_many_that_raises(self, data):
         def fails(y, outputs):
