@@ -241,7 +241,8 @@ class _Lowered:
         op[KEEPS] = _KEEPS[layer.keeps] | (TAKES_KEY if layer.draws else 0) | (FROZEN if is_frozen else 0)
         op[KEPT] = layer.kept
         op[PARAMETERS] = 0 if is_linear else len(spans)
-        op[SUMS] = layer.sums if self._training else 0
+        is_trained = self._training and not is_frozen
+        op[SUMS] = layer.sums if is_trained else 0
         if not is_linear:
             shapes, widths = layer.shapes(), layer.row_widths()
             for which, (name, start) in enumerate(spans.items()):
@@ -249,7 +250,7 @@ class _Lowered:
                 size = math.prod(shapes[name])
                 self._spans.append((len(self._ops), which, start, size, trained, widths.get(name, 0)))
         self._settings += numbers
-        operation = layer.operation if self._training else layer.operation_in_inference or layer.operation
+        operation = layer.operation if is_trained else layer.operation_in_inference or layer.operation
         self._append(op, "" if is_linear else operation, i, rate if spans else None)
 
     def _append(self, op: list[int], name: str, layer: int, rate: float | None = None) -> None:
