@@ -106,7 +106,7 @@ class Sequential:
         return [p for layer in self.layers for p in call_list(layer, "parameters")]
 
     def gradients(self) -> list[Array]:
-        """Return the gradients of :meth:`parameters` in their order, as views; none before the first :meth:`backward`."""
+        """Return the gradients of :meth:`parameters`, in their order; none before the first :meth:`backward`."""
         return [g for layer in self.layers for g in call_list(layer, "gradients")]
 
     def forward(self, X: ArrayLike, training: bool = False) -> Array:

@@ -227,6 +227,8 @@ class BatchNorm(BuiltIn):
             active().batch_norm_backward(dy, self._x, *given, dweight, dbias)
         else:
             active().batch_norm_inference_backward(dy, *given)
+            normed = (self._x - self.running_mean) / np.sqrt(self.running_variance + self.eps)
+            dweight[...], dbias[...] = (dy * normed).sum(axis=0), dy.sum(axis=0)
         self.keep_gradients(weight=dweight, bias=dbias)
         return dx
 
