@@ -142,8 +142,6 @@ def test_every_formula_has_its_function():
     rows = re.findall(r"^\| .* \| `([\w/]+)\.py` \| (.*) \|$", README, re.M)
     section = README.split("## The formulas, and where each one lives")[1].split("\n## ")[0]
     assert len(rows) == len(re.findall(r"^\| ", section, re.M)) - 1
-    section = README.split("## The formulas, and where each one lives")[1].split("\n## ")[0]
-    assert len(rows) == len(re.findall(r"^\| ", section, re.M)) - 1
     for file, functions in rows:
         module = importlib.import_module(f"fastnn.reference.{file.replace('/', '.')}")
         for function in re.findall(r"`(\w+)`", functions):
