@@ -25,7 +25,8 @@ from .nn.layers import Layer
 from .nn.linear import Linear
 from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
 from .nn.normalisation import BatchNorm, LayerNorm
-from .nn.optimizers import SGD, Adam, AdamW, Optimizer
+from .nn.optimizer import Optimizer
+from .nn.optimizers import SGD, Adam, AdamW, RMSprop
 from .nn.own import Activation, ElementwiseLoss, UpdateRule
 from .nn.residual import Residual
 from .nn.standardize import Standardize
@@ -61,6 +62,8 @@ from .ops import (
     nesterov_update,
     relu,
     relu_backward,
+    rmsprop_momentum_update,
+    rmsprop_update,
     selu,
     selu_backward,
     sgd_update,
@@ -83,6 +86,7 @@ from .tools.warmup import warmup
 from .training.callbacks import EarlyStopping
 from .training.fit_many import fit_many
 from .training.history import History
+from .training.watching import ReduceOnPlateau
 
 __version__ = "0.1.0"
 
@@ -114,7 +118,9 @@ __all__ = [
     "Mish",
     "Optimizer",
     "Profile",
+    "RMSprop",
     "ReLU",
+    "ReduceOnPlateau",
     "Residual",
     "Sequential",
     "SiLU",
@@ -162,6 +168,8 @@ __all__ = [
     "profile",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
     "schedules",
     "selu",
     "selu_backward",

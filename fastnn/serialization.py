@@ -16,6 +16,7 @@ from .validation import REAL, finite, float_dtype
 
 FORMAT = 5  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
 _OF_MEMBERS = 4  # the first that has several models in one file
+_LEARNING = 5  # the first in which layers may be frozen, or have a factor of the learning rate
 _KIND = "fastnn model"
 _LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
 
@@ -70,8 +71,10 @@ def _known(loss: Any) -> Any:
 def _needed(stack: Stack, loss: Any) -> int:
     """The first format that has all of a model."""
     known = _known(loss)
-    formats: list[int] = [layer.format for layer in _all(stack.layers)]
-    return max([1 if known is None else known.needs_format, *formats])
+    formats = [1 if known is None else int(known.needs_format)]
+    for layer in _all(stack.layers):
+        formats += [layer.format, _LEARNING if layer.learning else 1]
+    return max(formats)
 
 
 def _model(stack: Stack, loss: Any) -> dict[str, Any]:
@@ -194,8 +197,10 @@ def _describe(i: int, layer: Any) -> dict[str, Any]:
     if not is_built_in(layer):
         raise TypeError(f"layer {i}, {layer!r}, is not built in: save knows {', '.join(BUILT_IN)}")
     if layer.parts:
-        return {"class": type(layer).__name__, "layers": [_describe(i, part) for part in layer.parts]}
-    return {"class": type(layer).__name__, **layer.config()}
+        described: dict[str, Any] = {"layers": [_describe(i, part) for part in layer.parts]}
+    else:
+        described = layer.config()
+    return {"class": type(layer).__name__, **described, **layer.learning}
 
 
 def _all(layers: Iterable[Any]) -> Iterator[Any]:
@@ -211,8 +216,13 @@ def _build(i: int, entry: dict[str, Any]) -> Any:
     if name not in BUILT_IN:
         raise ValueError(f"layer {i} has the class {name!r}, which this version of fastnn does not know")
     if "layers" in BUILT_IN[name].arguments:
-        return BUILT_IN[name](*(_build(i, part) for part in entry["layers"]))
-    return BUILT_IN[name](**{argument: entry[argument] for argument in BUILT_IN[name].arguments})
+        layer = BUILT_IN[name](*(_build(i, part) for part in entry["layers"]))
+    else:
+        layer = BUILT_IN[name](**{argument: entry[argument] for argument in BUILT_IN[name].arguments})
+    for attribute in ("trainable", "lr_scale"):
+        if attribute in entry:
+            setattr(layer, attribute, entry[attribute])
+    return layer
 
 
 def _loss(name: Any, settings: dict[str, Any]) -> losses.Loss | None:

@@ -46,7 +46,15 @@ from .own import own, own_backward, own_check, own_loss, own_update
 from .side_by_side import count_lanes, forward_lanes, lane_key, lanes_pay, train_lanes
 from .softmax import log_softmax, logsumexp, softmax
 from .standardize import standardize, standardize_backward
-from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
+from .updates import (
+    adam_update,
+    adamw_update,
+    momentum_update,
+    nesterov_update,
+    rmsprop_momentum_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 __all__ = [
     "adam_update",
@@ -99,6 +107,8 @@ __all__ = [
     "own_update",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
     "selu",
     "selu_backward",
     "sgd_update",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..validation import Array, DType, finite, real_array
+from ..validation import Array, DType, finite, flag, number, real_array
 
 
 class Layer(ABC):
@@ -27,10 +27,17 @@ class Layer(ABC):
     ----------
     n_in, n_out : int or None
         Inputs and outputs a sample, None where the layer takes what comes or does not say what it gives.
+    trainable : bool
+        False freezes the parameters: no rule updates them, they do not decay, and no penalty is for them. What is
+        assigned, by a callback as well, counts from the next epoch of ``fit`` or the next ``optimizer.step`` on.
+    lr_scale : float
+        A factor >= 0 of the learning rate for the parameters of this layer.
     """
 
     n_in: int | None = None
     n_out: int | None = None
+    trainable: bool = True
+    lr_scale: float = 1.0
 
     @abstractmethod
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -70,7 +77,7 @@ class BuiltIn(Layer):
     sums : int
         How many units, as they take up the flat buffer, the kernel sums over a batch in training; 0 for single rows.
     operation_in_inference : str
-        The operation in prediction where that is another one.
+        The operation in prediction where that is another one, and in training of a layer that is frozen.
     penalised : tuple of str
         The parameters whose squares are penalised.
     buffers : tuple of str
@@ -110,6 +117,32 @@ class BuiltIn(Layer):
     _views: dict[str, Array] | None = None
     _gradients: dict[str, Array] | None = None
     _rng: np.random.Generator | None = None
+    _trainable: bool = True
+    _lr_scale: float = 1.0
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters; what is assigned counts from the next epoch or step on."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        self._trainable = flag("trainable", trainable)
+
+    @property
+    def lr_scale(self) -> float:
+        """The factor of the learning rate; what is assigned counts from the next epoch or step on."""
+        return self._lr_scale
+
+    @lr_scale.setter
+    def lr_scale(self, lr_scale: float) -> None:
+        self._lr_scale = number("lr_scale", lr_scale, least=0)
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """How the layer learns, as far as that is not as usual."""
+        usual = {"trainable": BuiltIn._trainable, "lr_scale": BuiltIn._lr_scale}
+        return {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
 
     @property
     def multiply_adds(self) -> int:
@@ -215,7 +248,11 @@ class BuiltIn(Layer):
         return {name: value for name, value in vars(self).items() if name not in self.transient}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(shown(getattr(self, name)) for name in self.arguments)})"
+        return self._shown([shown(getattr(self, name)) for name in self.arguments])
+
+    def _shown(self, arguments: Iterable[str]) -> str:
+        learning = [f"{name}={shown(value)}" for name, value in self.learning.items()]
+        return f"{type(self).__name__}({', '.join([*arguments, *learning])})"
 
 
 B = TypeVar("B", bound=type[BuiltIn])
@@ -235,6 +272,32 @@ def is_built_in(layer: Any) -> bool:
     return BUILT_IN.get(type(layer).__name__) is type(layer)
 
 
+def rate_of(layer: Any) -> float | None:
+    """Return the factor of the learning rate for the parameters of a layer, None where they are frozen.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer of the user's own has an attribute that says something else.
+    """
+    trainable, scale = getattr(layer, "trainable", True), getattr(layer, "lr_scale", 1.0)
+    if trainable is not True and not flag(f"trainable of {layer!r}", trainable):
+        return None
+    is_usual = type(scale) is float and scale == 1
+    return 1.0 if is_usual else number(f"lr_scale of {layer!r}", scale, least=0)
+
+
+def rates_of(layers: Iterable[Any], outer: float | None = 1.0) -> list[float | None]:
+    """Return :func:`rate_of` of the layers as :func:`flattened` has them, each times that of what it is a part of."""
+    found: list[float | None] = []
+    for layer in layers:
+        own = rate_of(layer)
+        rate = None if own is None or outer is None else own * outer
+        parts = layer.parts if isinstance(layer, BuiltIn) else ()
+        found += rates_of(parts, rate) if parts else [rate]
+    return found
+
+
 def flattened(layers: Iterable[Any]) -> list[Any]:
     """Return the layers that pass data on themselves, in their order, in the place of those made of them."""
     found: list[Any] = []
@@ -245,9 +308,12 @@ def flattened(layers: Iterable[Any]) -> list[Any]:
 
 
 def back(layer: Any, dy: Array, l2: float) -> Any:
-    """Return dx from dy; a layer that has weights to be penalised, or is made of layers, takes l2 as well."""
+    """Return dx from dy; a layer that has weights to be penalised, or is made of layers, takes l2 as well.
+
+    There is no penalty for frozen ones.
+    """
     takes_penalty = isinstance(layer, BuiltIn) and (layer.penalised or layer.parts)
-    return layer.backward(dy, l2) if takes_penalty else layer.backward(dy)
+    return layer.backward(dy, l2 if rate_of(layer) is not None else 0.0) if takes_penalty else layer.backward(dy)
 
 
 class Parameter:

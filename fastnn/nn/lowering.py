@@ -13,6 +13,7 @@ from ..codes import (
     ADD,
     BIAS_AT,
     COLUMNS,
+    FROZEN,
     INPUTS,
     KEEPS,
     KEEPS_X,
@@ -35,7 +36,7 @@ from ..codes import (
 )
 from ..validation import Array, DType
 from .activations import Identity
-from .layers import BuiltIn, is_built_in
+from .layers import BuiltIn, is_built_in, rates_of
 
 ALIGNMENT = 64
 _KEEPS = {"": 0, "x": KEEPS_X, "y": KEEPS_Y, "xy": KEEPS_X | KEEPS_Y}
@@ -54,6 +55,8 @@ class Network(NamedTuple):
         The places of the layers that each op stands for.
     seed : int
         From 0 to 2^63; decides which units a dropout drops.
+    scales : (n,) float64 or None
+        A factor of the learning rate for the parameters of each op; None where all are 1.
     """
 
     ops: Array
@@ -62,6 +65,7 @@ class Network(NamedTuple):
     names: tuple[str, ...]
     layers: tuple[tuple[int, ...], ...]
     seed: int = 0
+    scales: Array | None = None
 
 
 class Batches(NamedTuple):
@@ -112,12 +116,16 @@ class Objective(NamedTuple):
 
 
 class OptimizerSpec(NamedTuple):
-    """How training moves: the name of a rule, its settings, its slots (s, n_params) and the updates made before."""
+    """How training moves: the name of a rule, its settings, its slots (s, n_params) and the updates made before.
+
+    The first of the settings is the learning rate, in whose place ``rates`` (n,) float64 may give one for each update.
+    """
 
     name: str
     settings: tuple[float, ...]
     slots: Array
     step: int
+    rates: Array | None = None
 
 
 # Where each parameter of a layer starts in the flat buffer, by its name.
@@ -145,7 +153,7 @@ def lower(layers: Sequence[Any], spans: dict[int, Spans], n_in: int | None, trai
     """
     if n_in is None or not layers:
         return None
-    lowered = _Lowered(spans, n_in, training)
+    lowered = _Lowered(spans, n_in, rates_of(layers) if training else None)
     if not lowered.add_all(layers):
         return None
     if lowered.is_empty:
@@ -156,8 +164,10 @@ def lower(layers: Sequence[Any], spans: dict[int, Spans], n_in: int | None, trai
 class _Lowered:
     """The rows of a network, an op after the other; see :mod:`fastnn.codes` for the columns."""
 
-    def __init__(self, spans: dict[int, Spans], width: int, training: bool) -> None:
-        self._parameters, self._width, self._training = spans, width, training
+    def __init__(self, spans: dict[int, Spans], width: int, rates: list[float | None] | None) -> None:
+        """Take where parameters start, the inputs, and in training the factors of the learning rate for each leaf."""
+        self._parameters, self._width, self._training = spans, width, rates is not None
+        self._rates = rates
         self._leaves = 0
         self._sources: set[int] = set()
         self._ops: list[list[int]] = []
@@ -165,6 +175,7 @@ class _Lowered:
         self._settings: list[float] = []
         self._names: list[str] = []
         self._layers: list[tuple[int, ...]] = []
+        self._scales: list[float] = []
 
     def add_all(self, layers: Sequence[Any]) -> bool:
         """Add layers one behind the other, and return whether all of them have names."""
@@ -225,22 +236,28 @@ class _Lowered:
         op[BIAS_AT] = spans.get("bias", -1) if is_linear else -1
         op[SETTINGS], op[N_SETTINGS] = at, len(numbers)
         op[SLOPE_AT] = -1
-        op[KEEPS] = _KEEPS[layer.keeps] | (TAKES_KEY if layer.draws else 0)
+        rate = 1.0 if self._rates is None else self._rates[i]
+        is_frozen = rate is None
+        is_trained = self._training and not is_frozen
+        is_other = bool(layer.operation_in_inference) and not is_trained
+        keeps = 0 if is_other else _KEEPS[layer.keeps]
+        op[KEEPS] = keeps | (TAKES_KEY if layer.draws else 0) | (FROZEN if is_frozen else 0)
         op[KEPT] = layer.kept
         op[PARAMETERS] = 0 if is_linear else len(spans)
-        op[SUMS] = layer.sums if self._training else 0
+        op[SUMS] = layer.sums if is_trained else 0
         if not is_linear:
             shapes, widths = layer.shapes(), layer.row_widths()
             for which, (name, start) in enumerate(spans.items()):
-                trained = int(name not in layer.buffers)
+                trained = int(name not in layer.buffers and not is_frozen)
                 size = math.prod(shapes[name])
                 self._spans.append((len(self._ops), which, start, size, trained, widths.get(name, 0)))
         self._settings += numbers
-        operation = layer.operation if self._training else layer.operation_in_inference or layer.operation
-        self._append(op, "" if is_linear else operation, i)
+        operation = layer.operation_in_inference if is_other else layer.operation
+        self._append(op, "" if is_linear else operation, i, rate if spans else None)
 
-    def _append(self, op: list[int], name: str, layer: int) -> None:
+    def _append(self, op: list[int], name: str, layer: int, rate: float | None = None) -> None:
         self._ops.append(op)
+        self._scales.append(1.0 if rate is None else rate)
         self._names.append(name)
         self._layers.append((layer,))
         self._width = op[OUTPUTS]
@@ -256,7 +273,9 @@ class _Lowered:
             return None
         ops = np.array(self._ops, np.int64)
         spans = np.array(self._spans, np.int64).reshape(-1, SPAN)
-        return Network(ops, spans, np.array([*self._settings, 0.0]), tuple(self._names), tuple(self._layers))
+        settings, scales = np.array([*self._settings, 0.0]), np.array(self._scales)
+        network = Network(ops, spans, settings, tuple(self._names), tuple(self._layers))
+        return network if np.all(scales == 1) else network._replace(scales=scales)
 
 
 def input_width(layers: Sequence[Any]) -> int | None:

@@ -96,4 +96,4 @@ class Residual(BuiltIn):
         return dy + dx
 
     def __repr__(self) -> str:
-        return f"Residual({', '.join(map(repr, self._layers))})"
+        return self._shown(map(repr, self._layers))

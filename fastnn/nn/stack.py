@@ -3,6 +3,7 @@
 Everything here takes arguments that were checked before.
 """
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..codes import LINEAR
+from ..codes import FROZEN, KEEPS, KIND, LINEAR, STRIDE
 from ..transaction import Attributes, Place
 from ..validation import (
     FLOAT32,
@@ -30,7 +31,7 @@ from ..validation import (
 from . import activations
 from .dropout import draw_seed
 from .embedding import Embedding
-from .layers import BuiltIn, Layer, back, flattened, is_built_in
+from .layers import BuiltIn, Layer, back, flattened, is_built_in, rates_of
 from .lowering import Network, aligned_zeros, input_width, layout, lower, views
 from .standardize import Standardize
 
@@ -65,7 +66,8 @@ class Stack:
     n_in : the inputs of the first layer, or None
     identity : what an optimizer knows the model by
     rng : the generator of initial weights, of the order of samples, and of dropout
-    network, inference : the layers as data, with dropout and without, or None where they must run one by one
+    inference : the layers as data, without what is for training alone, or None where they must run one by one
+    seed : what that generator was made from
     params, gradient : the flat buffers; gradient is None before the first backward pass
     block : how many rows go through at once, so that memory stays bounded
     guest : the thread whose callbacks may train the model while it is held, or None
@@ -83,9 +85,10 @@ class Stack:
         self.identity = Identity()
         self.dtype = dtype
         self.rng = rng
+        self.seed = rng.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
         self.n_in = input_width(layers)
         self.spans, size = layout(self.leaves)
-        self.network = lower(layers, self.spans, self.n_in)
+        self._network: tuple[list[float | None], Network | None] | None = None
         self.inference = lower(layers, self.spans, self.n_in, training=False)
         self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
         self.trained_shape: tuple[int, ...] | None = None
@@ -163,9 +166,29 @@ class Stack:
         return self._lock  # see Optimizer.held
 
     @property
+    def rates(self) -> list[float | None]:
+        """The factor of the learning rate for each leaf at the moment, None for frozen ones."""
+        return rates_of(self.layers)
+
+    @property
+    def network(self) -> Network | None:
+        """The layers as data, as they learn at the moment, or None where they must run one by one."""
+        rates, lowered = self.rates, self._network
+        if lowered is None or lowered[0] != rates:
+            self._network = lowered = rates, lower(self.layers, self.spans, self.n_in)
+        return lowered[1]
+
+    @property
     def starts_linear(self) -> bool:
-        """Whether the first layer is linear, so that it passes on whatever is not finite."""
-        return self.network is not None and bool(self.network.ops[0, 0] == LINEAR)
+        """Whether the first layer is linear and not frozen: whatever is not finite spoils its weights."""
+        network = self.network
+        return network is not None and bool(network.ops[0, KIND] == LINEAR and not network.ops[0, KEEPS] & FROZEN)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether there are parameters, and all of them are frozen."""
+        found = [rate for rate, leaf in zip(self.rates, self.leaves, strict=True) if call_list(leaf, "parameters")]
+        return bool(found) and all(rate is None for rate in found)
 
     def output_width(self, x: Array) -> int:
         """Return the number of outputs a sample, found with the first row of x where no layer says it."""
@@ -197,10 +220,11 @@ class Stack:
                 self.rng.bit_generator.state = drawn
             raise
 
-    def backward(self, dy: Array, l2: float, lap: Lap = no_lap) -> Array:
+    def backward(self, dy: Array, l2: float, lap: Lap = no_lap, first: int = 0) -> Array:
         """Return dx from dy, the gradients of the loss, and leave the gradients of the parameters in the layers.
 
-        Where it fails there are none, not even earlier ones: an optimizer must not take a step along half of them.
+        It goes back as far as layer ``first``. Where it fails there are no gradients, not even earlier ones: an
+        optimizer must not take a step along half of them.
         """
         try:
             if self.gradient is None:
@@ -208,7 +232,7 @@ class Stack:
                 for i, span in self.spans.items():
                     self.leaves[i].bind_gradient(views(self.leaves[i], span, gradient))
                 self.gradient = gradient
-            for i, layer in reversed([*enumerate(self.layers)]):
+            for i, layer in reversed([*enumerate(self.layers)][first:]):
                 dx = back(layer, dy, l2)
                 width = self.widths[i - 1] if i else self.n_in
                 dy = computed("backward", layer, dx, len(dy), width, self.dtype)
@@ -217,6 +241,17 @@ class Stack:
             self.forget_gradients()
             raise
         return dy
+
+    @property
+    def first_trained(self) -> int:
+        """The layer at which the way back ends in training: those before it are frozen, or ours without parameters."""
+        rates = self.rates
+        if None not in rates:
+            return 0
+        for place, leaf, rate in zip(self.places, self.leaves, rates, strict=True):
+            if rate is not None and not (is_built_in(leaf) and not leaf.parameters()):
+                return place
+        return len(self.layers)
 
     def forget_gradients(self) -> None:
         """Let the next backward pass write into new arrays."""
@@ -245,18 +280,22 @@ class Stack:
         ValueError
             If it is an array with masked values, which training would change under the mask.
         """
+        return [p for p, _ in self.user_moves()]
+
+    def user_moves(self) -> list[tuple[Array, float | None]]:
+        """Return :meth:`user_parameters`, each with its factor of the learning rate, None where it is frozen."""
         found = []
-        for layer in self.user_layers():
-            for p in call_list(layer, "parameters"):
+        for layer, rate in zip(self.leaves, self.rates, strict=True):
+            for p in call_list(layer, "parameters") if not is_built_in(layer) else ():
                 if not isinstance(p, np.ndarray) or p.dtype not in (FLOAT32, FLOAT64) or not p.flags.writeable:
                     raise TypeError(f"parameters of {layer!r} must be writeable float32 or float64 arrays, not {p!r}")
                 any_array(f"parameters of {layer!r}", p)
                 if not self._owns(p):
-                    found.append(p)
+                    found.append((p, rate))
         return found
 
     def user_gradients(self) -> list[Array]:
-        """Return the gradients of :meth:`user_parameters`, in the dtype of each.
+        """Return the gradients of :meth:`user_parameters` that are not frozen, in the dtype of each.
 
         Raises
         ------
@@ -264,7 +303,9 @@ class Stack:
             If a layer does not give one of the right shape for each of its parameters.
         """
         found = []
-        for layer in self.user_layers():
+        for layer, rate in zip(self.leaves, self.rates, strict=True):
+            if is_built_in(layer) or rate is None:
+                continue
             parameters, gradients = call_list(layer, "parameters"), call_list(layer, "gradients")
             if [np.shape(g) for g in gradients] != [p.shape for p in parameters]:
                 raise ValueError(
@@ -276,13 +317,38 @@ class Stack:
             found += [np.asarray(real_array(name, g), p.dtype, order="C") for g, p in pairs if not self._owns(p)]
         return found
 
+    def moves(self) -> list[tuple[slice, float]]:
+        """Return the parts of the flat buffer that rules update, each with its factor of the learning rate."""
+        found: list[tuple[slice, float]] = []
+        rates = self.rates
+        for i, spans in self.spans.items():
+            rate, layer = rates[i], self.leaves[i]
+            shapes, widths, touched = layer.shapes(), layer.row_widths(), layer.touched
+            for name, start in spans.items():
+                if rate is None or name in layer.buffers:
+                    continue
+                if name in touched:
+                    width = widths[name]
+                    found += [(slice(start + row * width, start + (row + 1) * width), rate) for row in touched[name]]
+                    continue
+                end = start + -(-math.prod(shapes[name]) // STRIDE) * STRIDE
+                if found and found[-1][0].stop == start and found[-1][1] == rate:
+                    start = found.pop()[0].start
+                found.append((slice(start, end), rate))
+        return found
+
     def sum_of_squares(self) -> float:
         """Return Σ W² over the parameters that are penalised, the weights of linear layers."""
-        return sum(float(np.square(w, dtype=np.float64).sum()) for w in self.penalised())
+        return sum(float(np.square(w, dtype=np.float64).sum()) for w, _ in self.penalised())
 
-    def penalised(self) -> list[Array]:
-        """Return the weights of linear layers, which penalties and decay are for."""
-        return [getattr(layer, name) for layer in self.built_in for name in layer.penalised]
+    def penalised(self) -> list[tuple[Array, float]]:
+        """Return the weights of linear layers that penalties and decay are for, with their learning rates' factors."""
+        return [
+            (getattr(layer, name), rate)
+            for layer, rate in zip(self.leaves, self.rates, strict=True)
+            if isinstance(layer, BuiltIn) and rate is not None
+            for name in layer.penalised
+        ]
 
     def user_layers(self) -> list[Any]:
         """Return the layers that are not built in."""
@@ -290,15 +356,16 @@ class Stack:
 
     def seeded(self) -> Network | None:
         """Return the network with a seed of its own, drawn if there is dropout: without, nothing is drawn."""
-        if self.network is None or not self.draws:
-            return self.network
-        return self.network._replace(seed=draw_seed(self.rng))
+        network = self.network
+        if network is None or not self.draws:
+            return network
+        return network._replace(seed=draw_seed(self.rng))
 
     def _owns(self, parameter: Array) -> bool:
         return self.params.size > 0 and np.may_share_memory(parameter, self.params)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**vars(self), "gradient": None, "trained_shape": None, "guest": None}
+        state = {**vars(self), "_network": None, "gradient": None, "trained_shape": None, "guest": None}
         del state["_lock"]
         return state
 

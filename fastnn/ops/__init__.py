@@ -44,7 +44,15 @@ from .losses import (
 )
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax
-from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
+from .updates import (
+    adam_update,
+    adamw_update,
+    momentum_update,
+    nesterov_update,
+    rmsprop_momentum_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 __all__ = [
     "adam_update",
@@ -78,6 +86,8 @@ __all__ = [
     "nesterov_update",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
     "selu",
     "selu_backward",
     "sgd_update",

@@ -50,7 +50,15 @@ from .own import own, own_backward, own_check, own_loss, own_update
 from .side_by_side import count_lanes, forward_lanes, lane_key, lanes_pay, train_lanes
 from .softmax import log_softmax, logsumexp, softmax
 from .standardize import standardize, standardize_backward
-from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
+from .updates import (
+    adam_update,
+    adamw_update,
+    momentum_update,
+    nesterov_update,
+    rmsprop_momentum_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 __all__ = [
     "adam_update",
@@ -103,6 +111,8 @@ __all__ = [
     "own_update",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
     "selu",
     "selu_backward",
     "sgd_update",

@@ -78,7 +78,8 @@ def check_gradients(
     dx = stack.backward(dy, l2)
     ours = [stack.leaves[i] for i in stack.spans]
     pairs = [(p, g) for layer in ours for p, g in zip(layer.parameters(), layer.gradients(), strict=True)]
-    pairs += [*zip(stack.user_parameters(), stack.user_gradients(), strict=True), (x, dx)]
+    trained = [p for p, rate in stack.user_moves() if rate is not None]
+    pairs += [*zip(trained, stack.user_gradients(), strict=True), (x, dx)]
     pairs = [(p, np.array(g, np.float64)) for p, g in pairs]
     floor = max(float(np.abs(g).max()) for _, g in pairs if g.size) / 1000
     return max(_relative_error(objective, p, g, floor, n_checks) for p, g in pairs if g.size)

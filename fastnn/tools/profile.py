@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import MODULES, active, get_num_threads
-from ..codes import ADD, LINEAR
+from ..codes import ADD, FROZEN, KEEPS, KIND, LINEAR, OP, TRAINED
 from ..errors import DivergenceError
 from ..model import Sequential
 from ..nn.layers import BuiltIn
 from ..nn.losses import Loss, LossName
-from ..nn.optimizers import Optimizer, OptimizerName
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
 from ..tables import Row, Table
 from ..training.fit import Epoch, epoch_of
@@ -246,7 +247,8 @@ def _compiled(stack: Stack, plan: Plan) -> tuple[Work, Run]:
         layer, name = stack.places[members[0]], " + ".join(repr(stack.leaves[leaf]) for leaf in members)
         name = "x + f(x)" if op[0] == ADD else name
         product = 2 * plan.batch_size * int(op[1] * op[2]) if op[0] == LINEAR else 0
-        is_trained = op[0] == LINEAR or i in network.spans[:, 0]
+        is_linear = op[KIND] == LINEAR and not op[KEEPS] & FROZEN
+        is_trained = is_linear or i in network.spans[network.spans[:, TRAINED] == 1, OP]
         add(layer, name, "forward", (i, 0), product)
         if has_trained:
             add(layer, name, "backward", (i, 1), product)
@@ -290,7 +292,7 @@ def _layer_by_layer(stack: Stack, plan: Plan) -> tuple[Work, Run]:
         spent.clear()
         last = time.perf_counter()
         _train(train, order, plan)
-        return dict(spent)
+        return {(place, phase): spent[place, phase] for _, _, phase, place in work}
 
     return work, run
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from .callbacks import Callback, check_callbacks
 
 _PLAIN = FunctionType, BuiltinFunctionType
@@ -52,6 +52,11 @@ def each_array(name: str, value: Any, n: int) -> list[Any]:
 def is_each_array(value: Any) -> bool:
     """Return whether an argument that is an array (m,) or None is a list with one for each model."""
     return isinstance(value, list) and any(not np.isscalar(item) or isinstance(item, str) for item in value)
+
+
+def is_each_metrics(value: Any) -> bool:
+    """Return whether metrics are a list with one for each model: names and functions in a list are for all."""
+    return isinstance(value, list) and any(item is None or isinstance(item, (list, tuple, dict)) for item in value)
 
 
 def each_data(x: Any, y: Any, n: int) -> tuple[list[Any], list[Any]]:

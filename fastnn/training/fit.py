@@ -15,18 +15,18 @@ import numpy as np
 from ..backend import active
 from ..errors import DivergenceError
 from ..nn import losses
-from ..nn.lowering import Batches
+from ..nn.lowering import Batches, Network
 from ..nn.stack import Lap, Stack, no_lap
 from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
 from ..validation import FLOAT64, Array, finite, sample_weights
-from .callbacks import Values
-from .evaluation import validated
+from .evaluation import values_after
 from .history import History, progress_line
 from .interrupts import Interrupt
 from .plan import Plan
 from .rows import check_finite, own_rows
 from .together import Outcome, Request
+from .watching import Values
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -145,7 +145,7 @@ def _train(
         seconds = time.perf_counter() - started
         optimizer.steps += n * -(-samples // plan.batch_size)
         optimizer.epoch += n
-        values = {"loss": loss} | validated(stack, plan.loss, plan.validation)
+        values = {"loss": loss} | values_after(stack, plan)
         if earlier:
             history.setdefault("loss", []).extend(earlier)
         history.record(values)
@@ -173,7 +173,7 @@ def _most_at_once(stack: Stack, plan: Plan) -> int:
 
     No more than a moment takes, so that Ctrl-C is heard.
     """
-    if plan.callbacks or plan.validation or not plan.compiled or not is_known(plan.optimizer.lr):
+    if plan.callbacks or plan.validation or plan.metrics or not plan.compiled or not is_known(plan.optimizer.lr):
         return 1
     return max(
         1, min(_MOST_EPOCHS, _MOST_SAMPLES // plan.samples, _MOST_WORK // (plan.samples * stack.params.size + 1))
@@ -210,7 +210,7 @@ class CompiledEpoch:
     def __init__(self, stack: Stack, plan: Plan, seconds: Array | None) -> None:
         network = stack.seeded()
         assert network is not None, "a compiled plan has a network"
-        self._network, self._params, self._seconds = network, stack.params, seconds
+        self._stack, self._network, self._params, self._seconds = stack, network, stack.params, seconds
         self._plan, self._objective, self._slots = plan, plan.objective, plan.optimizer.state()[0]
 
     def __call__(self, order: Array, lr: float, step: int) -> tuple[float, int]:
@@ -218,7 +218,8 @@ class CompiledEpoch:
         plan = self._plan
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
         rule = plan.optimizer.rule(self._slots, lr, step)
-        loss, failed = active().train_epoch(self._network, self._params, batches, self._objective, rule, self._seconds)
+        network = self._learning()
+        loss, failed = active().train_epoch(network, self._params, batches, self._objective, rule, self._seconds)
         return float(loss), int(failed)
 
     def request(self, orders: list[Array], draw: Callable[[], None], rates: list[float], step: int) -> Request:
@@ -226,7 +227,12 @@ class CompiledEpoch:
         plan, optimizer, steps = self._plan, self._plan.optimizer, -(-len(orders[0]) // self._plan.batch_size)
         rules = [optimizer.rule(self._slots, lr, step + i * steps) for i, lr in enumerate(rates)]
         batches = [Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size) for order in orders]
-        return Request(self._network, self._params, tuple(batches), self._objective, tuple(rules), draw)
+        return Request(self._learning(), self._params, tuple(batches), self._objective, tuple(rules), draw)
+
+    def _learning(self) -> Network:
+        """The network as its layers learn at the moment, which callbacks may have changed."""
+        network = self._stack.network if self._plan.callbacks else None
+        return self._network if network is None else network._replace(seed=self._network.seed)
 
 
 def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
@@ -248,7 +254,7 @@ def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
             if not np.isfinite(loss):
                 return math.nan, batch
             lap(None, "rest")
-            stack.backward(gradient, plan.l2, lap)
+            stack.backward(gradient, plan.l2, lap, stack.first_trained)
             plan.optimizer.update(stack, lr, step + batch + 1)
             lap(None, "update")
         return (total / weights if weights else 0.0), -1

@@ -31,6 +31,7 @@ OPTIMIZERS = {
     "nesterov": lambda: fnn.SGD(lr=0.005, momentum=0.9, nesterov=True),
     "adam": lambda: fnn.Adam(lr=0.01),
     "adamw": lambda: fnn.AdamW(lr=0.01, weight_decay=0.1),
+    "rmsprop": lambda: fnn.RMSprop(lr=0.005, momentum=0.5),
     "schedule": lambda: fnn.Adam(lr=fnn.schedules.step_decay(0.01, every=1)),
 }
 NETWORKS = {

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codes import KIND, LINEAR
 from ..compiler.jit import inline, kernel
-from ..network.layers import first_trained
+from ..network.layers import first_trained, is_updated
 from ..network.memory import GRADIENT, VALUES
 from ..simd.subnormals import flushed
 from ..simd.table import cell, row_of, tables
@@ -34,7 +33,7 @@ from .layers import (
     undo_rectifier,
 )
 from .objectives import SEEN, TOTAL, are_alike, begin_batch, count_loss, has_penalty, loss
-from .steps import pack, prepare, square_all, unpack, unpack_all, update_linear, update_operation
+from .steps import pack, prepare, scale_step, square_all, unpack, unpack_all, update_linear, update_operation
 
 
 class Each(NamedTuple):
@@ -80,9 +79,10 @@ def _train(net, each, objective, step, memory, rows, counts):
             else:
                 sum_backward(net, i, m, memory, each, counts.whole)
         count_loss(each, objective, m, alike, rows, counts)
-        prepare(step, counts)
+        prepare(step, each, counts)
         for i in range(last - 1, -1, -1):
-            if cell(net.ops, i, KIND) == LINEAR:
+            scale_step(step, i, each, counts)
+            if is_updated(net.ops, i):
                 update_linear(net, step, i, m, memory)
             else:
                 update_operation(net, step, i, m, memory, counts.whole)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import INPUTS, KIND, LINEAR, OP, OUTPUTS, ROW, SUMS, TRAINED
+from ...codes import INPUTS, OP, OUTPUTS, ROW, SUMS, TRAINED
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, stop_prefetching, workspace
 from ..gemm.tile import ROWS
@@ -31,10 +31,11 @@ from .layers import (
     addressed,
     backward_op,
     describe,
-    first_linear,
     first_trained,
+    first_updated,
     forward_op,
     gather_row,
+    is_updated,
     linear_op,
     sum_backward,
     sum_forward,
@@ -50,6 +51,7 @@ from .steps import (
     count_of_squares,
     prepare_step,
     put_piece,
+    scale_step,
     sgd_columns,
     square_sums,
     step_of,
@@ -165,7 +167,7 @@ def _forward_and_back(net, samples, batch, objective, columns, memory, worker):
 @inline
 def _update(net, samples, batch, step, columns, memory, worker):
     """Update all parameters after a batch, each thread its share."""
-    last_updated = first_linear(net.ops)
+    last_updated = first_updated(net.ops)
     by_columns = columns.end > columns.start
     put(worker.samples, 0, 0)
     # Backwards, so that the first layer's weights, just updated, are in the cache when the next batch needs them.
@@ -173,7 +175,8 @@ def _update(net, samples, batch, step, columns, memory, worker):
     span = net.spans.rows - 1
     for i in range(net.ops.rows - 1, -1, -1):
         around = around_op(net, memory, i, 0)
-        if cell(net.ops, i, KIND) == LINEAR:
+        scale_step(step, i, batch.t, batch.weight, worker.workspace)
+        if is_updated(net.ops, i):
             if i == last_updated:
                 _note_samples(net, samples, batch.start + batch.m, by_columns, worker)
             squares = shift(squares, -count_of_squares(net, i, squares))
@@ -320,7 +323,7 @@ def train_epoch(
         sync=np.zeros(16, np.int64),
     )
     prepare, update = RULES[rule.name].addresses(dtype)
-    settings = np.array(rule.settings, np.float64)
+    settings, none = np.array(rule.settings, np.float64), np.empty(0)
     fixed = (
         Net(addressed(shape, network.names, dtype, True), network.spans, network.settings, params, int(network.seed)),
         Data(describe(batches.x, dtype), _target(batches, dtype), batches.order, int(batch_size)),
@@ -330,8 +333,11 @@ def train_epoch(
             prepare=prepare,
             update=update,
             settings=settings,
+            rates=none if rule.rates is None else rule.rates,
+            scales=none if network.scales is None else network.scales,
             slots=slots,
             made=int(rule.step),
+            given=np.tile(settings, (n_threads, 1)),
             prepared=np.empty((n_threads, PER_STEP)),
             places=np.empty((n_threads, len(slots)), np.int64),
         ),

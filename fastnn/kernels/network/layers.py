@@ -11,7 +11,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import ADD, BIAS_AT, COLUMNS, INPUTS, KIND, LINEAR, OP, OUTPUTS, SETTINGS, SLOPE_AT, SUMS, TRAINED, WEIGHT
+from ...codes import (
+    ADD,
+    BIAS_AT,
+    COLUMNS,
+    FROZEN,
+    INPUTS,
+    KEEPS,
+    KIND,
+    LINEAR,
+    OP,
+    OUTPUTS,
+    SETTINGS,
+    SLOPE_AT,
+    SUMS,
+    TRAINED,
+    WEIGHT,
+)
 from ..compiler.jit import inline
 from ..gemm.product import Epilogue, Matrix, moved, product
 from ..gemm.rectifier import rectify_backward
@@ -126,10 +142,16 @@ class Around(NamedTuple):
 
 
 @inline
-def first_linear(ops):
-    """The first linear op, or how many ops there are."""
+def is_updated(ops, i):
+    """Whether op i is linear, and not frozen."""
+    return cell(ops, i, KIND) == LINEAR and cell(ops, i, KEEPS) & FROZEN == 0
+
+
+@inline
+def first_updated(ops):
+    """The first linear op that is not frozen, or how many ops there are."""
     i = 0
-    while i < ops.rows and cell(ops, i, KIND) != LINEAR:
+    while i < ops.rows and not is_updated(ops, i):
         i += 1
     return i
 
@@ -137,7 +159,7 @@ def first_linear(ops):
 @inline
 def first_trained(net):
     """The first op with parameters that a rule updates."""
-    first = first_linear(net.ops)
+    first = first_updated(net.ops)
     for span in range(net.spans.rows - 1, -1, -1):
         if cell(net.spans, span, TRAINED) != 0:
             first = min(first, cell(net.spans, span, OP))
