@@ -1,0 +1,84 @@
+"""What the build adds to pages: pictures, source code by name, tables that scripts wrote, and formulas as MathML.
+
+A page asks for the source of a function, or for a table, by a line of its own:
+
+    {{ twin softmax.softmax }}        that function of fastnn.reference, as it stands in its file
+    {{ kernel softmax.softmax_row }}  the same of fastnn.kernels
+    {{ results training }}            the table in docs/results that a script wrote
+"""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pictures
+from latex2mathml.converter import convert
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = {"twin": "reference", "kernel": "kernels"}
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("builder-inited", _draw)
+    app.connect("source-read", _fill_in)
+    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _draw(app: Any) -> None:
+    pictures.draw_all(Path(app.srcdir) / "pictures")
+
+
+def _fill_in(app: Any, name: str, source: list[str]) -> None:
+    source[0] = included(source[0])
+
+
+def included(markdown: str) -> str:
+    """The page with what its lines ask for."""
+    markdown = re.sub(r"^\{\{ (twin|kernel) ([\w/]+)\.(\w+) \}\}$", _source, markdown, flags=re.M)
+    return re.sub(r"^\{\{ results ([\w-]+) \}\}$", _results, markdown, flags=re.M)
+
+
+def source_of(folder: str, module: str, name: str) -> str:
+    """A function or class as it stands in its file, decorators included."""
+    path = ROOT / "fastnn" / folder / f"{module}.py"
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    raise LookupError(f"{path.relative_to(ROOT)} has no {name}")
+
+
+def _source(match: re.Match[str]) -> str:
+    folder = FOLDERS[match[1]]
+    code = source_of(folder, match[2], match[3])
+    return f":::{{code-block}} python\n:caption: fastnn/{folder}/{match[2]}.py\n\n{code}\n:::"
+
+
+def _results(match: re.Match[str]) -> str:
+    return (ROOT / "docs" / "results" / f"{match[1]}.md").read_text(encoding="utf-8").strip()
+
+
+def _inline(writer: Any, node: Any) -> None:
+    writer.body.append(_mathml(node, "inline"))
+    raise _skip()
+
+
+def _block(writer: Any, node: Any) -> None:
+    writer.body.append(f'<div class="formula">{_mathml(node, "block")}</div>')
+    raise _skip()
+
+
+def _mathml(node: Any, display: str) -> str:
+    # Which leaves no room behind the name of a function.
+    found: str = convert(node.astext(), display=display)
+    return re.sub(r"<mi>(log|max|exp)</mi>", r'<mi>\1</mi><mspace width="0.17em"/>', found)
+
+
+def _skip() -> Exception:
+    from docutils.nodes import SkipNode
+
+    return SkipNode()
