@@ -205,6 +205,7 @@ def profile(
         shuffle=True,
         validation_data=None,
         sample_weight=sample_weight,
+        classes=model.classes_,
         verbose=0,
     )
     plan.optimizer.bind(stack)

@@ -131,8 +131,9 @@ def _never(epoch: int, values: Values) -> bool:
 
 @contextmanager
 def _begun(model: "Sequential", plan: "Plan") -> Iterator[Callable[[int, Values], bool]]:
+    callbacks = plan.callbacks  # all that after_epoch refers to, so that an error of theirs keeps no data alive
     with ExitStack() as ends:
-        for callback in plan.callbacks:
+        for callback in callbacks:
             if hasattr(callback, "begin"):
                 more = {"optimizer": plan.optimizer} if _takes_optimizer(callback.begin) else {}
                 callback.begin(model, plan.names, **more)
@@ -140,7 +141,7 @@ def _begun(model: "Sequential", plan: "Plan") -> Iterator[Callable[[int, Values]
                 ends.callback(callback.end, model)
 
         def after_epoch(epoch: int, values: Values) -> bool:
-            answers = [callback(model, epoch, values) for callback in plan.callbacks]
+            answers = [callback(model, epoch, values) for callback in callbacks]
             return any(map(asks_to_stop, answers))
 
         yield after_epoch

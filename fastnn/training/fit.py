@@ -89,7 +89,7 @@ def training(
 def _places(model: "Sequential", plan: Plan) -> list[Place]:
     """The attributes that training changes; the compiled epoch knows nothing of the layers'."""
     stack = model._stack
-    places: list[Place] = [(model, ("_loss", "history")), (plan.optimizer, plan.optimizer._STATE)]
+    places: list[Place] = [(model, ("_loss", "_classes", "_flat", "history")), (plan.optimizer, plan.optimizer._STATE)]
     return places if plan.compiled else places + stack.places()
 
 
@@ -106,7 +106,7 @@ def _train(
     optimizer.bind(stack)
     train = epoch_of(stack, plan)
     transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
-    model._loss, model.history = plan.loss, history
+    _hand_over(model, plan, history)
     most = _most_at_once(stack, plan) if together else 1
     orders = Orders(plan, stack.rng, most)
     epoch = one_by_one = 0
@@ -156,7 +156,7 @@ def _train(
         try:
             history.stopped = should_stop(epoch, values)
         finally:
-            model._loss, model.history = plan.loss, history  # which a fit within a callback has set to its own
+            _hand_over(model, plan, history)  # of which a fit within a callback has set its own
         history.interrupted = interrupt.requested
         if history.stopped or history.interrupted:
             if plan.verbose:
@@ -166,6 +166,11 @@ def _train(
         if together and not plan.compiled:
             yield None
     return history
+
+
+def _hand_over(model: "Sequential", plan: Plan, history: History) -> None:
+    """Let the model know what its outputs are meant for, and the history."""
+    model._loss, model._classes, model._flat, model.history = plan.loss, plan.classes, plan.flat, history
 
 
 def _most_at_once(stack: Stack, plan: Plan) -> int:
