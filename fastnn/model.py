@@ -237,7 +237,8 @@ class Sequential:
             the outputs. A function is called as ``function(y, outputs)``, with labels (m,) or targets (m, n_out) and
             what :meth:`forward` returns, which it may only read, and returns a number.
         verbose : {0, 1}
-            1 prints a line an epoch.
+            1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
+            epoch.
 
         Returns
         -------

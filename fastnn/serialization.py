@@ -99,6 +99,12 @@ def _model(stack: Stack, meaning: Meaning) -> dict[str, Any]:
     }
 
 
+def check_layers_saved(layers: Iterable[Any]) -> None:
+    """Raise TypeError if a model of these layers cannot be saved."""
+    for i, layer in enumerate(layers):
+        _describe(i, layer)
+
+
 def _prefix(member: int) -> str:
     """What stands before the names of the arrays of a member."""
     return f"{member}/"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..validation import Array, flag
-from .watching import Mode, Values, Watching
+from .watching import Mode, Values, Waiting
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Callback = Callable[["Sequential", int, Values], Any]
 
 
-class EarlyStopping(Watching):
+class EarlyStopping(Waiting):
     """A callback that stops the training once a value has not improved for long, and restores the best weights.
 
     ``model.fit(..., validation_data=(Xv, yv), callbacks=[fnn.EarlyStopping(patience=5)])``. The same object may serve

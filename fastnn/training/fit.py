@@ -21,9 +21,10 @@ from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
 from ..validation import FLOAT64, Array, finite, sample_weights
 from .evaluation import values_after
-from .history import History, progress_line
+from .history import History
 from .interrupts import Interrupt
 from .plan import Plan
+from .progress import Report
 from .rows import check_finite, own_rows
 from .together import Outcome, Request
 from .watching import Values
@@ -75,14 +76,16 @@ def training(
     With ``together`` it asks for its compiled epochs, several at once where nothing comes between them, and pauses
     after each other one, so that many networks train by turns. Whoever drives it sees to the warnings of NumPy.
     """
-    transaction = Transaction(_places(model, plan), model._stack.rng)
+    transaction, report = Transaction(_places(model, plan), model._stack.rng), Report(plan.epochs, plan.verbose)
     try:
-        yield from _train(model, plan, history, transaction, interrupt, should_stop, together)
+        yield from _train(model, plan, history, transaction, interrupt, should_stop, report, together)
     except BaseException:
         interrupt.deaf = True  # nothing may come before this: a second Ctrl-C would leave things half undone
         transaction.rollback()
         history.cut(plan.names, transaction.commits)
         raise
+    finally:
+        report.close()
     return history
 
 
@@ -100,6 +103,7 @@ def _train(
     transaction: Transaction,
     interrupt: Interrupt,
     should_stop: ShouldStop,
+    report: Report,
     together: bool,
 ) -> Training:
     stack, optimizer, samples = model._stack, plan.optimizer, plan.samples
@@ -151,17 +155,15 @@ def _train(
         history.record(values)
         transaction.commit()
         epoch += n
-        if plan.verbose:
-            print(progress_line(epoch, plan.epochs, values, samples / seconds), flush=True)
+        report.epoch(epoch, values, samples / seconds)
         try:
-            history.stopped = should_stop(epoch, values)
+            with report.lines():
+                history.stopped = should_stop(epoch, values)
         finally:
             _hand_over(model, plan, history)  # of which a fit within a callback has set its own
         history.interrupted = interrupt.requested
         if history.stopped or history.interrupted:
-            if plan.verbose:
-                why = "interrupted" if history.interrupted else "a callback returned True"
-                print(f"{why}: stopped after epoch {epoch} of {plan.epochs}", flush=True)
+            report.ended(epoch, "interrupted" if history.interrupted else "a callback returned True")
             break
         if together and not plan.compiled:
             yield None
