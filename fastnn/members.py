@@ -57,6 +57,8 @@ def _side_by_side(models: Sequence[Sequential], members: list[int], x: Array, so
     """Write the outputs of models of the same layers."""
     stacks = [models[i]._stack for i in members]
     samples = features(x, stacks[0].n_in, stacks[0].dtype, check_finite=False)
+    for stack in stacks:
+        stack.check_codes(samples)
     outputs = np.empty((len(members), *found.shape[1:]), stacks[0].dtype)
     if not active().forward_lanes([(stack.inference, stack.params) for stack in stacks], samples, outputs, softmax):
         finite("X", samples, stacks[0].dtype)

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 
 from . import serialization
 from .nn import losses
-from .nn.layers import BuiltIn, Layer
+from .nn.layers import BuiltIn, Layer, rate_of
 from .nn.losses import BuiltInLoss, Loss, LossName, classifies
-from .nn.optimizers import Optimizer, OptimizerName
+from .nn.optimizer import Optimizer
+from .nn.optimizers import OptimizerName
 from .nn.stack import Stack, call_list
 from .tables import Table, TableText
 from .training.callbacks import Callback, begun
@@ -26,7 +27,6 @@ from .validation import (
     Array,
     DType,
     FloatType,
-    features,
     float_dtype,
     generator,
     number,
@@ -115,6 +115,10 @@ class Sequential:
         """Return the parameters of all layers: for each linear layer its weight and its bias, as views."""
         return [p for layer in self.layers for p in call_list(layer, "parameters")]
 
+    def gradients(self) -> list[Array]:
+        """Return the gradients of :meth:`parameters`, in their order; none before the first :meth:`backward`."""
+        return [g for layer in self.layers for g in call_list(layer, "gradients")]
+
     def forward(self, X: ArrayLike, training: bool = False) -> Array:
         """Return the outputs of the last layer: scores before any softmax, or predictions.
 
@@ -201,7 +205,7 @@ class Sequential:
         loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods
             An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
             :class:`Loss`).
-        optimizer : {"sgd", "adam", "adamw"}, SGD, Adam, AdamW or UpdateRule
+        optimizer : {"sgd", "adam", "adamw", "rmsprop"}, SGD, Adam, AdamW, RMSprop or UpdateRule
             An object keeps its state, so fitting the same model again with it continues. A function as learning rate
             is called before each epoch, for the first one before anything changes. A subclass of your own makes its
             own updates, layer by layer.
@@ -366,15 +370,22 @@ class Sequential:
         return evaluate(self._stack, self._loss, x, targets, weights, metrics=chosen)
 
     def summary(self) -> TableText:
-        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML."""
+        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML.
+
+        Where layers are frozen it says which, and how many parameters are trainable.
+        """
         rows = []
         for layer, width in zip(self.layers, self._stack.widths, strict=True):
             n_parameters = sum(p.size for p in call_list(layer, "parameters"))
-            name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
+            own = type(layer).__name__ if rate_of(layer) is not None else f"{type(layer).__name__}, frozen"
+            name = repr(layer) if isinstance(layer, BuiltIn) else own
             rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
         total = sum(p.size for p in self.parameters())
         size = sum(p.nbytes for p in self.parameters())
-        note = f"{total:,} parameters, {self.dtype}, {size / 1024:,.1f} KiB"
+        leaves = zip(self._stack.leaves, self._stack.rates, strict=True)
+        trained = sum(p.size for leaf, rate in leaves if rate is not None for p in call_list(leaf, "parameters"))
+        share = "" if trained == total else f", {trained:,} of them trainable"
+        note = f"{total:,} parameters{share}, {self.dtype}, {size / 1024:,.1f} KiB"
         table = Table(("layer", "outputs", "parameters"), rows, note=note)
         return TableText(table.text(), table.html())
 
@@ -408,7 +419,7 @@ class Sequential:
         self._loss, self._classes, self._flat = meaning
 
     def _features(self, X: ArrayLike) -> Array:
-        return features(X, self._stack.n_in, self._stack.dtype)
+        return self._stack.features(X)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype='{self.dtype}')"

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import files, npz
 from .nn import losses
-from .nn.layers import BUILT_IN, is_built_in
+from .nn.layers import BUILT_IN, BuiltIn, flattened, is_built_in
 from .nn.stack import Stack, check_layers
 from .training.labels import as_classes
 from .validation import REAL, Array, finite, float_dtype
@@ -18,6 +18,7 @@ from .validation import REAL, Array, finite, float_dtype
 FORMAT = 5  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
 _OF_MEMBERS = 4  # the first that has several models in one file
 _OF_MEANING = 5  # the first that has labels that are no integers, and knows one output for targets (m,) from (m, 1)
+_LEARNING = 5  # the first in which layers may be frozen, or have a factor of the learning rate
 _KIND = "fastnn model"
 _LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
 
@@ -58,7 +59,7 @@ def _write(path: str | os.PathLike[str], header: dict[str, Any], stacks: Iterabl
     for prefix, stack in stacks:
         for i, spans in stack.spans.items():
             for name in spans:
-                array = arrays[f"{prefix}{i}.{name}"] = getattr(stack.layers[i], name)
+                array = arrays[f"{prefix}{i}.{name}"] = stack.leaves[i].read(name)
                 finite(f"{prefix}{i}.{name}", array, stack.dtype)
     try:
         files.replace(path, lambda file: _savez(file, arrays))
@@ -81,8 +82,12 @@ def _known(loss: Any) -> Any:
 def _needed(stack: Stack, meaning: Meaning) -> int:
     """The first format that has all of a model."""
     known = _known(meaning.loss)
-    of_meaning = 1 if meaning.classes is None and not meaning.flat else _OF_MEANING
-    return max([of_meaning, 1 if known is None else known.needs_format, *(layer.format for layer in stack.built_in)])
+    formats = [1 if known is None else int(known.needs_format)]
+    if meaning.classes is not None or meaning.flat:
+        formats.append(_OF_MEANING)
+    for layer in _all(stack.layers):
+        formats += [layer.format, _LEARNING if layer.learning else 1]
+    return max(formats)
 
 
 def _model(stack: Stack, meaning: Meaning) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def read(path: str | os.PathLike[str]) -> Content | list[Content]:
         shapes = {
             f"{prefix}{i}.{name}": shape
             for prefix, content in found
-            for i, layer in enumerate(content.layers)
+            for i, layer in enumerate(flattened(content.layers))
             for name, shape in layer.shapes().items()
         }
         for name, shape in shapes.items():
@@ -130,7 +135,7 @@ def read(path: str | os.PathLike[str]) -> Content | list[Content]:
         arrays = {name: archive.read(name) for name in shapes}
     for prefix, content in found:
         with of_content(path), _of_member(prefix):
-            for i, layer in enumerate(content.layers):
+            for i, layer in enumerate(flattened(content.layers)):
                 layer.start_from({name: arrays[f"{prefix}{i}.{name}"] for name in layer.shapes()})
     contents = [content for _, content in found]
     return contents if "members" in header else contents[0]
@@ -233,14 +238,33 @@ def of_content(path: str | os.PathLike[str]) -> Iterator[None]:
 def _describe(i: int, layer: Any) -> dict[str, Any]:
     if not is_built_in(layer):
         raise TypeError(f"layer {i}, {layer!r}, is not built in: save knows {', '.join(BUILT_IN)}")
-    return {"class": type(layer).__name__, **layer.config()}
+    if layer.parts:
+        described: dict[str, Any] = {"layers": [_describe(i, part) for part in layer.parts]}
+    else:
+        described = layer.config()
+    return {"class": type(layer).__name__, **described, **layer.learning}
+
+
+def _all(layers: Iterable[Any]) -> Iterator[Any]:
+    """Built-in layers, and those that they are made of."""
+    for layer in layers:
+        if isinstance(layer, BuiltIn):
+            yield layer
+            yield from _all(layer.parts)
 
 
 def _build(i: int, entry: dict[str, Any]) -> Any:
     name = entry["class"]
     if name not in BUILT_IN:
         raise ValueError(f"layer {i} has the class {name!r}, which this version of fastnn does not know")
-    return BUILT_IN[name](**{argument: entry[argument] for argument in BUILT_IN[name].arguments})
+    if "layers" in BUILT_IN[name].arguments:
+        layer = BUILT_IN[name](*(_build(i, part) for part in entry["layers"]))
+    else:
+        layer = BUILT_IN[name](**{argument: entry[argument] for argument in BUILT_IN[name].arguments})
+    for attribute in ("trainable", "lr_scale"):
+        if attribute in entry:
+            setattr(layer, attribute, entry[attribute])
+    return layer
 
 
 def _loss(name: Any, settings: dict[str, Any]) -> losses.Loss | None:

@@ -23,11 +23,15 @@ BAD_SETTINGS = [
         "loss is <class .*, expected 'cross_entropy', 'squared_error', 'huber' or an object",
     ),
     (
-        {"optimizer": "rmsprop"},
+        {"optimizer": "adagrad"},
         ValueError,
-        "optimizer is 'rmsprop', expected 'sgd', 'adam', 'adamw' or an object such as",
+        "optimizer is 'adagrad', expected 'sgd', 'adam', 'adamw', 'rmsprop' or an object such as",
     ),
-    ({"optimizer": None}, TypeError, "optimizer is None, expected 'sgd', 'adam', 'adamw' or an object such as"),
+    (
+        {"optimizer": None},
+        TypeError,
+        "optimizer is None, expected 'sgd', 'adam', 'adamw', 'rmsprop' or an object such as",
+    ),
     ({"optimizer": fnn.SGD(lr=lambda e: -0.1)}, ValueError, r"lr\(0\) is -0.1, expected a finite number >= 0"),
     ({"optimizer": fnn.SGD(lr=lambda e: np.nan)}, ValueError, r"lr\(0\) is nan, expected a finite number >= 0"),
     ({"optimizer": fnn.Adam(eps=1e-60)}, ValueError, "eps is 1e-60, which vanishes in float32"),

@@ -28,12 +28,15 @@ def step(model, optimizer):
 
 
 # w after three steps from 1 on w², worked by hand. The velocities are -0.2, -0.26, -0.238 for momentum and
-# -0.2, -0.24, -0.208 for Nesterov; Adam without memory moves by lr along the sign of the gradient.
+# -0.2, -0.24, -0.208 for Nesterov; Adam and RMSprop without memory move by lr
+# along the sign of the gradient, RMSprop with momentum then by 0.1, 0.15 and 0.175.
 BY_HAND = [
     (fnn.SGD(lr=0.1), [0.8, 0.64, 0.512]),
     (fnn.SGD(lr=0.1, momentum=0.5), [0.8, 0.54, 0.302]),
     (fnn.SGD(lr=0.1, momentum=0.5, nesterov=True), [0.7, 0.44, 0.248]),
     (fnn.Adam(lr=0.1, beta1=0.0, beta2=0.0, eps=1e-12), [0.9, 0.8, 0.7]),
+    (fnn.RMSprop(lr=0.1, alpha=0.0, eps=1e-12), [0.9, 0.8, 0.7]),
+    (fnn.RMSprop(lr=0.1, alpha=0.0, eps=1e-12, momentum=0.5), [0.9, 0.75, 0.575]),
 ]
 
 
@@ -52,6 +55,18 @@ class TestSteps:
             g = 2 * w
             m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
             w -= 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
+            assert step(model, optimizer) == pytest.approx(w, rel=1e-12)
+
+    @pytest.mark.parametrize("momentum", [0.0, 0.8])
+    def test_rmsprop_with_its_mean(self, momentum):
+        """As PyTorch writes it: square_avg = α square_avg + (1 - α) g², buf = μ buf + g / (√square_avg + eps)."""
+        model, optimizer = parabola(), fnn.RMSprop(lr=0.1, alpha=0.9, eps=1e-3, momentum=momentum)
+        w, square_avg, buf = 1.0, 0.0, 0.0
+        for _ in range(5):
+            g = 2 * w
+            square_avg = 0.9 * square_avg + 0.1 * g * g
+            buf = momentum * buf + g / (math.sqrt(square_avg) + 1e-3)
+            w -= 0.1 * buf
             assert step(model, optimizer) == pytest.approx(w, rel=1e-12)
 
     def test_state_belongs_to_one_model(self):
@@ -146,7 +161,10 @@ class TestSteps:
         model = fnn.Sequential(fnn.Linear(1, 1))
         with pytest.raises(ValueError, match=r"eps is 1e-60, which vanishes in float32: expected at least 1e-30"):
             step(model, fnn.Adam(eps=1e-60))
+        with pytest.raises(ValueError, match=r"eps is 1e-39, which vanishes in float32: expected at least 1e-30"):
+            step(model, fnn.RMSprop(eps=1e-39))
         step(parabola(), fnn.Adam(eps=1e-60))
+        step(parabola(), fnn.RMSprop(eps=1e-39))
 
 
 @pytest.mark.parametrize(
@@ -157,6 +175,7 @@ class TestSteps:
         (fnn.SGD(), "rule_name"),
         (fnn.SGD(), "n_slots"),
         *[(fnn.Adam(), name) for name in ("beta1", "beta2", "eps", "rule_name", "n_slots")],
+        *[(fnn.RMSprop(), name) for name in ("alpha", "eps", "momentum", "rule_name", "n_slots")],
     ],
 )
 def test_settings_are_fixed(optimizer, name):
@@ -193,16 +212,20 @@ def test_another_learning_rate_is_checked():
         (lambda: fnn.Adam(beta1=1.0), ValueError, "beta1 is 1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.Adam(beta2=-1), ValueError, "beta2 is -1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.Adam(eps=0), ValueError, "eps is 0, expected a finite number > 0"),
+        (lambda: fnn.RMSprop(lr=0), ValueError, "lr is 0, expected a finite number > 0"),
+        (lambda: fnn.RMSprop(alpha=1), ValueError, "alpha is 1, expected a finite number >= 0 and < 1"),
+        (lambda: fnn.RMSprop(eps=0), ValueError, "eps is 0, expected a finite number > 0"),
+        (lambda: fnn.RMSprop(momentum=1), ValueError, "momentum is 1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.SGD(lr=lambda epoch: None).rate(3), TypeError, r"lr\(3\) is None, expected a finite number >= 0"),
         (
-            lambda: optimizers.resolve("rmsprop"),
+            lambda: optimizers.resolve("adagrad"),
             ValueError,
-            "optimizer is 'rmsprop', expected 'sgd', 'adam', 'adamw' or an obj",
+            "optimizer is 'adagrad', expected 'sgd', 'adam', 'adamw', 'rmsprop' or an obj",
         ),
         (
             lambda: optimizers.resolve(fnn.SGD),
             TypeError,
-            "optimizer is <class .*, expected 'sgd', 'adam', 'adamw' or an object",
+            "optimizer is <class .*, expected 'sgd', 'adam', 'adamw', 'rmsprop' or an object",
         ),
     ],
 )
@@ -213,4 +236,5 @@ def test_refused(build, error, message):
 
 def test_repr():
     assert repr(fnn.SGD(0.1, 0.9, True)) == "SGD(lr=0.1, momentum=0.9, nesterov=True)"
+    assert repr(fnn.RMSprop(momentum=0.5)) == "RMSprop(lr=0.01, alpha=0.99, eps=1e-08, momentum=0.5)"
     assert repr(fnn.Adam()) == "Adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08)"

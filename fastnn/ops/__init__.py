@@ -5,16 +5,28 @@ finite pass through: NaN in, NaN out.
 """
 
 from .activations import (
+    elu,
+    elu_backward,
     gelu,
     gelu_backward,
+    hard_swish,
+    hard_swish_backward,
     identity,
     identity_backward,
     leaky_relu,
     leaky_relu_backward,
+    mish,
+    mish_backward,
     relu,
     relu_backward,
+    selu,
+    selu_backward,
     sigmoid,
     sigmoid_backward,
+    silu,
+    silu_backward,
+    softplus,
+    softplus_backward,
     tanh,
     tanh_backward,
 )
@@ -32,7 +44,15 @@ from .losses import (
 )
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax
-from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
+from .updates import (
+    adam_update,
+    adamw_update,
+    momentum_update,
+    nesterov_update,
+    rmsprop_momentum_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 __all__ = [
     "adam_update",
@@ -40,8 +60,12 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_and_gradient",
     "cross_entropy_backward",
+    "elu",
+    "elu_backward",
     "gelu",
     "gelu_backward",
+    "hard_swish",
+    "hard_swish_backward",
     "huber",
     "huber_and_gradient",
     "huber_backward",
@@ -56,14 +80,24 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "matmul",
+    "mish",
+    "mish_backward",
     "momentum_update",
     "nesterov_update",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
+    "selu",
+    "selu_backward",
     "sgd_update",
     "sigmoid",
     "sigmoid_backward",
+    "silu",
+    "silu_backward",
     "softmax",
+    "softplus",
+    "softplus_backward",
     "squared_error",
     "squared_error_and_gradient",
     "squared_error_backward",

@@ -78,9 +78,10 @@ def check_gradients(
 
     _, dy = losses.value_and_gradient(loss, outputs(), targets, None)
     dx = stack.backward(dy, l2)
-    linear = [stack.layers[i] for i in stack.spans]
-    pairs = [(p, g) for layer in linear for p, g in zip(layer.parameters(), layer.gradients(), strict=True)]
-    pairs += [*zip(stack.user_parameters(), stack.user_gradients(), strict=True), (x, dx)]
+    ours = [stack.leaves[i] for i in stack.spans]
+    pairs = [(p, g) for layer in ours for p, g in zip(layer.parameters(), layer.gradients(), strict=True)]
+    trained = [p for p, rate in stack.user_moves() if rate is not None]
+    pairs += [*zip(trained, stack.user_gradients(), strict=True), (x, dx)]
     pairs = [(p, np.array(g, np.float64)) for p, g in pairs]
     floor = max(float(np.abs(g).max()) for _, g in pairs if g.size) / 1000
     return max(_relative_error(objective, p, g, floor, n_checks) for p, g in pairs if g.size)

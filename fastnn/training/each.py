@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from .callbacks import Callback, check_callbacks
 from .checkpoint import numbered
 

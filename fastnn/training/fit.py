@@ -15,7 +15,7 @@ import numpy as np
 from ..backend import active
 from ..errors import DivergenceError
 from ..nn import losses
-from ..nn.lowering import Batches
+from ..nn.lowering import Batches, Network
 from ..nn.stack import Lap, Stack, no_lap
 from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
@@ -93,7 +93,7 @@ def _places(model: "Sequential", plan: Plan) -> list[Place]:
     """The attributes that training changes; the compiled epoch knows nothing of the layers'."""
     stack = model._stack
     places: list[Place] = [(model, ("_loss", "_classes", "_flat", "history")), (plan.optimizer, plan.optimizer._STATE)]
-    return places if plan.compiled else places + stack.places()
+    return places if plan.compiled else places + stack.changing()
 
 
 def _train(
@@ -195,6 +195,7 @@ def _check_again(stack: Stack, plan: Plan) -> None:
     rows = plan.rows if plan.rows is not None else slice(None)
     stack.check_finite()
     check_finite(plan.x, "X", stack.dtype, plan.rows)
+    stack.check_codes(plan.x, "X", plan.rows)
     losses.check_labels(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
     finite("y", plan.y[rows], FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes what came
     if plan.sample_weight is not None:
@@ -216,7 +217,7 @@ class CompiledEpoch:
     def __init__(self, stack: Stack, plan: Plan, seconds: Array | None) -> None:
         network = stack.seeded()
         assert network is not None, "a compiled plan has a network"
-        self._network, self._params, self._seconds = network, stack.params, seconds
+        self._stack, self._network, self._params, self._seconds = stack, network, stack.params, seconds
         self._plan, self._objective, self._slots = plan, plan.objective, plan.optimizer.state()[0]
 
     def __call__(self, order: Array, lr: float, step: int) -> tuple[float, int]:
@@ -224,7 +225,8 @@ class CompiledEpoch:
         plan = self._plan
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
         rule = plan.optimizer.rule(self._slots, lr, step)
-        loss, failed = active().train_epoch(self._network, self._params, batches, self._objective, rule, self._seconds)
+        network = self._learning()
+        loss, failed = active().train_epoch(network, self._params, batches, self._objective, rule, self._seconds)
         return float(loss), int(failed)
 
     def request(self, orders: list[Array], draw: Callable[[], None], rates: list[float], step: int) -> Request:
@@ -232,7 +234,12 @@ class CompiledEpoch:
         plan, optimizer, steps = self._plan, self._plan.optimizer, -(-len(orders[0]) // self._plan.batch_size)
         rules = [optimizer.rule(self._slots, lr, step + i * steps) for i, lr in enumerate(rates)]
         batches = [Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size) for order in orders]
-        return Request(self._network, self._params, tuple(batches), self._objective, tuple(rules), draw)
+        return Request(self._learning(), self._params, tuple(batches), self._objective, tuple(rules), draw)
+
+    def _learning(self) -> Network:
+        """The network as its layers learn at the moment, which callbacks may have changed."""
+        network = self._stack.network if self._plan.callbacks else None
+        return self._network if network is None else network._replace(seed=self._network.seed)
 
 
 def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
@@ -254,7 +261,7 @@ def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
             if not np.isfinite(loss):
                 return math.nan, batch
             lap(None, "rest")
-            stack.backward(gradient, plan.l2, lap)
+            stack.backward(gradient, plan.l2, lap, stack.first_trained)
             plan.optimizer.update(stack, lr, step + batch + 1)
             lap(None, "update")
         return (total / weights if weights else 0.0), -1

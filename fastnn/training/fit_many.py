@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from ..nn import losses
 from ..nn.losses import Loss, LossName
-from ..nn.optimizers import Optimizer, OptimizerName
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
 from ..validation import own_view
 from .callbacks import Callback
@@ -200,7 +201,7 @@ def _models(models: Any) -> "list[Sequential]":
             raise TypeError(f"models[{i}] is {model!r}, expected a Sequential")
         if owners.setdefault(id(model), i) != i:
             raise ValueError(f"models[{i}] is the model that models[{owners[id(model)]}] is: make one for each place")
-        for layer in stack.layers:
+        for layer in stack.leaves:
             owner = owners.setdefault(id(layer), i)
             if owner != i:
                 raise ValueError(f"models[{i}] has the layer {layer!r} in common with models[{owner}]: make new ones")

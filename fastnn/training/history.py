@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..tables import Row, Table
 
 if TYPE_CHECKING:
-    from ..nn.optimizers import Optimizer
+    from ..nn.optimizer import Optimizer
 
 _SHOWN = 5  # epochs at each end of a long history
 

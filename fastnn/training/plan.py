@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..nn import losses, optimizers
 from ..nn.lowering import Objective
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..nn.stack import Stack
 from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
 from .callbacks import Callback, check_callbacks
@@ -133,6 +133,8 @@ def prepare(
         layer.check(stack.dtype)
     first = optimizer.epoch if optimizer.belongs_to(stack) else 0
     lr = optimizer.rate(first)
+    if stack.is_frozen:
+        raise ValueError("all layers with parameters are frozen: set trainable=True for those that are to be trained")
     stack.check_finite()
     compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
@@ -140,6 +142,7 @@ def prepare(
     check = not (check_later and compiled and stack.starts_linear and validation_split is None)
     given = _Given(once, loss, stack.dtype)
     data, x, places = x, *given.features(x, stack.n_in, rows, "X", check)
+    stack.check_codes(x, "X", places)
     is_flat = depth(y) == 1
     y, classes = given.coded(y, classes, places)
     k = stack.output_width(x if places is None else x[places[:1]])
@@ -151,17 +154,21 @@ def prepare(
             raise TypeError("validation_data is not a pair, expected (X, y)")
         x_val, y_val = validation_data
         x_val, _ = given.features(x_val, x.shape[1], ALL, "X of validation_data", True)
+        stack.check_codes(x_val, "X of validation_data")
         name = "y of validation_data"
         y_val = given.once(coded_as, y_val, classes, name)
         validation = Validation(x_val, given.targets(y_val, len(x_val), k, None, name, True), None, name)
     elif validation_rows.value is not None:
         x_val, chosen = given.features(data, stack.n_in, validation_rows, "X", True)
+        stack.check_codes(x_val, "X", chosen)
         validation = Validation(x_val, given.targets(y, len(x_val), k, chosen, "y", True), chosen, "y")
     y = given.targets(y, len(x), k, places, "y", check)
     if validation_split is not None:
         labels = y.copy() if losses.classifies(loss) and y.ndim == 1 else None  # the user's may change meanwhile
         places, chosen = split(share_of(validation_split), len(x), places, labels, stack.seed)
         validation = Validation(x, y, chosen, "y")
+    samples = len(x) if places is None else len(places)
+    _check_batches(stack, samples, min(batch_size, samples))
     suit(metrics, loss, y, k)
 
     def weights() -> Array | None:
@@ -178,7 +185,7 @@ def prepare(
         lr=lr,
         epochs=epochs,
         l2=l2,
-        batch_size=min(batch_size, len(x) if places is None else len(places)),
+        batch_size=min(batch_size, samples),
         shuffle=shuffle,
         validation=validation,
         verbose=bool(verbose),
@@ -189,6 +196,17 @@ def prepare(
         flat=is_flat and k == 1,
         make_weights=weights if places is not None and class_weight is not None else None,
     )
+
+
+def _check_batches(stack: Stack, samples: int, batch_size: int) -> None:
+    """Refuse batches that are too small for a layer, of which the last is the smallest."""
+    last = samples % batch_size or batch_size
+    for layer in stack.built_in:
+        if layer.trainable and last < layer.least_samples:
+            raise ValueError(
+                f"batch_size is {batch_size} for {samples} samples, which leaves {last} to the last batch, but "
+                f"{layer!r} needs at least {layer.least_samples}: choose another batch_size"
+            )
 
 
 def _check_one_validation(validation_data: Any, validation_rows: Rows, validation_split: Any) -> None:

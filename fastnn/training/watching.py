@@ -9,7 +9,7 @@ from .metrics import BY_NAME, better
 
 if TYPE_CHECKING:
     from ..model import Sequential
-    from ..nn.optimizers import Optimizer
+    from ..nn.optimizer import Optimizer
 
 Values = dict[str, float]
 Mode: TypeAlias = Literal["min", "max"]

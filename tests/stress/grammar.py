@@ -125,7 +125,7 @@ PER = One("'epoch'", "'step'")
 CALLBACKS = One("None", "[]", "[lambda *given: None]", "[fnn.EarlyStopping(1, monitor='loss')]", "()")
 CLASS_WEIGHT = One("'balanced'", "{0: 2.0}", "None", "{}")
 BUILT = One("fnn.ReLU()", "fnn.Linear(3, 4)", "fnn.Tanh()", "fnn.Dropout(0.1)", "UserReLU()", "fnn.LeakyReLU(0.2)",
-            "fnn.GELU()", "fnn.LayerNorm(4)")  # fmt: skip
+            "fnn.GELU()", "fnn.LayerNorm(4)", "fnn.SiLU()", "fnn.ELU(0.5)")  # fmt: skip
 PATH = One("folder / 'new.npz'", "str(folder / 'new.npz')", "folder / 'nowhere' / 'new.npz'", "folder")
 MODEL = One("model")
 
@@ -157,6 +157,8 @@ FUNCTIONS = {
        for name in ("momentum", "nesterov")},
     "fnn.adam_update": {"w": _w["w"], "dw": Array("dk"), "m": _w["m"], "v": _w["v"], "lr?": NUMBER, "beta1?": SHARE,
                         "beta2?": SHARE, "eps?": NUMBER, "t?": One("1", "2", "10**6")},
+    "fnn.rmsprop_update": {"w": _w["w"], "dw": Array("dk"), "s": _w["v"], "lr?": NUMBER, "alpha?": SHARE,
+                           "eps?": NUMBER},
     "fnn.CrossEntropy(0.1).forward": _loss,
     "fnn.CrossEntropy(0.1).backward": _loss,
     "fnn.SquaredError().backward": {k.replace("scores", "pred"): v for k, v in _squares.items()},
