@@ -42,7 +42,15 @@ ACTIVATIONS = {
     "sigmoid": (3, 3),
     "gelu": (5, 11),
     "gelu_tanh": (8, 15),
+    "silu": (4, 8),
+    "mish": (6, 15),
+    "elu": (3, 3),
+    "selu": (3, 3),
+    "softplus": (3, 4),
+    "hard_swish": (5, 3),
 }
+# The settings of those that have some.
+OF_ACTIVATIONS = {"leaky_relu": (0.1,), "elu": (1.0,)}
 # Operations a score: the largest, less it, exp, and their sum; then a quotient or another difference.
 SOFTMAX = {"softmax": 5, "log_softmax": 5}
 # Operations a weight, and how many arrays beside the gradient are read and written.
@@ -180,11 +188,11 @@ def _elements(n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
     x, dy, out = normal(n), normal(n), np.zeros(n, normal(1).dtype)
     size = f"{n >> 20} Mi" if n >= 1 << 20 else f"{n >> 10} Ki"
     for name, (forward, backward) in ACTIVATIONS.items():
-        slope = (0.1,) if name == "leaky_relu" else ()
-        call = functools.partial(getattr(kernels, name), x, *slope, out)
+        settings = OF_ACTIVATIONS.get(name, ())
+        call = functools.partial(getattr(kernels, name), x, *settings, out)
         yield Work(ELEMENTS, name, size, forward * n, _bytes(x, out), _bytes(x, out), call)
         moved = _bytes(dy, out) if name == "identity" else _bytes(dy, x, out)
-        call = functools.partial(getattr(kernels, f"{name}_backward"), dy, x, *slope, out)
+        call = functools.partial(getattr(kernels, f"{name}_backward"), dy, x, *settings, out)
         yield Work(ELEMENTS, f"{name}_backward", size, backward * n, moved, moved, call)
     row, dropped = x.reshape(1, n), out.reshape(1, n)
     moved = _bytes(x, out)

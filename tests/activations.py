@@ -32,6 +32,9 @@ def _tanh_slope(x):
     return (1 - _tanh(x) ** 2) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)
 
 
+# λ and α of SELU, as PyTorch has them.
+_SCALE, _ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
 ACTIVATIONS = {
     "identity": Activation(lambda x: x, np.ones_like),
     "relu": Activation(lambda x: np.where(x > 0, x, 0), lambda x: (x > 0) * 1.0),
@@ -47,5 +50,32 @@ ACTIVATIONS = {
     ),
     "gelu_tanh": Activation(
         lambda x: x / 2 * (1 + _tanh(x)), lambda x: (1 + _tanh(x) + x * _tanh_slope(x)) / 2, keeps="x"
+    ),
+    "silu": Activation(
+        lambda x: x * special.expit(x),
+        lambda x: special.expit(x) * (1 + x * special.expit(-x)),
+        keeps="x",
+    ),
+    "mish": Activation(
+        lambda x: x * np.tanh(-special.log_expit(-x)),
+        lambda x: np.tanh(-special.log_expit(-x)) + x * special.expit(x) / np.cosh(special.log_expit(-x)) ** 2,
+        keeps="x",
+    ),
+    "elu": Activation(
+        lambda x, alpha: np.where(x > 0, x, alpha * special.expm1(np.minimum(x, 0))),
+        lambda x, alpha: np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))),
+        settings=(0.7,),
+        keeps="x",
+    ),
+    "selu": Activation(
+        lambda x: _SCALE * np.where(x > 0, x, _ALPHA * special.expm1(np.minimum(x, 0))),
+        lambda x: _SCALE * np.where(x > 0, 1, _ALPHA * np.exp(np.minimum(x, 0))),
+        keeps="x",
+    ),
+    "softplus": Activation(lambda x: -special.log_expit(-x), special.expit, keeps="x"),
+    "hard_swish": Activation(
+        lambda x: x * np.clip(x + 3, 0, 6) / 6,
+        lambda x: np.select([x <= -3, x >= 3], [0, 1], x / 3 + 0.5),
+        keeps="x",
     ),
 }

@@ -126,6 +126,7 @@ NETWORKS = {
     "closing activation": (8, [16, ("leaky_relu", 0.1), 4, "tanh"]),
     "closing activations": (8, [5, "sigmoid", "identity", "tanh"]),
     "activations of their input": (9, ["gelu", 14, "gelu", "gelu_tanh", "tanh", 20, "relu", "gelu_tanh", 4]),
+    "smooth activations": (9, [14, "silu", "mish", ("elu", 0.7), 11, "hard_swish", 20, "softplus", "relu", "selu", 4]),
     "no bias": (12, [(31, False), "relu", (3, False)]),
     "activation alone": (4, ["tanh"]),
     "past the vector width": (65, [49, ("leaky_relu", 0.01), 100, "identity", 17]),
@@ -194,6 +195,7 @@ LAYERS = [(32, 64, 100), (128, 784, 256)]
 SCORES = [(256, 1000), (8, 32000), (64, 10)]
 OUTPUTS = [(16, 1), (128, 784)]
 HIDDEN = [(256, 1000)]
+SMOOTH = "silu", "mish", "elu", "selu", "softplus", "hard_swish"
 FORMS = [*HIDDEN, (256, 1000, "tanh")]
 PARAMETERS = [(100_000,)]
 
@@ -228,6 +230,8 @@ FUNCTIONS = {
     "sigmoid_backward": (HIDDEN, _pair),
     "gelu": (FORMS, _gelu),
     "gelu_backward": (FORMS, _gelu_backward),
+    **dict.fromkeys(SMOOTH, (HIDDEN, _scores)),
+    **{f"{name}_backward": (HIDDEN, _pair) for name in SMOOTH},
     "sgd_update": (PARAMETERS, _update(0, 1e-3)),
     "momentum_update": (PARAMETERS, _update(1, 1e-3, 0.9)),
     "nesterov_update": (PARAMETERS, _update(1, 1e-3, 0.9)),

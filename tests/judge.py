@@ -43,9 +43,9 @@ def ulps(result, exact):
     """
     info = np.finfo(result.dtype)
     wide = np.longdouble if exact.dtype == np.longdouble else np.float64
-    value, exact = result.astype(wide), exact.astype(wide)
     top = wide(2) ** info.maxexp
     with np.errstate(all="ignore"):
+        value, exact = result.astype(wide), exact.astype(wide)
         same = (
             (value == exact)
             | (np.isnan(value) & np.isnan(exact))

@@ -20,7 +20,19 @@ def network(activation, dtype="float32"):
 class TestRight:
     @pytest.mark.parametrize(
         "activation",
-        [fnn.Identity, fnn.ReLU, fnn.LeakyReLU, fnn.Tanh, fnn.Sigmoid, fnn.GELU, lambda: fnn.GELU("tanh"), UserReLU],
+        [
+            *(
+                fnn.Identity,
+                fnn.ReLU,
+                fnn.LeakyReLU,
+                fnn.Tanh,
+                fnn.Sigmoid,
+                fnn.GELU,
+                lambda: fnn.GELU("tanh"),
+                UserReLU,
+            ),
+            *(fnn.SiLU, fnn.Mish, lambda: fnn.ELU(0.7), fnn.SELU, fnn.Softplus, fnn.HardSwish),
+        ],
     )
     @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", UserCrossEntropy()], ids=str)
     def test_layers_and_losses(self, activation, loss, data, dtype):

@@ -133,3 +133,122 @@ class GELU(BuiltInActivation):
     def operation(self) -> str:  # type: ignore[override]  # a class's constant elsewhere
         """The operation of the formula."""
         return gelu_operation(self._approximate)
+
+
+@built_in
+class SiLU(BuiltInActivation):
+    """The activation y = x σ(x), σ the sigmoid; also known as swish.
+
+    At -inf it is NaN, as -inf 0 is, and its slope at both infinities.
+
+    Notes
+    -----
+    Source: S. Elfwing, E. Uchibe and K. Doya, Sigmoid-weighted linear units for neural network function approximation
+    in reinforcement learning, Neural Networks 107, 2018.
+    """
+
+    operation = "silu"
+    keeps = "x"
+    format = 5
+
+
+@built_in
+class Mish(BuiltInActivation):
+    """The activation y = x tanh(log(1 + e^x)).
+
+    At -inf it is NaN, as -inf 0 is, and its slope at both infinities.
+
+    Notes
+    -----
+    Source: D. Misra, Mish: a self regularized non-monotonic activation function, BMVC 2020.
+    """
+
+    operation = "mish"
+    keeps = "x"
+    format = 5
+
+
+@built_in
+class ELU(BuiltInActivation):
+    """The activation y = x where x > 0, else alpha (e^x - 1).
+
+    Its slope at 0 is alpha.
+
+    Parameters
+    ----------
+    alpha : float
+        Finite and >= 0: for large negative x the activation is -alpha.
+
+    Raises
+    ------
+    ValueError
+        If ``alpha`` is out of its range.
+    TypeError
+        If it is not a number.
+
+    Notes
+    -----
+    Source: D.-A. Clevert, T. Unterthiner and S. Hochreiter, Fast and accurate deep network learning by exponential
+    linear units (ELUs), ICLR 2016.
+    """
+
+    operation = "elu"
+    arguments = settings = ("alpha",)
+    keeps = "x"
+    format = 5
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self._alpha = number("alpha", alpha, least=0)
+
+    @property
+    def alpha(self) -> float:
+        """How far down it goes, fixed when the layer is made."""
+        return self._alpha
+
+
+@built_in
+class SELU(BuiltInActivation):
+    """The activation y = λ x where x > 0, else λ α (e^x - 1), λ = 1.0507009873554805 and α = 1.6732632423543772.
+
+    What comes with mean 0 and variance 1 leaves so, through many layers whose weights have mean 0 and variance 1/n_in.
+
+    Notes
+    -----
+    Source: G. Klambauer, T. Unterthiner, A. Mayr and S. Hochreiter, Self-normalizing neural networks, NeurIPS 2017.
+    """
+
+    operation = "selu"
+    keeps = "x"
+    format = 5
+
+
+@built_in
+class Softplus(BuiltInActivation):
+    """The activation y = log(1 + e^x), which is positive everywhere: a smooth ReLU.
+
+    It is computed by this formula for large x too, where others return x from some x on.
+
+    Notes
+    -----
+    Source: C. Dugas et al., Incorporating second-order functional knowledge for better option pricing, NeurIPS 2000.
+    """
+
+    operation = "softplus"
+    keeps = "x"
+    format = 5
+
+
+@built_in
+class HardSwish(BuiltInActivation):
+    """The activation y = x min(max(x + 3, 0), 6) / 6, a cheap stand-in for :class:`SiLU`.
+
+    At -inf it is NaN, as -inf 0 is.
+
+    Notes
+    -----
+    Source: A. Howard et al., Searching for MobileNetV3, ICCV 2019, section 5.2.
+    """
+
+    operation = "hard_swish"
+    keeps = "x"
+    format = 5

@@ -77,6 +77,66 @@ def gelu_operation(approximate: Any) -> str:
     return names[approximate]
 
 
+def silu(x: ArrayLike) -> Array:
+    """Return y = x σ(x), σ the sigmoid; see :class:`fastnn.SiLU`."""
+    return activate("silu", x)
+
+
+def silu_backward(dy: ArrayLike, x: ArrayLike) -> Array:
+    """Return dx = dy (σ(x) + x σ(x) σ(-x)) for the input x of :func:`silu`; shapes are equal."""
+    return activate_backward("silu", dy, ("x", x))
+
+
+def mish(x: ArrayLike) -> Array:
+    """Return y = x tanh(log(1 + e^x)); see :class:`fastnn.Mish`."""
+    return activate("mish", x)
+
+
+def mish_backward(dy: ArrayLike, x: ArrayLike) -> Array:
+    """Return dx = dy (t + x σ(x) (1 - t²)), t = tanh(log(1 + e^x)), for the input x of :func:`mish`."""
+    return activate_backward("mish", dy, ("x", x))
+
+
+def elu(x: ArrayLike, alpha: float = 1.0) -> Array:
+    """Return y = x where x > 0, else alpha (e^x - 1), for a finite alpha >= 0; see :class:`fastnn.ELU`."""
+    return activate("elu", x, number("alpha", alpha, least=0))
+
+
+def elu_backward(dy: ArrayLike, x: ArrayLike, alpha: float = 1.0) -> Array:
+    """Return dx = dy where x > 0, else dy alpha e^x, for the input x of :func:`elu`; shapes are equal."""
+    return activate_backward("elu", dy, ("x", x), number("alpha", alpha, least=0))
+
+
+def selu(x: ArrayLike) -> Array:
+    """Return y = λ x where x > 0, else λ α (e^x - 1), λ = 1.0507... and α = 1.6732...; see :class:`fastnn.SELU`."""
+    return activate("selu", x)
+
+
+def selu_backward(dy: ArrayLike, x: ArrayLike) -> Array:
+    """Return dx = dy λ where x > 0, else dy λ α e^x, for the input x of :func:`selu`; shapes are equal."""
+    return activate_backward("selu", dy, ("x", x))
+
+
+def softplus(x: ArrayLike) -> Array:
+    """Return y = log(1 + e^x), exact for any x, large ones and those of a tiny y; see :class:`fastnn.Softplus`."""
+    return activate("softplus", x)
+
+
+def softplus_backward(dy: ArrayLike, x: ArrayLike) -> Array:
+    """Return dx = dy σ(x) for the input x of :func:`softplus`; shapes are equal."""
+    return activate_backward("softplus", dy, ("x", x))
+
+
+def hard_swish(x: ArrayLike) -> Array:
+    """Return y = x min(max(x + 3, 0), 6) / 6; see :class:`fastnn.HardSwish`."""
+    return activate("hard_swish", x)
+
+
+def hard_swish_backward(dy: ArrayLike, x: ArrayLike) -> Array:
+    """Return dx = dy (x/3 + 1/2) where |x| < 3, dy beyond 3 and 0 below -3, for the input x of :func:`hard_swish`."""
+    return activate_backward("hard_swish", dy, ("x", x))
+
+
 def activate(operation: str, x: ArrayLike, *settings: Any) -> Array:
     """Return y = f(x) for the activation that kernels and twins know by that name."""
     (x,) = float_arrays(("x", x))

@@ -1,4 +1,4 @@
-"""Activations y = f(x) and their gradients dx = dy f'(x), written in terms of y, or of x for GELU.
+"""Activations y = f(x) and their gradients dx = dy f'(x), written in terms of y, or from GELU on of x.
 
 NaN propagates through every one of them, forward and backward.
 """
@@ -99,6 +99,100 @@ def gelu_tanh_backward(dy, x, out):
     np.copyto(out, dy * (s + x * s * _sigmoid_of(-u) * slope))
 
 
+@np.errstate(all="ignore")
+def silu(x, out):
+    """y = x σ(x); NaN at -inf, where it is -inf 0.
+
+    Source: S. Elfwing, E. Uchibe and K. Doya, Sigmoid-weighted linear units for neural network function approximation
+    in reinforcement learning, Neural Networks 107, 2018.
+    """
+    np.copyto(out, x * _sigmoid_of(x))
+
+
+@np.errstate(all="ignore")
+def silu_backward(dy, x, out):
+    """dx = dy (σ(x) + x σ(x) σ(-x))."""
+    s = _sigmoid_of(x)
+    np.copyto(out, dy * (s + x * s * _sigmoid_of(-x)))
+
+
+@np.errstate(all="ignore")
+def mish(x, out):
+    """y = x tanh(log(1 + e^x)); NaN at -inf, where it is -inf 0.
+
+    Source: D. Misra, Mish: a self regularized non-monotonic activation function, BMVC 2020.
+    """
+    np.copyto(out, x * np.tanh(_softplus_of(x)))
+
+
+@np.errstate(all="ignore")
+def mish_backward(dy, x, out):
+    """dx = dy (t + x σ(x) (1 - t²)) with t = tanh(log(1 + e^x))."""
+    t = np.tanh(_softplus_of(x))
+    np.copyto(out, dy * (t + x * _sigmoid_of(x) * (1 - t * t)))
+
+
+@np.errstate(all="ignore")
+def elu(x, alpha, out):
+    """y = x where x > 0, else alpha (e^x - 1).
+
+    Source: D.-A. Clevert, T. Unterthiner and S. Hochreiter, Fast and accurate deep network learning by exponential
+    linear units (ELUs), ICLR 2016.
+    """
+    np.copyto(out, np.where(x < 0, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)), x))
+
+
+@np.errstate(all="ignore")
+def elu_backward(dy, x, alpha, out):
+    """dx = dy where x > 0, else dy alpha e^x."""
+    np.copyto(out, dy * np.where(x > 0, 1, x.dtype.type(alpha) * np.exp(np.minimum(x, 0))))
+
+
+@np.errstate(all="ignore")
+def selu(x, out):
+    """y = λ x where x > 0, else λ α (e^x - 1): λ and α keep mean 0 and variance 1 from layer to layer.
+
+    Source: G. Klambauer, T. Unterthiner, A. Mayr and S. Hochreiter, Self-normalizing neural networks, NeurIPS 2017.
+    """
+    slope, depth = map(x.dtype.type, (_SELU_SLOPE, _SELU_SLOPE * _SELU_ALPHA))
+    np.copyto(out, np.where(x < 0, depth * np.expm1(np.minimum(x, 0)), slope * x))
+
+
+@np.errstate(all="ignore")
+def selu_backward(dy, x, out):
+    """dx = dy λ where x > 0, else dy λ α e^x."""
+    slope, depth = map(x.dtype.type, (_SELU_SLOPE, _SELU_SLOPE * _SELU_ALPHA))
+    np.copyto(out, dy * np.where(x > 0, slope, depth * np.exp(np.minimum(x, 0))))
+
+
+@np.errstate(all="ignore")
+def softplus(x, out):
+    """y = log(1 + e^x)."""
+    np.copyto(out, _softplus_of(x))
+
+
+@np.errstate(all="ignore")
+def softplus_backward(dy, x, out):
+    """dx = dy σ(x)."""
+    np.copyto(out, dy * _sigmoid_of(x))
+
+
+@np.errstate(all="ignore")
+def hard_swish(x, out):
+    """y = x min(max(x + 3, 0), 6) / 6; NaN at -inf, where it is -inf 0.
+
+    Source: A. Howard et al., Searching for MobileNetV3, ICCV 2019, section 5.2.
+    """
+    np.copyto(out, x * (np.clip(x + 3, 0, 6) / 6))
+
+
+@np.errstate(all="ignore")
+def hard_swish_backward(dy, x, out):
+    """dx = dy (x/3 + 1/2) where |x| < 3, dy beyond 3 and 0 below -3."""
+    np.copyto(out, dy * np.where(x <= -3, 0, np.where(x >= 3, 1, x / 3 + 0.5)))
+
+
+_SELU_SLOPE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 _ROOT_8_BY_PI = math.sqrt(8 / math.pi)
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
@@ -121,3 +215,7 @@ def _sigmoid_of(x):
     out = np.empty_like(x)
     sigmoid(x, out)
     return out
+
+
+def _softplus_of(x):
+    return np.logaddexp(x.dtype.type(0), x)

@@ -20,8 +20,13 @@ FUNCTIONS = {
     "root": vectormath.root,
     "erf": vectormath.erf,
     "gelu": kernels.gelu,
+    "silu": kernels.silu,
+    "mish": kernels.mish,
+    "elu": lambda x, out: kernels.elu(x, 1.0, out),
+    "softplus": kernels.softplus,
 }
 LIMITS = {"exp": 1, "log": 1, "tanh": 4, "sigmoid": 4, "root": 1, "erf": 2, "gelu": 8}
+LIMITS |= {"silu": 6, "mish": 6, "elu": 2, "softplus": 4}
 EXACT = {
     "exp": mpmath.exp,
     "log": mpmath.log,
@@ -30,8 +35,18 @@ EXACT = {
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "erf": mpmath.erf,
     "gelu": lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2,
+    "silu": lambda x: x / (1 + mpmath.exp(-x)),
+    "mish": lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x))),
+    "elu": lambda x: x if x > 0 else mpmath.expm1(x),
+    "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
 }
 WIDE = {"exp": np.exp, "log": np.log, "root": np.sqrt, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+WIDE |= {
+    "silu": lambda x: np.where(x < 0, x * np.exp(x) / (1 + np.exp(x)), x / (1 + np.exp(-x))),
+    "mish": lambda x: x * np.tanh(np.logaddexp(x.dtype.type(0), x)),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "softplus": lambda x: np.logaddexp(x.dtype.type(0), x),
+}
 # Up to float64 only.
 DOUBLE = {"erf": lambda x: np.frompyfunc(math.erf, 1, 1)(x).astype(float), "gelu": lambda x: x * special.ndtr(x)}
 # e^x overflows above the first, is subnormal below the second, and rounds to 0 below the third.
@@ -95,6 +110,10 @@ def _limited(name, x):
         x = min(max(x, -2000.0), 2000.0)
     if name == "gelu":
         x = max(x, -100.0)
+    if name in ("silu", "mish", "elu", "softplus"):
+        x = max(x, -1000.0)
+        if x > 1000:
+            return mpmath.mpf(x)
     if name in ("sigmoid", "tanh") and x > 100:
         return mpmath.mpf(1)
     if name == "tanh" and (x < -100 or abs(x) < 1e-100):
@@ -134,13 +153,17 @@ def test_random_bit_patterns_in_float64(name, rng):
         ("sigmoid", [0.0, -0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, 1e-30], [0.5, 0.5, 1, 0, np.nan, 1, 0, 0.5]),
         ("gelu", [0.0, -0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, 1e-30], [0, 0, np.inf, *[np.nan] * 2, 1e4, 0, 5e-31]),
         ("erf", [0.0, np.inf, -np.inf, np.nan, 1e4, -1e30], [0, 1, -1, np.nan, 1, -1]),
+        ("silu", [0.0, np.inf, -np.inf, np.nan, 1e38, -1e38, 1e-30], [0, np.inf, *[np.nan] * 2, 1e38, 0, 5e-31]),
+        ("mish", [0.0, np.inf, -np.inf, np.nan, 1e38, -1e38], [0, np.inf, *[np.nan] * 2, 1e38, 0]),
+        ("elu", [0.0, np.inf, -np.inf, np.nan, 1e38, -1e38, -1e-30], [0, np.inf, -1, np.nan, 1e38, -1, -1e-30]),
+        ("softplus", [np.inf, -np.inf, np.nan, 1e38, -1e38, 40], [np.inf, 0, np.nan, 1e38, 0, 40]),
     ],
 )
 def test_special_values(name, x, expected, dtype):
     np.testing.assert_array_equal(evaluate(name, np.array(x, dtype)), np.array(expected, dtype))
 
 
-@pytest.mark.parametrize("name", ["tanh", "erf", "gelu"])
+@pytest.mark.parametrize("name", ["tanh", "erf", "gelu", "silu", "mish", "elu"])
 def test_the_sign_of_zero_stays(name, dtype):
     x = np.array([-0.0, 0.0], dtype)
     np.testing.assert_array_equal(np.signbit(evaluate(name, x)), [True, False])

@@ -34,6 +34,12 @@ def evaluate(function, *arguments):
         ("sigmoid", [0.11920292202211755, 0.5, 0.9525741268224334]),
         ("gelu", [-0.04550026389635842, 0, 2.99595030590511]),
         ("gelu_tanh", [-0.04540230591222494, 0, 2.996362607918227]),
+        ("silu", [-0.2384058440442351, 0, 2.85772238046729966]),
+        ("mish", [-0.25250148269570886, 0, 2.986535004967957]),
+        ("elu", [-0.6052653017343711, 0, 3]),
+        ("selu", [-1.520166468595695, 0, 3.1521029620664414]),
+        ("softplus", [0.1269280110429726, 0.6931471805599453, 3.048587351573742]),
+        ("hard_swish", [-1 / 3, 0, 3]),
     ],
 )
 def test_values_by_hand(name, expected, dtype):
@@ -44,7 +50,7 @@ def test_values_by_hand(name, expected, dtype):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_backward_against_central_differences(name):
-    x, step = np.array([-3, -0.7, -0.1, 0.2, 0.9, 4.0]), 1e-6
+    x, step = np.array([-2.8, -0.7, -0.1, 0.2, 0.9, 4.0]), 1e-6
     dy = np.array([1, -2, 0.5, 3, -1, 2.0])
     numeric = (forward(name, x + step) - forward(name, x - step)) / (2 * step)
     kept = ACTIVATIONS[name].kept(x, forward(name, x))
@@ -80,10 +86,16 @@ def test_nan_in_nan_out(name, dtype):
         ("sigmoid", [0, 1]),
         ("gelu", [np.nan, np.inf]),
         ("gelu_tanh", [np.nan, np.inf]),
+        ("silu", [np.nan, np.inf]),
+        ("mish", [np.nan, np.inf]),
+        ("elu", [-0.7, np.inf]),
+        ("selu", [-1.7580993408473766, np.inf]),
+        ("softplus", [0, np.inf]),
+        ("hard_swish", [np.nan, np.inf]),
     ],
 )
 def test_infinities(name, expected, dtype):
-    np.testing.assert_array_equal(forward(name, np.array([-np.inf, np.inf], dtype)), expected)
+    np.testing.assert_array_equal(forward(name, np.array([-np.inf, np.inf], dtype)), np.array(expected, dtype))
 
 
 @pytest.mark.parametrize(("name", "exact"), [("tanh", mpmath.tanh), ("sigmoid", lambda x: 1 / (1 + mpmath.exp(-x)))])

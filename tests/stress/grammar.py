@@ -124,7 +124,7 @@ OPTIMIZER = One(
 CALLBACKS = One("None", "[]", "[lambda *given: None]", "[fnn.EarlyStopping(1, monitor='loss')]", "()")
 CLASS_WEIGHT = One("'balanced'", "{0: 2.0}", "None", "{}")
 BUILT = One("fnn.ReLU()", "fnn.Linear(3, 4)", "fnn.Tanh()", "fnn.Dropout(0.1)", "UserReLU()", "fnn.LeakyReLU(0.2)",
-            "fnn.GELU()", "fnn.LayerNorm(4)")  # fmt: skip
+            "fnn.GELU()", "fnn.LayerNorm(4)", "fnn.SiLU()", "fnn.ELU(0.5)")  # fmt: skip
 PATH = One("folder / 'new.npz'", "str(folder / 'new.npz')", "folder / 'nowhere' / 'new.npz'", "folder")
 MODEL = One("model")
 

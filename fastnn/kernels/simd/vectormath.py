@@ -102,9 +102,20 @@ def vexpm1(x):
 
 @inline
 def vlog1p(x):
-    """log(1 + x) as x log u / (u - 1) with u the rounded 1 + x, see N. J. Higham in ``losses``."""
+    """log(1 + x) as x log u / (u - 1) with u the rounded 1 + x, which keeps the digits of a small x.
+
+    Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, SIAM 2002, section 1.14.1.
+    """
     u = x + 1.0
     return select(u == 1.0, x, select(x == np.inf, x, vlog(u) * (x / (u - 1.0))))
+
+
+@inline
+def vlog1p_of_share(e):
+    """log(1 + e) for 0 <= e <= 1, such as e^-|x|, as log((1 + s)/(1 - s)) with s = e/(2 + e), here t/2."""
+    t = e * 2.0 / (e + 2.0)
+    z = t * t * 0.25
+    return fma(t * z, polynomial(z, "log1p_of_share"), t)
 
 
 @inline
