@@ -86,6 +86,7 @@ from .tools.warmup import warmup
 from .training.callbacks import EarlyStopping
 from .training.fit_many import fit_many
 from .training.history import History
+from .training.watching import ReduceOnPlateau
 
 __version__ = "0.1.0"
 
@@ -119,6 +120,7 @@ __all__ = [
     "Profile",
     "RMSprop",
     "ReLU",
+    "ReduceOnPlateau",
     "Residual",
     "Sequential",
     "SiLU",

@@ -20,6 +20,7 @@ from .training.callbacks import Callback, begun
 from .training.evaluation import evaluate
 from .training.fit import run
 from .training.history import History
+from .training.metrics import Metrics, check_metrics, suit
 from .training.plan import prepare
 from .validation import (
     Array,
@@ -104,6 +105,10 @@ class Sequential:
         """Return the parameters of all layers: for each linear layer its weight and its bias, as views."""
         return [p for layer in self.layers for p in call_list(layer, "parameters")]
 
+    def gradients(self) -> list[Array]:
+        """Return the gradients of :meth:`parameters`, in their order; none before the first :meth:`backward`."""
+        return [g for layer in self.layers for g in call_list(layer, "gradients")]
+
     def forward(self, X: ArrayLike, training: bool = False) -> Array:
         """Return the outputs of the last layer: scores before any softmax, or predictions.
 
@@ -169,9 +174,11 @@ class Sequential:
         batch_size: int = 32,
         shuffle: bool = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | None = None,
         callbacks: Iterable[Callback] | None = None,
+        metrics: Metrics | None = None,
         verbose: int = 1,
     ) -> History:
         """Train the model: minimise mean(loss_i) + l2 Σ W² over batches of the samples.
@@ -198,6 +205,10 @@ class Sequential:
             Whether each epoch takes the samples in another order.
         validation_data : (X, y), optional
             Evaluated after each epoch, without the penalty.
+        validation_split : float, optional
+            Instead of ``validation_data``, the share of the samples to set aside for it, > 0 and < 1: drawn at random,
+            of each class where y holds integer labels, of which each keeps a sample to train on. Nothing is copied.
+            The model's seed decides which samples these are, so they are the same in the next ``fit`` with these data.
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero.
         class_weight : dict, "balanced" or array_like (n_out,), optional
@@ -209,7 +220,14 @@ class Sequential:
             Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
             that the history got for it; if one returns True, training stops there. An object that is called may have
             two more methods: ``begin(model, names)`` is called before anything changes, with the names of the values
-            to come, and ``end(model)`` however the training ends.
+            to come, and also with ``optimizer=``, the one that is used, where it takes an argument of that name;
+            ``end(model)`` is called however the training ends.
+        metrics : list of names and functions, or dict of names to them, optional
+            What the history holds beside the losses: the value for the training data, computed after the epoch and
+            without weights, and, with "val_" before its name, that for the validation data. Of classes "accuracy",
+            "balanced_accuracy" and "f1", the mean over the classes; of values "mse", "rmse", "mae" and "r2", means over
+            the outputs. A function is called as ``function(y, outputs)``, with labels (m,) or targets (m, n_out) and
+            what :meth:`forward` returns, which it may only read, and returns a number.
         verbose : {0, 1}
             1 prints a line an epoch.
 
@@ -217,7 +235,8 @@ class Sequential:
         -------
         History
             history["loss"] is the mean over the batches of an epoch, each at the weights it was computed with and
-            penalty included; "val_loss" and, after cross-entropy, "val_accuracy" are there with validation data.
+            penalty included; "val_loss" and, after cross-entropy, "val_accuracy" are there with validation data, and
+            whatever ``metrics`` ask for.
 
         Raises
         ------
@@ -250,14 +269,16 @@ class Sequential:
             batch_size=batch_size,
             shuffle=shuffle,
             validation_data=validation_data,
+            validation_split=validation_split,
             sample_weight=sample_weight,
             class_weight=class_weight,
             callbacks=callbacks,
+            metrics=metrics,
             verbose=verbose,
             check_later=True,
         )
         alone = self._stack.held(threading.get_ident())
-        with alone, plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as should_stop:
+        with alone, plan.optimizer.held(), begun(self, plan) as should_stop:
             return run(self, plan, should_stop)
 
     def predict(self, X: ArrayLike) -> Array:
@@ -299,7 +320,9 @@ class Sequential:
             )
         return self._stack.outputs(X, softmax=True)
 
-    def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, metrics: Metrics | None = None
+    ) -> dict[str, float]:
         """Return {"loss"} and, after cross-entropy, "accuracy": the share of samples whose label is predicted.
 
         The loss is that of :attr:`loss` without the penalty. Where y holds targets (m, k) the label is the largest.
@@ -310,6 +333,8 @@ class Sequential:
         y : array_like (m,) or (m, n_out)
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero, for both means.
+        metrics : list of names and functions, or dict of names to them, optional
+            What to return as well, see :meth:`fit`; those that are named are weighted too.
 
         Raises
         ------
@@ -321,7 +346,9 @@ class Sequential:
         x = self._features(own_view(X))
         targets = losses.targets(self._loss, own_view(y), len(x), self._stack.output_width(x), self.dtype)
         weights = sample_weights(own_view(sample_weight), len(x), self.dtype)
-        return evaluate(self._stack, self._loss, x, targets, weights)
+        chosen = check_metrics(metrics)
+        suit(chosen, self._loss, targets, self._stack.output_width(x))
+        return evaluate(self._stack, self._loss, x, targets, weights, metrics=chosen)
 
     def summary(self) -> TableText:
         """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML.

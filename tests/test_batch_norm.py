@@ -83,6 +83,25 @@ def test_compiled_and_layer_by_layer_train_alike(optimizer, backend, rng):
     np.testing.assert_allclose(*(each.forward(X) for each in models), rtol=1e-8)
 
 
+@pytest.mark.parametrize("rectifier", [fnn.ReLU, UserReLU])
+def test_a_frozen_one_takes_the_running_statistics_and_leaves_them(rectifier, backend, rng):
+    X, y = labelled(rng)
+    each = model(rectifier())
+    each.fit(X, y, epochs=2, batch_size=20, verbose=0)
+    each.layers[2].trainable = False
+    frozen = [getattr(each.layers[2], name).copy() for name in each.layers[2].shapes()]
+    first = each.layers[1].weight.copy()
+    assert fnn.check_gradients(each, X[:9], y[:9]) < 1e-6
+    each.fit(X, y, optimizer="adam", epochs=2, batch_size=20, verbose=0)
+    for name, value in zip(each.layers[2].shapes(), frozen, strict=True):
+        np.testing.assert_array_equal(getattr(each.layers[2], name), value)
+    assert (each.layers[1].weight != first).any()
+    with pytest.raises(ValueError, match=r"BatchNorm\(6, "):
+        each.fit(X[:41], y[:41], batch_size=20, verbose=0)
+    each.layers[0].trainable = False
+    each.fit(X[:41], y[:41], batch_size=20, epochs=1, verbose=0)
+
+
 def test_prediction_of_a_sample_depends_on_no_other(backend, rng):
     X, y = labelled(rng)
     each = model()

@@ -255,7 +255,9 @@ class TestSequences:
             ({"patience": 0}, ValueError, "patience is 0, expected a positive integer"),
             ({"patience": 1.5}, TypeError, "patience is 1.5, expected a positive integer"),
             ({"min_delta": -1}, ValueError, "min_delta is -1, expected a finite number >= 0"),
-            ({"monitor": "accuracy"}, ValueError, "monitor is 'accuracy', expected 'loss', 'val_loss', 'val_accuracy'"),
+            ({"monitor": "hits"}, ValueError, "monitor is 'hits', expected 'loss', 'accuracy', .* mode='min' or mode="),
+            ({"monitor": "hits", "mode": "up"}, ValueError, "mode is 'up', expected 'min', 'max' or None"),
+            ({"monitor": 3}, TypeError, "monitor is 3, expected the name of a value of the history"),
             ({"restore_best": 1}, TypeError, "restore_best is 1, expected True or False"),
         ],
     )
@@ -356,7 +358,7 @@ class TestEarlyStopping:
             (
                 "val_loss",
                 {},
-                "monitor is 'val_loss', but the history will hold 'loss': give fit validation_data, or monitor='loss'",
+                "monitor is 'val_loss', but the history will hold 'loss': give fit validation_data or validation_spl",
             ),
             (
                 "val_accuracy",

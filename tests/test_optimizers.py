@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import schedules
 from fastnn.nn import optimizers
 from tests.user_code import UserLinear, UserSquares
 
@@ -263,39 +262,11 @@ def test_another_learning_rate_is_checked():
             TypeError,
             "optimizer is <class .*, expected 'sgd', 'adam', 'adamw', 'rmsprop' or an object",
         ),
-        (lambda: schedules.step_decay(0), ValueError, "lr is 0, expected a finite number > 0"),
-        (lambda: schedules.step_decay(1, factor=-1), ValueError, "factor is -1, expected a finite number > 0"),
-        (lambda: schedules.step_decay(1, every=0), ValueError, "every is 0, expected a positive integer"),
-        (lambda: schedules.cosine_decay(1, 0), ValueError, "epochs is 0, expected a positive integer"),
-        (lambda: schedules.cosine_decay(1, 5, final=-1), ValueError, "final is -1, expected a finite number >= 0"),
-        (lambda: schedules.linear_warmup(-1, 5), ValueError, "schedule is -1, expected a finite number > 0"),
     ],
 )
 def test_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        (schedules.step_decay(0.8, 0.5, every=2), [0.8, 0.8, 0.4, 0.4, 0.2]),
-        (schedules.exponential_decay(1.0, 0.1), [1, 0.1, 0.01, 0.001, 0.0001]),
-        (
-            schedules.cosine_decay(1.0, 4, final=0.2),
-            [1, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5), 0.2],
-        ),
-        (schedules.linear_warmup(0.4, 4), [0.1, 0.2, 0.3, 0.4, 0.4]),
-        (schedules.linear_warmup(schedules.exponential_decay(1.0, 0.5), 2), [0.5, 0.5, 0.25, 0.125, 0.0625]),
-    ],
-)
-def test_schedules(schedule, expected):
-    assert [schedule(epoch) for epoch in range(5)] == pytest.approx(expected)
-    assert fnn.SGD(lr=schedule).rate(1) == pytest.approx(expected[1])
-
-
-def test_cosine_stays_at_its_end():
-    assert schedules.cosine_decay(1.0, 4, final=0.2)(7) == pytest.approx(0.2)
 
 
 def test_repr():

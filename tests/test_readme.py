@@ -43,6 +43,15 @@ def test_a_layer_of_your_own(capsys):
     assert accuracy > 0.9
 
 
+def test_rates_that_change(capsys):
+    (code,) = blocks("schedules")
+    exec(code, {})
+    shown, accuracy, fell = capsys.readouterr().out.splitlines()
+    assert shown.startswith("cosine(lr=0.2, length=10, final=0.0, warmup=2, per='epoch') [0.067, 0.133, 0.2, 0.192, ")
+    assert float(accuracy.split()[-1]) > 0.9
+    assert int(fell.split()[3]) > 0
+
+
 def test_what_helps_against_overfitting(capsys):
     (code,) = blocks("regularise")
     exec(code, {})

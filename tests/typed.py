@@ -70,7 +70,7 @@ def fit_model(dtype: np.dtype[np.float32]) -> None:
     model.fit(X, y, loss="cross_entropi")  # type: ignore[arg-type]
     model.fit(X, y, optimizer="addam")  # type: ignore[arg-type]
     fnn.Sequential(dtype="float16")  # type: ignore[arg-type]
-    fnn.EarlyStopping(monitor="val_los")  # type: ignore[arg-type]
+    fnn.EarlyStopping(monitor="val_auc", mode="rise")  # type: ignore[arg-type]
     fnn.use_backend("cuda")  # type: ignore[arg-type]
 
 

@@ -30,6 +30,8 @@ class Embedding(BuiltIn):
     columns : mapping of int to (int, int)
         For each column that holds codes, its categories and the width: ``{3: (12, 4)}`` makes 4 numbers of each code
         0..11 in column 3.
+    trainable, lr_scale
+        As of :class:`Linear`.
 
     Attributes
     ----------
@@ -68,7 +70,10 @@ class Embedding(BuiltIn):
     _SAVED = ("_x",)
     _x: Array | None = None
 
-    def __init__(self, columns: Mapping[int, tuple[int, int]]) -> None:
+    def __init__(
+        self, columns: Mapping[int, tuple[int, int]], *, trainable: bool = True, lr_scale: float = 1.0
+    ) -> None:
+        self.trainable, self.lr_scale = trainable, lr_scale
         self._columns = _checked_columns(columns)
         self.n_in = self.n_out = None
 

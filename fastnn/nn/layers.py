@@ -77,7 +77,7 @@ class BuiltIn(Layer):
     sums : int
         How many units, as they take up the flat buffer, the kernel sums over a batch in training; 0 for single rows.
     operation_in_inference : str
-        The operation in prediction where that is another one.
+        The operation in prediction where that is another one, and in training of a layer that is frozen.
     penalised : tuple of str
         The parameters whose squares are penalised.
     buffers : tuple of str

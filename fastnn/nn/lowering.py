@@ -238,10 +238,13 @@ class _Lowered:
         op[SLOPE_AT] = -1
         rate = 1.0 if self._rates is None else self._rates[i]
         is_frozen = rate is None
-        op[KEEPS] = _KEEPS[layer.keeps] | (TAKES_KEY if layer.draws else 0) | (FROZEN if is_frozen else 0)
+        is_trained = self._training and not is_frozen
+        is_other = bool(layer.operation_in_inference) and not is_trained
+        keeps = 0 if is_other else _KEEPS[layer.keeps]
+        op[KEEPS] = keeps | (TAKES_KEY if layer.draws else 0) | (FROZEN if is_frozen else 0)
         op[KEPT] = layer.kept
         op[PARAMETERS] = 0 if is_linear else len(spans)
-        op[SUMS] = layer.sums if self._training else 0
+        op[SUMS] = layer.sums if is_trained else 0
         if not is_linear:
             shapes, widths = layer.shapes(), layer.row_widths()
             for which, (name, start) in enumerate(spans.items()):
@@ -249,7 +252,7 @@ class _Lowered:
                 size = math.prod(shapes[name])
                 self._spans.append((len(self._ops), which, start, size, trained, widths.get(name, 0)))
         self._settings += numbers
-        operation = layer.operation if self._training else layer.operation_in_inference or layer.operation
+        operation = layer.operation_in_inference if is_other else layer.operation
         self._append(op, "" if is_linear else operation, i, rate if spans else None)
 
     def _append(self, op: list[int], name: str, layer: int, rate: float | None = None) -> None:

@@ -120,6 +120,8 @@ class BatchNorm(BuiltIn):
         The share of each batch in the running mean and variance, 0 < momentum <= 1.
     eps : float
         Added to the variance, > 0.
+    trainable, lr_scale
+        As of :class:`Linear`.
 
     Attributes
     ----------
@@ -167,7 +169,10 @@ class BatchNorm(BuiltIn):
     _SAVED = ("_x",)
     _x: Array | None = None
 
-    def __init__(self, n: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(
+        self, n: int, momentum: float = 0.1, eps: float = 1e-5, *, trainable: bool = True, lr_scale: float = 1.0
+    ) -> None:
+        self.trainable, self.lr_scale = trainable, lr_scale
         self.n_in = self.n_out = positive_int("n", n)
         self._momentum = number("momentum", momentum, above=0, most=1)
         self._eps = number("eps", eps, above=0)
@@ -204,21 +209,26 @@ class BatchNorm(BuiltIn):
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return y (m, n) for x (m, n); in training of the batch, which the running mean and variance follow."""
         x, out = np.ascontiguousarray(x), np.empty(x.shape, x.dtype)
-        if training:
+        if training and self.trainable:
             active().batch_norm(x, *self._arrays(), *self.numbers(), out)
-            self._x = x
         else:
             active().batch_norm_inference(x, *self._arrays(), *self.numbers(), out)
+        if training:
+            self._x = x
         return out
 
     def backward(self, dy: Array) -> Array:
         """Return dx (m, n) from dy (m, n), and keep the gradients of weight and bias."""
         if self._x is None:
             raise ValueError(f"{self!r} has no input to go back to: call forward(x, training=True) first")
-        dx, dweight, dbias = np.empty_like(self._x), np.empty_like(self.weight), np.empty_like(self.bias)
-        active().batch_norm_backward(
-            np.ascontiguousarray(dy), self._x, *self._arrays(), *self.numbers(), dx, dweight, dbias
-        )
+        dx, dweight, dbias = np.empty_like(self._x), np.zeros_like(self.weight), np.zeros_like(self.bias)
+        given, dy = (*self._arrays(), *self.numbers(), dx), np.ascontiguousarray(dy)
+        if self.trainable:
+            active().batch_norm_backward(dy, self._x, *given, dweight, dbias)
+        else:
+            active().batch_norm_inference_backward(dy, *given)
+            normed = (self._x - self.running_mean) / np.sqrt(self.running_variance + self.eps)
+            dweight[...], dbias[...] = (dy * normed).sum(axis=0), dy.sum(axis=0)
         self.keep_gradients(weight=dweight, bias=dbias)
         return dx
 

@@ -67,6 +67,7 @@ class Stack:
     identity : what an optimizer knows the model by
     rng : the generator of initial weights, of the order of samples, and of dropout
     inference : the layers as data, without what is for training alone, or None where they must run one by one
+    seed : what that generator was made from
     params, gradient : the flat buffers; gradient is None before the first backward pass
     block : how many rows go through at once, so that memory stays bounded
     guest : the thread whose callbacks may train the model while it is held, or None
@@ -84,6 +85,7 @@ class Stack:
         self.identity = Identity()
         self.dtype = dtype
         self.rng = rng
+        self.seed = rng.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
         self.n_in = input_width(layers)
         self.spans, size = layout(self.leaves)
         self._network: tuple[list[float | None], Network | None] | None = None
@@ -320,9 +322,14 @@ class Stack:
         found: list[tuple[slice, float]] = []
         rates = self.rates
         for i, spans in self.spans.items():
-            rate, shapes = rates[i], self.leaves[i].shapes()
+            rate, layer = rates[i], self.leaves[i]
+            shapes, widths, touched = layer.shapes(), layer.row_widths(), layer.touched
             for name, start in spans.items():
-                if rate is None or name in self.leaves[i].buffers:
+                if rate is None or name in layer.buffers:
+                    continue
+                if name in touched:
+                    width = widths[name]
+                    found += [(slice(start + row * width, start + (row + 1) * width), rate) for row in touched[name]]
                     continue
                 end = start + -(-math.prod(shapes[name]) // STRIDE) * STRIDE
                 if found and found[-1][0].stop == start and found[-1][1] == rate:

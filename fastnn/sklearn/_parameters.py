@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
-from ..training.callbacks import EarlyStopping
+from ..training.watching import ReduceOnPlateau, Watching
 from ..validation import Array
 from ._validation import Given
 
@@ -112,11 +112,11 @@ def check_together(mlp: Any, incremental: bool, given: Given | None) -> None:
     hidden_activations(mlp, n_hidden(mlp))
     rates = dropout_rates(mlp, n_hidden(mlp))
     for callback in mlp.callbacks or ():
-        if isinstance(callback, EarlyStopping):
-            raise TypeError(
-                f"callbacks holds {callback!r}, which is for fastnn.Sequential: use early_stopping=True, with "
-                "validation_data in fit for a set of your own"
-            )
+        if isinstance(callback, Watching):
+            fix = "early_stopping=True, with validation_data in fit for a set of your own"
+            if isinstance(callback, ReduceOnPlateau):
+                fix = "learning_rate='adaptive' with the solver 'sgd'"
+            raise TypeError(f"callbacks holds {callback!r}, which is for fastnn.Sequential: use {fix}")
         if not callable(callback):
             raise TypeError(f"callbacks holds {callback!r}, expected functions callback(estimator, epoch, values)")
     if mlp.solver == "lbfgs":

@@ -54,6 +54,11 @@ def is_each_array(value: Any) -> bool:
     return isinstance(value, list) and any(not np.isscalar(item) or isinstance(item, str) for item in value)
 
 
+def is_each_metrics(value: Any) -> bool:
+    """Return whether metrics are a list with one for each model: names and functions in a list are for all."""
+    return isinstance(value, list) and any(item is None or isinstance(item, (list, tuple, dict)) for item in value)
+
+
 def each_data(x: Any, y: Any, n: int) -> tuple[list[Any], list[Any]]:
     """Return X and y of each model.
 

@@ -20,13 +20,13 @@ from ..nn.stack import Lap, Stack, no_lap
 from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
 from ..validation import FLOAT64, Array, finite, sample_weights
-from .callbacks import Values
-from .evaluation import validated
+from .evaluation import values_after
 from .history import History, progress_line
 from .interrupts import Interrupt
 from .plan import Plan
 from .rows import check_finite, own_rows
 from .together import Outcome, Request
+from .watching import Values
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -149,7 +149,7 @@ def _train(
         seconds = time.perf_counter() - started
         optimizer.steps += n * plan.updates
         optimizer.epoch += n
-        values = {"loss": loss} | validated(stack, plan.loss, plan.validation)
+        values = {"loss": loss} | values_after(stack, plan)
         if earlier:
             history.setdefault("loss", []).extend(earlier)
         history.record(values)
@@ -177,7 +177,7 @@ def _most_at_once(stack: Stack, plan: Plan) -> int:
 
     No more than a moment takes, so that Ctrl-C is heard.
     """
-    if plan.callbacks or plan.validation or not plan.compiled or not is_known(plan.optimizer.lr):
+    if plan.callbacks or plan.validation or plan.metrics or not plan.compiled or not is_known(plan.optimizer.lr):
         return 1
     return max(
         1, min(_MOST_EPOCHS, _MOST_SAMPLES // plan.samples, _MOST_WORK // (plan.samples * stack.params.size + 1))

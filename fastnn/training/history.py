@@ -13,7 +13,7 @@ _SHOWN = 5  # epochs at each end of a long history
 
 
 class History(dict[str, list[float]]):
-    """The values of each epoch: "loss", and "val_loss" and "val_accuracy" where there are validation data.
+    """The values of each epoch: "loss", "val_loss" and "val_accuracy" where there are validation data, and metrics.
 
     Attributes
     ----------

@@ -14,7 +14,9 @@ from ..nn.stack import Stack
 from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
+from .metrics import Metric, check_metrics, suit
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
+from .splitting import share_of, split
 
 # ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
 # many networks are prepared it may remember what it returned for the same objects.
@@ -60,6 +62,7 @@ class Plan:
     verbose: bool
     compiled: bool
     callbacks: tuple[Callback, ...]
+    metrics: tuple[Metric, ...] = ()
     make_weights: Callable[[], Array | None] | None = None
 
     @property
@@ -80,9 +83,11 @@ class Plan:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the values of an epoch."""
+        metrics = [metric.name for metric in self.metrics]
         if self.validation is None:
-            return ("loss",)
-        return ("loss", "val_loss", "val_accuracy") if losses.classifies(self.loss) else ("loss", "val_loss")
+            return "loss", *metrics
+        measured = ["loss", "accuracy"] if losses.classifies(self.loss) else ["loss"]
+        return "loss", *metrics, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
 
 
 def prepare(
@@ -101,8 +106,10 @@ def prepare(
     verbose: int,
     class_weight: Any = None,
     callbacks: Iterable[Callback] | None = None,
+    metrics: Any = None,
     rows: Rows = ALL,
     validation_rows: Rows = ALL,
+    validation_split: float | None = None,
     check_later: bool = False,
     once: Once = always,
 ) -> Plan:
@@ -115,7 +122,7 @@ def prepare(
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
     if verbose not in (0, 1):
         raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
-    callbacks = check_callbacks(callbacks)
+    callbacks, metrics = check_callbacks(callbacks), check_metrics(metrics)
     optimizer.check(stack.dtype)
     if losses.is_built_in(loss):
         loss.check(stack.dtype)
@@ -127,15 +134,14 @@ def prepare(
     compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
     # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
-    check = not (check_later and compiled and stack.starts_linear)
+    check = not (check_later and compiled and stack.starts_linear and validation_split is None)
     given = _Given(once, loss, stack.dtype)
     data, x, places = x, *given.features(x, stack.n_in, rows, "X", check)
     stack.check_codes(x, "X", places)
     k = stack.output_width(x if places is None else x[places[:1]])
+    _check_one_validation(validation_data, validation_rows, validation_split)
     validation = None
     if validation_data is not None:
-        if validation_rows.value is not None:
-            raise ValueError(f"validation_data and {validation_rows.name} are both given: expected one of them")
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise TypeError("validation_data is not a pair, expected (X, y)")
         x_val, y_val = validation_data
@@ -150,6 +156,11 @@ def prepare(
     y = given.targets(y, len(x), k, places, "y", check)
     samples = len(x) if places is None else len(places)
     _check_batches(stack, samples, min(batch_size, samples))
+    if validation_split is not None:
+        labels = y.copy() if losses.classifies(loss) and y.ndim == 1 else None  # the user's may change meanwhile
+        places, chosen = split(share_of(validation_split), len(x), places, labels, stack.seed)
+        validation = Validation(x, y, chosen, "y")
+    suit(metrics, loss, y, k)
 
     def weights() -> Array | None:
         return given.weights(sample_weight, class_weight, y, k, places)
@@ -175,6 +186,7 @@ def prepare(
         verbose=bool(verbose),
         compiled=compiled,
         callbacks=callbacks,
+        metrics=metrics,
         make_weights=weights if places is not None and class_weight is not None else None,
     )
 
@@ -183,11 +195,22 @@ def _check_batches(stack: Stack, samples: int, batch_size: int) -> None:
     """Refuse batches that are too small for a layer, of which the last is the smallest."""
     last = samples % batch_size or batch_size
     for layer in stack.built_in:
-        if last < layer.least_samples:
+        if layer.trainable and last < layer.least_samples:
             raise ValueError(
                 f"batch_size is {batch_size} for {samples} samples, which leaves {last} to the last batch, but "
                 f"{layer!r} needs at least {layer.least_samples}: choose another batch_size"
             )
+
+
+def _check_one_validation(validation_data: Any, validation_rows: Rows, validation_split: Any) -> None:
+    given = {
+        "validation_data": validation_data,
+        validation_rows.name: validation_rows.value,
+        "validation_split": validation_split,
+    }
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ValueError(f"{names[0]} and {names[1]} are both given: expected one of them")
 
 
 class _Given(NamedTuple):
