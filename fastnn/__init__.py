@@ -84,6 +84,7 @@ from .tools.gradient_check import check_gradients
 from .tools.profile import Profile, profile
 from .tools.warmup import warmup
 from .training.callbacks import EarlyStopping
+from .training.checkpoint import ModelCheckpoint
 from .training.fit_many import fit_many
 from .training.history import History
 from .training.watching import ReduceOnPlateau
@@ -116,6 +117,7 @@ __all__ = [
     "Linear",
     "Loss",
     "Mish",
+    "ModelCheckpoint",
     "Optimizer",
     "Profile",
     "RMSprop",

@@ -14,6 +14,7 @@ from .members import agree_in_meaning, alike, checked, counted, is_same, log_mea
 from .model import Sequential
 from .nn import losses
 from .tables import Table, TableText
+from .training.labels import coded_as, named
 from .validation import Array, DType, features, flag, own_view, sample_weights
 
 _ELEMENTS = 1 << 20  # outputs of all members that are held at once, where nobody asked for each
@@ -100,7 +101,10 @@ class Ensemble(Sequence[Sequential]):
         return self._mean(X, each, softmax=False)
 
     def predict(self, X: ArrayLike) -> Array:
-        """Return the labels (m,) int64 of the largest mean probability after cross-entropy, else the mean outputs.
+        """Return the labels (m,) of the largest mean probability after cross-entropy, else the mean outputs.
+
+        Labels are int64, or the members' :attr:`Sequential.classes_`. One output for which all members were fitted to
+        targets (m,) comes as (m,).
 
         Raises
         ------
@@ -110,9 +114,9 @@ class Ensemble(Sequence[Sequential]):
             If X does not hold real numbers.
         """
         if self._classifies("predict"):
-            labels: Array = self._mean(X, False, softmax=True).argmax(axis=1)
-            return labels
-        return self._mean(X, False, softmax=False)
+            return named(self._mean(X, False, softmax=True).argmax(axis=1), self._models[0].classes_)
+        outputs = self._mean(X, False, softmax=False)
+        return outputs[:, 0] if all(model._flat for model in self._models) else outputs
 
     def predict_proba(self, X: ArrayLike, each: bool = False) -> Array:
         """Return the mean of the members' probabilities, or those of each.
@@ -181,7 +185,8 @@ class Ensemble(Sequence[Sequential]):
         """
         loss, x = self._loss(), self._features(X)
         k, dtype = self._width(x), self.dtype
-        y = losses.targets(loss, own_view(y), len(x), k, dtype)
+        y = coded_as(own_view(y), self._models[0].classes_ if losses.takes_names(loss) else None)
+        y = losses.targets(loss, y, len(x), k, dtype)
         weights = sample_weights(own_view(sample_weight), len(x), dtype)
         rows = self._rows(k) if losses.is_built_in(loss) else len(x)
         total = right = share = 0.0
@@ -215,7 +220,7 @@ class Ensemble(Sequence[Sequential]):
         OSError
             If the file cannot be written.
         """
-        serialization.write_members(path, [(model._stack, model.loss) for model in self._models])
+        serialization.write_members(path, [(model._stack, model._meaning) for model in self._models])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Ensemble":
@@ -326,6 +331,7 @@ class Ensemble(Sequence[Sequential]):
                     f"the loss of models[{i}] is {model.loss!r}, but that of models[0] is {first!r}: set the loss of "
                     "each to the one that is to be measured"
                 )
+        agree_in_meaning(self._models)
         return first
 
 
@@ -364,8 +370,7 @@ def load(path: str | os.PathLike[str]) -> Sequential | Any:
 def _model(content: serialization.Content) -> Sequential:
     """Return a model as a file describes it."""
     model = Sequential(*content.layers, dtype=np.dtype(content.dtype))
-    if content.loss is not None:
-        model.loss = content.loss
+    model._meaning = content.meaning
     return model
 
 

@@ -11,6 +11,7 @@ from . import ops
 from .backend import active
 from .model import Sequential
 from .nn import losses
+from .training.labels import are_same, listed
 from .validation import Array, DType, features, finite
 
 
@@ -118,6 +119,15 @@ def agree_in_meaning(models: Sequence[Sequential]) -> None:
                 f"models[{i}] was trained with {loss!r}, but models[{known[0][0]}] with {known[0][1]!r}: the outputs "
                 "of all must be class scores, or those of none"
             )
+        if not are_same(models[i].classes_, models[known[0][0]].classes_):
+            raise ValueError(
+                f"models[{i}] has the classes {_shown(models[i])}, but models[{known[0][0]}] has "
+                f"{_shown(models[known[0][0]])}: they must be equal"
+            )
+
+
+def _shown(model: Sequential) -> str:
+    return "0, 1, ..." if model.classes_ is None else listed(model.classes_)
 
 
 def is_same(loss: Any, other: Any) -> bool:

@@ -20,6 +20,7 @@ from .training.callbacks import Callback, begun
 from .training.evaluation import evaluate
 from .training.fit import run
 from .training.history import History
+from .training.labels import coded_as, named
 from .training.metrics import Metrics, check_metrics, suit
 from .training.plan import prepare
 from .validation import (
@@ -54,6 +55,8 @@ class Sequential:
     dtype : numpy.dtype
     history : History
         Of the last ``fit``, as far as it came.
+    classes_ : ndarray or None
+        The labels that outputs stand for, sorted, if ``fit`` got any that are strings or objects.
 
     Raises
     ------
@@ -75,6 +78,8 @@ class Sequential:
 
     def __init__(self, *layers: Any, dtype: FloatType = "float32", seed: int | None = 0) -> None:
         self._loss: Any = None
+        self._classes: Array | None = None
+        self._flat = False
         self.history = History()
         self._stack = Stack(layers, float_dtype(dtype), generator(seed))  # last: from then on the layers belong to it
 
@@ -100,6 +105,11 @@ class Sequential:
     @loss.setter
     def loss(self, loss: LossName | Loss) -> None:
         self._loss = losses.resolve(loss)
+
+    @property
+    def classes_(self) -> Array | None:
+        """The labels that outputs stand for, sorted, if ``fit`` got any that are strings or objects, else None."""
+        return self._classes
 
     def parameters(self) -> list[Array]:
         """Return the parameters of all layers: for each linear layer its weight and its bias, as views."""
@@ -176,7 +186,7 @@ class Sequential:
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
-        class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | ArrayLike | None = None,
         callbacks: Iterable[Callback] | None = None,
         metrics: Metrics | None = None,
         verbose: int = 1,
@@ -188,8 +198,10 @@ class Sequential:
         X : array_like (m, n_in)
             Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied.
         y : array_like (m,) or (m, n_out)
-            Integer labels or targets whose rows sum to 1 for cross-entropy; values for other losses. Labels are
-            held as int64 and targets in the model's dtype: another dtype costs a copy.
+            Labels or targets whose rows sum to 1 for cross-entropy; values for other losses. Integer labels are
+            0..n_out-1, held as int64, and targets are held in the model's dtype: another dtype costs a copy. Labels
+            that are strings or objects name the outputs in their order, see :attr:`classes_`: there is one output for
+            each, :meth:`predict` returns them, and they stay those names in further fits with such labels.
         loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods
             An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
             :class:`Loss`).
@@ -212,10 +224,10 @@ class Sequential:
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero.
         class_weight : dict, "balanced" or array_like (n_out,), optional
-            For integer labels under cross-entropy: the weight >= 0 of each class, which that of each of its samples is
-            multiplied by. A dict, or a series of pandas by its index, leaves out classes of weight 1; "balanced" gives
-            class c the weight m / (k · m_c), for m samples of k classes, m_c of them in c. Validation data are not
-            weighted.
+            For labels under cross-entropy: the weight >= 0 of each class, which that of each of its samples is
+            multiplied by. A dict by labels, or a series of pandas by its index, leaves out classes of weight 1;
+            "balanced" gives class c the weight m / (k · m_c), for m samples of k classes, m_c of them in c. Validation
+            data are not weighted.
         callbacks : iterable of functions, such as [:class:`EarlyStopping`], optional
             Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
             that the history got for it; if one returns True, training stops there. An object that is called may have
@@ -229,7 +241,8 @@ class Sequential:
             the outputs. A function is called as ``function(y, outputs)``, with labels (m,) or targets (m, n_out) and
             what :meth:`forward` returns, which it may only read, and returns a number.
         verbose : {0, 1}
-            1 prints a line an epoch.
+            1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
+            epoch.
 
         Returns
         -------
@@ -275,6 +288,7 @@ class Sequential:
             callbacks=callbacks,
             metrics=metrics,
             verbose=verbose,
+            classes=self._classes,
             check_later=True,
         )
         alone = self._stack.held(threading.get_ident())
@@ -282,7 +296,9 @@ class Sequential:
             return run(self, plan, should_stop)
 
     def predict(self, X: ArrayLike) -> Array:
-        """Return labels (m,) int64 after training with cross-entropy, else outputs (m, n_out).
+        """Return labels (m,) after training with cross-entropy, else outputs (m, n_out).
+
+        Labels are int64, or those of :attr:`classes_`. One output for which ``fit`` got targets (m,) comes as (m,).
 
         Raises
         ------
@@ -298,7 +314,9 @@ class Sequential:
                 "model.loss = 'cross_entropy' or 'squared_error', or use forward"
             )
         outputs = self._stack.outputs(X)
-        return outputs.argmax(axis=1) if classifies(self._loss) else outputs
+        if classifies(self._loss):
+            return named(outputs.argmax(axis=1), self._classes)
+        return outputs[:, 0] if self._flat else outputs
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Return the probability (m, n_out) of each class: the softmax of the outputs.
@@ -344,7 +362,8 @@ class Sequential:
         if self._loss is None:
             raise ValueError("evaluate needs a loss: fit the model first, or set model.loss = 'cross_entropy'")
         x = self._features(own_view(X))
-        targets = losses.targets(self._loss, own_view(y), len(x), self._stack.output_width(x), self.dtype)
+        y = coded_as(own_view(y), self._classes if losses.takes_names(self._loss) else None)
+        targets = losses.targets(self._loss, y, len(x), self._stack.output_width(x), self.dtype)
         weights = sample_weights(own_view(sample_weight), len(x), self.dtype)
         chosen = check_metrics(metrics)
         suit(chosen, self._loss, targets, self._stack.output_width(x))
@@ -381,13 +400,23 @@ class Sequential:
         ------
         TypeError
             If a layer is not built in: only its own code could build it again; or if a function of an
-            :class:`Activation` or an :class:`ElementwiseLoss` cannot be imported, as a lambda.
+            :class:`Activation` or an :class:`ElementwiseLoss` cannot be imported, as a lambda; or if labels are neither
+            strings nor integers.
         ValueError
             If a weight is NaN or infinite, which :func:`fastnn.load` would not take.
         OSError
             If the file cannot be written.
         """
-        serialization.write(path, self._stack, self._loss)
+        serialization.write(path, self._stack, self._meaning)
+
+    @property
+    def _meaning(self) -> serialization.Meaning:
+        """What the outputs are meant for."""
+        return serialization.Meaning(self._loss, self._classes, self._flat)
+
+    @_meaning.setter
+    def _meaning(self, meaning: serialization.Meaning) -> None:
+        self._loss, self._classes, self._flat = meaning
 
     def _features(self, X: ArrayLike) -> Array:
         return self._stack.features(X)

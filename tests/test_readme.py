@@ -43,6 +43,14 @@ def test_a_layer_of_your_own(capsys):
     assert accuracy > 0.9
 
 
+def test_labels_that_are_names(capsys):
+    (code,) = blocks("labels")
+    exec(code, {})
+    shown = capsys.readouterr().out.split()
+    assert shown[:2] == ["['even'", "'odd']"]
+    assert float(shown[-1]) > 0.8
+
+
 def test_rates_that_change(capsys):
     (code,) = blocks("schedules")
     exec(code, {})

@@ -262,6 +262,11 @@ def classifies(loss: Any) -> bool:
     return isinstance(loss, BuiltInLoss) and loss.classifies
 
 
+def takes_names(loss: Any) -> bool:
+    """Return whether labels under ``loss`` may be strings or objects, each the name of an output."""
+    return isinstance(loss, CrossEntropy)
+
+
 def is_built_in(loss: Any) -> bool:
     """Return whether kernels and twins know ``loss``; a user's subclass they do not."""
     return type(loss) in BUILT_IN.values()

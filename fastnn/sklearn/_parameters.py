@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
+from ..training.checkpoint import ModelCheckpoint
 from ..training.watching import ReduceOnPlateau, Watching
 from ..validation import Array
 from ._validation import Given
@@ -116,6 +117,8 @@ def check_together(mlp: Any, incremental: bool, given: Given | None) -> None:
             fix = "early_stopping=True, with validation_data in fit for a set of your own"
             if isinstance(callback, ReduceOnPlateau):
                 fix = "learning_rate='adaptive' with the solver 'sgd'"
+            if isinstance(callback, ModelCheckpoint):
+                fix = "a function that pickles the estimator"
             raise TypeError(f"callbacks holds {callback!r}, which is for fastnn.Sequential: use {fix}")
         if not callable(callback):
             raise TypeError(f"callbacks holds {callback!r}, expected functions callback(estimator, epoch, values)")

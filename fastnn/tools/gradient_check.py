@@ -11,6 +11,7 @@ from ..nn import losses
 from ..nn.losses import Loss, LossName
 from ..nn.lowering import aligned_zeros
 from ..nn.stack import Stack
+from ..training.labels import coded
 from ..validation import FLOAT64, Array, features, number, positive_int
 
 
@@ -63,6 +64,7 @@ def check_gradients(
     l2, n_checks = number("l2", l2, least=0), positive_int("n_checks", n_checks)
     stack = _widened(model)
     x = np.array(features(X, stack.n_in, FLOAT64), np.float64)
+    y = coded(y, model.classes_)[0] if losses.takes_names(loss) else y
     targets = losses.targets(loss, y, len(x), stack.output_width(x), FLOAT64)
 
     drawn = stack.rng.bit_generator.state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..validation import Array, flag
-from .watching import Mode, Values, Watching
+from .watching import Mode, Values, Waiting
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Callback = Callable[["Sequential", int, Values], Any]
 
 
-class EarlyStopping(Watching):
+class EarlyStopping(Waiting):
     """A callback that stops the training once a value has not improved for long, and restores the best weights.
 
     ``model.fit(..., validation_data=(Xv, yv), callbacks=[fnn.EarlyStopping(patience=5)])``. The same object may serve
@@ -131,8 +131,9 @@ def _never(epoch: int, values: Values) -> bool:
 
 @contextmanager
 def _begun(model: "Sequential", plan: "Plan") -> Iterator[Callable[[int, Values], bool]]:
+    callbacks = plan.callbacks  # all that after_epoch refers to, so that an error of theirs keeps no data alive
     with ExitStack() as ends:
-        for callback in plan.callbacks:
+        for callback in callbacks:
             if hasattr(callback, "begin"):
                 more = {"optimizer": plan.optimizer} if _takes_optimizer(callback.begin) else {}
                 callback.begin(model, plan.names, **more)
@@ -140,7 +141,7 @@ def _begun(model: "Sequential", plan: "Plan") -> Iterator[Callable[[int, Values]
                 ends.callback(callback.end, model)
 
         def after_epoch(epoch: int, values: Values) -> bool:
-            answers = [callback(model, epoch, values) for callback in plan.callbacks]
+            answers = [callback(model, epoch, values) for callback in callbacks]
             return any(map(asks_to_stop, answers))
 
         yield after_epoch
