@@ -12,6 +12,8 @@ import numpy as np
 
 import fastnn as fnn
 
+RESULTS = Path(__file__).parents[1] / "results"
+
 # Okabe and Ito's colours, which the colour-blind tell apart.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 plt.rcParams.update(
@@ -247,3 +249,71 @@ def fused(axes: Any) -> None:
     axes.set(yticks=[], xlabel="passes over the scores", xlim=(-2.2, 11.2))
     axes.grid(False)
     axes.spines["left"].set_visible(False)
+
+
+@picture(size=(8, 4.2))
+def training(axes: Any) -> None:
+    """How many times as long the peers take for a step, from the table that scripts/compare.py wrote."""
+    names, rows = _table("compare", "Training on 1 core")
+    rows = [row for row in rows if row["training"] == "float32"]
+    peers = [name for name in names if name in ("JAX", "torch.compile", "PyTorch", "NumPy", "scikit-learn")]
+    colors = dict(zip(peers, (ORANGE, GREEN, "#56B4E9", RED, GREY), strict=False))
+    places = np.arange(len(rows))[::-1]
+    for i, peer in enumerate(peers):
+        ratios = [_number(row[peer]) / _number(row["fastnn"]) for row in rows]
+        axes.plot(ratios, places, "osD^v"[i], color=colors[peer], markersize=8, label=peer)
+    axes.axvline(1, color=BLUE, linewidth=3, label="fastnn")
+    axes.set_xscale("log")
+    axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    axes.set_yticks(places, [row["network, batch"] for row in rows])
+    axes.set_xlabel("time of a training step, fastnn = 1 (float32, one core)")
+    axes.legend(frameon=False, loc="lower right", ncols=2, fontsize=10)
+
+
+@picture()
+def roofline(axes: Any) -> None:
+    """The attainable speed under a peak and a bandwidth."""
+    intensity = np.geomspace(0.05, 1000, 200)
+    peak, bandwidth = 230.0, 12.0
+    axes.loglog(intensity, np.minimum(peak, intensity * bandwidth), color=BLUE)
+    axes.annotate("peak of the arithmetic", (60, peak * 1.12), color=BLUE)
+    axes.annotate("bandwidth of the memory", (0.07, 2.2), color=BLUE, rotation=38)
+    for at, text in ((0.08, "updates"), (0.3, "softmax"), (30, "products of a batch")):
+        axes.plot(at, min(peak, at * bandwidth), "o", color=ORANGE)
+        axes.annotate(text, (at, min(peak, at * bandwidth)), (at * 1.3, min(peak, at * bandwidth) * 0.5))
+    axes.set_ylim(0.4, 500)
+    _label(axes, "operations for each byte", "GFLOP/s, for example", legend=False)
+
+
+@picture(size=(8, 4.4))
+def rooms(axes: Any) -> None:
+    """The rooms of the package."""
+    axes.set_axis_off()
+    axes.set(xlim=(0, 10), ylim=(0, 7.2))
+    places = {
+        "model, ensemble": (3.2, 6.6), "sklearn/": (7.6, 6.6), "training/": (4.6, 5.4), "nn/": (4.6, 4.2),
+        "ops/": (4.6, 3.0), "backend": (4.6, 1.9), "kernels/": (2.4, 0.6), "reference/": (7.0, 0.6),
+    }  # fmt: skip
+    for name, (x, y) in places.items():
+        color = {"kernels/": GREEN, "reference/": ORANGE}.get(name, BLUE)
+        box = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": color, "lw": 1.8}
+        axes.text(x, y, name, ha="center", va="center", bbox=box)
+    for above, below in (
+        ("model, ensemble", "training/"), ("sklearn/", "training/"), ("training/", "nn/"), ("nn/", "ops/"),
+        ("ops/", "backend"), ("backend", "kernels/"), ("backend", "reference/"),
+    ):  # fmt: skip
+        (x0, y0), (x1, y1) = places[above], places[below]
+        axes.annotate("", (x1, y1 + 0.35), (x0, y0 - 0.35), arrowprops={"arrowstyle": "->", "color": GREY, "lw": 1.5})
+    axes.text(2.4, -0.05, "Numba", ha="center", color=GREEN, fontsize=11)
+    axes.text(7.0, -0.05, "NumPy alone", ha="center", color=ORANGE, fontsize=11)
+
+
+def _table(name: str, title: str) -> tuple[list[str], list[dict[str, str]]]:
+    """The header and the rows of a table that a script wrote."""
+    part = (RESULTS / f"{name}.md").read_text(encoding="utf-8").split(f"\n{title}")[1]
+    lines = [line.strip("| ").split(" | ") for line in part.split("\n\n")[1].splitlines()]
+    return lines[0], [dict(zip(lines[0], row, strict=True)) for row in lines[2:]]
+
+
+def _number(cell: str) -> float:
+    return float(cell.split(" ")[0].strip("*").replace(",", ""))
