@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import fastnn as fnn
+
+pytest.importorskip("fastnn.sklearn")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "```python" in path.read_text(encoding="utf-8"))
 # A fence, perhaps within an admonition or a tab, and what it printed where that stands below.
@@ -34,3 +37,23 @@ def assert_alike(printed, shown):
     """Equal, where three dots stand for anything."""
     pattern = ".*?".join(map(re.escape, shown.strip().split("...")))
     assert re.fullmatch(pattern, printed.strip(), re.S), f"printed:\n{printed}\nshown:\n{shown}"
+
+
+def test_every_public_name_has_an_example():
+    """In the code of the reference, which runs."""
+    code = "".join(
+        block["code"] for page in (DOCS / "api").glob("*.md") for block in BLOCK.finditer(page.read_text(encoding="utf-8"))
+    )
+    words = set(re.findall(r"\w+", code))
+    names = {name for name in fnn.__all__ if name not in ("datasets", "initializers", "schedules")}
+    missing = {name for name in names if name not in words and name.removesuffix("_backward") not in words}
+    assert not missing
+    for module in (fnn.sklearn, fnn.datasets):
+        assert not set(module.__all__) - words - {"load_idx"}
+
+
+def test_every_public_name_is_documented():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    documented = {name for line in re.findall(r"\{\{ api (.*) \}\}", pages) for name in line.split()}
+    names = {name for name in fnn.__all__ if name not in ("datasets", "initializers", "schedules")}
+    assert not names - documented

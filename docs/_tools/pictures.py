@@ -12,6 +12,8 @@ import numpy as np
 
 import fastnn as fnn
 
+RESULTS = Path(__file__).parents[1] / "results"
+
 # Okabe and Ito's colours, which the colour-blind tell apart.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 plt.rcParams.update(
@@ -50,7 +52,7 @@ def draw_all(folder: Path) -> None:
         plt.close(figure)
 
 
-def _label(axes: Any, x: str, y: str, legend: bool = True) -> None:
+def label(axes: Any, x: str, y: str, legend: bool = True) -> None:
     axes.set(xlabel=x, ylabel=y)
     if legend:
         axes.legend(frameon=False)
@@ -75,7 +77,7 @@ def squared_error(axes: Any) -> None:
     r = np.linspace(-3, 3, 200)
     axes.plot(r, r**2, color=BLUE, label="squared error")
     axes.plot(r, 2 * r, color=ORANGE, label="its derivative")
-    _label(axes, "prediction less target", "loss, slope")
+    label(axes, "prediction less target", "loss, slope")
 
 
 @picture(size=(7.5, 2.6))
@@ -85,7 +87,9 @@ def graph(axes: Any) -> None:
     axes.set(xlim=(-0.5, 6.7), ylim=(-1.1, 1.25))
     nodes = {"X": (0, 0.8), "W": (0, -0.6), "S = X W + b": (2.6, 0), "L(S)": (5.6, 0)}
     for text, (x, y) in nodes.items():
-        axes.text(x, y, text, ha="center", va="center", bbox={"boxstyle": "round", "fc": "white", "ec": GREY}, fontsize=13)
+        axes.text(
+            x, y, text, ha="center", va="center", bbox={"boxstyle": "round", "fc": "white", "ec": GREY}, fontsize=13
+        )
     for (x0, y0), (x1, y1), forward, backward in (
         ((0.3, 0.75), (1.75, 0.15), "", "G Wᵀ"),
         ((0.3, -0.5), (1.75, -0.15), "", "Xᵀ G"),
@@ -124,8 +128,8 @@ def activations(axes: Any) -> None:
         axes[0].plot(x, y, color=color, label=name)
         axes[1].plot(x, layer.backward(np.ones((len(x), 1)))[:, 0], color=color, label=name)
     axes[0].set_ylim(-1.2, 3)
-    _label(axes[0], "x", "f(x)")
-    _label(axes[1], "x", "f'(x)", legend=False)
+    label(axes[0], "x", "f(x)")
+    label(axes[1], "x", "f'(x)", legend=False)
 
 
 @picture(panels=2, size=(8, 3.4))
@@ -145,7 +149,7 @@ def regularisation(axes: Any) -> None:
         panel.plot(history["loss"], color=BLUE, label="training, with penalty" if l2 else "training")
         panel.plot(history["val_loss"], color=ORANGE, label="validation")
         panel.set(title=f"λ = {l2:g}, accuracy {history['val_accuracy'][-1]:.2f}", ylim=(0, 2.5))
-        _label(panel, "epoch", "loss" if l2 == 0 else "")
+        label(panel, "epoch", "loss" if l2 == 0 else "")
 
 
 @picture()
@@ -168,7 +172,7 @@ def batches(axes: Any) -> None:
         errors.append(np.mean(found) / np.linalg.norm(whole))
     axes.loglog(sizes, errors, "o-", color=BLUE, label="measured on the digits")
     axes.loglog(sizes, errors[0] / np.sqrt(sizes), "--", color=GREY, label="1 / √m")
-    _label(axes, "samples in a batch, m", "relative error of the gradient")
+    label(axes, "samples in a batch, m", "relative error of the gradient")
 
 
 @picture(panels=2, size=(7, 3))
@@ -192,7 +196,7 @@ def cross_entropy(axes: Any) -> None:
     for k in (2, 10):
         axes.plot(1 / k, np.log(k), "o", color=ORANGE)
         axes.annotate(f"knows nothing of {k} classes", (1 / k, np.log(k)), (1 / k + 0.05, np.log(k) + 0.25))
-    _label(axes, "probability of the right class", "loss, −log p (nats)", legend=False)
+    label(axes, "probability of the right class", "loss, −log p (nats)", legend=False)
 
 
 @picture(panels=3, size=(8.5, 2.8))
@@ -216,7 +220,7 @@ def decay(axes: Any) -> None:
     for l2, color in zip((0.005, 0.02, 0.08), (BLUE, ORANGE, GREEN), strict=True):
         axes.plot(steps, (1 - 2 * 0.1 * l2) ** steps, color=color, label=f"λ = {l2:g}")
     axes.set_ylim(0, 1.02)
-    _label(axes, "steps with α = 0.1", "share of the weight that is left")
+    label(axes, "steps with α = 0.1", "share of the weight that is left")
 
 
 @picture()
@@ -231,7 +235,7 @@ def overflow(axes: Any) -> None:
         axes.axvline(edge, color=RED, linestyle="--", linewidth=1)
         axes.text(edge + (3 if edge > 0 else -3), 1e-10, text, color=RED, ha="left" if edge > 0 else "right")
     axes.set_xlim(-150, 150)
-    _label(axes, "s", "e^s")
+    label(axes, "s", "e^s")
 
 
 @picture(size=(7, 2.6))
@@ -249,78 +253,69 @@ def fused(axes: Any) -> None:
     axes.spines["left"].set_visible(False)
 
 
-@picture(panels=2, size=(8, 3.4))
-def remedies(axes: Any) -> None:
-    """Losses of a wide network on few samples, some mislabelled: of the plain one, and of it with each remedy."""
-    X, y = fnn.datasets.load_digits()
-    rng = np.random.default_rng(0)
-    rows, wrong = rng.permutation(len(X))[:300], rng.permutation(300)[:75]
-    labels, rest = y[rows].copy(), np.setdiff1d(np.arange(len(X)), rows)
-    labels[wrong] = rng.integers(0, 10, 75)
-    data = {"validation_data": (X[rest], y[rest]), "optimizer": fnn.Adam(lr=0.003), "epochs": 100, "verbose": 0}
-
-    def trained(*between: Any, **how: Any) -> Any:
-        model = fnn.Sequential(fnn.Linear(64, 256), fnn.ReLU(), *between, fnn.Linear(256, 10), seed=0)
-        return model.fit(X[rows], labels, **{**data, **how})
-
-    plain = trained()
-    best = int(np.argmin(plain["val_loss"]))
-    axes[0].plot(plain["loss"], color=BLUE, label="training")
-    axes[0].plot(plain["val_loss"], color=ORANGE, label="validation")
-    axes[0].plot(best, plain["val_loss"][best], "o", color=ORANGE, label="where early stopping stops")
-    axes[0].set(title="without a remedy", ylim=(0, 2.6))
-    _label(axes[0], "epoch", "loss")
-    found = {
-        "none": plain,
-        "l2 = 0.005": trained(l2=5e-3),
-        "dropout of a half": trained(fnn.Dropout(0.5)),
-        "smoothing by 0.5": trained(loss=fnn.CrossEntropy(label_smoothing=0.5)),
-    }
-    for (name, history), color in zip(found.items(), (ORANGE, BLUE, GREEN, RED), strict=True):
-        axes[1].plot(history["val_accuracy"], color=color, label=name)
-    axes[1].set(title="with each remedy", ylim=(0.5, 1))
-    _label(axes[1], "epoch", "accuracy in validation")
+@picture(size=(8, 4.2))
+def training(axes: Any) -> None:
+    """How many times as long the peers take for a step, from the table that scripts/compare.py wrote."""
+    names, rows = _table("compare", "Training on 1 core")
+    rows = [row for row in rows if row["training"] == "float32"]
+    peers = [name for name in names if name in ("JAX", "torch.compile", "PyTorch", "NumPy", "scikit-learn")]
+    colors = dict(zip(peers, (ORANGE, GREEN, "#56B4E9", RED, GREY), strict=False))
+    places = np.arange(len(rows))[::-1]
+    for i, peer in enumerate(peers):
+        ratios = [_number(row[peer]) / _number(row["fastnn"]) for row in rows]
+        axes.plot(ratios, places, "osD^v"[i], color=colors[peer], markersize=8, label=peer)
+    axes.axvline(1, color=BLUE, linewidth=3, label="fastnn")
+    axes.set_xscale("log")
+    axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    axes.set_yticks(places, [row["network, batch"] for row in rows])
+    axes.set_xlabel("time of a training step, fastnn = 1 (float32, one core)")
+    axes.legend(frameon=False, loc="lower right", ncols=2, fontsize=10)
 
 
-@picture(panels=2, size=(8, 3.4))
-def schedules(axes: Any) -> None:
-    """The rates of each schedule, for a peak of 0.1 over 40 epochs."""
-    make = fnn.schedules
-    kinds = (
-        {"cosine": make.cosine(0.1, 40), "linear": make.linear(0.1, 40), "step": make.step(0.1, 0.5, 10)},
-        {
-            "cosine, warmup=5": make.cosine(0.1, 40, warmup=5),
-            "one_cycle": make.one_cycle(0.1, 40),
-            "exponential": make.exponential(0.1, 0.93),
-        },
-    )
-    for panel, named in zip(axes, kinds, strict=True):
-        for (name, schedule), color in zip(named.items(), (BLUE, ORANGE, GREEN), strict=True):
-            panel.plot([schedule(epoch) for epoch in range(41)], color=color, label=name, drawstyle="steps-post")
-        panel.set_ylim(0, 0.115)
-        _label(panel, "epoch", "learning rate" if panel is axes[0] else "")
-    axes[1].set_ylim(0, 0.155)
+@picture()
+def roofline(axes: Any) -> None:
+    """The attainable speed under a peak and a bandwidth."""
+    intensity = np.geomspace(0.05, 1000, 200)
+    peak, bandwidth = 230.0, 12.0
+    axes.loglog(intensity, np.minimum(peak, intensity * bandwidth), color=BLUE)
+    axes.annotate("peak of the arithmetic", (60, peak * 1.12), color=BLUE)
+    axes.annotate("bandwidth of the memory", (0.07, 2.2), color=BLUE, rotation=38)
+    for at, text in ((0.08, "updates"), (0.3, "softmax"), (30, "products of a batch")):
+        axes.plot(at, min(peak, at * bandwidth), "o", color=ORANGE)
+        axes.annotate(text, (at, min(peak, at * bandwidth)), (at * 1.3, min(peak, at * bandwidth) * 0.5))
+    axes.set_ylim(0.4, 500)
+    label(axes, "operations for each byte", "GFLOP/s, for example", legend=False)
 
 
-@picture(panels=2, size=(8, 3.4))
-def spread(axes: Any) -> None:
-    """An ensemble is of one mind where there are data, and of many where there are none."""
-    rng = np.random.default_rng(0)
-    X = np.concatenate([rng.uniform(-3, -0.5, 80), rng.uniform(1, 3, 80)])[:, None]
-    y = np.sin(2 * X[:, 0]) + rng.normal(0, 0.1, 160)
-    models = [
-        fnn.Sequential(fnn.Linear(1, 32, init="glorot"), fnn.Tanh(), fnn.Linear(32, 32), fnn.Tanh(), fnn.Linear(32, 1), seed=i)
-        for i in range(8)
-    ]
-    fnn.fit_many(models, X, y, loss="squared_error", optimizer=fnn.Adam(lr=0.01), epochs=200, verbose=0)
-    ensemble, grid = fnn.Ensemble(models), np.linspace(-4, 4, 200)[:, None]
-    middle, std = ensemble.predict(grid), ensemble.std(grid)[:, 0]
-    for panel in axes:
-        panel.plot(X[:, 0], y, ".", color=GREY, alpha=0.6, label="data")
-        panel.set(ylim=(-2.5, 2.5))
-    for i, each in enumerate(ensemble.outputs(grid, each=True)):
-        axes[0].plot(grid, each, color=BLUE, linewidth=1, alpha=0.7, label=None if i else "each member")
-    axes[1].fill_between(grid[:, 0], middle - 2 * std, middle + 2 * std, color=ORANGE, alpha=0.3, label="± 2 std")
-    axes[1].plot(grid, middle, color=BLUE, label="mean")
-    _label(axes[0], "x", "y")
-    _label(axes[1], "x", "")
+@picture(size=(8, 4.4))
+def rooms(axes: Any) -> None:
+    """The rooms of the package."""
+    axes.set_axis_off()
+    axes.set(xlim=(0, 10), ylim=(0, 7.2))
+    places = {
+        "model, ensemble": (3.2, 6.6), "sklearn/": (7.6, 6.6), "training/": (4.6, 5.4), "nn/": (4.6, 4.2),
+        "ops/": (4.6, 3.0), "backend": (4.6, 1.9), "kernels/": (2.4, 0.6), "reference/": (7.0, 0.6),
+    }  # fmt: skip
+    for name, (x, y) in places.items():
+        color = {"kernels/": GREEN, "reference/": ORANGE}.get(name, BLUE)
+        box = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": color, "lw": 1.8}
+        axes.text(x, y, name, ha="center", va="center", bbox=box)
+    for above, below in (
+        ("model, ensemble", "training/"), ("sklearn/", "training/"), ("training/", "nn/"), ("nn/", "ops/"),
+        ("ops/", "backend"), ("backend", "kernels/"), ("backend", "reference/"),
+    ):  # fmt: skip
+        (x0, y0), (x1, y1) = places[above], places[below]
+        axes.annotate("", (x1, y1 + 0.35), (x0, y0 - 0.35), arrowprops={"arrowstyle": "->", "color": GREY, "lw": 1.5})
+    axes.text(2.4, -0.05, "Numba", ha="center", color=GREEN, fontsize=11)
+    axes.text(7.0, -0.05, "NumPy alone", ha="center", color=ORANGE, fontsize=11)
+
+
+def _table(name: str, title: str) -> tuple[list[str], list[dict[str, str]]]:
+    """The header and the rows of a table that a script wrote."""
+    part = (RESULTS / f"{name}.md").read_text(encoding="utf-8").split(f"\n{title}")[1]
+    lines = [line.strip("| ").split(" | ") for line in part.split("\n\n")[1].splitlines()]
+    return lines[0], [dict(zip(lines[0], row, strict=True)) for row in lines[2:]]
+
+
+def _number(cell: str) -> float:
+    return float(cell.split(" ")[0].strip("*").replace(",", ""))
