@@ -19,16 +19,24 @@ from .nn.activations import (
     Softplus,
     Tanh,
 )
+from .nn.classification import BinaryCrossEntropy, CrossEntropy
 from .nn.dropout import Dropout
 from .nn.layers import Layer
 from .nn.linear import Linear
-from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
+from .nn.loss import Loss
 from .nn.normalisation import LayerNorm
 from .nn.optimizers import SGD, Adam, AdamW, Optimizer
 from .nn.own import Activation, ElementwiseLoss, UpdateRule
+from .nn.regression import AbsoluteError, Huber, Pinball, Poisson, SquaredError
 from .ops import (
+    absolute_error,
+    absolute_error_and_gradient,
+    absolute_error_backward,
     adam_update,
     adamw_update,
+    binary_cross_entropy,
+    binary_cross_entropy_and_gradient,
+    binary_cross_entropy_backward,
     cross_entropy,
     cross_entropy_and_gradient,
     cross_entropy_backward,
@@ -56,6 +64,12 @@ from .ops import (
     mish_backward,
     momentum_update,
     nesterov_update,
+    pinball,
+    pinball_and_gradient,
+    pinball_backward,
+    poisson,
+    poisson_and_gradient,
+    poisson_backward,
     relu,
     relu_backward,
     selu,
@@ -88,9 +102,11 @@ __all__ = [
     "GELU",
     "SELU",
     "SGD",
+    "AbsoluteError",
     "Activation",
     "Adam",
     "AdamW",
+    "BinaryCrossEntropy",
     "CrossEntropy",
     "DivergenceError",
     "Dropout",
@@ -108,6 +124,8 @@ __all__ = [
     "Loss",
     "Mish",
     "Optimizer",
+    "Pinball",
+    "Poisson",
     "Profile",
     "ReLU",
     "Sequential",
@@ -117,8 +135,14 @@ __all__ = [
     "SquaredError",
     "Tanh",
     "UpdateRule",
+    "absolute_error",
+    "absolute_error_and_gradient",
+    "absolute_error_backward",
     "adam_update",
     "adamw_update",
+    "binary_cross_entropy",
+    "binary_cross_entropy_and_gradient",
+    "binary_cross_entropy_backward",
     "check_gradients",
     "cross_entropy",
     "cross_entropy_and_gradient",
@@ -152,6 +176,12 @@ __all__ = [
     "mish_backward",
     "momentum_update",
     "nesterov_update",
+    "pinball",
+    "pinball_and_gradient",
+    "pinball_backward",
+    "poisson",
+    "poisson_and_gradient",
+    "poisson_backward",
     "profile",
     "relu",
     "relu_backward",

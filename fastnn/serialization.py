@@ -11,6 +11,7 @@ import numpy as np
 from . import files, npz
 from .nn import losses
 from .nn.layers import BUILT_IN, is_built_in
+from .nn.loss import Loss
 from .nn.stack import Stack, check_layers
 from .validation import REAL, finite, float_dtype
 
@@ -25,7 +26,7 @@ class Content(NamedTuple):
 
     layers: list[Any]
     dtype: str
-    loss: losses.Loss | None
+    loss: Loss | None
 
 
 def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
@@ -202,7 +203,7 @@ def _build(i: int, entry: dict[str, Any]) -> Any:
     return BUILT_IN[name](**{argument: entry[argument] for argument in BUILT_IN[name].arguments})
 
 
-def _loss(name: Any, settings: dict[str, Any]) -> losses.Loss | None:
+def _loss(name: Any, settings: dict[str, Any]) -> Loss | None:
     if name is None:
         return None
     is_known = isinstance(name, str) and name in losses.BUILT_IN

@@ -51,6 +51,16 @@ def test_what_helps_against_overfitting(capsys):
     assert float(accuracy.split()[-1].rstrip("%")) > 90
 
 
+def test_what_outputs_mean():
+    (code,) = blocks("meanings")
+    names = {}
+    exec(code, names)
+    model, X, tags = (names[name] for name in ("model", "X", "tags"))
+    assert model.predict(X).shape == model.predict_proba(X).shape == (500, 2)
+    assert model.evaluate(X, tags)["accuracy"] > 0.9
+    assert np.mean(names["low"] < names["high"]) > 0.9
+
+
 def test_several_models_as_one(here, capsys):
     code, expected = blocks("ensemble")
     exec(code, {})
@@ -123,7 +133,7 @@ def test_errors_look_like_this(here):
 
 def test_every_formula_has_its_function():
     rows = re.findall(r"^\| .* \| `([\w/]+)\.py` \| (.*) \|$", README, re.M)
-    assert len(rows) == 28
+    assert len(rows) == 39
     for file, functions in rows:
         module = importlib.import_module(f"fastnn.reference.{file.replace('/', '.')}")
         for function in re.findall(r"`(\w+)`", functions):

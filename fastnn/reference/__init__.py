@@ -33,6 +33,16 @@ from .activations import (
     tanh_backward,
 )
 from .dropout import dropout
+from .elementwise_losses import (
+    absolute_error,
+    absolute_error_backward,
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    pinball,
+    pinball_backward,
+    poisson,
+    poisson_backward,
+)
 from .layer_norm import layer_norm, layer_norm_backward
 from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward, squared_error, squared_error_backward
 from .matmul import linear, linear_backward, matmul
@@ -45,8 +55,12 @@ from .softmax import log_softmax, logsumexp, softmax
 from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
 
 __all__ = [
+    "absolute_error",
+    "absolute_error_backward",
     "adam_update",
     "adamw_update",
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
     "count_lanes",
     "cross_entropy",
     "cross_entropy_backward",
@@ -86,6 +100,10 @@ __all__ = [
     "own_check",
     "own_loss",
     "own_update",
+    "pinball",
+    "pinball_backward",
+    "poisson",
+    "poisson_backward",
     "relu",
     "relu_backward",
     "selu",

@@ -16,7 +16,8 @@ from ..codes import LINEAR
 from ..errors import DivergenceError
 from ..model import Sequential
 from ..nn.layers import BuiltIn
-from ..nn.losses import Loss, LossName
+from ..nn.loss import Loss
+from ..nn.losses import LossName
 from ..nn.optimizers import Optimizer, OptimizerName
 from ..nn.stack import Stack
 from ..tables import Row, Table

@@ -77,7 +77,7 @@ class Plan:
         """The names of the values of an epoch."""
         if self.validation is None:
             return ("loss",)
-        return ("loss", "val_loss", "val_accuracy") if losses.classifies(self.loss) else ("loss", "val_loss")
+        return ("loss", "val_loss", *(f"val_{name}" for name in losses.measured(self.loss)))
 
 
 def prepare(
