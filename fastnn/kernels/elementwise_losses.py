@@ -41,7 +41,7 @@ def _rows(function: Any, nothing: tuple[float, float], has_numbers: bool) -> Any
 
     def rows_of(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms):
         width = lanes(s)
-        several = has_numbers and get(settings, 0) > 1.0
+        several = has_numbers and get(settings, 0) == float(n)  # another count reads no further than the first
         same = splat(s, get(settings, 1) if has_numbers else 0.0)
         if n == 1:  # samples with one output each come together into vectors
             for r in range(rows):

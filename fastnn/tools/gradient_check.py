@@ -36,8 +36,8 @@ def check_gradients(
         float32 arrays that they hold as attributes are widened to float64.
     X : array_like (m, n_in)
     y : array_like (m,) or (m, n_out)
-    loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods, optional
-        The model's own loss by default, or cross-entropy where it has none yet.
+    loss : name, or an object with forward and backward methods, optional
+        As of :meth:`Sequential.fit`; the model's own by default, or cross-entropy where it has none yet.
     l2 : float
         The factor λ >= 0 of the penalty Σ W².
     n_checks : int

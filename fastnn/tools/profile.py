@@ -158,8 +158,8 @@ def profile(
     model : Sequential
     X, y, optimizer, l2, batch_size, sample_weight
         As for :meth:`fastnn.Sequential.fit`.
-    loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods, optional
-        The model's own loss by default, or cross-entropy where it has none yet.
+    loss : name, or an object with forward and backward methods, optional
+        As of :meth:`Sequential.fit`; the model's own by default, or cross-entropy where it has none yet.
     seconds : float
         About how long to measure, > 0. Kernels are compiled before.
 

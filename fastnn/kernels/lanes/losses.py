@@ -179,7 +179,7 @@ def _elementwise(function: Any, has_numbers: bool) -> Any:
 
     def rows_of(rows, n, s, s_ld, d, d_ld, labels, targets, t_ld, shares, share_ld, settings, losses, terms, sums):
         width, numbers = lanes(s), Settings(settings, lanes(s))
-        several = has_numbers and get(settings, 0) > 1.0
+        several = has_numbers and get(settings, 0) == float(n)
         for r in range(rows):
             row, out = shift(s, r * s_ld), shift(d, r * d_ld)
             share = setting(load(row, 0), Settings(shift(shares, r * share_ld), width), 0)
