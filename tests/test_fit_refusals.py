@@ -277,7 +277,9 @@ class TestInterrupt:
 
     def test_built_in_network_stops_too(self, monkeypatch):
         model = network()
-        monkeypatch.setattr("fastnn.training.fit.progress_line", lambda *args: signal.raise_signal(signal.SIGINT) or "")
+        monkeypatch.setattr(
+            "fastnn.training.progress.progress_line", lambda *args: signal.raise_signal(signal.SIGINT) or ""
+        )
         assert model.fit(X, Y, epochs=10).interrupted
         assert len(model.history["loss"]) == 1
 
