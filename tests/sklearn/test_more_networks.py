@@ -190,6 +190,7 @@ class TestNorms:
         for found, expected in zip(model.norms_, kept[best][1], strict=True):
             assert all(np.array_equal(found[name], expected[name]) for name in expected)
         twin = pickle.loads(pickle.dumps(model.set_params(callbacks=None)))
+        assert twin._best_norms is twin.norms_  # which further training changes with the coefficients
         np.testing.assert_array_equal(twin.predict_proba(X), model.predict_proba(X))
 
     def test_searched(self, norm):
