@@ -80,6 +80,15 @@ def elu():
     return fnn.Activation(lambda x: x if x > 0 else np.exp(x) - 1, lambda x, y: 1.0 if x > 0 else y + 1, name="elu")
 
 
+class ByStep:
+    """A learning rate for each update."""
+
+    per = "step"
+
+    def __call__(self, step):
+        return 0.1 / (1 + step / 4)
+
+
 ARCHITECTURES = {
     "linear": lambda: [fnn.Linear(6, 3)],
     "tanh": lambda: [fnn.Linear(6, 5), fnn.Tanh(), fnn.Linear(5, 3)],
@@ -115,6 +124,7 @@ OPTIMIZERS = {
     "rmsprop": lambda: fnn.RMSprop(lr=0.005, momentum=0.5),
     "rule": lambda: fnn.UpdateRule(lambda w, g, lr, t: w - lr * g / t, lr=0.1, name="slow"),
     "function": lambda: fnn.SGD(lr=lambda epoch: 0.1 / (epoch + 1)),
+    "by step": lambda: fnn.SGD(lr=ByStep(), momentum=0.5),
     "schedule": lambda: fnn.Adam(lr=fnn.schedules.linear_warmup(fnn.schedules.cosine_decay(0.05, 20), 3)),
 }
 

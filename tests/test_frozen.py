@@ -202,7 +202,7 @@ def as_users(layer):
 
 @pytest.mark.usefixtures("backend")
 class TestScales:
-    @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("function", "schedule")])
+    @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("function", "by step", "schedule")])
     @pytest.mark.parametrize("activation", [fnn.Tanh, UserReLU])
     def test_half_of_twice_the_rate(self, activation, name, data):
         """A layer at half the rate, and the others at a quarter, of an optimizer with twice and four times the rate."""

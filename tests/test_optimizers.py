@@ -40,6 +40,17 @@ BY_HAND = [
 ]
 
 
+class ByStep:
+    """0.1 over the number of the update, from 1."""
+
+    def __init__(self, per="step", leaps=None):
+        self.per, self.leaps, self.asked = per, leaps, []
+
+    def __call__(self, step):
+        self.asked.append(step)
+        return 1e300 if step == self.leaps else 0.1 / (step + 1)
+
+
 @pytest.mark.usefixtures("backend")
 class TestSteps:
     @pytest.mark.parametrize(("optimizer", "expected"), BY_HAND, ids=lambda v: repr(v)[:40])
@@ -134,6 +145,29 @@ class TestSteps:
         optimizer.epoch = 1
         assert step(model, optimizer) == pytest.approx(0.72)
 
+    @pytest.mark.parametrize("loss", ["squared_error", UserSquares()], ids=["compiled", "layer by layer"])
+    def test_learning_rate_of_the_update(self, loss):
+        """w² from 1, a sample a batch: w *= 1 - 2 lr; updates are counted from fit to fit, and in one's own loops."""
+        schedule = ByStep()
+        optimizer, model = fnn.SGD(lr=schedule), parabola()
+        X, y = np.ones((3, 1)), np.zeros(3)
+        settings = {"loss": loss, "optimizer": optimizer, "batch_size": 1, "epochs": 2, "verbose": 0}
+        model.fit(X, y, **settings)
+        model.fit(X[:1], y[:1], **{**settings, "epochs": 1})
+        assert step(model, optimizer) == pytest.approx(np.prod([1 - 0.2 / (t + 1) for t in range(8)]), rel=1e-12)
+        assert schedule.asked == list(range(8))
+        assert optimizer.rate(99) == pytest.approx(0.1 / 9)
+        step(parabola(), optimizer)
+        assert schedule.asked[-1] == 0
+
+    @pytest.mark.parametrize("loss", ["squared_error", UserSquares()], ids=["compiled", "layer by layer"])
+    def test_the_update_that_leaves_the_finite_numbers(self, loss):
+        """Update 7, the fourth of the second epoch, leaps; the loss of the batch behind it overflows."""
+        model, optimizer = parabola(), fnn.SGD(lr=ByStep(leaps=7))
+        with pytest.raises(fnn.DivergenceError) as error:
+            model.fit(np.ones((4, 1)), np.zeros(4), loss=loss, optimizer=optimizer, batch_size=1, epochs=9, verbose=0)
+        assert (error.value.epoch, error.value.batch) == (2, 0)
+
     def test_a_users_layer_moves_like_a_built_in_one(self):
         for optimizer, expected in BY_HAND:
             layer = UserLinear(np.asfortranarray(np.ones((1, 1))), np.zeros(1))
@@ -212,6 +246,7 @@ def test_another_learning_rate_is_checked():
         (lambda: fnn.Adam(beta1=1.0), ValueError, "beta1 is 1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.Adam(beta2=-1), ValueError, "beta2 is -1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.Adam(eps=0), ValueError, "eps is 0, expected a finite number > 0"),
+        (lambda: fnn.SGD(lr=ByStep("batch")), ValueError, "lr.per is 'batch', expected 'epoch' or 'step'"),
         (lambda: fnn.RMSprop(lr=0), ValueError, "lr is 0, expected a finite number > 0"),
         (lambda: fnn.RMSprop(alpha=1), ValueError, "alpha is 1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.RMSprop(eps=0), ValueError, "eps is 0, expected a finite number > 0"),

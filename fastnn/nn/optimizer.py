@@ -28,11 +28,12 @@ class Optimizer(ABC):
     Attributes
     ----------
     lr : float or callable
-        The learning rate, or a function of the epoch (from 0) that returns it. Another one may be assigned at any time;
+        The learning rate, or a function of the epoch (from 0) that returns it; a function with an attribute
+        ``per = "step"`` gets the number of the update instead (from 0). Another one may be assigned at any time;
         ``fit`` takes it from its next epoch on. All other settings are fixed when the optimizer is made.
     epoch : int
         The epochs made with the current model, counted by ``fit``; in a training loop of your own set it yourself if
-        ``lr`` is a function.
+        ``lr`` is a function of it.
     steps : int
         The updates made to the current model.
     """
@@ -55,6 +56,8 @@ class Optimizer(ABC):
 
     @lr.setter
     def lr(self, lr: float | Callable[[int], float]) -> None:
+        if callable(lr):
+            _check_per(lr)
         self._lr = lr if callable(lr) else number("lr", lr, above=0)
 
     @property
@@ -79,15 +82,35 @@ class Optimizer(ABC):
             raise ValueError(f"{self!r} is busy training a model at this moment: make an optimizer for each model")
         return self._lock  # itself, because no interruption comes between taking a lock and entering its block
 
+    @property
+    def has_rate_per_step(self) -> bool:
+        """Whether the learning rate is a function of the number of the update."""
+        return callable(self.lr) and _check_per(self.lr) == "step"
+
     def rate(self, epoch: int) -> float:
-        """Return the learning rate of an epoch.
+        """Return the learning rate of an epoch, or that of the next update where each has its own.
 
         Raises
         ------
         ValueError, TypeError
             If a function returns anything but a finite number >= 0.
         """
-        return number(f"lr({epoch})", self.lr(epoch), least=0) if callable(self.lr) else self.lr
+        return self._rate_at(self.steps if self.has_rate_per_step else epoch)
+
+    def rates(self, epoch: int, step: int, count: int) -> float | Array:
+        """Return the learning rate of an epoch, or (count,) float64, that of each of its updates from ``step`` on.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a function returns anything but a finite number >= 0.
+        """
+        if self.has_rate_per_step:
+            return np.array([self._rate_at(step + i) for i in range(count)])
+        return self._rate_at(epoch)
+
+    def _rate_at(self, place: int) -> float:
+        return number(f"lr({place})", self.lr(place), least=0) if callable(self.lr) else self.lr
 
     def step(self, model: "Sequential") -> None:
         """Update the parameters of ``model`` in place from the gradients of the last ``model.backward``.
@@ -106,7 +129,8 @@ class Optimizer(ABC):
         if stack.gradient is None:
             raise ValueError("the model has no gradients yet: call model.backward(dy) before optimizer.step(model)")
         with self.held():
-            lr = self.rate(self.epoch if self.belongs_to(stack) else 0)
+            is_mine = self.belongs_to(stack)
+            lr = np.ravel(self.rates(self.epoch if is_mine else 0, self.steps if is_mine else 0, 1))[0].item()
             before = vars(self).copy()
             try:
                 self.bind(stack)
@@ -140,9 +164,10 @@ class Optimizer(ABC):
         """Return the arrays of the state."""
         return [self._slots, *self._user_slots]
 
-    def rule(self, slots: Array, lr: float, step: int) -> OptimizerSpec:
-        """Return what the compiled epoch needs to know; ``step`` updates were made before it."""
-        return OptimizerSpec(self.rule_name, (lr, *self._settings()), slots, step)
+    def rule(self, slots: Array, lr: float | Array, step: int) -> OptimizerSpec:
+        """Return what the compiled epoch needs to know; ``step`` updates were made before it, lr is as of `rates`."""
+        first, rates = (lr, None) if isinstance(lr, float) else (float(lr[0]), lr)
+        return OptimizerSpec(self.rule_name, (first, *self._settings()), slots, step, rates)
 
     def update(self, stack: Stack, lr: float, t: int) -> None:
         """Make update number ``t`` of the bound model after a backward pass, a user's layers included."""
@@ -202,3 +227,11 @@ class Optimizer(ABC):
         # Arrays that joblib maps into memory are read-only.
         user_slots = [np.array(slots) for slots in state["_user_slots"]]
         vars(self).update(state, _slots=slots, _user_slots=user_slots, _lock=threading.Lock())
+
+
+def _check_per(lr: Any) -> str:
+    """Return what a schedule is a function of, the epoch where it does not say."""
+    per = getattr(lr, "per", "epoch")
+    if per not in ("epoch", "step"):
+        raise ValueError(f"lr.per is {per!r}, expected 'epoch' or 'step'")
+    return str(per)

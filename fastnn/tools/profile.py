@@ -299,7 +299,7 @@ def _layer_by_layer(stack: Stack, plan: Plan) -> tuple[Work, Run]:
 
 
 def _train(train: Epoch, order: Array, plan: Plan) -> None:
-    _, failed = train(order, plan.lr, 0)
+    _, failed = train(order, float(np.ravel(plan.lr)[0]), 0)
     if failed >= 0:
         raise DivergenceError(0, failed, 1)
 

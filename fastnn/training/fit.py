@@ -32,7 +32,7 @@ from .watching import Values
 if TYPE_CHECKING:
     from ..model import Sequential
 
-Epoch = Callable[[Array, float, int], tuple[float, int]]
+Epoch = Callable[[Array, float | Array, int], tuple[float, int]]
 ShouldStop = Callable[[int, Values], bool]
 # What a network in training asks for, nothing where it has trained for an epoch by itself; what it is answered; and
 # what it leaves behind.
@@ -115,12 +115,16 @@ def _train(
     orders = Orders(plan, stack.rng, most)
     epoch = one_by_one = 0
     earlier: Sequence[float] = ()
+
+    def rates_of(later: int) -> float | Array:
+        return optimizer.rates(optimizer.epoch + later, optimizer.steps + later * plan.updates, plan.updates)
+
     while epoch < plan.epochs:
         n = min(most, plan.epochs - epoch) if epoch >= one_by_one else 1
-        rates = [optimizer.rate(optimizer.epoch) if epoch else plan.lr]
+        rates = [rates_of(0)] if epoch else [plan.lr]
         if n > 1:
             try:
-                rates += [optimizer.rate(optimizer.epoch + i) for i in range(1, n)]
+                rates += [rates_of(i) for i in range(1, n)]
             except (ValueError, OverflowError):  # which is to come after the epochs before it
                 n, one_by_one = 1, epoch + n
         if epoch:
@@ -147,7 +151,7 @@ def _train(
             transaction.commit()
             raise DivergenceError(epoch, batch, plan.epochs)
         seconds = time.perf_counter() - started
-        optimizer.steps += n * -(-samples // plan.batch_size)
+        optimizer.steps += n * plan.updates
         optimizer.epoch += n
         values = {"loss": loss} | values_after(stack, plan)
         if earlier:
@@ -220,7 +224,7 @@ class CompiledEpoch:
         self._stack, self._network, self._params, self._seconds = stack, network, stack.params, seconds
         self._plan, self._objective, self._slots = plan, plan.objective, plan.optimizer.state()[0]
 
-    def __call__(self, order: Array, lr: float, step: int) -> tuple[float, int]:
+    def __call__(self, order: Array, lr: float | Array, step: int) -> tuple[float, int]:
         """Return the loss of an epoch in this order, after ``step`` updates, and the batch that failed, or -1."""
         plan = self._plan
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
@@ -229,10 +233,12 @@ class CompiledEpoch:
         loss, failed = active().train_epoch(network, self._params, batches, self._objective, rule, self._seconds)
         return float(loss), int(failed)
 
-    def request(self, orders: list[Array], draw: Callable[[], None], rates: list[float], step: int) -> Request:
+    def request(
+        self, orders: list[Array], draw: Callable[[], None], rates: Sequence[float | Array], step: int
+    ) -> Request:
         """Return what epochs in these orders, yet to be drawn, take, each at its rate, after ``step`` updates."""
-        plan, optimizer, steps = self._plan, self._plan.optimizer, -(-len(orders[0]) // self._plan.batch_size)
-        rules = [optimizer.rule(self._slots, lr, step + i * steps) for i, lr in enumerate(rates)]
+        plan, optimizer = self._plan, self._plan.optimizer
+        rules = [optimizer.rule(self._slots, lr, step + i * plan.updates) for i, lr in enumerate(rates)]
         batches = [Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size) for order in orders]
         return Request(self._learning(), self._params, tuple(batches), self._objective, tuple(rules), draw)
 
@@ -245,7 +251,7 @@ class CompiledEpoch:
 def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
     stack.forget_gradients()  # those of an earlier pass are the user's until this fit is through
 
-    def train(order: Array, lr: float, step: int) -> tuple[float, int]:
+    def train(order: Array, lr: float | Array, step: int) -> tuple[float, int]:
         total = weights = 0.0
         for batch, start in enumerate(range(0, len(order), plan.batch_size)):
             rows = order[start : start + plan.batch_size]
@@ -262,7 +268,7 @@ def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
                 return math.nan, batch
             lap(None, "rest")
             stack.backward(gradient, plan.l2, lap, stack.first_trained)
-            plan.optimizer.update(stack, lr, step + batch + 1)
+            plan.optimizer.update(stack, lr if isinstance(lr, float) else float(lr[batch]), step + batch + 1)
             lap(None, "update")
         return (total / weights if weights else 0.0), -1
 
@@ -308,18 +314,19 @@ def _nothing() -> None:
     """Orders that stay as they are are not drawn."""
 
 
-def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float) -> int:
+def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float | Array) -> int:
     """Train the epoch again batch by batch, up to the first that leaves the finite numbers, and return which it is.
 
     A user's layer may draw random numbers and come through this time: then that is the last batch.
     """
     order = orders.draw()  # as before, and so are the units that are dropped
     last = Copies(transaction.arrays)
-    for start in range(0, len(order), plan.batch_size):
+    for batch, start in enumerate(range(0, len(order), plan.batch_size)):
         last.keep()
-        _, failed = train(order[start : start + plan.batch_size], lr, plan.optimizer.steps)
+        own_lr = lr if isinstance(lr, float) else lr[batch : batch + 1]
+        _, failed = train(order[start : start + plan.batch_size], own_lr, plan.optimizer.steps)
         if failed >= 0 or not last.is_finite():
             last.restore()
             break
         plan.optimizer.steps += 1
-    return start // plan.batch_size
+    return batch

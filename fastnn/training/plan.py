@@ -57,7 +57,7 @@ class Plan:
     outputs: int
     loss: Any
     optimizer: Optimizer
-    lr: float
+    lr: float | Array
     epochs: int
     l2: float
     batch_size: int
@@ -75,6 +75,11 @@ class Plan:
     def samples(self) -> int:
         """The samples of an epoch."""
         return len(self.x) if self.rows is None else len(self.rows)
+
+    @property
+    def updates(self) -> int:
+        """The updates of an epoch."""
+        return -(-self.samples // self.batch_size)
 
     @property
     def objective(self) -> Objective:
@@ -131,8 +136,6 @@ def prepare(
         loss.check(stack.dtype)
     for layer in stack.built_in:
         layer.check(stack.dtype)
-    first = optimizer.epoch if optimizer.belongs_to(stack) else 0
-    lr = optimizer.rate(first)
     if stack.is_frozen:
         raise ValueError("all layers with parameters are frozen: set trainable=True for those that are to be trained")
     stack.check_finite()
@@ -174,10 +177,14 @@ def prepare(
     def weights() -> Array | None:
         return given.weights(sample_weight, class_weight, y, k, places, classes)
 
+    weights_of_samples, batch_size = weights(), min(batch_size, samples)
+    is_known = optimizer.belongs_to(stack)
+    first, step = (optimizer.epoch, optimizer.steps) if is_known else (0, 0)
+    lr = optimizer.rates(first, step, -(-samples // batch_size))
     return Plan(
         x=x,
         y=y,
-        sample_weight=weights(),
+        sample_weight=weights_of_samples,
         rows=places,
         outputs=k,
         loss=loss,
@@ -185,7 +192,7 @@ def prepare(
         lr=lr,
         epochs=epochs,
         l2=l2,
-        batch_size=min(batch_size, samples),
+        batch_size=batch_size,
         shuffle=shuffle,
         validation=validation,
         verbose=bool(verbose),
