@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 
 from ..model import Sequential
 from ..nn import losses
-from ..nn.losses import Loss, LossName
+from ..nn.loss import Loss
+from ..nn.losses import LossName
 from ..nn.lowering import aligned_zeros
 from ..nn.stack import Stack
 from ..training.labels import coded

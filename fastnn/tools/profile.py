@@ -16,7 +16,8 @@ from ..codes import ADD, FROZEN, KEEPS, KIND, LINEAR, OP, TRAINED
 from ..errors import DivergenceError
 from ..model import Sequential
 from ..nn.layers import BuiltIn
-from ..nn.losses import Loss, LossName
+from ..nn.loss import Loss
+from ..nn.losses import LossName
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
