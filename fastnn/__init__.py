@@ -21,13 +21,17 @@ from .nn.activations import (
 )
 from .nn.classification import BinaryCrossEntropy, CrossEntropy
 from .nn.dropout import Dropout
+from .nn.embedding import Embedding
 from .nn.layers import Layer
 from .nn.linear import Linear
 from .nn.loss import Loss
-from .nn.normalisation import LayerNorm
-from .nn.optimizers import SGD, Adam, AdamW, Optimizer
+from .nn.normalisation import BatchNorm, LayerNorm
+from .nn.optimizer import Optimizer
+from .nn.optimizers import SGD, Adam, AdamW, RMSprop
 from .nn.own import Activation, ElementwiseLoss, UpdateRule
 from .nn.regression import AbsoluteError, Huber, Pinball, Poisson, SquaredError
+from .nn.residual import Residual
+from .nn.standardize import Standardize
 from .ops import (
     absolute_error,
     absolute_error_and_gradient,
@@ -72,6 +76,8 @@ from .ops import (
     poisson_backward,
     relu,
     relu_backward,
+    rmsprop_momentum_update,
+    rmsprop_update,
     selu,
     selu_backward,
     sgd_update,
@@ -92,8 +98,10 @@ from .tools.gradient_check import check_gradients
 from .tools.profile import Profile, profile
 from .tools.warmup import warmup
 from .training.callbacks import EarlyStopping
+from .training.checkpoint import ModelCheckpoint
 from .training.fit_many import fit_many
 from .training.history import History
+from .training.watching import ReduceOnPlateau
 
 __version__ = "0.1.0"
 
@@ -106,12 +114,14 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "CrossEntropy",
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
     "ElementwiseLoss",
+    "Embedding",
     "Ensemble",
     "HardSwish",
     "History",
@@ -123,16 +133,21 @@ __all__ = [
     "Linear",
     "Loss",
     "Mish",
+    "ModelCheckpoint",
     "Optimizer",
     "Pinball",
     "Poisson",
     "Profile",
+    "RMSprop",
     "ReLU",
+    "ReduceOnPlateau",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softplus",
     "SquaredError",
+    "Standardize",
     "Tanh",
     "UpdateRule",
     "absolute_error",
@@ -185,6 +200,8 @@ __all__ = [
     "profile",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
     "schedules",
     "selu",
     "selu_backward",

@@ -15,6 +15,7 @@ from .model import Sequential
 from .nn import losses
 from .nn.loss import BuiltInLoss, Link, linked
 from .tables import Table, TableText
+from .training.labels import as_fitted, coded_as
 from .validation import Array, DType, features, flag, own_view, sample_weights
 
 _ELEMENTS = 1 << 20  # outputs of all members that are held at once, where nobody asked for each
@@ -104,9 +105,10 @@ class Ensemble(Sequence[Sequential]):
     def predict(self, X: ArrayLike) -> Array:
         """Return what the members say together, as the loss that they were trained with understands their outputs.
 
-        After cross-entropy that are the labels (m,) of the largest mean probability, after binary cross-entropy 1 where
-        the mean probability is above 1/2, else 0 (m, n_out), both int64; after Poisson's loss the mean of e^s, else the
-        mean outputs (m, n_out).
+        After cross-entropy that are the labels (m,) of the largest mean probability, int64 or the members'
+        :attr:`Sequential.classes_`; after binary cross-entropy 1 where the mean probability is above 1/2, else 0
+        (m, n_out), int64; after Poisson's loss the mean of e^s, else the mean outputs (m, n_out). One output for which
+        all members were fitted to targets (m,) comes as (m,).
 
         Raises
         ------
@@ -117,7 +119,8 @@ class Ensemble(Sequence[Sequential]):
         """
         loss = self._known("predict")
         means = self._mean(X, False, losses.link(loss))
-        return loss.decisions(means) if isinstance(loss, BuiltInLoss) else means
+        decided = loss.decisions(means) if isinstance(loss, BuiltInLoss) else means
+        return as_fitted(decided, self._models[0].classes_, all(model._flat for model in self._models))
 
     def predict_proba(self, X: ArrayLike, each: bool = False) -> Array:
         """Return the mean of the members' probabilities, or those of each.
@@ -193,7 +196,8 @@ class Ensemble(Sequence[Sequential]):
         """
         loss, x = self._loss(), self._features(X)
         k, dtype = self._width(x), self.dtype
-        y = losses.targets(loss, own_view(y), len(x), k, dtype)
+        y = coded_as(own_view(y), self._models[0].classes_ if losses.takes_names(loss) else None)
+        y = losses.targets(loss, y, len(x), k, dtype)
         weights = sample_weights(own_view(sample_weight), len(x), dtype)
         rows = self._rows(k) if losses.is_built_in(loss) else len(x)
         known = isinstance(loss, BuiltInLoss)
@@ -227,7 +231,7 @@ class Ensemble(Sequence[Sequential]):
         OSError
             If the file cannot be written.
         """
-        serialization.write_members(path, [(model._stack, model.loss) for model in self._models])
+        serialization.write_members(path, [(model._stack, model._meaning) for model in self._models])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Ensemble":
@@ -338,6 +342,7 @@ class Ensemble(Sequence[Sequential]):
                     f"the loss of models[{i}] is {model.loss!r}, but that of models[0] is {first!r}: set the loss of "
                     "each to the one that is to be measured"
                 )
+        agree_in_meaning(self._models)
         return first
 
 
@@ -376,8 +381,7 @@ def load(path: str | os.PathLike[str]) -> Sequential | Any:
 def _model(content: serialization.Content) -> Sequential:
     """Return a model as a file describes it."""
     model = Sequential(*content.layers, dtype=np.dtype(content.dtype))
-    if content.loss is not None:
-        model.loss = content.loss
+    model._meaning = content.meaning
     return model
 
 

@@ -10,6 +10,7 @@ from .backend import active
 from .model import Sequential
 from .nn import losses
 from .nn.loss import Link, linked
+from .training.labels import are_same, listed
 from .validation import Array, DType, features, finite
 
 
@@ -56,6 +57,8 @@ def _side_by_side(models: Sequence[Sequential], members: list[int], x: Array, so
     """Write the outputs of models of the same layers."""
     stacks = [models[i]._stack for i in members]
     samples = features(x, stacks[0].n_in, stacks[0].dtype, check_finite=False)
+    for stack in stacks:
+        stack.check_codes(samples)
     outputs = np.empty((len(members), *found.shape[1:]), stacks[0].dtype)
     if not active().forward_lanes([(stack.inference, stack.params) for stack in stacks], samples, outputs, softmax):
         finite("X", samples, stacks[0].dtype)
@@ -109,6 +112,15 @@ def agree_in_meaning(models: Sequence[Sequential]) -> None:
                 f"models[{i}] was trained with {loss!r}, but models[{known[0][0]}] with {known[0][1]!r}: the outputs "
                 "of all must be class scores, or those of none, and stand for the same"
             )
+        if not are_same(models[i].classes_, models[known[0][0]].classes_):
+            raise ValueError(
+                f"models[{i}] has the classes {_shown(models[i])}, but models[{known[0][0]}] has "
+                f"{_shown(models[known[0][0]])}: they must be equal"
+            )
+
+
+def _shown(model: Sequential) -> str:
+    return "0, 1, ..." if model.classes_ is None else listed(model.classes_)
 
 
 def is_same(loss: Any, other: Any) -> bool:

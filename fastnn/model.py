@@ -10,22 +10,24 @@ from numpy.typing import ArrayLike
 
 from . import serialization
 from .nn import losses
-from .nn.layers import BuiltIn, Layer
+from .nn.layers import BuiltIn, Layer, rate_of
 from .nn.loss import Loss, linked
 from .nn.losses import LossName
-from .nn.optimizers import Optimizer, OptimizerName
+from .nn.optimizer import Optimizer
+from .nn.optimizers import OptimizerName
 from .nn.stack import Stack, call_list
 from .tables import Table, TableText
 from .training.callbacks import Callback, begun
 from .training.evaluation import evaluate
 from .training.fit import run
 from .training.history import History
+from .training.labels import as_fitted, coded_as
+from .training.metrics import Metrics, check_metrics, suit
 from .training.plan import prepare
 from .validation import (
     Array,
     DType,
     FloatType,
-    features,
     float_dtype,
     generator,
     number,
@@ -54,6 +56,8 @@ class Sequential:
     dtype : numpy.dtype
     history : History
         Of the last ``fit``, as far as it came.
+    classes_ : ndarray or None
+        The labels that outputs stand for, sorted, if ``fit`` got any that are strings or objects.
 
     Raises
     ------
@@ -75,6 +79,8 @@ class Sequential:
 
     def __init__(self, *layers: Any, dtype: FloatType = "float32", seed: int | None = 0) -> None:
         self._loss: Any = None
+        self._classes: Array | None = None
+        self._flat = False
         self.history = History()
         self._stack = Stack(layers, float_dtype(dtype), generator(seed))  # last: from then on the layers belong to it
 
@@ -101,9 +107,18 @@ class Sequential:
     def loss(self, loss: LossName | Loss) -> None:
         self._loss = losses.resolve(loss)
 
+    @property
+    def classes_(self) -> Array | None:
+        """The labels that outputs stand for, sorted, if ``fit`` got any that are strings or objects, else None."""
+        return self._classes
+
     def parameters(self) -> list[Array]:
         """Return the parameters of all layers: for each linear layer its weight and its bias, as views."""
         return [p for layer in self.layers for p in call_list(layer, "parameters")]
+
+    def gradients(self) -> list[Array]:
+        """Return the gradients of :meth:`parameters`, in their order; none before the first :meth:`backward`."""
+        return [g for layer in self.layers for g in call_list(layer, "gradients")]
 
     def forward(self, X: ArrayLike, training: bool = False) -> Array:
         """Return the outputs of the last layer: scores before any softmax, or predictions.
@@ -170,9 +185,11 @@ class Sequential:
         batch_size: int = 32,
         shuffle: bool = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
-        class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | ArrayLike | None = None,
         callbacks: Iterable[Callback] | None = None,
+        metrics: Metrics | None = None,
         verbose: int = 1,
     ) -> History:
         """Train the model: minimise mean(loss_i) + l2 Σ W² over batches of the samples.
@@ -182,14 +199,16 @@ class Sequential:
         X : array_like (m, n_in)
             Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied.
         y : array_like (m,) or (m, n_out)
-            Integer labels or targets whose rows sum to 1 for cross-entropy; values for other losses, 0 to 1 for the
-            binary cross-entropy and counts >= 0 for Poisson's. Labels are held as int64 and targets in the model's
-            dtype: another dtype costs a copy.
+            Labels or targets whose rows sum to 1 for cross-entropy; values for other losses, 0 to 1 for the binary
+            cross-entropy and counts >= 0 for Poisson's. Integer labels are 0..n_out-1, held as int64, and targets are
+            held in the model's dtype: another dtype costs a copy. Labels that are strings or objects name the outputs
+            in their order, see :attr:`classes_`: there is one output for each, :meth:`predict` returns them, and they
+            stay those names in further fits with such labels.
         loss : name, or an object with forward and backward methods
             "cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber", "pinball" or "poisson";
             an object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
             :class:`Loss`).
-        optimizer : {"sgd", "adam", "adamw"}, SGD, Adam, AdamW or UpdateRule
+        optimizer : {"sgd", "adam", "adamw", "rmsprop"}, SGD, Adam, AdamW, RMSprop or UpdateRule
             An object keeps its state, so fitting the same model again with it continues. A function as learning rate
             is called before each epoch, for the first one before anything changes. A subclass of your own makes its
             own updates, layer by layer.
@@ -201,26 +220,39 @@ class Sequential:
             Whether each epoch takes the samples in another order.
         validation_data : (X, y), optional
             Evaluated after each epoch, without the penalty.
+        validation_split : float, optional
+            Instead of ``validation_data``, the share of the samples to set aside for it, > 0 and < 1: drawn at random,
+            of each class where y holds integer labels, of which each keeps a sample to train on. Nothing is copied.
+            The model's seed decides which samples these are, so they are the same in the next ``fit`` with these data.
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero.
         class_weight : dict, "balanced" or array_like (n_out,), optional
-            For integer labels under cross-entropy: the weight >= 0 of each class, which that of each of its samples is
-            multiplied by. A dict, or a series of pandas by its index, leaves out classes of weight 1; "balanced" gives
-            class c the weight m / (k · m_c), for m samples of k classes, m_c of them in c. Validation data are not
-            weighted.
+            For labels under cross-entropy: the weight >= 0 of each class, which that of each of its samples is
+            multiplied by. A dict by labels, or a series of pandas by its index, leaves out classes of weight 1;
+            "balanced" gives class c the weight m / (k · m_c), for m samples of k classes, m_c of them in c. Validation
+            data are not weighted.
         callbacks : iterable of functions, such as [:class:`EarlyStopping`], optional
             Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
             that the history got for it; if one returns True, training stops there. An object that is called may have
             two more methods: ``begin(model, names)`` is called before anything changes, with the names of the values
-            to come, and ``end(model)`` however the training ends.
+            to come, and also with ``optimizer=``, the one that is used, where it takes an argument of that name;
+            ``end(model)`` is called however the training ends.
+        metrics : list of names and functions, or dict of names to them, optional
+            What the history holds beside the losses: the value for the training data, computed after the epoch and
+            without weights, and, with "val_" before its name, that for the validation data. Of classes "accuracy",
+            "balanced_accuracy" and "f1", the mean over the classes; of values "mse", "rmse", "mae" and "r2", means over
+            the outputs. A function is called as ``function(y, outputs)``, with labels (m,) or targets (m, n_out) and
+            what :meth:`forward` returns, which it may only read, and returns a number.
         verbose : {0, 1}
-            1 prints a line an epoch.
+            1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
+            epoch.
 
         Returns
         -------
         History
             history["loss"] is the mean over the batches of an epoch, each at the weights it was computed with and
-            penalty included; "val_loss" and, after a cross-entropy, "val_accuracy" are there with validation data.
+            penalty included; "val_loss" and, after a cross-entropy, "val_accuracy" are there with validation data, and
+            whatever ``metrics`` ask for.
 
         Raises
         ------
@@ -253,21 +285,25 @@ class Sequential:
             batch_size=batch_size,
             shuffle=shuffle,
             validation_data=validation_data,
+            validation_split=validation_split,
             sample_weight=sample_weight,
             class_weight=class_weight,
             callbacks=callbacks,
+            metrics=metrics,
             verbose=verbose,
+            classes=self._classes,
             check_later=True,
         )
         alone = self._stack.held(threading.get_ident())
-        with alone, plan.optimizer.held(), begun(plan.callbacks, self, plan.names) as should_stop:
+        with alone, plan.optimizer.held(), begun(self, plan) as should_stop:
             return run(self, plan, should_stop)
 
     def predict(self, X: ArrayLike) -> Array:
         """Return what the outputs mean, as the loss that the model was trained with says.
 
-        After cross-entropy that are the labels (m,) of the largest scores, after binary cross-entropy 1 or 0 for each
-        output (m, n_out), both int64, after Poisson's loss the means e^s (m, n_out), else the outputs (m, n_out).
+        After cross-entropy that are the labels (m,) of the largest scores, int64 or those of :attr:`classes_`; after
+        binary cross-entropy 1 or 0 for each output (m, n_out), int64; after Poisson's loss the means e^s (m, n_out),
+        else the outputs (m, n_out). One output for which ``fit`` got targets (m,) comes as (m,).
 
         Raises
         ------
@@ -282,7 +318,7 @@ class Sequential:
                 "predict cannot know whether the outputs are class scores: fit the model first, set "
                 "model.loss = 'cross_entropy' or 'squared_error', or use forward"
             )
-        return losses.predictions(self._loss, self._stack.outputs(X))
+        return as_fitted(losses.predictions(self._loss, self._stack.outputs(X)), self._classes, self._flat)
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Return the probability (m, n_out) of each class: the softmax of the outputs.
@@ -300,7 +336,9 @@ class Sequential:
         link = losses.of_probabilities(self._loss)
         return linked(link, self._stack.outputs(X, softmax=link == "softmax"))
 
-    def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, metrics: Metrics | None = None
+    ) -> dict[str, float]:
         """Return {"loss"} and, after a cross-entropy, "accuracy": the share of samples whose label is predicted.
 
         The loss is that of :attr:`loss` without the penalty. Where y holds targets (m, k) of classes the label is the
@@ -312,6 +350,8 @@ class Sequential:
         y : array_like (m,) or (m, n_out)
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero, for both means.
+        metrics : list of names and functions, or dict of names to them, optional
+            What to return as well, see :meth:`fit`; those that are named are weighted too.
 
         Raises
         ------
@@ -321,20 +361,30 @@ class Sequential:
         if self._loss is None:
             raise ValueError("evaluate needs a loss: fit the model first, or set model.loss = 'cross_entropy'")
         x = self._features(own_view(X))
-        targets = losses.targets(self._loss, own_view(y), len(x), self._stack.output_width(x), self.dtype)
+        y = coded_as(own_view(y), self._classes if losses.takes_names(self._loss) else None)
+        targets = losses.targets(self._loss, y, len(x), self._stack.output_width(x), self.dtype)
         weights = sample_weights(own_view(sample_weight), len(x), self.dtype)
-        return evaluate(self._stack, self._loss, x, targets, weights)
+        chosen = check_metrics(metrics)
+        suit(chosen, self._loss, targets, self._stack.output_width(x))
+        return evaluate(self._stack, self._loss, x, targets, weights, metrics=chosen)
 
     def summary(self) -> TableText:
-        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML."""
+        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML.
+
+        Where layers are frozen it says which, and how many parameters are trainable.
+        """
         rows = []
         for layer, width in zip(self.layers, self._stack.widths, strict=True):
             n_parameters = sum(p.size for p in call_list(layer, "parameters"))
-            name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
+            own = type(layer).__name__ if rate_of(layer) is not None else f"{type(layer).__name__}, frozen"
+            name = repr(layer) if isinstance(layer, BuiltIn) else own
             rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
         total = sum(p.size for p in self.parameters())
         size = sum(p.nbytes for p in self.parameters())
-        note = f"{total:,} parameters, {self.dtype}, {size / 1024:,.1f} KiB"
+        leaves = zip(self._stack.leaves, self._stack.rates, strict=True)
+        trained = sum(p.size for leaf, rate in leaves if rate is not None for p in call_list(leaf, "parameters"))
+        share = "" if trained == total else f", {trained:,} of them trainable"
+        note = f"{total:,} parameters{share}, {self.dtype}, {size / 1024:,.1f} KiB"
         table = Table(("layer", "outputs", "parameters"), rows, note=note)
         return TableText(table.text(), table.html())
 
@@ -349,16 +399,26 @@ class Sequential:
         ------
         TypeError
             If a layer is not built in: only its own code could build it again; or if a function of an
-            :class:`Activation` or an :class:`ElementwiseLoss` cannot be imported, as a lambda.
+            :class:`Activation` or an :class:`ElementwiseLoss` cannot be imported, as a lambda; or if labels are neither
+            strings nor integers.
         ValueError
             If a weight is NaN or infinite, which :func:`fastnn.load` would not take.
         OSError
             If the file cannot be written.
         """
-        serialization.write(path, self._stack, self._loss)
+        serialization.write(path, self._stack, self._meaning)
+
+    @property
+    def _meaning(self) -> serialization.Meaning:
+        """What the outputs are meant for."""
+        return serialization.Meaning(self._loss, self._classes, self._flat)
+
+    @_meaning.setter
+    def _meaning(self, meaning: serialization.Meaning) -> None:
+        self._loss, self._classes, self._flat = meaning
 
     def _features(self, X: ArrayLike) -> Array:
-        return features(X, self._stack.n_in, self._stack.dtype)
+        return self._stack.features(X)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype='{self.dtype}')"

@@ -10,15 +10,26 @@ import numpy as np
 
 from . import files, npz
 from .nn import losses
-from .nn.layers import BUILT_IN, is_built_in
+from .nn.layers import BUILT_IN, BuiltIn, flattened, is_built_in
 from .nn.loss import Loss
 from .nn.stack import Stack, check_layers
-from .validation import REAL, finite, float_dtype
+from .training.labels import as_classes
+from .validation import REAL, Array, finite, float_dtype
 
 FORMAT = 5  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
 _OF_MEMBERS = 4  # the first that has several models in one file
+_OF_MEANING = 5  # the first that has labels that are no integers, and knows one output for targets (m,) from (m, 1)
+_LEARNING = 5  # the first in which layers may be frozen, or have a factor of the learning rate
 _KIND = "fastnn model"
 _LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
+
+
+class Meaning(NamedTuple):
+    """What the outputs of a model are meant for: a loss, the labels that they stand for, targets (m,) if ``flat``."""
+
+    loss: Any = None
+    classes: Array | None = None
+    flat: bool = False
 
 
 class Content(NamedTuple):
@@ -26,20 +37,21 @@ class Content(NamedTuple):
 
     layers: list[Any]
     dtype: str
-    loss: Loss | None
+    meaning: Meaning
 
 
-def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
+def write(path: str | os.PathLike[str], stack: Stack, meaning: Meaning) -> None:
     """Save a model; see :meth:`fastnn.Sequential.save`."""
-    _write(path, {"kind": _KIND, "format": _needed(stack, loss), **_model(stack, loss)}, [("", stack)])
+    _write(path, {"kind": _KIND, "format": _needed(stack, meaning), **_model(stack, meaning)}, [("", stack)])
 
 
-def write_members(path: str | os.PathLike[str], members: Sequence[tuple[Stack, Any]]) -> None:
-    """Save several models with their losses in one file; see :meth:`fastnn.Ensemble.save`."""
-    header: dict[str, Any] = {"kind": _KIND, "format": _OF_MEMBERS, "members": []}
-    for i, (stack, loss) in enumerate(members):
+def write_members(path: str | os.PathLike[str], members: Sequence[tuple[Stack, Meaning]]) -> None:
+    """Save several models, with what their outputs mean, in one file; see :meth:`fastnn.Ensemble.save`."""
+    needed = max(_OF_MEMBERS, *(_needed(*member) for member in members))
+    header: dict[str, Any] = {"kind": _KIND, "format": needed, "members": []}
+    for i, (stack, meaning) in enumerate(members):
         with _of_member(_prefix(i)):
-            header["members"].append(_model(stack, loss))
+            header["members"].append(_model(stack, meaning))
     _write(path, header, [(_prefix(i), stack) for i, (stack, _) in enumerate(members)])
 
 
@@ -48,7 +60,7 @@ def _write(path: str | os.PathLike[str], header: dict[str, Any], stacks: Iterabl
     for prefix, stack in stacks:
         for i, spans in stack.spans.items():
             for name in spans:
-                array = arrays[f"{prefix}{i}.{name}"] = getattr(stack.layers[i], name)
+                array = arrays[f"{prefix}{i}.{name}"] = stack.leaves[i].read(name)
                 finite(f"{prefix}{i}.{name}", array, stack.dtype)
     try:
         files.replace(path, lambda file: _savez(file, arrays))
@@ -68,21 +80,35 @@ def _known(loss: Any) -> Any:
     return loss if losses.is_built_in(loss) else None
 
 
-def _needed(stack: Stack, loss: Any) -> int:
+def _needed(stack: Stack, meaning: Meaning) -> int:
     """The first format that has all of a model."""
-    known = _known(loss)
-    return max([1 if known is None else known.needs_format, *(layer.format for layer in stack.built_in)])
+    known = _known(meaning.loss)
+    formats = [1 if known is None else int(known.needs_format)]
+    if meaning.classes is not None or meaning.flat:
+        formats.append(_OF_MEANING)
+    for layer in _all(stack.layers):
+        formats += [layer.format, _LEARNING if layer.learning else 1]
+    return max(formats)
 
 
-def _model(stack: Stack, loss: Any) -> dict[str, Any]:
+def _model(stack: Stack, meaning: Meaning) -> dict[str, Any]:
     """What the header says of a model."""
-    known = _known(loss)
-    return {
+    known = _known(meaning.loss)
+    more: dict[str, Any] = {"flat": True} if meaning.flat else {}
+    if meaning.classes is not None:
+        more["classes"] = _plain(meaning.classes.tolist())
+    return more | {
         "dtype": stack.dtype.name,
         "loss": next((name for name, loss in losses.BUILT_IN.items() if type(known) is loss), None),
         "loss_settings": {} if known is None else known.config(),
         "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
     }
+
+
+def check_layers_saved(layers: Iterable[Any]) -> None:
+    """Raise TypeError if a model of these layers cannot be saved."""
+    for i, layer in enumerate(layers):
+        _describe(i, layer)
 
 
 def _prefix(member: int) -> str:
@@ -102,7 +128,7 @@ def read(path: str | os.PathLike[str]) -> Content | list[Content]:
         shapes = {
             f"{prefix}{i}.{name}": shape
             for prefix, content in found
-            for i, layer in enumerate(content.layers)
+            for i, layer in enumerate(flattened(content.layers))
             for name, shape in layer.shapes().items()
         }
         for name, shape in shapes.items():
@@ -110,7 +136,7 @@ def read(path: str | os.PathLike[str]) -> Content | list[Content]:
         arrays = {name: archive.read(name) for name in shapes}
     for prefix, content in found:
         with of_content(path), _of_member(prefix):
-            for i, layer in enumerate(content.layers):
+            for i, layer in enumerate(flattened(content.layers)):
                 layer.start_from({name: arrays[f"{prefix}{i}.{name}"] for name in layer.shapes()})
     contents = [content for _, content in found]
     return contents if "members" in header else contents[0]
@@ -129,9 +155,29 @@ def _contents(header: dict[str, Any]) -> list[tuple[str, Content]]:
 
 def _content(entry: dict[str, Any]) -> Content:
     built = [_build(i, layer) for i, layer in enumerate(entry["layers"])]
-    check_layers(built)
+    widths = check_layers(built)
     loss = _loss(entry["loss"], entry.get("loss_settings", {}))
-    return Content(built, float_dtype(entry["dtype"]).name, loss)
+    meaning = Meaning(loss, _classes(entry.get("classes"), widths[-1]), entry.get("flat") is True)
+    return Content(built, float_dtype(entry["dtype"]).name, meaning)
+
+
+def _classes(labels: Any, k: int | None) -> Array | None:
+    """The labels of k outputs as a header lists them."""
+    if labels is None:
+        return None
+    if not isinstance(labels, list) or len(set(_plain(labels))) != len(labels) or k not in (None, len(labels)):
+        raise ValueError(f"classes are {labels!r}, expected a different label for each of {k} outputs")
+    return as_classes(labels)
+
+
+def _plain(labels: list[Any]) -> list[Any]:
+    """Labels that a header can hold: strings, or integers."""
+    for kind in (str, int):
+        if all(type(label) is kind for label in labels):
+            return labels
+    raise TypeError(
+        f"classes_ are {labels!r}, but a file holds labels that are all strings, or all int: train with those"
+    )
 
 
 @contextmanager
@@ -193,14 +239,33 @@ def of_content(path: str | os.PathLike[str]) -> Iterator[None]:
 def _describe(i: int, layer: Any) -> dict[str, Any]:
     if not is_built_in(layer):
         raise TypeError(f"layer {i}, {layer!r}, is not built in: save knows {', '.join(BUILT_IN)}")
-    return {"class": type(layer).__name__, **layer.config()}
+    if layer.parts:
+        described: dict[str, Any] = {"layers": [_describe(i, part) for part in layer.parts]}
+    else:
+        described = layer.config()
+    return {"class": type(layer).__name__, **described, **layer.learning}
+
+
+def _all(layers: Iterable[Any]) -> Iterator[Any]:
+    """Built-in layers, and those that they are made of."""
+    for layer in layers:
+        if isinstance(layer, BuiltIn):
+            yield layer
+            yield from _all(layer.parts)
 
 
 def _build(i: int, entry: dict[str, Any]) -> Any:
     name = entry["class"]
     if name not in BUILT_IN:
         raise ValueError(f"layer {i} has the class {name!r}, which this version of fastnn does not know")
-    return BUILT_IN[name](**{argument: entry[argument] for argument in BUILT_IN[name].arguments})
+    if "layers" in BUILT_IN[name].arguments:
+        layer = BUILT_IN[name](*(_build(i, part) for part in entry["layers"]))
+    else:
+        layer = BUILT_IN[name](**{argument: entry[argument] for argument in BUILT_IN[name].arguments})
+    for attribute in ("trainable", "lr_scale"):
+        if attribute in entry:
+            setattr(layer, attribute, entry[attribute])
+    return layer
 
 
 def _loss(name: Any, settings: dict[str, Any]) -> Loss | None:

@@ -49,10 +49,16 @@ def positive_int(name: str, value: Any) -> int:
 
 
 def number(
-    name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float | None = None
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
 ) -> float:
-    """Return ``value`` as a finite float that is > ``above``, >= ``least`` and < ``below``."""
-    bounds = [(">", above), (">=", least), ("<", below)]
+    """Return ``value`` as a finite float that is > ``above``, >= ``least``, < ``below`` and <= ``most``."""
+    bounds = [(">", above), (">=", least), ("<", below), ("<=", most)]
     limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
     expected = f"a finite number {limits}".rstrip()
     if not _is_real_number(value):
@@ -68,6 +74,7 @@ def number(
         or (above is not None and result <= above)
         or (least is not None and result < least)
         or (below is not None and result >= below)
+        or (most is not None and result > most)
     )
     if wrong:
         raise ValueError(f"{name} is {result:g}, expected {expected}")

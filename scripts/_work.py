@@ -60,6 +60,8 @@ UPDATES = {
     "nesterov_update": (6, 2),
     "adam_update": (12, 3),
     "adamw_update": (13, 3),
+    "rmsprop_update": (8, 2),
+    "rmsprop_momentum_update": (10, 3),
 }
 # What they take after their arrays: a rate that moves nothing far.
 SETTINGS = {
@@ -68,6 +70,8 @@ SETTINGS = {
     "nesterov_update": (1e-9, 0.9),
     "adam_update": (1e-9, 0.9, 0.999, 1e-8, 1),
     "adamw_update": (1e-9, 0.9, 0.999, 1e-8, 0.01, 1),
+    "rmsprop_update": (1e-9, 0.99, 1e-8),
+    "rmsprop_momentum_update": (1e-9, 0.99, 1e-8, 0.9),
 }
 # Losses of outputs against targets: their settings, the operations an output, and those with the gradient.
 LOSSES = {

@@ -260,6 +260,8 @@ FUNCTIONS = {
     "nesterov_update": (PARAMETERS, _update(1, 1e-3, 0.9)),
     "adam_update": (PARAMETERS, _update(2, 1e-3, 0.9, 0.999, 1e-8, 1)),
     "adamw_update": (PARAMETERS, _update(2, 1e-3, 0.9, 0.999, 1e-8, 0.01, 1)),
+    "rmsprop_update": (PARAMETERS, _update(1, 1e-3, 0.99, 1e-8)),
+    "rmsprop_momentum_update": (PARAMETERS, _update(2, 1e-3, 0.99, 1e-8, 0.9)),
 }
 
 

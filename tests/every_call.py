@@ -67,10 +67,25 @@ def call_everything(dtype, folder):
 
 
 def network(dtype):
-    """A model with every built-in layer but dropout."""
-    hidden = (fnn.Tanh(), fnn.Linear(5, 7), fnn.LeakyReLU(), fnn.Linear(7, 4), fnn.Sigmoid(), fnn.GELU())
+    """A model with every built-in layer but dropout and embeddings."""
+    hidden = (
+        fnn.Standardize(5),
+        fnn.Tanh(),
+        fnn.Linear(5, 7),
+        fnn.LeakyReLU(),
+        fnn.Linear(7, 4),
+        fnn.Sigmoid(),
+        fnn.GELU(),
+    )
     smooth = fnn.SiLU(), fnn.Mish(), fnn.ELU(), fnn.SELU(), fnn.Softplus(), fnn.HardSwish()
-    more = fnn.Identity(), fnn.ReLU(), fnn.GELU("tanh"), fnn.LayerNorm(4), fnn.Linear(4, 3, bias=False)
+    more = (
+        fnn.Identity(),
+        fnn.ReLU(),
+        fnn.GELU("tanh"),
+        fnn.LayerNorm(4),
+        fnn.Residual(fnn.BatchNorm(4)),
+        fnn.Linear(4, 3, bias=False),
+    )
     return fnn.Sequential(*hidden, *smooth, *more, dtype=dtype)
 
 

@@ -80,12 +80,37 @@ def elu():
     return fnn.Activation(lambda x: x if x > 0 else np.exp(x) - 1, lambda x, y: 1.0 if x > 0 else y + 1, name="elu")
 
 
+class ByStep:
+    """A learning rate for each update."""
+
+    per = "step"
+
+    def __call__(self, step):
+        return 0.1 / (1 + step / 4)
+
+
 ARCHITECTURES = {
     "linear": lambda: [fnn.Linear(6, 3)],
     "tanh": lambda: [fnn.Linear(6, 5), fnn.Tanh(), fnn.Linear(5, 3)],
     "deep": lambda: [fnn.Linear(6, 9), fnn.ReLU(), fnn.Linear(9, 4, bias=False), fnn.GELU(), fnn.Linear(4, 3)],
     "dropout": lambda: [fnn.Dropout(0.1), fnn.Linear(6, 20), fnn.LeakyReLU(0.1), fnn.Dropout(0.5), fnn.Linear(20, 3)],
     "norm": lambda: [fnn.LayerNorm(6), fnn.Linear(6, 8), fnn.LayerNorm(8), fnn.Sigmoid(), fnn.Linear(8, 3)],
+    "batch norm": lambda: [fnn.BatchNorm(6), fnn.Linear(6, 20), fnn.BatchNorm(20), fnn.ReLU(), fnn.Linear(20, 3)],
+    "residual": lambda: [
+        fnn.Standardize(6, 0.1, [1, 2, 3, 0.5, 1, 1]),
+        fnn.Residual(fnn.LayerNorm(6), fnn.Linear(6, 7), fnn.ReLU(), fnn.Residual(fnn.Tanh()), fnn.Linear(7, 6)),
+        fnn.ReLU(),
+        fnn.Residual(fnn.Dropout(0.1), fnn.Linear(6, 6), fnn.LeakyReLU(0.1)),
+        fnn.Linear(6, 3),
+    ],
+    "frozen": lambda: [
+        fnn.Linear(6, 7, trainable=False),
+        fnn.LayerNorm(7, lr_scale=0.5),
+        fnn.Tanh(),
+        fnn.Linear(7, 6, lr_scale=2),
+        fnn.LayerNorm(6, trainable=False),
+        fnn.Linear(6, 3),
+    ],
     "own": lambda: [fnn.Linear(6, 5), elu(), fnn.Linear(5, 3)],
     "user": lambda: [fnn.Linear(6, 5), UserReLU(), fnn.Dropout(0.2), fnn.Linear(5, 3)],
     "parameters": lambda: [UserLinear(np.full((6, 4), 0.1), np.zeros(4)), fnn.Tanh(), fnn.Linear(4, 3)],
@@ -96,8 +121,10 @@ OPTIMIZERS = {
     "nesterov": lambda: fnn.SGD(lr=0.05, momentum=0.9, nesterov=True),
     "adam": lambda: fnn.Adam(lr=0.01),
     "adamw": lambda: fnn.AdamW(lr=0.01, weight_decay=0.1),
+    "rmsprop": lambda: fnn.RMSprop(lr=0.005, momentum=0.5),
     "rule": lambda: fnn.UpdateRule(lambda w, g, lr, t: w - lr * g / t, lr=0.1, name="slow"),
     "function": lambda: fnn.SGD(lr=lambda epoch: 0.1 / (epoch + 1)),
+    "by step": lambda: fnn.SGD(lr=ByStep(), momentum=0.5),
     "schedule": lambda: fnn.Adam(lr=fnn.schedules.linear_warmup(fnn.schedules.cosine_decay(0.05, 20), 3)),
 }
 

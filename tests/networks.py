@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import special
 
-from fastnn.codes import KEEPS_X, KEEPS_Y, LINEAR, OPERATION, TAKES_KEY
+from fastnn.codes import FROZEN, KEEPS, KEEPS_X, KEEPS_Y, KIND, LINEAR, OPERATION, SPAN, TAKES_KEY
 from fastnn.nn.lowering import (
     Batches,
     Network,
@@ -16,8 +16,19 @@ from tests.activations import ACTIVATIONS
 ACTIVATION_LAYERS = [
     (name, *activation.settings) if activation.settings else name for name, activation in ACTIVATIONS.items()
 ]
-RULES = ("sgd", "momentum", "nesterov", "adam", "adamw")
-SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
+SETTINGS = {
+    "sgd": (),
+    "momentum": (0.9,),
+    "nesterov": (0.9,),
+    "adam": (0.9, 0.999, 1e-3),
+    "adamw": (0.9, 0.999, 1e-3, 0.3),
+    "rmsprop": (0.9, 1e-3),
+    "rmsprop_momentum": (0.9, 1e-3, 0.5),
+}
+RULES = tuple(SETTINGS)
+# Those whose steps do not grow with the gradient.
+SCALED = ("adam", "rmsprop", "rmsprop_momentum")
+SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "rmsprop": 1, "rmsprop_momentum": 2}
 
 
 def build(case, rng, dtype):
@@ -34,7 +45,7 @@ def build(case, rng, dtype):
                 values.append((at, rng.normal(size=size) / np.sqrt(width)))
                 offsets.append(at)
                 at += -(-size // 16) * 16
-            ops.append([LINEAR, width, n_out, *offsets, *[-1] * (not has_bias), 0, 0, -1, 0, 0, 0])
+            ops.append([LINEAR, width, n_out, *offsets, *[-1] * (not has_bias), 0, 0, -1, 0, 0, 0, 0, 0])
             names.append("")
             width = n_out
             continue
@@ -45,16 +56,28 @@ def build(case, rng, dtype):
             settings.append(slope)
             continue
         keeps = TAKES_KEY if name == "dropout" else {"x": KEEPS_X, "y": KEEPS_Y}[ACTIVATIONS[name].keeps]
-        ops.append([OPERATION, width, width, 0, -1, len(settings), len(numbers), -1, keeps, 0, 0])
+        ops.append([OPERATION, width, width, 0, -1, len(settings), len(numbers), -1, keeps, 0, 0, 0, 0])
         settings += numbers
         names.append(name)
     params = np.zeros(at, dtype)
     for offset, value in values:
         params[offset : offset + value.size] = value
     members = tuple((i,) for i in range(len(ops)))
-    spans = np.zeros((0, 4), np.int64)
+    spans = np.zeros((0, SPAN), np.int64)
     settings = np.array([*settings, 0.0])
     return Network(np.array(ops, np.int64), spans, settings, tuple(names), members, 2**62 + 17), params
+
+
+def frozen(network, *places):
+    """The network with some of its linear ops frozen, by their places among them."""
+    ops = network.ops.copy()
+    ops[np.flatnonzero(ops[:, KIND] == LINEAR)[[*places]], KEEPS] |= FROZEN
+    return network._replace(ops=ops)
+
+
+def scaled(network):
+    """The network with a learning rate of its own for each op, of which one does not move at all."""
+    return network._replace(scales=np.resize([0.5, 2.0, 0.0, 1.0], len(network.ops)))
 
 
 def for_inference(network):
@@ -75,8 +98,7 @@ def objective(loss, l2=0.0):
 
 def rule(name, params, lr=0.1, step=0):
     """The rule of that name with slots of zeros; eps is large, so that no gradient of almost 0 makes a full step."""
-    settings = {"sgd": (lr,), "adam": (lr, 0.9, 0.999, 1e-3), "adamw": (lr, 0.9, 0.999, 1e-3, 0.3)}.get(name, (lr, 0.9))
-    return OptimizerSpec(name, settings, np.zeros((SLOTS[name], len(params)), params.dtype), step)
+    return OptimizerSpec(name, (lr, *SETTINGS[name]), np.zeros((SLOTS[name], len(params)), params.dtype), step)
 
 
 def problem(case, samples, targets, rng, dtype):

@@ -255,7 +255,9 @@ class TestSequences:
             ({"patience": 0}, ValueError, "patience is 0, expected a positive integer"),
             ({"patience": 1.5}, TypeError, "patience is 1.5, expected a positive integer"),
             ({"min_delta": -1}, ValueError, "min_delta is -1, expected a finite number >= 0"),
-            ({"monitor": "accuracy"}, ValueError, "monitor is 'accuracy', expected 'loss', 'val_loss', 'val_accuracy'"),
+            ({"monitor": "hits"}, ValueError, "monitor is 'hits', expected 'loss', 'accuracy', .* mode='min' or mode="),
+            ({"monitor": "hits", "mode": "up"}, ValueError, "mode is 'up', expected 'min', 'max' or None"),
+            ({"monitor": 3}, TypeError, "monitor is 3, expected the name of a value of the history"),
             ({"restore_best": 1}, TypeError, "restore_best is 1, expected True or False"),
         ],
     )
@@ -303,6 +305,17 @@ class TestEarlyStopping:
         assert_same_weights(model, self.expected(data, best, make), rtol=0)
         measured = model.evaluate(data[0][40:], data[1][40:])
         assert measured["loss"] == pytest.approx(stopping.best_value, rel=1e-12)
+
+    def test_running_means_come_back_too(self, data):
+        def make():
+            return fnn.Sequential(fnn.Linear(6, 5), fnn.BatchNorm(5), fnn.ReLU(), fnn.Linear(5, 3), dtype="float64")
+
+        model, stopping = make(), fnn.EarlyStopping(patience=4)
+        self.fit(model, data, stopping)
+        expected = self.expected(data, stopping.best_epoch, make)
+        for name in ("running_mean", "running_variance"):
+            np.testing.assert_array_equal(getattr(model.layers[1], name), getattr(expected.layers[1], name))
+        assert model.evaluate(data[0][40:], data[1][40:])["loss"] == pytest.approx(stopping.best_value, rel=1e-12)
 
     def test_the_last_weights_stay_if_wanted(self, data):
         model, stopping = network(), fnn.EarlyStopping(patience=4, restore_best=False)
@@ -356,7 +369,7 @@ class TestEarlyStopping:
             (
                 "val_loss",
                 {},
-                "monitor is 'val_loss', but the history will hold 'loss': give fit validation_data, or monitor='loss'",
+                "monitor is 'val_loss', but the history will hold 'loss': give fit validation_data or validation_spl",
             ),
             (
                 "val_accuracy",

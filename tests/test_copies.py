@@ -173,11 +173,24 @@ SCHEDULES = [
     (schedules.exponential_decay(1, 0.1), "exponential_decay(lr=1.0, factor=0.1)"),
     (schedules.cosine_decay(1.0, 4, final=0.2), "cosine_decay(lr=1.0, epochs=4, final=0.2)"),
     (schedules.linear_warmup(0.4, 4), "linear_warmup(schedule=0.4, epochs=4)"),
+    (schedules.cosine(1, 9, warmup=2), "cosine(lr=1.0, length=9, final=0.0, warmup=2, per='epoch')"),
+    (schedules.linear(1, 9, 0.5, per="step"), "linear(lr=1.0, length=9, final=0.5, warmup=0, per='step')"),
+    (schedules.linear(1, 9, 0.5), "linear(lr=1.0, length=9, final=0.5, warmup=0, per='epoch')"),
+    (schedules.step(0.8, every=2), "step(lr=0.8, factor=0.5, every=2, warmup=0, per='epoch')"),
+    (schedules.exponential(0.8), "exponential(lr=0.8, factor=0.95, warmup=0, per='epoch')"),
+    (
+        schedules.one_cycle(1, 9, start=0.5, final=0),
+        "one_cycle(lr=1.0, length=9, start=0.5, final=0.0, warmup=2, per='epoch')",
+    ),
+    (
+        schedules.piecewise([1, 0.5], [4], warmup=1),
+        "piecewise(rates=(1.0, 0.5), boundaries=(4,), warmup=1, per='epoch')",
+    ),
     (DECAY, "linear_warmup(schedule=cosine_decay(lr=0.1, epochs=8, final=0.01), epochs=2)"),
 ]
 
 
-@pytest.mark.parametrize(("schedule", "shown"), SCHEDULES, ids=[shown[:15] for _, shown in SCHEDULES])
+@pytest.mark.parametrize(("schedule", "shown"), SCHEDULES, ids=[shown[:20] for _, shown in SCHEDULES])
 class TestSchedules:
     @pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
     def test_a_copy_gives_the_same_rates(self, duplicate, schedule, shown):

@@ -84,6 +84,7 @@ UPDATES = {
     "momentum_update": (2, (0.1, 0.5)),
     "nesterov_update": (2, (0.1, 0.5)),
     "adam_update": (3, ()),
+    "rmsprop_momentum_update": (3, ()),
 }
 
 
@@ -94,7 +95,7 @@ def test_updates_under_a_mask_are_refused(name):
         arrays = [np.ones(3), np.ones(3), np.zeros(3), np.zeros(3)][: count + 1]
         arrays[hidden] = masked(arrays[hidden])
         before = [np.array(a) for a in arrays]
-        with pytest.raises(ValueError, match=r"^(w|dw|v|m) is a masked array with masked values: choose .* filled"):
+        with pytest.raises(ValueError, match=r"^(w|dw|v|m|s) is a masked array with masked values: choose .* filled"):
             getattr(fnn, name)(*arrays, *settings)
         for after, expected in zip(arrays, before, strict=True):
             np.testing.assert_array_equal(np.asarray(after), expected)

@@ -23,11 +23,15 @@ BAD_SETTINGS = [
         "loss is <class .*, expected 'cross_entropy', .*, 'poisson' or an object",
     ),
     (
-        {"optimizer": "rmsprop"},
+        {"optimizer": "adagrad"},
         ValueError,
-        "optimizer is 'rmsprop', expected 'sgd', 'adam', 'adamw' or an object such as",
+        "optimizer is 'adagrad', expected 'sgd', 'adam', 'adamw', 'rmsprop' or an object such as",
     ),
-    ({"optimizer": None}, TypeError, "optimizer is None, expected 'sgd', 'adam', 'adamw' or an object such as"),
+    (
+        {"optimizer": None},
+        TypeError,
+        "optimizer is None, expected 'sgd', 'adam', 'adamw', 'rmsprop' or an object such as",
+    ),
     ({"optimizer": fnn.SGD(lr=lambda e: -0.1)}, ValueError, r"lr\(0\) is -0.1, expected a finite number >= 0"),
     ({"optimizer": fnn.SGD(lr=lambda e: np.nan)}, ValueError, r"lr\(0\) is nan, expected a finite number >= 0"),
     ({"optimizer": fnn.Adam(eps=1e-60)}, ValueError, "eps is 1e-60, which vanishes in float32"),
@@ -43,6 +47,14 @@ BAD_SETTINGS = [
     ({"batch_size": "32"}, TypeError, "batch_size is '32', expected a positive integer"),
     ({"shuffle": "yes"}, TypeError, "shuffle is 'yes', expected True or False"),
     ({"verbose": 7}, ValueError, "verbose is 7, expected 0 or 1"),
+    ({"validation_split": 0}, ValueError, "validation_split is 0, expected a finite number > 0 and < 1"),
+    ({"validation_split": 1}, ValueError, "validation_split is 1, expected a finite number > 0 and < 1"),
+    ({"validation_split": "a"}, TypeError, "validation_split is 'a', expected a finite number > 0 and < 1"),
+    (
+        {"validation_split": 0.5, "validation_data": (X, Y)},
+        ValueError,
+        "validation_data and validation_split are both given: expected one of them",
+    ),
     ({"validation_data": X}, TypeError, r"validation_data is not a pair, expected \(X, y\)"),
     ({"validation_data": (X, Y, Y)}, TypeError, r"validation_data is not a pair, expected \(X, y\)"),
     ({"validation_data": (X[:, :1], Y)}, ValueError, "X of validation_data has 1 columns, but the model has 2 inputs"),
@@ -265,7 +277,9 @@ class TestInterrupt:
 
     def test_built_in_network_stops_too(self, monkeypatch):
         model = network()
-        monkeypatch.setattr("fastnn.training.fit.progress_line", lambda *args: signal.raise_signal(signal.SIGINT) or "")
+        monkeypatch.setattr(
+            "fastnn.training.progress.progress_line", lambda *args: signal.raise_signal(signal.SIGINT) or ""
+        )
         assert model.fit(X, Y, epochs=10).interrupted
         assert len(model.history["loss"]) == 1
 

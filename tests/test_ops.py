@@ -220,6 +220,19 @@ UPDATES = {
     "sgd_update": ((0.1,), [(0.8, 1.4)]),
     "momentum_update": ((0.1, 0.5), [(0.75, 1.5), (-0.15, 0.3)]),
     "nesterov_update": ((0.1, 0.5), [(0.675, 1.65), (-0.15, 0.3)]),
+    # s is 0.25 and 1, then 0.4375 and 1.75: both steps are ±2 and then ±1 / √0.4375.
+    "rmsprop_update": (
+        (0.1, 0.75, 1e-30),
+        [(0.8 - 0.1 / 0.4375**0.5, 1.2 + 0.1 / 0.4375**0.5), (0.4375, 1.75)],
+    ),
+    "rmsprop_momentum_update": (
+        (0.1, 0.75, 1e-30, 0.5),
+        [
+            (0.7 - 0.1 / 0.4375**0.5, 1.3 + 0.1 / 0.4375**0.5),
+            (0.4375, 1.75),
+            (1 + 1 / 0.4375**0.5, -1 - 1 / 0.4375**0.5),
+        ],
+    ),
 }
 
 
@@ -275,6 +288,13 @@ def test_update_with_a_gradient_that_overlaps_the_weights():
             "beta2 is 1.5, expected .* >= 0 and < 1",
         ),
         (lambda w: fnn.adam_update(w, w, 0 * w, 0 * w, eps=0), ValueError, "eps is 0, expected a finite number > 0"),
+        (lambda w: fnn.rmsprop_update(w, w, 0 * w, alpha=1), ValueError, "alpha is 1, expected .* >= 0 and < 1"),
+        (lambda w: fnn.rmsprop_update(w, w, 0 * w, eps=0), ValueError, "eps is 0, expected a finite number > 0"),
+        (
+            lambda w: fnn.rmsprop_momentum_update(w, w, 0 * w, 0 * w, momentum=1),
+            ValueError,
+            "momentum is 1, expected .* >= 0 and < 1",
+        ),
         (lambda w: fnn.adam_update(w, w, 0 * w, 0 * w, t=0), ValueError, "t is 0, expected a positive integer"),
     ],
 )

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import schedules
 from fastnn.nn import optimizers
 from tests.user_code import UserLinear, UserSquares
 
@@ -29,13 +28,27 @@ def step(model, optimizer):
 
 
 # w after three steps from 1 on w², worked by hand. The velocities are -0.2, -0.26, -0.238 for momentum and
-# -0.2, -0.24, -0.208 for Nesterov; Adam without memory moves by lr along the sign of the gradient.
+# -0.2, -0.24, -0.208 for Nesterov; Adam and RMSprop without memory move by lr
+# along the sign of the gradient, RMSprop with momentum then by 0.1, 0.15 and 0.175.
 BY_HAND = [
     (fnn.SGD(lr=0.1), [0.8, 0.64, 0.512]),
     (fnn.SGD(lr=0.1, momentum=0.5), [0.8, 0.54, 0.302]),
     (fnn.SGD(lr=0.1, momentum=0.5, nesterov=True), [0.7, 0.44, 0.248]),
     (fnn.Adam(lr=0.1, beta1=0.0, beta2=0.0, eps=1e-12), [0.9, 0.8, 0.7]),
+    (fnn.RMSprop(lr=0.1, alpha=0.0, eps=1e-12), [0.9, 0.8, 0.7]),
+    (fnn.RMSprop(lr=0.1, alpha=0.0, eps=1e-12, momentum=0.5), [0.9, 0.75, 0.575]),
 ]
+
+
+class ByStep:
+    """0.1 over the number of the update, from 1."""
+
+    def __init__(self, per="step", leaps=None):
+        self.per, self.leaps, self.asked = per, leaps, []
+
+    def __call__(self, step):
+        self.asked.append(step)
+        return 1e300 if step == self.leaps else 0.1 / (step + 1)
 
 
 @pytest.mark.usefixtures("backend")
@@ -53,6 +66,18 @@ class TestSteps:
             g = 2 * w
             m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
             w -= 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
+            assert step(model, optimizer) == pytest.approx(w, rel=1e-12)
+
+    @pytest.mark.parametrize("momentum", [0.0, 0.8])
+    def test_rmsprop_with_its_mean(self, momentum):
+        """As PyTorch writes it: square_avg = α square_avg + (1 - α) g², buf = μ buf + g / (√square_avg + eps)."""
+        model, optimizer = parabola(), fnn.RMSprop(lr=0.1, alpha=0.9, eps=1e-3, momentum=momentum)
+        w, square_avg, buf = 1.0, 0.0, 0.0
+        for _ in range(5):
+            g = 2 * w
+            square_avg = 0.9 * square_avg + 0.1 * g * g
+            buf = momentum * buf + g / (math.sqrt(square_avg) + 1e-3)
+            w -= 0.1 * buf
             assert step(model, optimizer) == pytest.approx(w, rel=1e-12)
 
     def test_state_belongs_to_one_model(self):
@@ -120,6 +145,29 @@ class TestSteps:
         optimizer.epoch = 1
         assert step(model, optimizer) == pytest.approx(0.72)
 
+    @pytest.mark.parametrize("loss", ["squared_error", UserSquares()], ids=["compiled", "layer by layer"])
+    def test_learning_rate_of_the_update(self, loss):
+        """w² from 1, a sample a batch: w *= 1 - 2 lr; updates are counted from fit to fit, and in one's own loops."""
+        schedule = ByStep()
+        optimizer, model = fnn.SGD(lr=schedule), parabola()
+        X, y = np.ones((3, 1)), np.zeros(3)
+        settings = {"loss": loss, "optimizer": optimizer, "batch_size": 1, "epochs": 2, "verbose": 0}
+        model.fit(X, y, **settings)
+        model.fit(X[:1], y[:1], **{**settings, "epochs": 1})
+        assert step(model, optimizer) == pytest.approx(np.prod([1 - 0.2 / (t + 1) for t in range(8)]), rel=1e-12)
+        assert schedule.asked == list(range(8))
+        assert optimizer.rate(99) == pytest.approx(0.1 / 9)
+        step(parabola(), optimizer)
+        assert schedule.asked[-1] == 0
+
+    @pytest.mark.parametrize("loss", ["squared_error", UserSquares()], ids=["compiled", "layer by layer"])
+    def test_the_update_that_leaves_the_finite_numbers(self, loss):
+        """Update 7, the fourth of the second epoch, leaps; the loss of the batch behind it overflows."""
+        model, optimizer = parabola(), fnn.SGD(lr=ByStep(leaps=7))
+        with pytest.raises(fnn.DivergenceError) as error:
+            model.fit(np.ones((4, 1)), np.zeros(4), loss=loss, optimizer=optimizer, batch_size=1, epochs=9, verbose=0)
+        assert (error.value.epoch, error.value.batch) == (2, 0)
+
     def test_a_users_layer_moves_like_a_built_in_one(self):
         for optimizer, expected in BY_HAND:
             layer = UserLinear(np.asfortranarray(np.ones((1, 1))), np.zeros(1))
@@ -147,7 +195,10 @@ class TestSteps:
         model = fnn.Sequential(fnn.Linear(1, 1))
         with pytest.raises(ValueError, match=r"eps is 1e-60, which vanishes in float32: expected at least 1e-30"):
             step(model, fnn.Adam(eps=1e-60))
+        with pytest.raises(ValueError, match=r"eps is 1e-39, which vanishes in float32: expected at least 1e-30"):
+            step(model, fnn.RMSprop(eps=1e-39))
         step(parabola(), fnn.Adam(eps=1e-60))
+        step(parabola(), fnn.RMSprop(eps=1e-39))
 
 
 @pytest.mark.parametrize(
@@ -158,6 +209,7 @@ class TestSteps:
         (fnn.SGD(), "rule_name"),
         (fnn.SGD(), "n_slots"),
         *[(fnn.Adam(), name) for name in ("beta1", "beta2", "eps", "rule_name", "n_slots")],
+        *[(fnn.RMSprop(), name) for name in ("alpha", "eps", "momentum", "rule_name", "n_slots")],
     ],
 )
 def test_settings_are_fixed(optimizer, name):
@@ -194,23 +246,22 @@ def test_another_learning_rate_is_checked():
         (lambda: fnn.Adam(beta1=1.0), ValueError, "beta1 is 1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.Adam(beta2=-1), ValueError, "beta2 is -1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.Adam(eps=0), ValueError, "eps is 0, expected a finite number > 0"),
+        (lambda: fnn.SGD(lr=ByStep("batch")), ValueError, "lr.per is 'batch', expected 'epoch' or 'step'"),
+        (lambda: fnn.RMSprop(lr=0), ValueError, "lr is 0, expected a finite number > 0"),
+        (lambda: fnn.RMSprop(alpha=1), ValueError, "alpha is 1, expected a finite number >= 0 and < 1"),
+        (lambda: fnn.RMSprop(eps=0), ValueError, "eps is 0, expected a finite number > 0"),
+        (lambda: fnn.RMSprop(momentum=1), ValueError, "momentum is 1, expected a finite number >= 0 and < 1"),
         (lambda: fnn.SGD(lr=lambda epoch: None).rate(3), TypeError, r"lr\(3\) is None, expected a finite number >= 0"),
         (
-            lambda: optimizers.resolve("rmsprop"),
+            lambda: optimizers.resolve("adagrad"),
             ValueError,
-            "optimizer is 'rmsprop', expected 'sgd', 'adam', 'adamw' or an obj",
+            "optimizer is 'adagrad', expected 'sgd', 'adam', 'adamw', 'rmsprop' or an obj",
         ),
         (
             lambda: optimizers.resolve(fnn.SGD),
             TypeError,
-            "optimizer is <class .*, expected 'sgd', 'adam', 'adamw' or an object",
+            "optimizer is <class .*, expected 'sgd', 'adam', 'adamw', 'rmsprop' or an object",
         ),
-        (lambda: schedules.step_decay(0), ValueError, "lr is 0, expected a finite number > 0"),
-        (lambda: schedules.step_decay(1, factor=-1), ValueError, "factor is -1, expected a finite number > 0"),
-        (lambda: schedules.step_decay(1, every=0), ValueError, "every is 0, expected a positive integer"),
-        (lambda: schedules.cosine_decay(1, 0), ValueError, "epochs is 0, expected a positive integer"),
-        (lambda: schedules.cosine_decay(1, 5, final=-1), ValueError, "final is -1, expected a finite number >= 0"),
-        (lambda: schedules.linear_warmup(-1, 5), ValueError, "schedule is -1, expected a finite number > 0"),
     ],
 )
 def test_refused(build, error, message):
@@ -218,28 +269,7 @@ def test_refused(build, error, message):
         build()
 
 
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        (schedules.step_decay(0.8, 0.5, every=2), [0.8, 0.8, 0.4, 0.4, 0.2]),
-        (schedules.exponential_decay(1.0, 0.1), [1, 0.1, 0.01, 0.001, 0.0001]),
-        (
-            schedules.cosine_decay(1.0, 4, final=0.2),
-            [1, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5), 0.2],
-        ),
-        (schedules.linear_warmup(0.4, 4), [0.1, 0.2, 0.3, 0.4, 0.4]),
-        (schedules.linear_warmup(schedules.exponential_decay(1.0, 0.5), 2), [0.5, 0.5, 0.25, 0.125, 0.0625]),
-    ],
-)
-def test_schedules(schedule, expected):
-    assert [schedule(epoch) for epoch in range(5)] == pytest.approx(expected)
-    assert fnn.SGD(lr=schedule).rate(1) == pytest.approx(expected[1])
-
-
-def test_cosine_stays_at_its_end():
-    assert schedules.cosine_decay(1.0, 4, final=0.2)(7) == pytest.approx(0.2)
-
-
 def test_repr():
     assert repr(fnn.SGD(0.1, 0.9, True)) == "SGD(lr=0.1, momentum=0.9, nesterov=True)"
+    assert repr(fnn.RMSprop(momentum=0.5)) == "RMSprop(lr=0.01, alpha=0.99, eps=1e-08, momentum=0.5)"
     assert repr(fnn.Adam()) == "Adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08)"

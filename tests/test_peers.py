@@ -43,27 +43,32 @@ def trained_by_hand(problem, eps_last=True):
 
 def gradients_by_hand(problem, layers, x, y):
     """The gradient of every parameter."""
-    f, slope = ACTIVATIONS[problem.network.activation]
-    inputs, sums, normed = [x], [], []
+    network, last = problem.network, len(layers) - 1
+    f, slope = ACTIVATIONS[network.activation]
+    axis = 0 if network.normalised == "BatchNorm" else 1
+    inputs, sums, normed, has_way_around = [x], [], [], []
     for i, (w, b, *norm) in enumerate(layers):
         s = inputs[-1] @ w + b
-        spread = np.sqrt(s.var(axis=1, keepdims=True) + 1e-5)
-        normed.append(((s - s.mean(axis=1, keepdims=True)) / spread, spread))
+        spread = np.sqrt(s.var(axis=axis, keepdims=True) + 1e-5)
+        normed.append(((s - s.mean(axis=axis, keepdims=True)) / spread, spread))
         sums.append(normed[-1][0] * norm[0] + norm[1] if norm else s)
-        inputs.append(s if i == len(layers) - 1 else f(sums[-1]))
-    d = LOSSES[problem.network.loss](s, y) / len(x)
+        has_way_around.append(network.residual and i < last and w.shape[0] == w.shape[1])
+        inputs.append(s if i == last else f(sums[-1]) + (inputs[-1] if has_way_around[-1] else 0))
+    d = LOSSES[network.loss](s, y) / len(x)
     gradients = []
     for i, (w, _, *norm) in reversed(list(enumerate(layers))):
-        of_norm = []
+        around, of_norm = d if has_way_around[i] else 0, []
+        d = d if i == last else d * slope(sums[i])
         if norm:
-            (z, spread), n = normed[i], d.shape[1]
+            z, spread = normed[i]
             of_norm = [(d * z).sum(axis=0), d.sum(axis=0)]
-            g = d * norm[0]
-            # Row by row with the Jacobian (I - 1 1ᵀ / n - z zᵀ / n) / spread.
-            d = np.stack([g[r] @ (np.eye(n) - 1 / n - np.outer(z[r], z[r]) / n) for r in range(len(g))]) / spread
+            # What is normed together, a row or a column, with the Jacobian (I - 1 1ᵀ / n - z zᵀ / n) / spread.
+            g, z = ((d * norm[0]).T, z.T) if axis == 0 else (d * norm[0], z)
+            n = g.shape[1]
+            d = np.stack([each @ (np.eye(n) - 1 / n - np.outer(of, of) / n) for each, of in zip(g, z, strict=True)])
+            d = (d.T if axis == 0 else d) / spread
         gradients.insert(0, [inputs[i].T @ d + 2 * problem.l2 * w, d.sum(axis=0), *of_norm])
-        if i:
-            d = (d @ w.T) * slope(sums[i - 1])
+        d = d @ w.T + around
     return gradients
 
 
@@ -76,11 +81,13 @@ ACTIVATIONS = {
     "relu": (lambda s: np.where(s > 0, s, 0), lambda s: s > 0),
     "gelu": by_differences(lambda s: s * scipy.special.erfc(-s / np.sqrt(2)) / 2),
     "gelu_tanh": by_differences(lambda s: s * (1 + np.tanh(np.sqrt(2 / np.pi) * (s + 0.044715 * s**3))) / 2),
+    "silu": by_differences(lambda s: s / (1 + np.exp(-s))),
 }
 LOSSES = {
     "cross_entropy": lambda s, y: scipy.special.softmax(s, axis=1) - np.eye(s.shape[1])[y],
     "squared_error": lambda s, y: 2 * (s - y),
     "huber": lambda s, y: np.clip(s - y, -1, 1),
+    "binary_cross_entropy": lambda s, y: scipy.special.expit(s) - y,
 }
 
 
@@ -114,8 +121,11 @@ class TestPeers:
             ((4, 6, 5), "huber", {}),
             ((5, 8, 7, 3), "cross_entropy", {"activation": "gelu"}),
             ((5, 8, 7, 3), "cross_entropy", {"activation": "gelu_tanh"}),
-            ((5, 8, 7, 3), "cross_entropy", {"normalised": True}),
-            ((5, 8, 6, 2), "huber", {"normalised": True, "activation": "gelu"}),
+            ((5, 8, 7, 3), "cross_entropy", {"normalised": "LayerNorm"}),
+            ((5, 8, 6, 2), "huber", {"normalised": "LayerNorm", "activation": "gelu"}),
+            ((5, 8, 7, 3), "cross_entropy", {"normalised": "BatchNorm", "activation": "silu"}),
+            ((5, 8, 8, 8, 2), "binary_cross_entropy", {"normalised": "BatchNorm", "residual": True}),
+            ((8, 8, 7, 7, 3), "cross_entropy", {"residual": True}),
         ],
     )
     @pytest.mark.parametrize("rule", RULES)

@@ -43,12 +43,37 @@ def test_a_layer_of_your_own(capsys):
     assert accuracy > 0.9
 
 
+def test_labels_that_are_names(capsys):
+    (code,) = blocks("labels")
+    exec(code, {})
+    shown = capsys.readouterr().out.split()
+    assert shown[:2] == ["['even'", "'odd']"]
+    assert float(shown[-1]) > 0.8
+
+
+def test_rates_that_change(capsys):
+    (code,) = blocks("schedules")
+    exec(code, {})
+    shown, accuracy, fell = capsys.readouterr().out.splitlines()
+    assert shown.startswith("cosine(lr=0.2, length=10, final=0.0, warmup=2, per='epoch') [0.067, 0.133, 0.2, 0.192, ")
+    assert float(accuracy.split()[-1]) > 0.9
+    assert int(fell.split()[3]) > 0
+
+
 def test_what_helps_against_overfitting(capsys):
     (code,) = blocks("regularise")
     exec(code, {})
     epochs, accuracy = capsys.readouterr().out.splitlines()
     assert int(epochs.split()[2]) < 500
     assert float(accuracy.split()[-1].rstrip("%")) > 90
+
+
+def test_from_one_task_to_the_next(capsys):
+    (code,) = blocks("transfer")
+    exec(code, {})
+    accuracy, *table = capsys.readouterr().out.splitlines()
+    assert float(accuracy.split()[-1].rstrip("%")) > 75
+    assert "6,405 parameters, 2,245 of them trainable, float32" in table[-1]
 
 
 def test_what_outputs_mean():
@@ -133,7 +158,8 @@ def test_errors_look_like_this(here):
 
 def test_every_formula_has_its_function():
     rows = re.findall(r"^\| .* \| `([\w/]+)\.py` \| (.*) \|$", README, re.M)
-    assert len(rows) == 39
+    section = README.split("## The formulas, and where each one lives")[1].split("\n## ")[0]
+    assert len(rows) == len(re.findall(r"^\| ", section, re.M)) - 1
     for file, functions in rows:
         module = importlib.import_module(f"fastnn.reference.{file.replace('/', '.')}")
         for function in re.findall(r"`(\w+)`", functions):

@@ -192,6 +192,8 @@ class TestWork:
             ("nesterov_update", "1 Ki"): (6 * n, 5 * n, 3 * n),
             ("adam_update", "1 Ki"): (12 * n, 7 * n, 4 * n),
             ("adamw_update", "1 Ki"): (13 * n, 7 * n, 4 * n),
+            ("rmsprop_update", "1 Ki"): (8 * n, 5 * n, 3 * n),
+            ("rmsprop_momentum_update", "1 Ki"): (10 * n, 7 * n, 4 * n),
         }
         assert {key: found[key] for key in expected} == expected
         assert {kernel for kernel, _ in found} == {kernel for kernel, _ in expected}

@@ -12,6 +12,7 @@ OPTIMIZERS = {
     "Nesterov": lambda lr: fnn.SGD(lr=lr, momentum=0.9, nesterov=True),
     "Adam": lambda lr: fnn.Adam(lr=lr / 10),
     "AdamW": lambda lr: fnn.AdamW(lr=lr / 10),
+    "RMSprop": lambda lr: fnn.RMSprop(lr=lr / 10),
 }
 # What stands between two linear layers, the first of so many units.
 HIDDEN = {

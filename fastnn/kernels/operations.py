@@ -9,10 +9,16 @@ A layer has three functions, the last of which only some have:
     forward   y (rows, n_out) = f(x), x (rows, n_in), and what it keeps of every row
     backward  dx = the gradient at x from d, that at y, the x or y that it asked to be kept, and what it kept of a row
     gradient  some elements of the gradient of one of its parameters, summed over the whole batch in order; the epoch
-              shares them out to threads and hands them to the rule, so no parameter may be read: it may be updated
+              shares them out to threads and hands them to the rule, so no parameter may be read: it may be updated.
+              Of a parameter of which a batch has a gradient for some rows alone: from element -1 on, those rows, in
+              ``kept`` as ``gradients_at`` has it
+
+One that sums over the batch has two more, called before forward and backward by every thread for its own rows, with the
+same arguments; ``kept`` is then memory for the sums of the whole batch.
 
 ``settings`` are the numbers that the class declares, ``step`` elements apart and the same for every column where step
-is 0, else one for each lane. ``key`` and ``row`` are what random numbers follow from: never from the thread.
+is 0, else one for each lane. ``row`` is the first of the rows in the batch, and ``key`` together with it what random
+numbers follow from: never from the thread. For an operation that sums over the batch key is how many rows that has.
 """
 
 from typing import Any, NamedTuple
@@ -24,6 +30,7 @@ from numba.extending import intrinsic
 
 from ..codes import STRIDE
 from .compiler.jit import Shared, caller, inline, kernel
+from .gemm.tile import ROWS
 from .registry import Registry
 from .simd.address import as_writeable
 from .simd.vector import I64, data, lanes, load, load_part, shift, splat_ir, store, store_part
@@ -59,23 +66,26 @@ class Operation(NamedTuple):
     forward: Shared
     backward: Shared
     gradient: Shared | None = None
+    sums: Shared | None = None
+    backward_sums: Shared | None = None
     is_elementwise: bool = False
 
-    def addresses(self, dtype: Any, training: bool = True) -> tuple[int, int, int]:
+    def addresses(self, dtype: Any, training: bool = True) -> tuple[int, ...]:
         """Where the functions for a dtype lie in this process; 0 for what there is not, or only training needs."""
-        if not training:
-            return self.forward.address(dtype), 0, 0
-        gradient = 0 if self.gradient is None else self.gradient.address(dtype)
-        return self.forward.address(dtype), self.backward.address(dtype), gradient
+        for_training = self.backward, self.gradient, self.sums, self.backward_sums
+        others = (0 if shared is None or not training else shared.address(dtype) for shared in for_training)
+        return self.forward.address(dtype), *others
 
 
+# See ``gradients_at``.
+ROWS_KEPT = 32
 # By the name that the class, the kernel and the twin share.
 OPERATIONS = Registry()
-_NOWHERE = 0, 0, 0
+_NOWHERE = 0, 0, 0, 0, 0
 
 
 def addresses_of(names: tuple[str, ...], dtype: Any, training: bool = True) -> np.ndarray:
-    """Where the functions of each op lie in this process (ops, 3), zeros for a linear one, whose name is empty."""
+    """Where the functions of each op lie in this process (ops, 5), zeros where a name is empty."""
     return np.array([OPERATIONS[name].addresses(dtype, training) if name else _NOWHERE for name in names], np.int64)
 
 
@@ -169,6 +179,22 @@ def _map_back(derivative, d, x, y, out, n, settings):
 
 
 @inline
+def rows_of_sums(batch):
+    """How many rows of sums an operation that sums over a batch has, each of one number for every unit."""
+    return 4 + 4 * ((batch + ROWS - 1) // ROWS)
+
+
+@inline
+def gradients_at(m):
+    """Where in what an op keeps of m rows the gradients of some rows of a parameter are, one behind the other.
+
+    Before them stand, as int64, how many rows they are and which, and up to 4 m numbers more. So ``ROWS_KEPT`` elements
+    for each sample, and the elements of a row, are enough.
+    """
+    return (10 * m + 2 + 15) // 16 * 16
+
+
+@inline
 def aligned(n):
     """The elements that a parameter of n takes in the flat buffer, where the next one starts."""
     return (n + STRIDE - 1) // STRIDE * STRIDE
@@ -186,7 +212,7 @@ def _forward(address, x, kept, params, settings, out):
     call_forward(
         address,
         p,
-        (m, n, out.shape[1], p, n, data(out), out.shape[1], data(kept), data(params), data(settings), 0, 0, 0),
+        (m, n, out.shape[1], p, n, data(out), out.shape[1], data(kept), data(params), data(settings), 0, m, 0),
     )
 
 
@@ -196,7 +222,7 @@ def _backward(address, dy, x, y, kept, params, settings, dx):
     p, k = data(dy), dy.shape[1]
     call_backward(
         address, p,
-        (m, n, k, p, k, data(x), n, data(y), k, data(dx), n, data(kept), data(params), data(settings), 0, 0, 0),
+        (m, n, k, p, k, data(x), n, data(y), k, data(dx), n, data(kept), data(params), data(settings), 0, m, 0),
     )  # fmt: skip
 
 
@@ -250,10 +276,16 @@ def apply_to(
     kept: np.ndarray,
     parameters: tuple[np.ndarray, ...],
     *settings: float,
-) -> None:
-    """out = an operation of the rows of x, all arrays C-contiguous; what it keeps of a row is written to ``kept``."""
-    flat = _flat(parameters, x.dtype)
-    _forward(operation.forward.address(x.dtype), as_writeable(x), kept, flat, _numbers(settings), out)
+) -> np.ndarray:
+    """out = an operation of the rows of x, all arrays C-contiguous; what it keeps of a row is written to ``kept``.
+
+    The parameters are returned as they lie in a model's buffer, since it may have changed them.
+    """
+    flat, numbers = _flat(parameters, x.dtype), _numbers(settings)
+    for shared in (operation.sums, operation.forward):
+        if shared is not None:
+            _forward(shared.address(x.dtype), as_writeable(x), kept.reshape(-1), flat, numbers, out)
+    return flat
 
 
 def back_through(
@@ -267,8 +299,10 @@ def back_through(
 ) -> None:
     """dx = the gradient at the x of ``apply_to``, whose output the operation must not need."""
     dy, x = as_writeable(dy), as_writeable(x)
-    flat = _flat(parameters, x.dtype)
-    _backward(operation.backward.address(x.dtype), dy, x, dy, kept, flat, _numbers(settings), dx)
+    flat, numbers = _flat(parameters, x.dtype), _numbers(settings)
+    for shared in (operation.backward_sums, operation.backward):
+        if shared is not None:
+            _backward(shared.address(x.dtype), dy, x, dy, kept.reshape(-1), flat, numbers, dx)
 
 
 def gradient_of(
@@ -283,8 +317,8 @@ def gradient_of(
 ) -> None:
     """out = the gradient of one of the parameters of ``apply_to``."""
     dy, x = as_writeable(dy), as_writeable(x)
-    flat, (_, _, address) = _flat(parameters, x.dtype), operation.addresses(x.dtype)
-    _gradient(address, which, dy, x, dy, kept, flat, _numbers(settings), out)
+    flat, (_, _, address, *_) = _flat(parameters, x.dtype), operation.addresses(x.dtype)
+    _gradient(address, which, dy, x, dy, kept.reshape(-1), flat, _numbers(settings), out)
 
 
 def on_array(operation: Operation, x: np.ndarray, out: np.ndarray, *settings: float) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..codes import INPUTS, OUTPUTS
+from ..codes import INPUTS, OUTPUTS, ROW
 from ..loading import undisturbed
 from .compiler.cpu import ISA
 from .gemm.product import INNER_BYTES
@@ -25,11 +25,12 @@ def count_lanes(dtype: np.dtype) -> int:
 def lane_key(job: Any) -> tuple[Any, ...] | None:
     """What jobs have in common that train side by side, or None; see ``fastnn.reference.side_by_side``.
 
-    Inner dimensions that a product takes in blocks do not come in lanes, nor does a rule of the user's.
+    Inner dimensions that a product takes in blocks do not come in lanes, nor does a rule of the user's, nor parameters
+    of which a batch updates some rows, others in each network.
     """
     network, params, (batches, *others), objective, (rule, *_), *_ = job
     longest = max(min(batches.batch_size, len(batches.order)), int(network.ops[:, INPUTS : OUTPUTS + 1].max()))
-    if hasattr(rule.name, "functions") or longest * params.dtype.itemsize > INNER_BYTES:
+    if hasattr(rule.name, "functions") or network.spans[:, ROW].any() or longest * params.dtype.itemsize > INNER_BYTES:
         return None
     if any(len(other.order) != len(batches.order) for other in others):
         return None

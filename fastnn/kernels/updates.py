@@ -181,6 +181,38 @@ def _adamw(w, g, a, b, prepared, kind):
     return _adam(w * (1.0 - setting(w, prepared, 6) * setting(w, kind, 2)), g, a, b, prepared, kind)
 
 
+def _rmsprop_prepare(settings, prepared, step, t, weight):
+    _rmsprop_numbers(settings, prepared, step)
+
+
+def _rmsprop_momentum_prepare(settings, prepared, step, t, weight):
+    _rmsprop_numbers(settings, prepared, step)
+    put(prepared, 4 * step, get(settings, 3 * step))
+
+
+@inline
+def _rmsprop_numbers(settings, prepared, step):
+    """lr, eps, and the decay with what it leaves."""
+    alpha = get(settings, step)
+    put(prepared, 0, get(settings, 0))
+    put(prepared, step, get(settings, 2 * step))
+    put(prepared, 2 * step, alpha)
+    put(prepared, 3 * step, 1.0 - alpha)
+
+
+@inline
+def _rmsprop(w, g, s, b, prepared, kind):
+    s = s * setting(w, prepared, 2) + g * g * setting(w, prepared, 3)
+    return w - g * setting(w, prepared, 0) / (vsqrt(s, w) + setting(w, prepared, 1)), s, b
+
+
+@inline
+def _rmsprop_momentum(w, g, s, v, prepared, kind):
+    s = s * setting(w, prepared, 2) + g * g * setting(w, prepared, 3)
+    v = v * setting(w, prepared, 4) + g / (vsqrt(s, w) + setting(w, prepared, 1))
+    return w - v * setting(w, prepared, 0), s, v
+
+
 def _accumulate_prepare(settings, prepared, step, t, weight):
     put(prepared, 0, get(settings, 0) * weight)
 
@@ -195,6 +227,8 @@ MOMENTUM = rule("momentum", 1, _copy_two, _momentum)
 NESTEROV = rule("nesterov", 1, _copy_two, _nesterov)
 ADAM = rule("adam", 2, _adam_prepare, _adam)
 ADAMW = rule("adamw", 2, _adamw_prepare, _adamw)
+RMSPROP = rule("rmsprop", 1, _rmsprop_prepare, _rmsprop)
+RMSPROP_MOMENTUM = rule("rmsprop_momentum", 2, _rmsprop_momentum_prepare, _rmsprop_momentum)
 rule("plain_adam", 2, _plain_adam_prepare, _adam)  # whose eps has no bias correction
 rule("accumulate", 1, _accumulate_prepare, _accumulate)  # adds lr times the batch's weight times the gradient
 
@@ -277,3 +311,22 @@ def adamw_update(
 ) -> None:
     """w *= 1 - lr weight_decay, and Adam's update number t."""
     _run(ADAMW, w, dw, (m, v), t, lr, beta1, beta2, eps, weight_decay)
+
+
+def rmsprop_update(w: np.ndarray, dw: np.ndarray, s: np.ndarray, lr: float, alpha: float, eps: float) -> None:
+    """s = alpha s + (1 - alpha) dw², w -= lr dw / (√s + eps)."""
+    _run(RMSPROP, w, dw, (s,), 1, lr, alpha, eps)
+
+
+def rmsprop_momentum_update(
+    w: np.ndarray,
+    dw: np.ndarray,
+    s: np.ndarray,
+    v: np.ndarray,
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
+) -> None:
+    """s = alpha s + (1 - alpha) dw², v = momentum v + dw / (√s + eps), w -= lr v."""
+    _run(RMSPROP_MOMENTUM, w, dw, (s, v), 1, lr, alpha, eps, momentum)

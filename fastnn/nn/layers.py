@@ -5,12 +5,13 @@ written to ``layer.weight`` is what the kernels use.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..validation import Array, DType, finite, real_array
+from ..validation import Array, DType, finite, flag, number, real_array
 
 
 class Layer(ABC):
@@ -26,10 +27,17 @@ class Layer(ABC):
     ----------
     n_in, n_out : int or None
         Inputs and outputs a sample, None where the layer takes what comes or does not say what it gives.
+    trainable : bool
+        False freezes the parameters: no rule updates them, they do not decay, and no penalty is for them. What is
+        assigned, by a callback as well, counts from the next epoch of ``fit`` or the next ``optimizer.step`` on.
+    lr_scale : float
+        A factor >= 0 of the learning rate for the parameters of this layer.
     """
 
     n_in: int | None = None
     n_out: int | None = None
+    trainable: bool = True
+    lr_scale: float = 1.0
 
     @abstractmethod
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -66,6 +74,10 @@ class BuiltIn(Layer):
         Whether the backward pass takes the layer's input, its output, both, or neither.
     kept : int
         How many numbers of each row the kernel keeps of its own.
+    sums : int
+        How many units, as they take up the flat buffer, the kernel sums over a batch in training; 0 for single rows.
+    operation_in_inference : str
+        The operation in prediction where that is another one, and in training of a layer that is frozen.
     penalised : tuple of str
         The parameters whose squares are penalised.
     buffers : tuple of str
@@ -74,6 +86,8 @@ class BuiltIn(Layer):
         Whether it draws random numbers, in training.
     in_inference : bool
         Whether prediction runs it.
+    least_samples : int
+        How few samples a batch may have in training.
     format : int
         The first format of saved models that has it.
     vanishes : bool
@@ -87,10 +101,13 @@ class BuiltIn(Layer):
     settings: ClassVar[tuple[str, ...]] = ()
     keeps: ClassVar[Literal["", "x", "y", "xy"]] = ""
     kept: ClassVar[int] = 0
+    sums: int = 0
+    operation_in_inference: ClassVar[str] = ""
     penalised: ClassVar[tuple[str, ...]] = ()
     buffers: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[bool] = False
     in_inference: ClassVar[bool] = True
+    least_samples: ClassVar[int] = 1
     format: ClassVar[int] = 1
     vanishes: ClassVar[bool] = False
     rectifier: float | None = None
@@ -100,11 +117,50 @@ class BuiltIn(Layer):
     _views: dict[str, Array] | None = None
     _gradients: dict[str, Array] | None = None
     _rng: np.random.Generator | None = None
+    _trainable: bool = True
+    _lr_scale: float = 1.0
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters; what is assigned counts from the next epoch or step on."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        self._trainable = flag("trainable", trainable)
+
+    @property
+    def lr_scale(self) -> float:
+        """The factor of the learning rate; what is assigned counts from the next epoch or step on."""
+        return self._lr_scale
+
+    @lr_scale.setter
+    def lr_scale(self, lr_scale: float) -> None:
+        self._lr_scale = number("lr_scale", lr_scale, least=0)
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """How the layer learns, as far as that is not as usual."""
+        usual = {"trainable": BuiltIn._trainable, "lr_scale": BuiltIn._lr_scale}
+        return {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
 
     @property
     def multiply_adds(self) -> int:
         """The multiply-adds of a product for one sample."""
         return 0
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The layers that this one is made of, none where it is one by itself."""
+        return ()
+
+    def outputs_for(self, width: int | None) -> int | None:
+        """Return the outputs for so many inputs, None where they are not known."""
+        return self.n_out or width
+
+    def inputs_for(self, width: int | None) -> int | None:
+        """Return the inputs for so many outputs, None where they are not known."""
+        return self.n_in or width
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each parameter, by its name."""
@@ -133,13 +189,34 @@ class BuiltIn(Layer):
     def check(self, dtype: DType) -> None:
         """Raise TypeError where the layer does not work in the dtype of a model."""
 
+    def read(self, name: str) -> Any:
+        """Return the parameter of that name."""
+        return getattr(self, name)
+
+    def assign(self, name: str, value: ArrayLike) -> None:
+        """Write the values of the parameter of that name."""
+        setattr(self, name, value)
+
+    def row_widths(self) -> dict[str, int]:
+        """Return the elements of a row of each parameter of which a batch has a gradient for some rows alone."""
+        return {}
+
+    @property
+    def touched(self) -> dict[str, Array]:
+        """The rows that the last training pass has a gradient for, of each parameter in :meth:`row_widths`."""
+        return {}
+
+    def check_codes(self, x: Array, name: str, chosen: Array | None = None) -> None:
+        """Raise ValueError where x, of which only some rows may count, holds a number that is no code."""
+
     def parameters(self) -> list[Array]:
-        """Return the arrays that training changes, views into the model's parameters."""
-        return [getattr(self, name) for name in self.shapes()]
+        """Return the arrays that an optimizer changes, views into the model's parameters."""
+        return [getattr(self, name) for name in self.shapes() if name not in self.buffers]
 
     def gradients(self) -> list[Array]:
         """Return the gradients of :meth:`parameters`, none before the first ``model.backward``."""
-        return [] if self._gradients is None else list(self._gradients.values())
+        found = (self._gradients or {}).items()
+        return [gradient for name, gradient in found if name not in self.buffers]
 
     def keep_gradients(self, **values: Array) -> None:
         """Write what a backward pass found into the model's gradient, or into arrays of its own."""
@@ -171,7 +248,11 @@ class BuiltIn(Layer):
         return {name: value for name, value in vars(self).items() if name not in self.transient}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(shown(getattr(self, name)) for name in self.arguments)})"
+        return self._shown([shown(getattr(self, name)) for name in self.arguments])
+
+    def _shown(self, arguments: Iterable[str]) -> str:
+        learning = [f"{name}={shown(value)}" for name, value in self.learning.items()]
+        return f"{type(self).__name__}({', '.join([*arguments, *learning])})"
 
 
 B = TypeVar("B", bound=type[BuiltIn])
@@ -189,6 +270,50 @@ def built_in(layer: B) -> B:
 def is_built_in(layer: Any) -> bool:
     """Return whether kernels and twins know ``layer``; a user's subclass they do not."""
     return BUILT_IN.get(type(layer).__name__) is type(layer)
+
+
+def rate_of(layer: Any) -> float | None:
+    """Return the factor of the learning rate for the parameters of a layer, None where they are frozen.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer of the user's own has an attribute that says something else.
+    """
+    trainable, scale = getattr(layer, "trainable", True), getattr(layer, "lr_scale", 1.0)
+    if trainable is not True and not flag(f"trainable of {layer!r}", trainable):
+        return None
+    is_usual = type(scale) is float and scale == 1
+    return 1.0 if is_usual else number(f"lr_scale of {layer!r}", scale, least=0)
+
+
+def rates_of(layers: Iterable[Any], outer: float | None = 1.0) -> list[float | None]:
+    """Return :func:`rate_of` of the layers as :func:`flattened` has them, each times that of what it is a part of."""
+    found: list[float | None] = []
+    for layer in layers:
+        own = rate_of(layer)
+        rate = None if own is None or outer is None else own * outer
+        parts = layer.parts if isinstance(layer, BuiltIn) else ()
+        found += rates_of(parts, rate) if parts else [rate]
+    return found
+
+
+def flattened(layers: Iterable[Any]) -> list[Any]:
+    """Return the layers that pass data on themselves, in their order, in the place of those made of them."""
+    found: list[Any] = []
+    for layer in layers:
+        parts = layer.parts if isinstance(layer, BuiltIn) else ()
+        found += flattened(parts) if parts else [layer]
+    return found
+
+
+def back(layer: Any, dy: Array, l2: float) -> Any:
+    """Return dx from dy; a layer that has weights to be penalised, or is made of layers, takes l2 as well.
+
+    There is no penalty for frozen ones.
+    """
+    takes_penalty = isinstance(layer, BuiltIn) and (layer.penalised or layer.parts)
+    return layer.backward(dy, l2 if rate_of(layer) is not None else 0.0) if takes_penalty else layer.backward(dy)
 
 
 class Parameter:

@@ -27,6 +27,10 @@ class Linear(BuiltIn):
         ``numpy.random.Generator`` and the shape, or as they are.
     bias : bool or array_like (n_out,)
         False for no bias; True for one that starts at zero; or its initial values.
+    trainable : bool
+        False freezes weight and bias: training leaves them as they are, without decay and penalty.
+    lr_scale : float
+        A factor >= 0 of the learning rate for weight and bias.
 
     Attributes
     ----------
@@ -38,9 +42,11 @@ class Linear(BuiltIn):
     Raises
     ------
     ValueError
-        If a width is not positive, the initialiser is unknown, or an array does not fit or is not finite.
+        If a width is not positive, the initialiser is unknown, an array does not fit or is not finite, or ``lr_scale``
+        is negative.
     TypeError
-        If a width is not an integer, an array does not hold real numbers, or ``bias`` is neither a bool nor an array.
+        If a width is not an integer, an array does not hold real numbers, or ``bias`` is neither a bool nor an array,
+        or ``trainable`` is no bool.
     """
 
     operation = "linear"
@@ -64,7 +70,10 @@ class Linear(BuiltIn):
         *,
         init: Literal["he", "glorot", "zeros"] | Callable[..., ArrayLike] | ArrayLike = "he",
         bias: bool | ArrayLike = True,
+        trainable: bool = True,
+        lr_scale: float = 1.0,
     ) -> None:
+        self.trainable, self.lr_scale = trainable, lr_scale
         self.n_in = positive_int("n_in", n_in)
         self.n_out = positive_int("n_out", n_out)
         if self.n_in * self.n_out > _MOST_WEIGHTS:
@@ -113,7 +122,7 @@ class Linear(BuiltIn):
         return dx
 
     def __repr__(self) -> str:
-        return f"Linear({self.n_in}, {self.n_out}{'' if self.has_bias else ', bias=False'})"
+        return self._shown([str(self.n_in), str(self.n_out), *(() if self.has_bias else ("bias=False",))])
 
 
 def _is_flag(value: Any) -> bool:

@@ -39,6 +39,11 @@ def classifies(loss: Any) -> bool:
     return isinstance(loss, BuiltInLoss) and loss.classifies
 
 
+def takes_names(loss: Any) -> bool:
+    """Return whether labels under ``loss`` may be strings or objects, each the name of an output."""
+    return isinstance(loss, CrossEntropy)
+
+
 def link(loss: Any) -> Link:
     """Return what makes of outputs that which they stand for, as ``loss`` says; of a user's own nothing is known."""
     return loss.link if isinstance(loss, BuiltInLoss) else "identity"

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..codes import (
+    ADD,
     BIAS_AT,
     COLUMNS,
+    FROZEN,
     INPUTS,
     KEEPS,
     KEEPS_X,
@@ -25,14 +27,16 @@ from ..codes import (
     PARAMETERS,
     SETTINGS,
     SLOPE_AT,
+    SOURCE,
     SPAN,
     STRIDE,
+    SUMS,
     TAKES_KEY,
     WEIGHT,
 )
 from ..validation import Array, DType
 from .activations import Identity
-from .layers import BuiltIn, is_built_in
+from .layers import BuiltIn, is_built_in, rates_of
 
 ALIGNMENT = 64
 _KEEPS = {"": 0, "x": KEEPS_X, "y": KEEPS_Y, "xy": KEEPS_X | KEEPS_Y}
@@ -43,7 +47,7 @@ class Network(NamedTuple):
 
     Attributes
     ----------
-    ops : (n, 11) int64, spans : (k, 5) int64, settings : float64
+    ops : (n, 13) int64, spans : (k, 6) int64, settings : float64
         See :mod:`fastnn.codes`.
     names : tuple of str
         The operation behind each op, "" for a linear one.
@@ -51,6 +55,8 @@ class Network(NamedTuple):
         The places of the layers that each op stands for.
     seed : int
         From 0 to 2^63; decides which units a dropout drops.
+    scales : (n,) float64 or None
+        A factor of the learning rate for the parameters of each op; None where all are 1.
     """
 
     ops: Array
@@ -59,6 +65,7 @@ class Network(NamedTuple):
     names: tuple[str, ...]
     layers: tuple[tuple[int, ...], ...]
     seed: int = 0
+    scales: Array | None = None
 
 
 class Batches(NamedTuple):
@@ -109,12 +116,16 @@ class Objective(NamedTuple):
 
 
 class OptimizerSpec(NamedTuple):
-    """How training moves: the name of a rule, its settings, its slots (s, n_params) and the updates made before."""
+    """How training moves: the name of a rule, its settings, its slots (s, n_params) and the updates made before.
+
+    The first of the settings is the learning rate, in whose place ``rates`` (n,) float64 may give one for each update.
+    """
 
     name: str
     settings: tuple[float, ...]
     slots: Array
     step: int
+    rates: Array | None = None
 
 
 # Where each parameter of a layer starts in the flat buffer, by its name.
@@ -140,60 +151,116 @@ def lower(layers: Sequence[Any], spans: dict[int, Spans], n_in: int | None, trai
 
     Without ``training`` there is nothing in it that is for training alone.
     """
-    lowered = _Lowered()
-    width = n_in
-    for i, layer in enumerate(layers):
-        if not is_built_in(layer) or width is None:
-            return None
-        if layer.vanishes or not (training or layer.in_inference):
-            continue
-        lowered.add(i, layer, width, spans.get(i, {}))
-        width = layer.n_out or width
-    if lowered.is_empty and layers and width is not None:
-        lowered.add(0, Identity(), width, {})
+    if n_in is None or not layers:
+        return None
+    lowered = _Lowered(spans, n_in, rates_of(layers) if training else None)
+    if not lowered.add_all(layers):
+        return None
+    if lowered.is_empty:
+        lowered.add(0, Identity())
     return lowered.network()
 
 
 class _Lowered:
     """The rows of a network, an op after the other; see :mod:`fastnn.codes` for the columns."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans: dict[int, Spans], width: int, rates: list[float | None] | None) -> None:
+        """Take where parameters start, the inputs, and in training the factors of the learning rate for each leaf."""
+        self._parameters, self._width, self._training = spans, width, rates is not None
+        self._rates = rates
+        self._leaves = 0
+        self._sources: set[int] = set()
         self._ops: list[list[int]] = []
-        self._spans: list[tuple[int, int, int, int, int]] = []
+        self._spans: list[tuple[int, ...]] = []
         self._settings: list[float] = []
         self._names: list[str] = []
         self._layers: list[tuple[int, ...]] = []
+        self._scales: list[float] = []
 
-    def add(self, i: int, layer: BuiltIn, width: int, spans: Spans) -> None:
-        """Add layer i, which takes ``width`` inputs and has its parameters at ``spans``."""
+    def add_all(self, layers: Sequence[Any]) -> bool:
+        """Add layers one behind the other, and return whether all of them have names."""
+        for layer in layers:
+            if not is_built_in(layer):
+                return False
+            if layer.parts:
+                if not self._add_around(layer.parts):
+                    return False
+                continue
+            i = self._leaves
+            self._leaves += 1
+            if not layer.vanishes and (self._training or layer.in_inference):
+                self.add(i, layer)
+        return True
+
+    def _add_around(self, layers: Sequence[Any]) -> bool:
+        """Add x + f(x), f being some layers."""
+        self._part_rectifier()
+        start, first = len(self._ops), self._leaves
+        self._sources.add(start)
+        if not self.add_all(layers):
+            return False
+        op = [0] * COLUMNS
+        op[KIND], op[INPUTS], op[OUTPUTS], op[BIAS_AT], op[SLOPE_AT] = ADD, self._width, self._width, -1, -1
+        op[SOURCE] = start
+        self._append(op, "", first)
+        return True
+
+    def _part_rectifier(self) -> None:
+        """Let a rectifier be an op of its own: gradients from both ways are added behind it."""
+        if self._ops and self._ops[-1][SLOPE_AT] >= 0:
+            self._ops[-1][SLOPE_AT] = -1
+            *others, i = self._layers[-1]
+            self._layers[-1] = tuple(others)
+            self._sources.add(len(self._ops))
+            self.add(i, self._rectifier)
+
+    def add(self, i: int, layer: BuiltIn) -> None:
+        """Add leaf i."""
+        spans = self._parameters.get(i, {})
         at = len(self._settings)
         last = self._ops[-1] if self._ops else None
-        if layer.rectifier is not None and last and last[KIND] == LINEAR and last[SLOPE_AT] < 0:
+        # What is added to the output of further layers is wanted as it comes out of this one.
+        is_free = last is not None and len(self._ops) not in self._sources
+        if layer.rectifier is not None and last and is_free and last[KIND] == LINEAR and last[SLOPE_AT] < 0:
             last[SLOPE_AT] = at
             self._settings.append(layer.rectifier)
+            self._rectifier = layer
             self._layers[-1] = (*self._layers[-1], i)
             return
         numbers = layer.numbers()
         is_linear = layer.operation == "linear"
         op = [0] * COLUMNS
         op[KIND] = LINEAR if is_linear else OPERATION
-        op[INPUTS], op[OUTPUTS] = width, layer.n_out or width
+        op[INPUTS], op[OUTPUTS] = self._width, layer.outputs_for(self._width) or self._width
         op[WEIGHT] = min(spans.values(), default=0)
         op[BIAS_AT] = spans.get("bias", -1) if is_linear else -1
         op[SETTINGS], op[N_SETTINGS] = at, len(numbers)
         op[SLOPE_AT] = -1
-        op[KEEPS] = _KEEPS[layer.keeps] | (TAKES_KEY if layer.draws else 0)
+        rate = 1.0 if self._rates is None else self._rates[i]
+        is_frozen = rate is None
+        is_trained = self._training and not is_frozen
+        is_other = bool(layer.operation_in_inference) and not is_trained
+        keeps = 0 if is_other else _KEEPS[layer.keeps]
+        op[KEEPS] = keeps | (TAKES_KEY if layer.draws else 0) | (FROZEN if is_frozen else 0)
         op[KEPT] = layer.kept
         op[PARAMETERS] = 0 if is_linear else len(spans)
-        self._ops.append(op)
+        op[SUMS] = layer.sums if is_trained else 0
         if not is_linear:
-            shapes = layer.shapes()
+            shapes, widths = layer.shapes(), layer.row_widths()
             for which, (name, start) in enumerate(spans.items()):
-                trained = int(name not in layer.buffers)
-                self._spans.append((len(self._ops) - 1, which, start, math.prod(shapes[name]), trained))
+                trained = int(name not in layer.buffers and not is_frozen)
+                size = math.prod(shapes[name])
+                self._spans.append((len(self._ops), which, start, size, trained, widths.get(name, 0)))
         self._settings += numbers
-        self._names.append("" if is_linear else layer.operation)
-        self._layers.append((i,))
+        operation = layer.operation_in_inference if is_other else layer.operation
+        self._append(op, "" if is_linear else operation, i, rate if spans else None)
+
+    def _append(self, op: list[int], name: str, layer: int, rate: float | None = None) -> None:
+        self._ops.append(op)
+        self._scales.append(1.0 if rate is None else rate)
+        self._names.append(name)
+        self._layers.append((layer,))
+        self._width = op[OUTPUTS]
 
     @property
     def is_empty(self) -> bool:
@@ -206,21 +273,22 @@ class _Lowered:
             return None
         ops = np.array(self._ops, np.int64)
         spans = np.array(self._spans, np.int64).reshape(-1, SPAN)
-        return Network(ops, spans, np.array([*self._settings, 0.0]), tuple(self._names), tuple(self._layers))
+        settings, scales = np.array([*self._settings, 0.0]), np.array(self._scales)
+        network = Network(ops, spans, settings, tuple(self._names), tuple(self._layers))
+        return network if np.all(scales == 1) else network._replace(scales=scales)
 
 
 def input_width(layers: Sequence[Any]) -> int | None:
-    """Return the inputs of the first layer that says so, looking past those as wide as what comes, or None."""
+    """Return the inputs of the first layer, which those behind it may tell, or None."""
+    passed: list[BuiltIn] = []
     for layer in layers:
-        n_in: int | None = getattr(layer, "n_in", None)
-        if n_in is not None or not is_as_wide_as_its_input(layer):
-            return n_in
+        width: int | None = getattr(layer, "n_in", None)
+        if width is not None or not isinstance(layer, BuiltIn):
+            for earlier in reversed(passed):
+                width = earlier.inputs_for(width)
+            return width
+        passed.append(layer)
     return None
-
-
-def is_as_wide_as_its_input(layer: Any) -> bool:
-    """Return whether a layer that says nothing of its outputs is known to have as many as inputs."""
-    return isinstance(layer, BuiltIn)
 
 
 def views(layer: BuiltIn, spans: Spans, buffer: Array) -> dict[str, Array]:

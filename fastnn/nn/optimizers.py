@@ -1,204 +1,15 @@
-"""Optimizers: how a gradient moves the parameters. Their state belongs to the model that they last trained."""
+"""Optimizers: how a gradient moves the parameters."""
 
-import copy
-import threading
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from ..backend import active
 from ..validation import SMALLEST_NORMAL, Array, DType, flag, number
-from .lowering import OptimizerSpec, aligned_zeros
-from .stack import Identity, Stack
+from .optimizer import Optimizer
 
-if TYPE_CHECKING:
-    from ..model import Sequential
-
-OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw"]
-
-
-class Optimizer(ABC):
-    """What all optimizers share: the learning rate, the state, and the step.
-
-    The state (momenta, and the numbers of updates and epochs made) is kept from one ``fit`` or ``step`` to the next of
-    the same model; with another model it starts afresh. Copied or pickled in one go with its model, the two go on
-    together; a copy of the optimizer alone starts afresh. An optimizer trains one model at a time: threads that train
-    models at once need one for each.
-
-    Attributes
-    ----------
-    lr : float or callable
-        The learning rate, or a function of the epoch (from 0) that returns it. Another one may be assigned at any time;
-        ``fit`` takes it from its next epoch on. All other settings are fixed when the optimizer is made.
-    epoch : int
-        The epochs made with the current model, counted by ``fit``; in a training loop of your own set it yourself if
-        ``lr`` is a function.
-    steps : int
-        The updates made to the current model.
-    """
-
-    _STATE: ClassVar[tuple[str, ...]] = ("_owner", "_slots", "_user_slots", "steps", "epoch")  # what training changes
-
-    def __init__(self, lr: float | Callable[[int], float]) -> None:
-        self.lr = lr
-        self.epoch = 0
-        self.steps = 0
-        self._owner: Identity | None = None
-        self._slots: Array = np.zeros((0, 0))
-        self._user_slots: list[Array] = []
-        self._lock = threading.Lock()
-
-    @property
-    def lr(self) -> float | Callable[[int], float]:
-        """The learning rate, or a function of the epoch (from 0) that returns it."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, lr: float | Callable[[int], float]) -> None:
-        self._lr = lr if callable(lr) else number("lr", lr, above=0)
-
-    @property
-    @abstractmethod
-    def rule_name(self) -> str:
-        """The name of the update, as kernels and twins know it."""
-
-    @property
-    @abstractmethod
-    def n_slots(self) -> int:
-        """How many numbers the update keeps for each parameter."""
-
-    def held(self) -> AbstractContextManager[bool]:
-        """Return the context in which the state belongs to one ``fit`` or ``step`` alone.
-
-        Raises
-        ------
-        ValueError
-            If the optimizer is busy training at this moment.
-        """
-        if self._lock.locked():
-            raise ValueError(f"{self!r} is busy training a model at this moment: make an optimizer for each model")
-        return self._lock  # itself, because no interruption comes between taking a lock and entering its block
-
-    def rate(self, epoch: int) -> float:
-        """Return the learning rate of an epoch.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a function returns anything but a finite number >= 0.
-        """
-        return number(f"lr({epoch})", self.lr(epoch), least=0) if callable(self.lr) else self.lr
-
-    def step(self, model: "Sequential") -> None:
-        """Update the parameters of ``model`` in place from the gradients of the last ``model.backward``.
-
-        Raises
-        ------
-        ValueError
-            If there are no gradients yet, the learning rate is not a finite number > 0, or the optimizer is busy
-            training in another thread.
-        TypeError
-            If ``model`` is none.
-        """
-        stack = getattr(model, "_stack", None)
-        if not isinstance(stack, Stack):
-            raise TypeError(f"model is {model!r}, expected a Sequential")
-        if stack.gradient is None:
-            raise ValueError("the model has no gradients yet: call model.backward(dy) before optimizer.step(model)")
-        with self.held():
-            lr = self.rate(self.epoch if self.belongs_to(stack) else 0)
-            before = vars(self).copy()
-            try:
-                self.bind(stack)
-                self.update(stack, lr, self.steps + 1)
-                self.steps += 1
-            except BaseException:
-                vars(self).update(before)
-                raise
-
-    def belongs_to(self, stack: Stack) -> bool:
-        """Return whether the state is that of this model."""
-        return self._owner is stack.identity
-
-    @abstractmethod
-    def check(self, dtype: DType) -> None:
-        """Raise ValueError where a setting does not work in the dtype of a model."""
-
-    def bind(self, stack: Stack) -> None:
-        """Make the state belong to a model: keep it where it does already, else start afresh."""
-        self.check(stack.dtype)
-        user = stack.user_parameters()
-        if not self.belongs_to(stack):
-            self._slots = aligned_zeros((self.n_slots, stack.params.size), stack.dtype)
-            self._owner = stack.identity
-            self._user_slots = []
-            self.steps = self.epoch = 0
-        if [slots.shape[1:] for slots in self._user_slots] != [p.shape for p in user]:
-            self._user_slots = [np.zeros((self.n_slots, *p.shape), p.dtype) for p in user]
-
-    def state(self) -> list[Array]:
-        """Return the arrays of the state."""
-        return [self._slots, *self._user_slots]
-
-    def rule(self, slots: Array, lr: float, step: int) -> OptimizerSpec:
-        """Return what the compiled epoch needs to know; ``step`` updates were made before it."""
-        return OptimizerSpec(self.rule_name, (lr, *self._settings()), slots, step)
-
-    def update(self, stack: Stack, lr: float, t: int) -> None:
-        """Make update number ``t`` of the bound model after a backward pass, a user's layers included."""
-        user = [
-            (p, np.asarray(p, order="C"), dp, slots)
-            for p, dp, slots in zip(stack.user_parameters(), stack.user_gradients(), self._user_slots, strict=True)
-        ]
-        self._decay(stack.penalised(), lr)
-        self._apply(stack.params, stack.gradient, self._slots, lr, t)
-        for p, w, dp, slots in user:
-            self._apply(w, dp, slots, lr, t)
-            if w is not p:
-                p[...] = w
-
-    @abstractmethod
-    def _settings(self) -> tuple[float, ...]:
-        """Return what the rule takes beside the learning rate."""
-
-    def _decay(self, weights: list[Array], lr: float) -> None:  # noqa: B027 - most rules have none
-        """Let weights decay before an update, where the rule does."""
-
-    @abstractmethod
-    def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
-        """Call the update kernel."""
-
-    def afresh(self) -> "Optimizer":
-        """Return a copy that has no state yet, and nothing in common with this one."""
-        nothing: dict[str, Any] = {
-            "_owner": None,
-            "_slots": np.zeros((0, 0)),
-            "_user_slots": [],
-            "steps": 0,
-            "epoch": 0,
-        }
-        twin = object.__new__(type(self))
-        twin.__setstate__(copy.deepcopy(self.__getstate__() | nothing))
-        return twin
-
-    def __copy__(self) -> "Optimizer":
-        """Return a copy that starts afresh: two optimizers must not write to one state."""
-        twin = object.__new__(type(self))
-        twin.__setstate__(self.__getstate__() | {"_owner": None})
-        return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        slots = aligned_zeros(state["_slots"].shape, state["_slots"].dtype)
-        slots[...] = state["_slots"]
-        # Arrays that joblib maps into memory are read-only.
-        user_slots = [np.array(slots) for slots in state["_user_slots"]]
-        vars(self).update(state, _slots=slots, _user_slots=user_slots, _lock=threading.Lock())
+OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw", "rmsprop"]
 
 
 class SGD(Optimizer):
@@ -393,15 +204,106 @@ class AdamW(Adam):
     def _settings(self) -> tuple[float, ...]:
         return *super()._settings(), self.weight_decay
 
-    def _decay(self, weights: list[Array], lr: float) -> None:
-        for w in weights:
-            w *= w.dtype.type(1 - lr * self.weight_decay)
+    def _decay(self, w: Array, lr: float) -> None:
+        w *= w.dtype.type(1 - lr * self.weight_decay)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, weight_decay={self.weight_decay:g})"
 
 
-BY_NAME: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+class RMSprop(Optimizer):
+    """RMSprop: steps scaled by the root of a running mean of the squared gradient, with momentum if wanted.
+
+    s = alpha s + (1 - alpha) dw², w -= lr dw / (√s + eps); with momentum v = momentum v + dw / (√s + eps), w -= lr v.
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate > 0, or a function of the epoch (from 0) that returns it.
+    alpha : float
+        The decay of the mean, 0 <= alpha < 1.
+    eps : float
+        Added to its root, > 0.
+    momentum : float
+        The share of the last step that the next one keeps, 0 <= momentum < 1.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of its range; at the first use, if ``eps`` vanishes in the model's dtype.
+    TypeError
+        If a setting is not a number.
+
+    Notes
+    -----
+    Source: T. Tieleman and G. Hinton, lecture 6.5 of Neural networks for machine learning, 2012, as PyTorch has it, not
+    centred.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.RMSprop(lr=0.003, momentum=0.9)
+    RMSprop(lr=0.003, alpha=0.99, eps=1e-08, momentum=0.9)
+    """
+
+    def __init__(
+        self,
+        lr: float | Callable[[int], float] = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+    ) -> None:
+        super().__init__(lr)
+        self._alpha = number("alpha", alpha, least=0, below=1)
+        self._eps = number("eps", eps, above=0)
+        self._momentum = number("momentum", momentum, least=0, below=1)
+
+    @property
+    def alpha(self) -> float:
+        """The decay of the mean of squared gradients."""
+        return self._alpha
+
+    @property
+    def eps(self) -> float:
+        """What is added to the root of the mean."""
+        return self._eps
+
+    @property
+    def momentum(self) -> float:
+        """The share of the last step that the next one keeps."""
+        return self._momentum
+
+    @property
+    def rule_name(self) -> str:
+        """That without or with momentum."""
+        return "rmsprop_momentum" if self.momentum > 0 else "rmsprop"
+
+    @property
+    def n_slots(self) -> int:
+        """2 with momentum, else 1."""
+        return 1 + int(self.momentum > 0)
+
+    def check(self, dtype: DType) -> None:
+        """Raise ValueError where eps vanishes in ``dtype``, so that zero gradients would be divided by zero."""
+        if self.eps < SMALLEST_NORMAL[dtype]:  # training takes smaller numbers for zero
+            raise ValueError(f"eps is {self.eps:g}, which vanishes in {dtype}: expected at least 1e-30")
+
+    def _settings(self) -> tuple[float, ...]:
+        return (self.alpha, self.eps, self.momentum) if self.momentum > 0 else (self.alpha, self.eps)
+
+    def _apply(self, w: Array, dw: Array | None, slots: Array, lr: float, t: int) -> None:
+        getattr(active(), f"{self.rule_name}_update")(w, dw, *slots, lr, *self._settings())
+
+    def __repr__(self) -> str:
+        return f"RMSprop(lr={self.lr!r}, alpha={self.alpha:g}, eps={self.eps:g}, momentum={self.momentum:g})"
+
+
+BY_NAME: dict[str, type[SGD] | type[Adam] | type[RMSprop]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+}
 # Those that have no default, and so no name to be chosen by, are here alone.
 BUILT_IN: list[type[Optimizer]] = [*BY_NAME.values()]
 

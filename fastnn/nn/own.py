@@ -22,6 +22,7 @@ from ..validation import (
 from . import activations, loss, losses, optimizers
 from .functions import Claim, OwnName, ScalarFunction, claim
 from .layers import built_in
+from .optimizer import Optimizer
 
 _MOST_SETTINGS = 6
 
@@ -242,7 +243,7 @@ class ElementwiseLoss(_OfFunctions, loss.BuiltInLoss):  # type: ignore[misc]  # 
         return f"ElementwiseLoss({self._title})"
 
 
-class UpdateRule(_OfFunctions, optimizers.Optimizer):
+class UpdateRule(_OfFunctions, Optimizer):
     """An optimizer of your own: how one parameter moves, as a function of numbers, at the speed of a built-in one.
 
     The function is compiled and runs as those of :class:`Activation` do; see there what it may use.

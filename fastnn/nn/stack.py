@@ -3,6 +3,7 @@
 Everything here takes arguments that were checked before.
 """
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..codes import LINEAR
+from ..codes import FROZEN, KEEPS, KIND, LINEAR, STRIDE
 from ..transaction import Attributes, Place
 from ..validation import (
     FLOAT32,
@@ -27,9 +28,12 @@ from ..validation import (
     positive_int,
     real_array,
 )
+from . import activations
 from .dropout import draw_seed
-from .layers import BuiltIn, Layer, is_built_in
-from .lowering import Network, aligned_zeros, input_width, is_as_wide_as_its_input, layout, lower, views
+from .embedding import Embedding
+from .layers import BuiltIn, Layer, back, flattened, is_built_in, rates_of
+from .lowering import Network, aligned_zeros, input_width, layout, lower, views
+from .standardize import Standardize
 
 # Called as a phase of a layer is over, or of a training step for None.
 Lap = Callable[[int | None, str], None]
@@ -54,13 +58,16 @@ class Stack:
     Attributes
     ----------
     layers : tuple of layers
-    built_in : the layers that are ours, or of a class that extends one of ours
+    leaves : the layers with those in the place of one that is made of layers, which spans and networks count
+    built_in : the leaves that are ours, or of a class that extends one of ours
+    coded : the leaves that take codes from columns of X, each with those before it
     draws : whether one of them draws from the generator in training
     widths : the outputs of each layer, None where it is not known
     n_in : the inputs of the first layer, or None
     identity : what an optimizer knows the model by
     rng : the generator of initial weights, of the order of samples, and of dropout
-    network, inference : the layers as data, with dropout and without, or None where they must run one by one
+    inference : the layers as data, without what is for training alone, or None where they must run one by one
+    seed : what that generator was made from
     params, gradient : the flat buffers; gradient is None before the first backward pass
     block : how many rows go through at once, so that memory stays bounded
     guest : the thread whose callbacks may train the model while it is held, or None
@@ -71,24 +78,27 @@ class Stack:
     def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
         self.widths = check_layers(layers)
         self.layers = layers
-        self.built_in = [layer for layer in layers if isinstance(layer, BuiltIn)]
+        self.leaves = flattened(layers)
+        self.built_in = [layer for layer in self.leaves if isinstance(layer, BuiltIn)]
+        self.coded = _coded(self.leaves)
         self.draws = any(layer.draws for layer in self.built_in)
         self.identity = Identity()
         self.dtype = dtype
         self.rng = rng
+        self.seed = rng.bit_generator.seed_seq.entropy  # type: ignore[attr-defined]
         self.n_in = input_width(layers)
-        self.spans, size = layout(layers)
-        self.network = lower(layers, self.spans, self.n_in)
+        self.spans, size = layout(self.leaves)
+        self._network: tuple[list[float | None], Network | None] | None = None
         self.inference = lower(layers, self.spans, self.n_in, training=False)
         self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
         self.trained_shape: tuple[int, ...] | None = None
         self._lock = threading.Lock()
-        initial = {i: layers[i].initial_values(rng) for i in self.spans}
+        initial = {i: self.leaves[i].initial_values(rng) for i in self.spans}
         try:
             self.bind(aligned_zeros(size, dtype))
             for i, values in initial.items():
                 for name, value in values.items():
-                    setattr(layers[i], name, value)
+                    self.leaves[i].assign(name, value)
         except BaseException:
             self._release()
             raise
@@ -98,7 +108,7 @@ class Stack:
         self.params = params
         self.dtype = params.dtype
         self.gradient: Array | None = None
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.leaves):
             if isinstance(layer, BuiltIn):
                 layer.bind(views(layer, self.spans.get(i, {}), params), self.rng)
 
@@ -107,20 +117,38 @@ class Stack:
         for layer in self.built_in:
             layer.bind(None, None)
 
+    @property
+    def places(self) -> list[int]:
+        """Where each leaf stands among the layers."""
+        return [i for i, layer in enumerate(self.layers) for _ in flattened([layer])]
+
     def outputs(self, X: ArrayLike, softmax: bool = False) -> Array:
         """Return the outputs (m, n_out) for X (m, n_in), or their softmax; see ``validation.features`` for X."""
         if self.inference is None:
-            x = features(X, self.n_in, self.dtype)
+            x = self.features(X)
             blocks = [x[i : i + self.block] for i in range(0, len(x), self.block)]
             outputs = np.concatenate([self.forward(block, training=False) for block in blocks])
             if softmax:
                 active().softmax(outputs, outputs)
             return outputs
-        x = features(X, self.n_in, self.dtype, check_finite=False)
+        x = self.features(X, check_finite=False)
         out = np.empty((len(x), self.widths[-1] or 0), self.dtype)
         if not active().forward(self.inference, self.params, x, out, softmax):
             finite("X", x, self.dtype)
         return out
+
+    def features(self, X: ArrayLike, check_finite: bool = True) -> Array:
+        """Return X (m, n_in) as the first layer takes it, see ``validation.features``."""
+        x = features(X, self.n_in, self.dtype, check_finite=check_finite)
+        self.check_codes(x)
+        return x
+
+    def check_codes(self, x: Array, name: str = "X", chosen: Array | None = None) -> None:
+        """Raise ValueError where x, of which the rows ``chosen`` count, or all, holds a number that is no code."""
+        for layer, passed in self.coded:
+            for earlier in passed:
+                earlier.leaves_alone(layer.columns)
+            layer.check_codes(x, name, chosen)
 
     def held(self, guest: int | None) -> AbstractContextManager[Any]:
         """Return the context in which one training alone has the parameters, but for those in callbacks of ``guest``.
@@ -138,9 +166,29 @@ class Stack:
         return self._lock  # see Optimizer.held
 
     @property
+    def rates(self) -> list[float | None]:
+        """The factor of the learning rate for each leaf at the moment, None for frozen ones."""
+        return rates_of(self.layers)
+
+    @property
+    def network(self) -> Network | None:
+        """The layers as data, as they learn at the moment, or None where they must run one by one."""
+        rates, lowered = self.rates, self._network
+        if lowered is None or lowered[0] != rates:
+            self._network = lowered = rates, lower(self.layers, self.spans, self.n_in)
+        return lowered[1]
+
+    @property
     def starts_linear(self) -> bool:
-        """Whether the first layer is linear, so that it passes on whatever is not finite."""
-        return self.network is not None and bool(self.network.ops[0, 0] == LINEAR)
+        """Whether the first layer is linear and not frozen: whatever is not finite spoils its weights."""
+        network = self.network
+        return network is not None and bool(network.ops[0, KIND] == LINEAR and not network.ops[0, KEEPS] & FROZEN)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether there are parameters, and all of them are frozen."""
+        found = [rate for rate, leaf in zip(self.rates, self.leaves, strict=True) if call_list(leaf, "parameters")]
+        return bool(found) and all(rate is None for rate in found)
 
     def output_width(self, x: Array) -> int:
         """Return the number of outputs a sample, found with the first row of x where no layer says it."""
@@ -160,29 +208,32 @@ class Stack:
     def training_pass(self, x: Array) -> Array:
         """Return the outputs of a pass that :meth:`backward` can follow; one that fails has changed nothing."""
         before = Attributes([(self, ("trained_shape",)), *((layer, layer._SAVED) for layer in self.built_in)])
+        params = self.params.copy() if any(layer.sums for layer in self.built_in) else None
         drawn = self.rng.bit_generator.state if self.draws else None
         try:
             return self.forward(x, training=True)
         except BaseException:
             before.restore()
+            if params is not None:
+                self.params[...] = params
             if drawn is not None:
                 self.rng.bit_generator.state = drawn
             raise
 
-    def backward(self, dy: Array, l2: float, lap: Lap = no_lap) -> Array:
+    def backward(self, dy: Array, l2: float, lap: Lap = no_lap, first: int = 0) -> Array:
         """Return dx from dy, the gradients of the loss, and leave the gradients of the parameters in the layers.
 
-        Where it fails there are none, not even earlier ones: an optimizer must not take a step along half of them.
+        It goes back as far as layer ``first``. Where it fails there are no gradients, not even earlier ones: an
+        optimizer must not take a step along half of them.
         """
         try:
             if self.gradient is None:
                 gradient = aligned_zeros(self.params.size, self.dtype)
                 for i, span in self.spans.items():
-                    self.layers[i].bind_gradient(views(self.layers[i], span, gradient))
+                    self.leaves[i].bind_gradient(views(self.leaves[i], span, gradient))
                 self.gradient = gradient
-            for i, layer in reversed([*enumerate(self.layers)]):
-                is_penalised = isinstance(layer, BuiltIn) and layer.penalised
-                dx = layer.backward(dy, l2) if is_penalised else layer.backward(dy)
+            for i, layer in reversed([*enumerate(self.layers)][first:]):
+                dx = back(layer, dy, l2)
                 width = self.widths[i - 1] if i else self.n_in
                 dy = computed("backward", layer, dx, len(dy), width, self.dtype)
                 lap(i, "backward")
@@ -191,13 +242,24 @@ class Stack:
             raise
         return dy
 
+    @property
+    def first_trained(self) -> int:
+        """The layer at which the way back ends in training: those before it are frozen, or ours without parameters."""
+        rates = self.rates
+        if None not in rates:
+            return 0
+        for place, leaf, rate in zip(self.places, self.leaves, rates, strict=True):
+            if rate is not None and not (is_built_in(leaf) and not leaf.parameters()):
+                return place
+        return len(self.layers)
+
     def forget_gradients(self) -> None:
         """Let the next backward pass write into new arrays."""
         self.gradient = None
         for i in self.spans:
-            self.layers[i].bind_gradient(None)
+            self.leaves[i].bind_gradient(None)
 
-    def places(self) -> list[Place]:
+    def changing(self) -> list[Place]:
         """Return the attributes that passes in training change, those of a user's layers left out."""
         return [(self, ("gradient", "trained_shape")), *((layer, layer.transient) for layer in self.built_in)]
 
@@ -218,18 +280,22 @@ class Stack:
         ValueError
             If it is an array with masked values, which training would change under the mask.
         """
+        return [p for p, _ in self.user_moves()]
+
+    def user_moves(self) -> list[tuple[Array, float | None]]:
+        """Return :meth:`user_parameters`, each with its factor of the learning rate, None where it is frozen."""
         found = []
-        for layer in self.user_layers():
-            for p in call_list(layer, "parameters"):
+        for layer, rate in zip(self.leaves, self.rates, strict=True):
+            for p in call_list(layer, "parameters") if not is_built_in(layer) else ():
                 if not isinstance(p, np.ndarray) or p.dtype not in (FLOAT32, FLOAT64) or not p.flags.writeable:
                     raise TypeError(f"parameters of {layer!r} must be writeable float32 or float64 arrays, not {p!r}")
                 any_array(f"parameters of {layer!r}", p)
                 if not self._owns(p):
-                    found.append(p)
+                    found.append((p, rate))
         return found
 
     def user_gradients(self) -> list[Array]:
-        """Return the gradients of :meth:`user_parameters`, in the dtype of each.
+        """Return the gradients of :meth:`user_parameters` that are not frozen, in the dtype of each.
 
         Raises
         ------
@@ -237,7 +303,9 @@ class Stack:
             If a layer does not give one of the right shape for each of its parameters.
         """
         found = []
-        for layer in self.user_layers():
+        for layer, rate in zip(self.leaves, self.rates, strict=True):
+            if is_built_in(layer) or rate is None:
+                continue
             parameters, gradients = call_list(layer, "parameters"), call_list(layer, "gradients")
             if [np.shape(g) for g in gradients] != [p.shape for p in parameters]:
                 raise ValueError(
@@ -249,29 +317,55 @@ class Stack:
             found += [np.asarray(real_array(name, g), p.dtype, order="C") for g, p in pairs if not self._owns(p)]
         return found
 
+    def moves(self) -> list[tuple[slice, float]]:
+        """Return the parts of the flat buffer that rules update, each with its factor of the learning rate."""
+        found: list[tuple[slice, float]] = []
+        rates = self.rates
+        for i, spans in self.spans.items():
+            rate, layer = rates[i], self.leaves[i]
+            shapes, widths, touched = layer.shapes(), layer.row_widths(), layer.touched
+            for name, start in spans.items():
+                if rate is None or name in layer.buffers:
+                    continue
+                if name in touched:
+                    width = widths[name]
+                    found += [(slice(start + row * width, start + (row + 1) * width), rate) for row in touched[name]]
+                    continue
+                end = start + -(-math.prod(shapes[name]) // STRIDE) * STRIDE
+                if found and found[-1][0].stop == start and found[-1][1] == rate:
+                    start = found.pop()[0].start
+                found.append((slice(start, end), rate))
+        return found
+
     def sum_of_squares(self) -> float:
         """Return Σ W² over the parameters that are penalised, the weights of linear layers."""
-        return sum(float(np.square(w, dtype=np.float64).sum()) for w in self.penalised())
+        return sum(float(np.square(w, dtype=np.float64).sum()) for w, _ in self.penalised())
 
-    def penalised(self) -> list[Array]:
-        """Return the weights of linear layers, which penalties and decay are for."""
-        return [getattr(layer, name) for layer in self.built_in for name in layer.penalised]
+    def penalised(self) -> list[tuple[Array, float]]:
+        """Return the weights of linear layers that penalties and decay are for, with their learning rates' factors."""
+        return [
+            (getattr(layer, name), rate)
+            for layer, rate in zip(self.leaves, self.rates, strict=True)
+            if isinstance(layer, BuiltIn) and rate is not None
+            for name in layer.penalised
+        ]
 
     def user_layers(self) -> list[Any]:
         """Return the layers that are not built in."""
-        return [layer for layer in self.layers if not is_built_in(layer)]
+        return [layer for layer in self.leaves if not is_built_in(layer)]
 
     def seeded(self) -> Network | None:
         """Return the network with a seed of its own, drawn if there is dropout: without, nothing is drawn."""
-        if self.network is None or not self.draws:
-            return self.network
-        return self.network._replace(seed=draw_seed(self.rng))
+        network = self.network
+        if network is None or not self.draws:
+            return network
+        return network._replace(seed=draw_seed(self.rng))
 
     def _owns(self, parameter: Array) -> bool:
         return self.params.size > 0 and np.may_share_memory(parameter, self.params)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**vars(self), "gradient": None, "trained_shape": None, "guest": None}
+        state = {**vars(self), "_network": None, "gradient": None, "trained_shape": None, "guest": None}
         del state["_lock"]
         return state
 
@@ -287,27 +381,30 @@ def call_list(layer: Any, method: str) -> list[Any]:
     return list(getattr(layer, method)()) if hasattr(layer, method) else []
 
 
-def check_layers(layers: Sequence[Any]) -> list[int | None]:
+def check_layers(layers: Sequence[Any], owner: str = "Sequential") -> list[int | None]:
     """Return the outputs of each layer, None where unknown, after checking that the layers fit together."""
     if not layers:
-        raise ValueError("a Sequential needs at least one layer, such as Linear(64, 10)")
+        raise ValueError(f"a {owner} needs at least one layer, such as Linear(64, 10)")
     widths: list[int | None] = []
     width = input_width(layers)
+    seen: set[int] = set()
     for i, layer in enumerate(layers):
         if isinstance(layer, (list, tuple)):
-            raise TypeError("layers are passed one by one, not as a list: Sequential(*layers)")
+            raise TypeError(f"layers are passed one by one, not as a list: {owner}(*layers)")
         if isinstance(layer, type):
             raise TypeError(f"layer {i} is the class {layer.__name__}, expected an object: {layer.__name__}(...)")
         if not all(callable(getattr(layer, method, None)) for method in ("forward", "backward")):
             raise TypeError(f"layer {i} is {layer!r}, expected a layer: an object with forward and backward methods")
-        if any(layer is other for other in layers[:i]):
-            raise ValueError(f"layer {i} is an object that comes earlier too: make a new {layer!r} for each place")
-        if isinstance(layer, BuiltIn) and layer.is_bound:
-            raise ValueError(f"layer {i}, {layer!r}, belongs to another model already: make a new one")
+        for leaf in flattened([layer]):
+            if id(leaf) in seen:
+                raise ValueError(f"layer {i} is an object that comes earlier too: make a new {leaf!r} for each place")
+            if isinstance(leaf, BuiltIn) and leaf.is_bound:
+                raise ValueError(f"layer {i}, {leaf!r}, belongs to another model already: make a new one")
+            seen.add(id(leaf))
         n_in, n_out = (_declared(layer, i, name) for name in ("n_in", "n_out"))
         if n_in is not None and width is not None and n_in != width:
             raise ValueError(f"layer {i}, {layer!r}, has {n_in} inputs, but layer {i - 1} has {width} outputs")
-        width = n_out if n_out is not None or not is_as_wide_as_its_input(layer) else width
+        width = layer.outputs_for(width) if isinstance(layer, BuiltIn) else n_out
         widths.append(width)
     return widths
 
@@ -315,3 +412,19 @@ def check_layers(layers: Sequence[Any]) -> list[int | None]:
 def _declared(layer: Layer, i: int, name: str) -> int | None:
     value = getattr(layer, name, None)
     return None if value is None else positive_int(f"{name} of layer {i}", value)
+
+
+def _coded(leaves: Sequence[Any]) -> list[tuple[Embedding, list[Standardize]]]:
+    """The layers that take codes, each with those that the codes pass before."""
+    found = []
+    for i, layer in enumerate(leaves):
+        if isinstance(layer, Embedding):
+            passed = [earlier for earlier in leaves[:i] if not isinstance(earlier, activations.Identity)]
+            for earlier in passed:
+                if not isinstance(earlier, Standardize):
+                    raise ValueError(
+                        f"{layer!r} follows {earlier!r}, which gives no codes: let it be the first layer, or follow a "
+                        "Standardize that leaves the codes alone"
+                    )
+            found.append((layer, passed))
+    return found

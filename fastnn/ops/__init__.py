@@ -58,7 +58,15 @@ from .losses import (
 )
 from .matmul import linear, linear_backward, matmul
 from .softmax import log_softmax, logsumexp, softmax
-from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
+from .updates import (
+    adam_update,
+    adamw_update,
+    momentum_update,
+    nesterov_update,
+    rmsprop_momentum_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 __all__ = [
     "absolute_error",
@@ -104,6 +112,8 @@ __all__ = [
     "poisson_backward",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
     "selu",
     "selu_backward",
     "sgd_update",

@@ -93,6 +93,39 @@ def adamw_update(
     _update("adamw_update", dw, {"w": w, "m": m, "v": v}, *rates, decay, positive_int("t", t))
 
 
+def rmsprop_update(w: Array, dw: ArrayLike, s: Array, lr: float = 0.01, alpha: float = 0.99, eps: float = 1e-8) -> None:
+    """Update s = alpha s + (1 - alpha) dw² and w -= lr dw / (√s + eps) in place.
+
+    ``s`` is an array like ``w``, zero before the first update, 0 <= alpha < 1, and eps > 0. Everything else is as in
+    :func:`sgd_update`.
+    Source: T. Tieleman and G. Hinton, lecture 6.5, Neural networks for machine learning, 2012.
+    """
+    _update("rmsprop_update", dw, {"w": w, "s": s}, *_rmsprop_rates(lr, alpha, eps))
+
+
+def rmsprop_momentum_update(
+    w: Array,
+    dw: ArrayLike,
+    s: Array,
+    v: Array,
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.9,
+) -> None:
+    """Update s = alpha s + (1 - alpha) dw², v = momentum v + dw / (√s + eps) and w -= lr v in place.
+
+    ``v`` is an array like ``w``, zero before the first update, and 0 <= momentum < 1. Everything else is as in
+    :func:`rmsprop_update`.
+    """
+    rates = *_rmsprop_rates(lr, alpha, eps), _decay("momentum", momentum)
+    _update("rmsprop_momentum_update", dw, {"w": w, "s": s, "v": v}, *rates)
+
+
+def _rmsprop_rates(lr: float, alpha: float, eps: float) -> tuple[float, ...]:
+    return number("lr", lr, above=0), _decay("alpha", alpha), number("eps", eps, above=0)
+
+
 def _adam_rates(lr: float, beta1: float, beta2: float, eps: float) -> tuple[float, ...]:
     return number("lr", lr, above=0), _decay("beta1", beta1), _decay("beta2", beta2), number("eps", eps, above=0)
 

@@ -32,6 +32,12 @@ from .activations import (
     tanh,
     tanh_backward,
 )
+from .batch_norm import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+)
 from .dropout import dropout
 from .elementwise_losses import (
     absolute_error,
@@ -43,6 +49,7 @@ from .elementwise_losses import (
     poisson,
     poisson_backward,
 )
+from .embedding import embedding, embedding_backward, embedding_rows
 from .layer_norm import layer_norm, layer_norm_backward
 from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward, squared_error, squared_error_backward
 from .matmul import linear, linear_backward, matmul
@@ -52,13 +59,26 @@ from .orders import draw_orders
 from .own import own, own_backward, own_check, own_loss, own_update
 from .side_by_side import count_lanes, forward_lanes, lane_key, lanes_pay, train_lanes
 from .softmax import log_softmax, logsumexp, softmax
-from .updates import adam_update, adamw_update, momentum_update, nesterov_update, sgd_update
+from .standardize import standardize, standardize_backward
+from .updates import (
+    adam_update,
+    adamw_update,
+    momentum_update,
+    nesterov_update,
+    rmsprop_momentum_update,
+    rmsprop_update,
+    sgd_update,
+)
 
 __all__ = [
     "absolute_error",
     "absolute_error_backward",
     "adam_update",
     "adamw_update",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_inference",
+    "batch_norm_inference_backward",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
     "count_lanes",
@@ -68,6 +88,9 @@ __all__ = [
     "dropout",
     "elu",
     "elu_backward",
+    "embedding",
+    "embedding_backward",
+    "embedding_rows",
     "forward",
     "forward_lanes",
     "gelu",
@@ -106,6 +129,8 @@ __all__ = [
     "poisson_backward",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_update",
+    "rmsprop_update",
     "selu",
     "selu_backward",
     "sgd_update",
@@ -118,6 +143,8 @@ __all__ = [
     "softplus_backward",
     "squared_error",
     "squared_error_backward",
+    "standardize",
+    "standardize_backward",
     "tanh",
     "tanh_backward",
     "train_epoch",

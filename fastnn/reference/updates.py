@@ -56,6 +56,30 @@ def adamw_update(w, dw, m, v, lr, beta1, beta2, eps, weight_decay, t):
     adam_update(w, dw, m, v, lr, beta1, beta2, eps, t)
 
 
+@np.errstate(all="ignore")
+def rmsprop_update(w, dw, s, lr, alpha, eps):
+    """s = alpha s + (1 - alpha) dw², w -= lr dw / (√s + eps).
+
+    Source: T. Tieleman and G. Hinton, lecture 6.5, Neural networks for machine learning, 2012; eps outside the root.
+    """
+    _mean_of_squares(s, dw, alpha)
+    w -= w.dtype.type(lr) * dw / (np.sqrt(s) + w.dtype.type(eps))
+
+
+@np.errstate(all="ignore")
+def rmsprop_momentum_update(w, dw, s, v, lr, alpha, eps, momentum):
+    """s = alpha s + (1 - alpha) dw², v = momentum v + dw / (√s + eps), w -= lr v."""
+    _mean_of_squares(s, dw, alpha)
+    v *= v.dtype.type(momentum)
+    v += dw / (np.sqrt(s) + w.dtype.type(eps))
+    w -= w.dtype.type(lr) * v
+
+
+def _mean_of_squares(s, dw, alpha):
+    s *= s.dtype.type(alpha)
+    s += s.dtype.type(1 - alpha) * dw * dw
+
+
 def _velocity(v, dw, lr, momentum):
     v *= v.dtype.type(momentum)
     v -= v.dtype.type(lr) * dw
@@ -85,6 +109,10 @@ RULES = Registry(
     nesterov=lambda w, dw, slots, settings, t, weight, is_weight: nesterov_update(w, dw, *slots, *settings),
     adam=lambda w, dw, slots, settings, t, weight, is_weight: adam_update(w, dw, *slots, *settings, t),
     adamw=_adamw,
+    rmsprop=lambda w, dw, slots, settings, t, weight, is_weight: rmsprop_update(w, dw, *slots, *settings),
+    rmsprop_momentum=lambda w, dw, slots, settings, t, weight, is_weight: rmsprop_momentum_update(
+        w, dw, *slots, *settings
+    ),
     plain_adam=_plain_adam,
     accumulate=_accumulate,
 )

@@ -12,6 +12,7 @@ from ..nn.loss import Loss
 from ..nn.losses import LossName
 from ..nn.lowering import aligned_zeros
 from ..nn.stack import Stack
+from ..training.labels import coded
 from ..validation import FLOAT64, Array, features, number, positive_int
 
 
@@ -64,6 +65,7 @@ def check_gradients(
     l2, n_checks = number("l2", l2, least=0), positive_int("n_checks", n_checks)
     stack = _widened(model)
     x = np.array(features(X, stack.n_in, FLOAT64), np.float64)
+    y = coded(y, model.classes_)[0] if losses.takes_names(loss) else y
     targets = losses.targets(loss, y, len(x), stack.output_width(x), FLOAT64)
 
     drawn = stack.rng.bit_generator.state
@@ -77,9 +79,10 @@ def check_gradients(
 
     _, dy = losses.value_and_gradient(loss, outputs(), targets, None)
     dx = stack.backward(dy, l2)
-    linear = [stack.layers[i] for i in stack.spans]
-    pairs = [(p, g) for layer in linear for p, g in zip(layer.parameters(), layer.gradients(), strict=True)]
-    pairs += [*zip(stack.user_parameters(), stack.user_gradients(), strict=True), (x, dx)]
+    ours = [stack.leaves[i] for i in stack.spans]
+    pairs = [(p, g) for layer in ours for p, g in zip(layer.parameters(), layer.gradients(), strict=True)]
+    trained = [p for p, rate in stack.user_moves() if rate is not None]
+    pairs += [*zip(trained, stack.user_gradients(), strict=True), (x, dx)]
     pairs = [(p, np.array(g, np.float64)) for p, g in pairs]
     floor = max(float(np.abs(g).max()) for _, g in pairs if g.size) / 1000
     return max(_relative_error(objective, p, g, floor, n_checks) for p, g in pairs if g.size)

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import MODULES, active, get_num_threads
-from ..codes import LINEAR
+from ..codes import ADD, FROZEN, KEEPS, KIND, LINEAR, OP, TRAINED
 from ..errors import DivergenceError
 from ..model import Sequential
 from ..nn.layers import BuiltIn
 from ..nn.loss import Loss
 from ..nn.losses import LossName
-from ..nn.optimizers import Optimizer, OptimizerName
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
 from ..tables import Row, Table
 from ..training.fit import Epoch, epoch_of
@@ -206,6 +207,7 @@ def profile(
         shuffle=True,
         validation_data=None,
         sample_weight=sample_weight,
+        classes=model.classes_,
         verbose=0,
     )
     plan.optimizer.bind(stack)
@@ -215,17 +217,17 @@ def profile(
         spent, steps, peak = _fastest_round(stack, plan, run, seconds, threads)
     step = sum(spent.values())
     parts = []
-    for (layer, name, phase), flops in work.items():
-        time_of_part = spent[layer, phase]
+    for (layer, name, phase, place), flops in work.items():
+        time_of_part = spent[place, phase]
         rate = flops / time_of_part if time_of_part else 0.0
         parts.append(Part(layer, name, phase, time_of_part, flops, rate, rate / peak, time_of_part / step))
     backend = next(name for name, module in MODULES.items() if module == active().__name__)
     return Profile(tuple(parts), peak, threads, plan.batch_size, steps, stack.dtype.name, backend)
 
 
-# The operations of each part, in the order of the table, and a function that trains on samples in the order given and
-# returns the seconds of each (layer, phase).
-Work = dict[tuple[int | None, str, str], int]
+# The operations of each part, layer, name, phase and a place of its own, in the order of the table; and a function that
+# trains on samples in the order given and returns the seconds of each (place, phase).
+Work = dict[tuple[int | None, str, str, int | None], int]
 Seconds = dict[tuple[int | None, str], float]
 Run = Callable[[Array], Seconds]
 
@@ -238,14 +240,17 @@ def _compiled(stack: Stack, plan: Plan) -> tuple[Work, Run]:
     places: dict[tuple[int | None, str], tuple[int, int]] = {}
 
     def add(layer: int | None, name: str, phase: str, place: tuple[int, int], flops: int = 0) -> None:
-        work[layer, name, phase] = flops
-        places[layer, phase] = place
+        op = None if layer is None else place[0]
+        work[layer, name, phase, op] = flops
+        places[op, phase] = place
 
     has_trained = False
     for i, (op, members) in enumerate(zip(network.ops, network.layers, strict=True)):
-        layer, name = members[0], " + ".join(repr(stack.layers[place]) for place in members)
+        layer, name = stack.places[members[0]], " + ".join(repr(stack.leaves[leaf]) for leaf in members)
+        name = "x + f(x)" if op[0] == ADD else name
         product = 2 * plan.batch_size * int(op[1] * op[2]) if op[0] == LINEAR else 0
-        is_trained = op[0] == LINEAR or i in network.spans[:, 0]
+        is_linear = op[KIND] == LINEAR and not op[KEEPS] & FROZEN
+        is_trained = is_linear or i in network.spans[network.spans[:, TRAINED] == 1, OP]
         add(layer, name, "forward", (i, 0), product)
         if has_trained:
             add(layer, name, "backward", (i, 1), product)
@@ -271,8 +276,8 @@ def _layer_by_layer(stack: Stack, plan: Plan) -> tuple[Work, Run]:
     for i, layer in enumerate(stack.layers):
         name = repr(layer) if isinstance(layer, BuiltIn) else type(layer).__name__
         product = 2 * plan.batch_size * layer.multiply_adds if isinstance(layer, BuiltIn) else 0
-        work |= {(i, name, "forward"): product, (i, name, "backward"): 2 * product}
-    work |= {(None, _STEP, phase): 0 for phase in ("gather", "loss", "update", "rest")}
+        work |= {(i, name, "forward", i): product, (i, name, "backward", i): 2 * product}
+    work |= {(None, _STEP, phase, None): 0 for phase in ("gather", "loss", "update", "rest")}
     spent: Seconds = defaultdict(float)
     last = 0.0
 
@@ -289,13 +294,13 @@ def _layer_by_layer(stack: Stack, plan: Plan) -> tuple[Work, Run]:
         spent.clear()
         last = time.perf_counter()
         _train(train, order, plan)
-        return dict(spent)
+        return {(place, phase): spent[place, phase] for _, _, phase, place in work}
 
     return work, run
 
 
 def _train(train: Epoch, order: Array, plan: Plan) -> None:
-    _, failed = train(order, plan.lr, 0)
+    _, failed = train(order, float(np.ravel(plan.lr)[0]), 0)
     if failed >= 0:
         raise DivergenceError(0, failed, 1)
 

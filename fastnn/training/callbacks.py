@@ -1,24 +1,23 @@
 """Callbacks: what ``fit`` calls after each epoch, and the one that stops in time."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..validation import Array, flag, number, positive_int
+from ..validation import Array, flag
+from .watching import Mode, Values, Waiting
 
 if TYPE_CHECKING:
     from ..model import Sequential
+    from .plan import Plan
 
-Values = dict[str, float]
 Callback = Callable[["Sequential", int, Values], Any]
 
-# The sign of a change for the better.
-_BETTER = {"loss": -1, "val_loss": -1, "val_accuracy": 1}
 
-
-class EarlyStopping:
+class EarlyStopping(Waiting):
     """A callback that stops the training once a value has not improved for long, and restores the best weights.
 
     ``model.fit(..., validation_data=(Xv, yv), callbacks=[fnn.EarlyStopping(patience=5)])``. The same object may serve
@@ -30,11 +29,13 @@ class EarlyStopping:
         Training stops once so many epochs in a row did not improve the value.
     min_delta : float
         An epoch improves the value only if it betters the last one that did by more than this.
-    monitor : {"val_loss", "loss", "val_accuracy"}
-        The value of the history: losses get better as they fall, the accuracy as it rises.
+    monitor : str
+        The value of the history: "val_loss", "loss", "val_accuracy", or one that ``metrics`` of ``fit`` ask for.
     restore_best : bool
         Whether the model gets back the parameters of the epoch with the best value, however the training ends: stopped,
         with all its epochs, interrupted, or by an error. The state of the optimizer stays that of the last epoch.
+    mode : {"min", "max"}, optional
+        Whether the value gets better as it falls or as it rises, for metrics of your own; others are known.
 
     Attributes
     ----------
@@ -55,32 +56,22 @@ class EarlyStopping:
     best_epoch: int | None
     best_value: float | None
     _best: list[Array]
-    _improved_epoch: int
-    _improved_value: float | None
 
     def __init__(
         self,
         patience: int = 10,
         min_delta: float = 0.0,
-        monitor: Literal["val_loss", "loss", "val_accuracy"] = "val_loss",
+        monitor: str = "val_loss",
         restore_best: bool = True,
+        mode: Mode | None = None,
     ) -> None:
-        self.patience = positive_int("patience", patience)
-        self.min_delta = number("min_delta", min_delta, least=0)
-        if monitor not in tuple(_BETTER):
-            raise ValueError(f"monitor is {monitor!r}, expected {', '.join(map(repr, _BETTER))}")
-        self.monitor = monitor
+        super().__init__(patience, min_delta, monitor, mode)
         self.restore_best = flag("restore_best", restore_best)
         self._start()
 
     def begin(self, model: "Sequential", names: tuple[str, ...]) -> None:
         """Forget the last training; ``names`` are those of the values to come."""
-        if self.monitor not in names:
-            fix = "give fit validation_data" if "val_loss" not in names else "use the loss 'cross_entropy'"
-            raise ValueError(
-                f"monitor is {self.monitor!r}, but the history will hold {', '.join(map(repr, names))}: {fix}, or "
-                f"monitor={names[-1]!r}"
-            )
+        self._check(names)
         self._start()
 
     def __call__(self, model: "Sequential", epoch: int, values: Values) -> bool:
@@ -88,34 +79,34 @@ class EarlyStopping:
         value = values[self.monitor]
         if self._betters(value, self.best_value):
             if self.restore_best:
-                self._best = [p.copy() for p in model.parameters()]
+                self._best = [array.copy() for array in _restored(model)]
             self.best_epoch, self.best_value = epoch, value
-        if self._betters(value, self._improved_value, self.min_delta):
-            self._improved_epoch, self._improved_value = epoch, value
-        return epoch - self._improved_epoch >= self.patience
+        return self._has_waited(epoch, value)
 
     def end(self, model: "Sequential") -> None:
         """Restore the parameters of the best epoch."""
         if self._best:
-            for p, best in zip(model.parameters(), self._best, strict=True):
-                p[...] = best
+            for array, best in zip(_restored(model), self._best, strict=True):
+                array[...] = best
         self._best = []
 
-    def _betters(self, value: float, other: float | None, least: float = 0.0) -> bool:
-        if other is None:
-            return bool(np.isfinite(value))
-        return _BETTER[self.monitor] * (value - other) > least
-
     def _start(self) -> None:
+        self._wait_from(0)
         self.best_epoch = self.best_value = None
-        self._improved_epoch, self._improved_value = 0, None
         self._best = []
 
     def __repr__(self) -> str:
         return (
             f"EarlyStopping(patience={self.patience}, min_delta={self.min_delta:g}, monitor={self.monitor!r}, "
-            f"restore_best={self.restore_best})"
+            f"restore_best={self.restore_best}{self._shown_mode})"
         )
+
+
+def _restored(model: "Sequential") -> list[Array]:
+    """The parameters of a model, and what its layers keep of the data, as running means."""
+    stack = getattr(model, "_stack", None)
+    layers = () if stack is None else stack.built_in
+    return [*model.parameters(), *(getattr(layer, name) for layer in layers for name in layer.buffers)]
 
 
 def asks_to_stop(answer: Any) -> bool:
@@ -136,11 +127,9 @@ def check_callbacks(callbacks: Iterable[Callback] | None) -> tuple[Callback, ...
     return checked
 
 
-def begun(
-    callbacks: tuple[Callback, ...], model: "Sequential", names: tuple[str, ...]
-) -> AbstractContextManager[Callable[[int, Values], bool]]:
+def begun(model: "Sequential", plan: "Plan") -> AbstractContextManager[Callable[[int, Values], bool]]:
     """Return a context of what calls all callbacks and tells whether one wants to stop; they begin and end with it."""
-    return _begun(callbacks, model, names) if callbacks else nullcontext(_never)
+    return _begun(model, plan) if plan.callbacks else nullcontext(_never)
 
 
 def _never(epoch: int, values: Values) -> bool:
@@ -148,13 +137,13 @@ def _never(epoch: int, values: Values) -> bool:
 
 
 @contextmanager
-def _begun(
-    callbacks: tuple[Callback, ...], model: "Sequential", names: tuple[str, ...]
-) -> Iterator[Callable[[int, Values], bool]]:
+def _begun(model: "Sequential", plan: "Plan") -> Iterator[Callable[[int, Values], bool]]:
+    callbacks = plan.callbacks  # all that after_epoch refers to, so that an error of theirs keeps no data alive
     with ExitStack() as ends:
         for callback in callbacks:
             if hasattr(callback, "begin"):
-                callback.begin(model, names)
+                more = {"optimizer": plan.optimizer} if _takes_optimizer(callback.begin) else {}
+                callback.begin(model, plan.names, **more)
             if hasattr(callback, "end"):
                 ends.callback(callback.end, model)
 
@@ -163,3 +152,10 @@ def _begun(
             return any(map(asks_to_stop, answers))
 
         yield after_epoch
+
+
+def _takes_optimizer(begin: Callable[..., Any]) -> bool:
+    try:
+        return "optimizer" in inspect.signature(begin).parameters
+    except (TypeError, ValueError):  # of a function that is not Python's
+        return False

@@ -1,6 +1,7 @@
-"""The loss and the accuracy of data that a network is not trained on."""
+"""The loss, the accuracy and other metrics, of data that a network is not trained on, and of those that it is."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,28 @@ import numpy as np
 from ..nn import losses
 from ..nn.stack import Stack
 from ..validation import Array
-from .plan import Validation
+from .metrics import Metric, measure
+from .plan import Plan
 
 
-def validated(stack: Stack, loss: Any, data: Validation | None) -> dict[str, float]:
-    """Return the values of the validation data, if there are any."""
+def values_after(stack: Stack, plan: Plan) -> dict[str, float]:
+    """Return the values of an epoch beside its loss: metrics of the training data, and those of the validation data."""
+    values = trained(stack, plan) if plan.metrics else {}
+    data = plan.validation
     if data is None:
-        return {}
-    measured = evaluate(stack, loss, data.x, data.y, None, data.name, data.rows)
-    return {f"val_{name}": value for name, value in measured.items()}
+        return values
+    measured = evaluate(stack, plan.loss, data.x, data.y, None, data.name, data.rows, plan.metrics)
+    return values | {f"val_{name}": value for name, value in measured.items()}
+
+
+def trained(stack: Stack, plan: Plan) -> dict[str, float]:
+    """Return the metrics of the training data, without weights."""
+    m, rows = plan.samples, plan.rows
+    outputs = np.empty((m, plan.outputs), stack.dtype)
+    for start in range(0, m, stack.block):
+        part = slice(start, start + stack.block)
+        outputs[part] = stack.outputs(plan.x[part if rows is None else rows[part]])
+    return measure(plan.metrics, plan.y if rows is None else plan.y[rows], outputs)
 
 
 def evaluate(
@@ -27,19 +41,24 @@ def evaluate(
     sample_weight: Array | None,
     name: str = "y",
     chosen: Array | None = None,
+    metrics: Sequence[Metric] = (),
 ) -> dict[str, float]:
     """Return the loss of checked data and what else it measures, block by block under a built-in loss.
 
-    Of x, y and ``sample_weight`` only the rows at ``chosen`` count where that is given.
+    Of x and y only the rows at ``chosen`` count where they are given, for which there are no weights. For metrics all
+    outputs are held.
     """
     m = len(x) if chosen is None else len(chosen)
     rows = stack.block if losses.is_built_in(loss) else m
     totals = dict.fromkeys(("loss", *losses.measured(loss)), 0.0)
     weights = 0.0
+    kept: list[Array] = []
     for start in range(0, m, rows):
         part = slice(start, start + rows) if chosen is None else chosen[start : start + rows]
         v = None if sample_weight is None else sample_weight[part]
         outputs, targets = stack.outputs(x[part]), y[part]
+        if metrics:
+            kept.append(outputs)
         share = len(outputs) if v is None else float(v.sum(dtype=np.float64))
         totals["loss"] += share * losses.value(loss, outputs, targets, v)
         if losses.measured(loss):
@@ -48,7 +67,12 @@ def evaluate(
         weights += share
     if not math.isfinite(totals["loss"]):
         losses.check_again(loss, y if chosen is None else y[chosen], outputs.shape[1], stack.dtype, name)
-    return {name_of: total / weights for name_of, total in totals.items()}
+    measured = {name_of: total / weights for name_of, total in totals.items()}
+    left = [metric for metric in metrics if metric.name not in measured or metric.known != metric.name]
+    if left:
+        y, v = (y, sample_weight) if chosen is None else (y[chosen], None)
+        measured |= measure(left, y, np.concatenate(kept), v)
+    return measured
 
 
 def mean_of(values: Array, sample_weight: Array | None) -> float:

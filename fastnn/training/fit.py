@@ -15,23 +15,24 @@ import numpy as np
 from ..backend import active
 from ..errors import DivergenceError
 from ..nn import losses
-from ..nn.lowering import Batches
+from ..nn.lowering import Batches, Network
 from ..nn.stack import Lap, Stack, no_lap
 from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
 from ..validation import FLOAT64, Array, finite, sample_weights
-from .callbacks import Values
-from .evaluation import validated
-from .history import History, progress_line
+from .evaluation import values_after
+from .history import History
 from .interrupts import Interrupt
 from .plan import Plan
+from .progress import Report
 from .rows import check_finite, own_rows
 from .together import Outcome, Request
+from .watching import Values
 
 if TYPE_CHECKING:
     from ..model import Sequential
 
-Epoch = Callable[[Array, float, int], tuple[float, int]]
+Epoch = Callable[[Array, float | Array, int], tuple[float, int]]
 ShouldStop = Callable[[int, Values], bool]
 # What a network in training asks for, nothing where it has trained for an epoch by itself; what it is answered; and
 # what it leaves behind.
@@ -75,22 +76,24 @@ def training(
     With ``together`` it asks for its compiled epochs, several at once where nothing comes between them, and pauses
     after each other one, so that many networks train by turns. Whoever drives it sees to the warnings of NumPy.
     """
-    transaction = Transaction(_places(model, plan), model._stack.rng)
+    transaction, report = Transaction(_places(model, plan), model._stack.rng), Report(plan.epochs, plan.verbose)
     try:
-        yield from _train(model, plan, history, transaction, interrupt, should_stop, together)
+        yield from _train(model, plan, history, transaction, interrupt, should_stop, report, together)
     except BaseException:
         interrupt.deaf = True  # nothing may come before this: a second Ctrl-C would leave things half undone
         transaction.rollback()
         history.cut(plan.names, transaction.commits)
         raise
+    finally:
+        report.close()
     return history
 
 
 def _places(model: "Sequential", plan: Plan) -> list[Place]:
     """The attributes that training changes; the compiled epoch knows nothing of the layers'."""
     stack = model._stack
-    places: list[Place] = [(model, ("_loss", "history")), (plan.optimizer, plan.optimizer._STATE)]
-    return places if plan.compiled else places + stack.places()
+    places: list[Place] = [(model, ("_loss", "_classes", "_flat", "history")), (plan.optimizer, plan.optimizer._STATE)]
+    return places if plan.compiled else places + stack.changing()
 
 
 def _train(
@@ -100,23 +103,28 @@ def _train(
     transaction: Transaction,
     interrupt: Interrupt,
     should_stop: ShouldStop,
+    report: Report,
     together: bool,
 ) -> Training:
     stack, optimizer, samples = model._stack, plan.optimizer, plan.samples
     optimizer.bind(stack)
     train = epoch_of(stack, plan)
     transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
-    model._loss, model.history = plan.loss, history
+    _hand_over(model, plan, history)
     most = _most_at_once(stack, plan) if together else 1
     orders = Orders(plan, stack.rng, most)
     epoch = one_by_one = 0
     earlier: Sequence[float] = ()
+
+    def rates_of(later: int) -> float | Array:
+        return optimizer.rates(optimizer.epoch + later, optimizer.steps + later * plan.updates, plan.updates)
+
     while epoch < plan.epochs:
         n = min(most, plan.epochs - epoch) if epoch >= one_by_one else 1
-        rates = [optimizer.rate(optimizer.epoch) if epoch else plan.lr]
+        rates = [rates_of(0)] if epoch else [plan.lr]
         if n > 1:
             try:
-                rates += [optimizer.rate(optimizer.epoch + i) for i in range(1, n)]
+                rates += [rates_of(i) for i in range(1, n)]
             except (ValueError, OverflowError):  # which is to come after the epochs before it
                 n, one_by_one = 1, epoch + n
         if epoch:
@@ -143,29 +151,32 @@ def _train(
             transaction.commit()
             raise DivergenceError(epoch, batch, plan.epochs)
         seconds = time.perf_counter() - started
-        optimizer.steps += n * -(-samples // plan.batch_size)
+        optimizer.steps += n * plan.updates
         optimizer.epoch += n
-        values = {"loss": loss} | validated(stack, plan.loss, plan.validation)
+        values = {"loss": loss} | values_after(stack, plan)
         if earlier:
             history.setdefault("loss", []).extend(earlier)
         history.record(values)
         transaction.commit()
         epoch += n
-        if plan.verbose:
-            print(progress_line(epoch, plan.epochs, values, samples / seconds), flush=True)
+        report.epoch(epoch, values, samples / seconds)
         try:
-            history.stopped = should_stop(epoch, values)
+            with report.lines():
+                history.stopped = should_stop(epoch, values)
         finally:
-            model._loss, model.history = plan.loss, history  # which a fit within a callback has set to its own
+            _hand_over(model, plan, history)  # of which a fit within a callback has set its own
         history.interrupted = interrupt.requested
         if history.stopped or history.interrupted:
-            if plan.verbose:
-                why = "interrupted" if history.interrupted else "a callback returned True"
-                print(f"{why}: stopped after epoch {epoch} of {plan.epochs}", flush=True)
+            report.ended(epoch, "interrupted" if history.interrupted else "a callback returned True")
             break
         if together and not plan.compiled:
             yield None
     return history
+
+
+def _hand_over(model: "Sequential", plan: Plan, history: History) -> None:
+    """Let the model know what its outputs are meant for, and the history."""
+    model._loss, model._classes, model._flat, model.history = plan.loss, plan.classes, plan.flat, history
 
 
 def _most_at_once(stack: Stack, plan: Plan) -> int:
@@ -173,7 +184,7 @@ def _most_at_once(stack: Stack, plan: Plan) -> int:
 
     No more than a moment takes, so that Ctrl-C is heard.
     """
-    if plan.callbacks or plan.validation or not plan.compiled or not is_known(plan.optimizer.lr):
+    if plan.callbacks or plan.validation or plan.metrics or not plan.compiled or not is_known(plan.optimizer.lr):
         return 1
     return max(
         1, min(_MOST_EPOCHS, _MOST_SAMPLES // plan.samples, _MOST_WORK // (plan.samples * stack.params.size + 1))
@@ -188,6 +199,7 @@ def _check_again(stack: Stack, plan: Plan) -> None:
     rows = plan.rows if plan.rows is not None else slice(None)
     stack.check_finite()
     check_finite(plan.x, "X", stack.dtype, plan.rows)
+    stack.check_codes(plan.x, "X", plan.rows)
     losses.check_again(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
     finite("y", plan.y[rows], FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes what came
     if plan.sample_weight is not None:
@@ -209,29 +221,37 @@ class CompiledEpoch:
     def __init__(self, stack: Stack, plan: Plan, seconds: Array | None) -> None:
         network = stack.seeded()
         assert network is not None, "a compiled plan has a network"
-        self._network, self._params, self._seconds = network, stack.params, seconds
+        self._stack, self._network, self._params, self._seconds = stack, network, stack.params, seconds
         self._plan, self._objective, self._slots = plan, plan.objective, plan.optimizer.state()[0]
 
-    def __call__(self, order: Array, lr: float, step: int) -> tuple[float, int]:
+    def __call__(self, order: Array, lr: float | Array, step: int) -> tuple[float, int]:
         """Return the loss of an epoch in this order, after ``step`` updates, and the batch that failed, or -1."""
         plan = self._plan
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
         rule = plan.optimizer.rule(self._slots, lr, step)
-        loss, failed = active().train_epoch(self._network, self._params, batches, self._objective, rule, self._seconds)
+        network = self._learning()
+        loss, failed = active().train_epoch(network, self._params, batches, self._objective, rule, self._seconds)
         return float(loss), int(failed)
 
-    def request(self, orders: list[Array], draw: Callable[[], None], rates: list[float], step: int) -> Request:
+    def request(
+        self, orders: list[Array], draw: Callable[[], None], rates: Sequence[float | Array], step: int
+    ) -> Request:
         """Return what epochs in these orders, yet to be drawn, take, each at its rate, after ``step`` updates."""
-        plan, optimizer, steps = self._plan, self._plan.optimizer, -(-len(orders[0]) // self._plan.batch_size)
-        rules = [optimizer.rule(self._slots, lr, step + i * steps) for i, lr in enumerate(rates)]
+        plan, optimizer = self._plan, self._plan.optimizer
+        rules = [optimizer.rule(self._slots, lr, step + i * plan.updates) for i, lr in enumerate(rates)]
         batches = [Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size) for order in orders]
-        return Request(self._network, self._params, tuple(batches), self._objective, tuple(rules), draw)
+        return Request(self._learning(), self._params, tuple(batches), self._objective, tuple(rules), draw)
+
+    def _learning(self) -> Network:
+        """The network as its layers learn at the moment, which callbacks may have changed."""
+        network = self._stack.network if self._plan.callbacks else None
+        return self._network if network is None else network._replace(seed=self._network.seed)
 
 
 def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
     stack.forget_gradients()  # those of an earlier pass are the user's until this fit is through
 
-    def train(order: Array, lr: float, step: int) -> tuple[float, int]:
+    def train(order: Array, lr: float | Array, step: int) -> tuple[float, int]:
         total = weights = 0.0
         for batch, start in enumerate(range(0, len(order), plan.batch_size)):
             rows = order[start : start + plan.batch_size]
@@ -247,8 +267,8 @@ def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
             if not np.isfinite(loss):
                 return math.nan, batch
             lap(None, "rest")
-            stack.backward(gradient, plan.l2, lap)
-            plan.optimizer.update(stack, lr, step + batch + 1)
+            stack.backward(gradient, plan.l2, lap, stack.first_trained)
+            plan.optimizer.update(stack, lr if isinstance(lr, float) else float(lr[batch]), step + batch + 1)
             lap(None, "update")
         return (total / weights if weights else 0.0), -1
 
@@ -294,18 +314,19 @@ def _nothing() -> None:
     """Orders that stay as they are are not drawn."""
 
 
-def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float) -> int:
+def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float | Array) -> int:
     """Train the epoch again batch by batch, up to the first that leaves the finite numbers, and return which it is.
 
     A user's layer may draw random numbers and come through this time: then that is the last batch.
     """
     order = orders.draw()  # as before, and so are the units that are dropped
     last = Copies(transaction.arrays)
-    for start in range(0, len(order), plan.batch_size):
+    for batch, start in enumerate(range(0, len(order), plan.batch_size)):
         last.keep()
-        _, failed = train(order[start : start + plan.batch_size], lr, plan.optimizer.steps)
+        own_lr = lr if isinstance(lr, float) else lr[batch : batch + 1]
+        _, failed = train(order[start : start + plan.batch_size], own_lr, plan.optimizer.steps)
         if failed >= 0 or not last.is_finite():
             last.restore()
             break
         plan.optimizer.steps += 1
-    return start // plan.batch_size
+    return batch

@@ -11,12 +11,24 @@ from numpy.typing import ArrayLike
 from ..nn import losses
 from ..nn.loss import Loss
 from ..nn.losses import LossName
-from ..nn.optimizers import Optimizer, OptimizerName
+from ..nn.optimizer import Optimizer
+from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
 from ..validation import own_view
 from .callbacks import Callback
-from .each import at, each, each_array, each_callbacks, each_data, each_optimizer, each_pair, is_each_array
+from .each import (
+    at,
+    each,
+    each_array,
+    each_callbacks,
+    each_data,
+    each_optimizer,
+    each_pair,
+    is_each_array,
+    is_each_metrics,
+)
 from .history import History
+from .metrics import Metrics
 from .plan import Plan, prepare
 from .progress import bar
 from .rounds import Network, train
@@ -42,9 +54,11 @@ def fit_many(
     shuffle: bool | list[bool] = True,
     validation_data: tuple[ArrayLike, ArrayLike] | list[Any] | None = None,
     validation_rows: ArrayLike | list[Any] | None = None,
+    validation_split: float | list[Any] | None = None,
     sample_weight: ArrayLike | list[Any] | None = None,
-    class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | list[Any] | None = None,
+    class_weight: Mapping[Any, float] | Literal["balanced"] | ArrayLike | list[Any] | None = None,
     callbacks: Iterable[Callback] | list[Any] | None = None,
+    metrics: Metrics | list[Any] | None = None,
     verbose: int = 1,
 ) -> list[History]:
     """Train many models at once, each to the bits that :meth:`Sequential.fit` gives it alone.
@@ -66,15 +80,19 @@ def fit_many(
     rows : array_like (m,) of int or (n,) of bool, optional
         The samples to train on, by their places in X, in any order and as often as they stand there: the folds of a
         cross-validation, or a bootstrap. The result is that of ``fit(X[rows], y[rows], sample_weight=
-        sample_weight[rows])``.
+        sample_weight[rows])``, but that labels which are strings or objects are the classes of all of y.
     loss, optimizer, l2, epochs, batch_size, shuffle, validation_data, sample_weight, class_weight
         As of :meth:`Sequential.fit`. An optimizer object for all is copied for each model, and the copies start afresh;
         objects in a list keep their state, so fitting again with them continues. "balanced" counts the samples at
         ``rows``.
     validation_rows : array_like (m,) of int or (n,) of bool, optional
         Validation data as rows of the same X and y.
+    validation_split : float, optional
+        As of :meth:`Sequential.fit`, of the samples at ``rows``; one that comes several times there is on one side.
     callbacks : iterable of functions, or a list of such iterables, optional
         As of :meth:`Sequential.fit`. Callback objects for all are copied for each model, functions are not.
+    metrics : list of names and functions, a dict, or a list of those, optional
+        As of :meth:`Sequential.fit`.
     verbose : {0, 1}
         1 shows a progress bar over networks and epochs, with tqdm on a terminal or in a notebook, else a line at the
         end.
@@ -141,8 +159,10 @@ def fit_many(
         "rows": _named("rows", rows, n),
         "validation_rows": _named("validation_rows", validation_rows, n),
         "validation_data": each_pair(validation_data, n),
+        "validation_split": each("validation_split", validation_split, n),
         "sample_weight": each_array("sample_weight", sample_weight, n),
         "class_weight": each_array("class_weight", class_weight, n),
+        "metrics": each("metrics", metrics, n, is_each_metrics(metrics)),
         "optimizer": each_optimizer(optimizer, n),
         "callbacks": each_callbacks(callbacks, n, [*chosen, X, y, validation_data, sample_weight]),
     }
@@ -150,7 +170,7 @@ def fit_many(
     for i, model in enumerate(chosen):
         settings = {name: values[i] for name, values in named.items()}
         with at(i):
-            plans.append(prepare(model._stack, xs[i], ys[i], **settings, verbose=0, once=once))
+            plans.append(prepare(model._stack, xs[i], ys[i], **settings, classes=model._classes, verbose=0, once=once))
     return _trained(chosen, plans, bool(verbose))
 
 
@@ -182,7 +202,7 @@ def _models(models: Any) -> "list[Sequential]":
             raise TypeError(f"models[{i}] is {model!r}, expected a Sequential")
         if owners.setdefault(id(model), i) != i:
             raise ValueError(f"models[{i}] is the model that models[{owners[id(model)]}] is: make one for each place")
-        for layer in stack.layers:
+        for layer in stack.leaves:
             owner = owners.setdefault(id(layer), i)
             if owner != i:
                 raise ValueError(f"models[{i}] has the layer {layer!r} in common with models[{owner}]: make new ones")

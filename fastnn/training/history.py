@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from ..tables import Row, Table
 
 if TYPE_CHECKING:
-    from ..nn.optimizers import Optimizer
+    from ..nn.optimizer import Optimizer
 
 _SHOWN = 5  # epochs at each end of a long history
 
 
 class History(dict[str, list[float]]):
-    """The values of each epoch: "loss", and "val_loss" and "val_accuracy" where there are validation data.
+    """The values of each epoch: "loss", "val_loss" and "val_accuracy" where there are validation data, and metrics.
 
     Attributes
     ----------

@@ -5,16 +5,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from ..nn import losses, optimizers
 from ..nn.lowering import Objective
-from ..nn.optimizers import Optimizer
+from ..nn.optimizer import Optimizer
 from ..nn.stack import Stack
 from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
+from .each import depth
+from .labels import NAMES, check_number, coded, coded_as
+from .metrics import Metric, check_metrics, suit
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
+from .splitting import share_of, split
 
 # ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
 # many networks are prepared it may remember what it returned for the same objects.
@@ -41,7 +46,8 @@ class Plan:
 
     Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
     or dtype moves nothing here. With ``rows`` the samples are those of x, y and ``sample_weight``, in which nothing
-    else counts. ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
+    else counts. ``classes`` are what the labels of y stand for where they are no integers, and ``flat`` says that there
+    is one output for targets (m,). ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
     """
 
     x: Array
@@ -51,7 +57,7 @@ class Plan:
     outputs: int
     loss: Any
     optimizer: Optimizer
-    lr: float
+    lr: float | Array
     epochs: int
     l2: float
     batch_size: int
@@ -60,12 +66,20 @@ class Plan:
     verbose: bool
     compiled: bool
     callbacks: tuple[Callback, ...]
+    metrics: tuple[Metric, ...] = ()
+    classes: Array | None = None
+    flat: bool = False
     make_weights: Callable[[], Array | None] | None = None
 
     @property
     def samples(self) -> int:
         """The samples of an epoch."""
         return len(self.x) if self.rows is None else len(self.rows)
+
+    @property
+    def updates(self) -> int:
+        """The updates of an epoch."""
+        return -(-self.samples // self.batch_size)
 
     @property
     def objective(self) -> Objective:
@@ -75,9 +89,11 @@ class Plan:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the values of an epoch."""
+        metrics = [metric.name for metric in self.metrics]
         if self.validation is None:
-            return ("loss",)
-        return ("loss", "val_loss", *(f"val_{name}" for name in losses.measured(self.loss)))
+            return "loss", *metrics
+        measured = "loss", *losses.measured(self.loss)
+        return "loss", *metrics, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
 
 
 def prepare(
@@ -96,58 +112,79 @@ def prepare(
     verbose: int,
     class_weight: Any = None,
     callbacks: Iterable[Callback] | None = None,
+    metrics: Any = None,
     rows: Rows = ALL,
     validation_rows: Rows = ALL,
+    validation_split: float | None = None,
+    classes: Array | None = None,
     check_later: bool = False,
     once: Once = always,
 ) -> Plan:
     """Check the arguments of a fit, without changing anything.
 
-    With ``check_later`` it may be left to ``run`` to find out whether X and y are finite.
+    ``classes`` are those that the model has from before. With ``check_later`` it may be left to ``run`` to find out
+    whether X and y are finite.
     """
     loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
     l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
     if verbose not in (0, 1):
         raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
-    callbacks = check_callbacks(callbacks)
+    callbacks, metrics = check_callbacks(callbacks), check_metrics(metrics)
     optimizer.check(stack.dtype)
     if losses.is_built_in(loss):
         loss.check(stack.dtype)
     for layer in stack.built_in:
         layer.check(stack.dtype)
-    first = optimizer.epoch if optimizer.belongs_to(stack) else 0
-    lr = optimizer.rate(first)
+    if stack.is_frozen:
+        raise ValueError("all layers with parameters are frozen: set trainable=True for those that are to be trained")
     stack.check_finite()
     compiled = stack.network is not None and losses.is_built_in(loss) and optimizers.is_built_in(optimizer)
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
     # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
-    check = not (check_later and compiled and stack.starts_linear)
+    check = not (check_later and compiled and stack.starts_linear and validation_split is None)
     given = _Given(once, loss, stack.dtype)
     data, x, places = x, *given.features(x, stack.n_in, rows, "X", check)
+    stack.check_codes(x, "X", places)
+    is_flat = depth(y) == 1
+    y, classes = given.coded(y, classes, places)
     k = stack.output_width(x if places is None else x[places[:1]])
+    check_number(classes, k)
+    _check_one_validation(validation_data, validation_rows, validation_split)
     validation = None
     if validation_data is not None:
-        if validation_rows.value is not None:
-            raise ValueError(f"validation_data and {validation_rows.name} are both given: expected one of them")
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise TypeError("validation_data is not a pair, expected (X, y)")
         x_val, y_val = validation_data
         x_val, _ = given.features(x_val, x.shape[1], ALL, "X of validation_data", True)
+        stack.check_codes(x_val, "X of validation_data")
         name = "y of validation_data"
+        y_val = given.once(coded_as, y_val, classes, name)
         validation = Validation(x_val, given.targets(y_val, len(x_val), k, None, name, True), None, name)
     elif validation_rows.value is not None:
         x_val, chosen = given.features(data, stack.n_in, validation_rows, "X", True)
+        stack.check_codes(x_val, "X", chosen)
         validation = Validation(x_val, given.targets(y, len(x_val), k, chosen, "y", True), chosen, "y")
     y = given.targets(y, len(x), k, places, "y", check)
+    if validation_split is not None:
+        labels = y.copy() if losses.classifies(loss) and y.ndim == 1 else None  # the user's may change meanwhile
+        places, chosen = split(share_of(validation_split), len(x), places, labels, stack.seed)
+        validation = Validation(x, y, chosen, "y")
+    samples = len(x) if places is None else len(places)
+    _check_batches(stack, samples, min(batch_size, samples))
+    suit(metrics, loss, y, k)
 
     def weights() -> Array | None:
-        return given.weights(sample_weight, class_weight, y, k, places)
+        return given.weights(sample_weight, class_weight, y, k, places, classes)
 
+    weights_of_samples, batch_size = weights(), min(batch_size, samples)
+    is_known = optimizer.belongs_to(stack)
+    first, step = (optimizer.epoch, optimizer.steps) if is_known else (0, 0)
+    lr = optimizer.rates(first, step, -(-samples // batch_size))
     return Plan(
         x=x,
         y=y,
-        sample_weight=weights(),
+        sample_weight=weights_of_samples,
         rows=places,
         outputs=k,
         loss=loss,
@@ -155,14 +192,39 @@ def prepare(
         lr=lr,
         epochs=epochs,
         l2=l2,
-        batch_size=min(batch_size, len(x) if places is None else len(places)),
+        batch_size=batch_size,
         shuffle=shuffle,
         validation=validation,
         verbose=bool(verbose),
         compiled=compiled,
         callbacks=callbacks,
+        metrics=metrics,
+        classes=classes,
+        flat=is_flat and k == 1,
         make_weights=weights if places is not None and class_weight is not None else None,
     )
+
+
+def _check_batches(stack: Stack, samples: int, batch_size: int) -> None:
+    """Refuse batches that are too small for a layer, of which the last is the smallest."""
+    last = samples % batch_size or batch_size
+    for layer in stack.built_in:
+        if layer.trainable and last < layer.least_samples:
+            raise ValueError(
+                f"batch_size is {batch_size} for {samples} samples, which leaves {last} to the last batch, but "
+                f"{layer!r} needs at least {layer.least_samples}: choose another batch_size"
+            )
+
+
+def _check_one_validation(validation_data: Any, validation_rows: Rows, validation_split: Any) -> None:
+    given = {
+        "validation_data": validation_data,
+        validation_rows.name: validation_rows.value,
+        "validation_split": validation_split,
+    }
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ValueError(f"{names[0]} and {names[1]} are both given: expected one of them")
 
 
 class _Given(NamedTuple):
@@ -181,6 +243,19 @@ class _Given(NamedTuple):
             check_finite(x, name, self.dtype, places)
         return x, places
 
+    def coded(self, y: Any, classes: Array | None, places: Array | None) -> tuple[Any, Array | None]:
+        """Labels that are no numbers as codes, and their classes: those from before where y holds such labels."""
+        if not losses.takes_names(self.loss):
+            return y, None
+        try:
+            return self.once(_coded, y, classes)  # type: ignore[no-any-return]
+        except (TypeError, ValueError):
+            array = any_array("y", own_view(y))
+            if places is None or array.ndim != 1 or places.max() >= len(array):
+                raise
+            codes, classes = _coded(array[places], classes, "y[rows]")
+            return spread(codes, places, len(array)), classes
+
     def targets(self, y: Any, m: int, k: int, places: Array | None, name: str, check: bool) -> Array:
         settings = self.loss, k, self.dtype, name, check
         try:
@@ -192,12 +267,14 @@ class _Given(NamedTuple):
             return spread(_targets(array[places], len(places), *settings), places, m)
         return targets
 
-    def weights(self, sample_weight: Any, class_weight: Any, y: Array, k: int, places: Array | None) -> Array | None:
+    def weights(
+        self, sample_weight: Any, class_weight: Any, y: Array, k: int, places: Array | None, classes: Array | None
+    ) -> Array | None:
         weights: Array | None
         if places is None:
             weights = self.once(sample_weights, sample_weight, len(y), self.dtype)
             if class_weight is not None:
-                weights = self.once(_weighted, class_weight, self.loss, y, k, sample_weight, self.dtype)
+                weights = self.once(_weighted, class_weight, self.loss, y, k, sample_weight, self.dtype, classes)
             return weights
         n, m = len(y), len(places)
         if sample_weight is not None:
@@ -212,7 +289,7 @@ class _Given(NamedTuple):
             sample_weight = sample_weight[places]
         weights = sample_weights(sample_weight, m, self.dtype)
         if class_weight is not None:
-            weights = weighted(class_weight, self.loss, y[places], k, sample_weight, self.dtype)
+            weights = weighted(class_weight, self.loss, y[places], k, sample_weight, self.dtype, classes)
         return None if weights is None else spread(weights, places, n)
 
 
@@ -220,5 +297,13 @@ def _targets(y: Any, m: int, loss: Any, k: int, dtype: DType, name: str, check: 
     return losses.targets(loss, y, m, k, dtype, name, check)
 
 
-def _weighted(class_weight: Any, loss: Any, y: Array, k: int, sample_weight: Any, dtype: DType) -> Array | None:
-    return weighted(class_weight, loss, y, k, own_view(sample_weight), dtype)
+def _coded(y: Any, classes: Array | None, name: str = "y") -> tuple[Any, Array | None]:
+    """Labels that are no numbers as codes, and their classes; numbers as they are, whatever was before."""
+    array = y if type(y) is np.ndarray else any_array(name, y)
+    return coded(y, classes if array.dtype.kind in NAMES else None, name)
+
+
+def _weighted(
+    class_weight: Any, loss: Any, y: Array, k: int, sample_weight: Any, dtype: DType, classes: Array | None
+) -> Array | None:
+    return weighted(class_weight, loss, y, k, own_view(sample_weight), dtype, classes)

@@ -76,7 +76,7 @@ class Network:
 
     def _live(self, interrupt: Interrupt) -> Generator[Request | None, Outcome | None, Any]:
         model, plan = self.model, self.plan
-        with model._stack.held(None), plan.optimizer.held(), begun(plan.callbacks, model, plan.names) as should_stop:
+        with model._stack.held(None), plan.optimizer.held(), begun(model, plan) as should_stop:
             yield None
             try:
                 if plan.make_weights is not None:

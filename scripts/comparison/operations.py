@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import _measure as measure
 from comparison.optimizers import RATES
-from comparison.problems import DELTA, GELU, GELU_TANH, HUBER, NORM_EPS, WORDS, Network, learnable
+from comparison.problems import DELTA, GELU, GELU_TANH, HUBER, LAYER_NORM, NORM_EPS, SILU, WORDS, Network, learnable
 from comparison.rules import ADAMW, BETA1, BETA2, EPS, WEIGHT_DECAY
 from comparison.settings import Settings, say
 from comparison.tables import micro, on, times
@@ -45,9 +45,9 @@ class Operation(NamedTuple):
 def operations(classifiers: Sequence[Network], regression: Network) -> Iterator[Operation]:
     """Each operation in each network of classes, or in that of targets."""
     for network in classifiers:
-        for activation in (GELU, GELU_TANH):
+        for activation in (GELU, GELU_TANH, SILU):
             yield Operation(WORDS[activation], replace(network, activation=activation), network, activations)
-        yield Operation("LayerNorm", replace(network, normalised=True), network, normalisations)
+        yield Operation(LAYER_NORM, replace(network, normalised=LAYER_NORM), network, normalisations)
         yield Operation(ADAMW, replace(network, rule=ADAMW, lr=RATES[ADAMW]), network, updates)
     yield Operation(WORDS[HUBER], replace(regression, loss=HUBER), regression, losses)
 

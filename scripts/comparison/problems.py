@@ -13,19 +13,27 @@ from comparison.rules import SGD
 # Weights (n_in, n_out) and bias of each; of a normalised one also what its units are multiplied by and what is added.
 Layers = list[tuple[NDArray, ...]]
 
-CROSS_ENTROPY, SQUARED_ERROR, HUBER = "cross_entropy", "squared_error", "huber"
-RELU, GELU, GELU_TANH = "relu", "gelu", "gelu_tanh"
+CROSS_ENTROPY, SQUARED_ERROR, HUBER, BINARY = "cross_entropy", "squared_error", "huber", "binary_cross_entropy"
+RELU, GELU, GELU_TANH, SILU = "relu", "gelu", "gelu_tanh", "silu"
+LAYER_NORM, BATCH_NORM = "LayerNorm", "BatchNorm"
 # Where Huber's loss becomes a line, and what a normalisation adds to the variance.
 DELTA, NORM_EPS = 1.0, 1e-5
 # What the name of a network says of it.
-WORDS = {HUBER: "Huber", GELU: "GELU", GELU_TANH: "GELU by tanh"}
+WORDS = {
+    HUBER: "Huber",
+    BINARY: "BinaryCrossEntropy",
+    GELU: "GELU",
+    GELU_TANH: "GELU by tanh",
+    SILU: "SiLU",
+}
 
 
 @dataclass(frozen=True)
 class Network:
     """Widths of the layers, an activation between them, an update rule, and the batches of an epoch.
 
-    A normalised network has layer normalisation before every activation.
+    A normalised network has that normalisation before every activation. A residual one has a way around each hidden
+    layer, activation included, that has as many units as the one before it.
     """
 
     widths: tuple[int, ...]
@@ -35,14 +43,14 @@ class Network:
     lr: float = 0.01
     rule: str = SGD
     activation: str = RELU
-    normalised: bool = False
+    normalised: str = ""
+    residual: bool = False
 
     @property
     def name(self) -> str:
         """The widths and the batch size, and what it has that is worth a word."""
-        words = ["LayerNorm"] * self.normalised + [
-            WORDS[each] for each in (self.activation, self.loss) if each in WORDS
-        ]
+        words = [self.normalised] if self.normalised else []
+        words += ["Residual"] * self.residual + [WORDS[each] for each in (self.activation, self.loss) if each in WORDS]
         return ", ".join(["-".join(map(str, self.widths)), str(self.batch), *words])
 
     @property
@@ -73,7 +81,7 @@ class Problem:
 
     @cached_property
     def _initial(self) -> Layers:
-        return initial_layers(self.network.widths, self.dtype, self.network.normalised)
+        return initial_layers(self.network.widths, self.dtype, bool(self.network.normalised))
 
     def layers(self) -> Layers:
         """Initial parameters, to be changed at will."""
@@ -85,17 +93,20 @@ class Problem:
 
     def objective(self, layers: Layers) -> float:
         """The loss of all samples with the penalty, in float64 and in plain NumPy, whoever trained the weights."""
-        total, block = 0.0, 2048
+        total, block = 0.0, len(self.x) if self.network.normalised == BATCH_NORM else 2048
         layers = [tuple(np.asarray(parameter, np.float64) for parameter in layer) for layer in layers]
         for start in range(0, len(self.x), block):
             a = self.x[start : start + block].astype(np.float64)
             y = self.y[start : start + block]
             for w, b, *norm in layers[:-1]:
-                a = activate(self.network.activation, normalise(a @ w + b, *norm))
+                hidden = activate(self.network.activation, normalise(a @ w + b, self.network.normalised, *norm))
+                a = a + hidden if self.network.residual and a.shape == hidden.shape else hidden
             s = a @ layers[-1][0] + layers[-1][1]
             if self.network.loss == CROSS_ENTROPY:
                 highest = s.max(axis=1)
                 total += (np.log(np.exp(s - highest[:, None]).sum(axis=1)) + highest - s[np.arange(len(s)), y]).sum()
+            elif self.network.loss == BINARY:
+                total += (np.maximum(s, 0) - s * y + np.log1p(np.exp(-np.abs(s)))).sum()
             elif self.network.loss == HUBER:
                 r = np.abs(s - y)
                 total += np.where(r <= DELTA, r * r / 2, DELTA * (r - DELTA / 2)).sum()
@@ -104,12 +115,13 @@ class Problem:
         return float(total / len(self.x) + self.l2 * sum(np.square(w).sum() for w, *_ in layers))
 
 
-def normalise(s: NDArray, scale: NDArray | None = None, shift: NDArray | None = None) -> NDArray:
-    """Each row less its mean over its standard deviation, scaled and shifted; or the rows as they are."""
+def normalise(s: NDArray, kind: str, scale: NDArray | None = None, shift: NDArray | None = None) -> NDArray:
+    """Each row or column less its mean over its standard deviation, scaled and shifted; or s as it is."""
     if scale is None:
         return s
-    centred = s - s.mean(axis=1, keepdims=True)
-    return centred / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + NORM_EPS) * scale + shift
+    axis = 0 if kind == BATCH_NORM else 1
+    centred = s - s.mean(axis=axis, keepdims=True)
+    return centred / np.sqrt(np.square(centred).mean(axis=axis, keepdims=True) + NORM_EPS) * scale + shift
 
 
 def activate(activation: str, s: NDArray) -> NDArray:
@@ -118,6 +130,8 @@ def activate(activation: str, s: NDArray) -> NDArray:
         return s * (1 + erf(s / 2**0.5).astype(np.float64)) / 2
     if activation == GELU_TANH:
         return s * (1 + np.tanh((2 / math.pi) ** 0.5 * (s + 0.044715 * s**3))) / 2
+    if activation == SILU:
+        return s / (1 + np.exp(-s))
     return np.maximum(s, 0)
 
 
@@ -130,7 +144,8 @@ def learnable(network: Network, dtype: str, epochs: int = 1) -> Problem:
     n_in, n_out = network.widths[0], network.widths[-1]
     x = rng.standard_normal((network.batch * network.steps, n_in), np.float32).astype(dtype)
     outputs = np.tanh(x @ rng.normal(0, n_in**-0.5, (n_in, n_out)).astype(dtype))
-    return Problem(network, x, outputs.argmax(axis=1) if network.loss == CROSS_ENTROPY else outputs, epochs)
+    y = outputs.argmax(axis=1) if network.loss == CROSS_ENTROPY else outputs
+    return Problem(network, x, (outputs > 0).astype(dtype) if network.loss == BINARY else y, epochs)
 
 
 def random_labels(network: Network, dtype: str) -> Problem:

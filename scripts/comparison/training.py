@@ -8,7 +8,19 @@ import _measure as measure
 import peers
 from comparison.agreement import check
 from comparison.peak import peak_task
-from comparison.problems import GELU, GELU_TANH, HUBER, SQUARED_ERROR, Network, Problem, learnable
+from comparison.problems import (
+    BATCH_NORM,
+    BINARY,
+    GELU,
+    GELU_TANH,
+    HUBER,
+    LAYER_NORM,
+    SILU,
+    SQUARED_ERROR,
+    Network,
+    Problem,
+    learnable,
+)
 from comparison.settings import Settings, say
 from comparison.tables import TARGET, advantage, contenders, micro, on, ratio, summary
 
@@ -25,16 +37,23 @@ NETWORKS = (
     Network((13, 64, 64, 1), batch=16, steps=400, loss=SQUARED_ERROR),
     AUTOENCODER,
     replace(SMALL, activation=GELU),
-    replace(SMALL, normalised=True),
+    replace(SMALL, activation=SILU),
+    replace(SMALL, normalised=LAYER_NORM),
+    replace(SMALL, normalised=BATCH_NORM),
     replace(MIDDLE, activation=GELU),
     replace(MIDDLE, activation=GELU_TANH),
-    replace(MIDDLE, normalised=True),
+    replace(MIDDLE, activation=SILU),
+    replace(MIDDLE, normalised=LAYER_NORM),
+    replace(MIDDLE, normalised=BATCH_NORM),
+    replace(MIDDLE, residual=True),
+    replace(SMALL, loss=BINARY),
     replace(AUTOENCODER, loss=HUBER),
 )
 QUICK_NETWORKS = (
     Network((20, 32, 2), batch=32, steps=4),
     Network((13, 8, 1), batch=16, steps=4, loss=SQUARED_ERROR),
-    Network((20, 8, 2), batch=32, steps=4, activation=GELU, normalised=True),
+    Network((20, 8, 2), batch=32, steps=4, activation=GELU, normalised=LAYER_NORM),
+    Network((20, 8, 8, 2), batch=32, steps=4, activation=SILU, normalised=BATCH_NORM, residual=True, loss=BINARY),
     Network((13, 8, 1), batch=16, steps=4, loss=HUBER, activation=GELU_TANH),
 )
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comparison.problems import (
+    BATCH_NORM,
+    BINARY,
     CROSS_ENTROPY,
     DELTA,
     GELU,
@@ -16,6 +18,7 @@ from comparison.problems import (
     HUBER,
     NORM_EPS,
     RELU,
+    SILU,
     Layers,
     Network,
     Problem,
@@ -27,6 +30,7 @@ ACTIVATIONS = {
     RELU: jax.nn.relu,
     GELU: partial(jax.nn.gelu, approximate=False),
     GELU_TANH: partial(jax.nn.gelu, approximate=True),
+    SILU: jax.nn.silu,
 }
 
 
@@ -65,18 +69,22 @@ class Trainer:
         return [np.asarray(moment) for moment in jax.tree.leaves(self._state[1])]
 
 
-def scores(layers, x, activation=RELU):
-    """The outputs of the last layer."""
+def scores(layers, x, network=None):
+    """The outputs of the last layer; without a network those of plain layers with ReLU between them."""
+    activate = ACTIVATIONS[network.activation if network else RELU]
     for w, b, *norm in layers[:-1]:
-        x = x @ w + b
-        x = ACTIVATIONS[activation](normalised(x, *norm) if norm else x)
+        hidden = x @ w + b
+        if norm:
+            hidden = normalised(hidden, 0 if network.normalised == BATCH_NORM else 1, *norm)
+        hidden = activate(hidden)
+        x = x + hidden if network and network.residual and x.shape == hidden.shape else hidden
     return x @ layers[-1][0] + layers[-1][1]
 
 
-def normalised(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
-    """Layer normalisation of the rows."""
-    centred = x - x.mean(axis=1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=1, keepdims=True) + NORM_EPS) * scale + shift
+def normalised(x: jax.Array, axis: int, scale: jax.Array, shift: jax.Array) -> jax.Array:
+    """Layer normalisation of the rows, along axis 1, or batch normalisation of the columns."""
+    centred = x - x.mean(axis=axis, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=axis, keepdims=True) + NORM_EPS) * scale + shift
 
 
 def cross_entropy(s: jax.Array, y: jax.Array) -> jax.Array:
@@ -89,9 +97,11 @@ def epoch_function(problem: Problem):
     update = update_function(problem.network)
 
     def loss(layers, x, y):
-        s = scores(layers, x, problem.network.activation)
+        s = scores(layers, x, problem.network)
         if problem.network.loss == CROSS_ENTROPY:
             return cross_entropy(s, y)
+        if problem.network.loss == BINARY:
+            return (jax.nn.softplus(s) - s * y).sum(axis=1).mean()
         if problem.network.loss == HUBER:
             r = jnp.abs(s - y)
             return jnp.where(r <= DELTA, r * r / 2, DELTA * (r - DELTA / 2)).sum(axis=1).mean()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from comparison.problems import CROSS_ENTROPY, DELTA, HUBER, RELU, Layers, Network, Problem, flattened
+from comparison.problems import BINARY, CROSS_ENTROPY, DELTA, HUBER, RELU, Layers, Network, Problem, flattened
 from comparison.rules import ADAM, ADAMW, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY, adam_rate
 
 NAME = "NumPy"
@@ -18,7 +18,8 @@ NAME = "NumPy"
 
 def trains(network: Network) -> bool:
     """NumPy has no error function, and nobody writes other hidden layers by hand: the twin has them all."""
-    return network.activation == RELU and not network.normalised
+    plain = network.activation == RELU and not network.normalised and not network.residual
+    return plain and network.loss != BINARY
 
 
 class Trainer:

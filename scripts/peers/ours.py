@@ -7,7 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastnn as fnn
-from comparison.problems import DELTA, GELU, GELU_TANH, HUBER, NORM_EPS, RELU, Layers, Problem
+from comparison.problems import (
+    BATCH_NORM,
+    BINARY,
+    DELTA,
+    GELU,
+    GELU_TANH,
+    HUBER,
+    NORM_EPS,
+    RELU,
+    SILU,
+    Layers,
+    Network,
+    Problem,
+)
 from comparison.rules import ADAM, ADAMW, BETA1, BETA2, EPS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY
 
 NAME = "fastnn"
@@ -18,8 +31,8 @@ OPTIMIZERS = {
     ADAM: lambda lr: fnn.Adam(lr, BETA1, BETA2, EPS),
     ADAMW: lambda lr: fnn.AdamW(lr, BETA1, BETA2, EPS, WEIGHT_DECAY),
 }
-ACTIVATIONS = {RELU: fnn.ReLU, GELU: fnn.GELU, GELU_TANH: lambda: fnn.GELU(approximate="tanh")}
-LOSSES = {HUBER: fnn.Huber(DELTA)}
+ACTIVATIONS = {RELU: fnn.ReLU, GELU: fnn.GELU, GELU_TANH: lambda: fnn.GELU(approximate="tanh"), SILU: fnn.SiLU}
+LOSSES = {HUBER: fnn.Huber(DELTA), BINARY: fnn.BinaryCrossEntropy()}
 
 
 class Trainer:
@@ -31,7 +44,7 @@ class Trainer:
     def prepare(self) -> None:
         """Make a model of the initial weights."""
         network = self._problem.network
-        self._model = model(self._problem.layers(), network.activation, self._problem.seed)
+        self._model = model(self._problem.layers(), network, self._problem.seed)
         self._optimizer = OPTIMIZERS[network.rule](network.lr)
 
     def run(self) -> None:
@@ -58,16 +71,28 @@ class Trainer:
         return self._optimizer.state()
 
 
-def model(layers: Layers, activation: str = RELU, seed: int = 0) -> fnn.Sequential:
-    """A model with these weights and the activation between its layers."""
+def model(layers: Layers, network: Network | None = None, seed: int = 0) -> fnn.Sequential:
+    """A model with these weights, by default of plain layers with ReLU between them."""
+    activation = ACTIVATIONS[network.activation if network else RELU]
     built: list[fnn.Layer] = []
-    for w, b, *norm in layers:
-        built += [fnn.Linear(*w.shape, init=w, bias=b), *(fnn.LayerNorm(len(b), NORM_EPS) for _ in norm[:1])]
-        built.append(ACTIVATIONS[activation]())
-    made = fnn.Sequential(*built[:-1], dtype=layers[0][0].dtype, seed=seed)
+    for w, b, *norm in layers[:-1]:
+        hidden = [
+            fnn.Linear(*w.shape, init=w, bias=b),
+            *(_normalisation(network, len(b)) for _ in norm[:1]),
+            activation(),
+        ]
+        has_way_around = network is not None and network.residual and w.shape[0] == w.shape[1]
+        built += [fnn.Residual(*hidden)] if has_way_around else hidden
+    w, b = layers[-1]
+    made = fnn.Sequential(*built, fnn.Linear(*w.shape, init=w, bias=b), dtype=w.dtype, seed=seed)
     for parameter, value in zip(made.parameters(), (part for layer in layers for part in layer), strict=True):
         parameter[...] = value
     return made
+
+
+def _normalisation(network: Network | None, n: int) -> fnn.Layer:
+    is_of_batch = network is not None and network.normalised == BATCH_NORM
+    return fnn.BatchNorm(n, eps=NORM_EPS) if is_of_batch else fnn.LayerNorm(n, NORM_EPS)
 
 
 def product(a: NDArray, b: NDArray) -> Callable[[], NDArray]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from comparison.problems import CROSS_ENTROPY, HUBER, RELU, SQUARED_ERROR, Layers, Network, Problem
+from comparison.problems import CROSS_ENTROPY, RELU, SQUARED_ERROR, Layers, Network, Problem
 from comparison.rules import ADAM, ADAMW, BETA1, BETA2, EPS, NESTEROV, SGD
 
 NAME = "scikit-learn"
@@ -20,8 +20,8 @@ NAME = "scikit-learn"
 
 def trains(network: Network) -> bool:
     """Whether it has such layers, such a loss and such a rule."""
-    plain = network.activation == RELU and not network.normalised
-    return plain and network.loss != HUBER and network.rule != ADAMW
+    plain = network.activation == RELU and not network.normalised and not network.residual
+    return plain and network.loss in (CROSS_ENTROPY, SQUARED_ERROR) and network.rule != ADAMW
 
 
 class Trainer:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from comparison.problems import (
+    BATCH_NORM,
+    BINARY,
     CROSS_ENTROPY,
     DELTA,
     GELU,
@@ -20,6 +22,7 @@ from comparison.problems import (
     HUBER,
     NORM_EPS,
     RELU,
+    SILU,
     Layers,
     Network,
     Problem,
@@ -32,6 +35,7 @@ ACTIVATIONS = {
     RELU: torch.relu_,
     GELU: functional.gelu,
     GELU_TANH: partial(functional.gelu, approximate="tanh"),
+    SILU: functional.silu,
 }
 
 
@@ -161,19 +165,29 @@ def penalised(w, dw, penalty):
     return dw.add_(w, alpha=penalty) if penalty else dw
 
 
-def scores(layers, x, activation=RELU):
-    """The outputs of the last layer."""
+def scores(layers, x, network=None):
+    """The outputs of the last layer; without a network those of plain layers with ReLU between them."""
+    activate = ACTIVATIONS[network.activation if network else RELU]
     for w, b, *norm in layers[:-1]:
-        x = torch.addmm(b, x, w)
-        x = ACTIVATIONS[activation](functional.layer_norm(x, b.shape, *norm, eps=NORM_EPS) if norm else x)
+        hidden = torch.addmm(b, x, w)
+        if norm and network.normalised == BATCH_NORM:
+            # Without running statistics, which fastnn keeps and nobody here asks for.
+            hidden = functional.batch_norm(hidden, None, None, *norm, training=True, eps=NORM_EPS)
+        elif norm:
+            hidden = functional.layer_norm(hidden, b.shape, *norm, eps=NORM_EPS)
+        hidden = activate(hidden)
+        x = x + hidden if network and network.residual and x.shape == hidden.shape else hidden
     return torch.addmm(layers[-1][1], x, layers[-1][0])
 
 
 def loss_function(problem: Problem):
     """The mean loss of a batch, without the penalty."""
-    outputs = partial(scores, activation=problem.network.activation)
+    outputs = partial(scores, network=problem.network)
     if problem.network.loss == CROSS_ENTROPY:
         return lambda layers, x, y: functional.cross_entropy(outputs(layers, x), y)
+    if problem.network.loss == BINARY:
+        measured = partial(functional.binary_cross_entropy_with_logits, reduction="sum")
+        return lambda layers, x, y: measured(outputs(layers, x), y) / len(x)
     if problem.network.loss == HUBER:
         return lambda layers, x, y: functional.huber_loss(outputs(layers, x), y, reduction="sum", delta=DELTA) / len(x)
     return lambda layers, x, y: functional.mse_loss(outputs(layers, x), y, reduction="sum") / len(x)

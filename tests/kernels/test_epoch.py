@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from fastnn import kernels, reference
+from fastnn.codes import BIAS_AT, FROZEN, INPUTS, KEEPS, KIND, LINEAR, OUTPUTS, WEIGHT
 from tests.cases import LAYOUTS, NETWORKS
 from tests.judge import assert_within, eps, written
-from tests.networks import ACTIVATION_LAYERS, RULES, batches, build, objective, problem, rule
+from tests.networks import ACTIVATION_LAYERS, RULES, SCALED, batches, build, frozen, objective, problem, rule, scaled
 
 LOSS_OF = {"labels": "cross_entropy", "soft": "cross_entropy", "squared": "squared_error"}
 # Of the largest change: what the roundings of forward and backward make of it.
@@ -62,11 +63,43 @@ def test_every_network_loss_and_rule(case, targets, name, rng, dtype):
     goal = objective(LOSS_OF[targets], 0.01 if name != "nesterov" else 0.0)
     # A softmax of one column is 1 whatever its score, so only a penalty trains it.
     learns = len(params) > 0 and (network.ops[-1, 2] > 1 or targets == "squared" or goal.l2 > 0)
-    data, lr = batches(x, y, 8, weights, rng.permutation(37)), 0.002 if targets == "squared" or name == "adam" else 0.02
+    data, lr = batches(x, y, 8, weights, rng.permutation(37)), 0.002 if targets == "squared" or name in SCALED else 0.02
     check(network, params, data, goal, rule(name, params, lr), learns=learns)
 
 
 SMALL = (13, [17, "relu", (33, False), ("leaky_relu", 0.1), 5])
+
+
+DEEP = (13, ["tanh", 17, "relu", (33, False), "tanh", 70, ("leaky_relu", 0.1), 5])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("places", [(0,), (1, 2), (3,), (0, 1, 2), (0, 3)], ids=str)
+def test_frozen_ops(places, name, rng, dtype):
+    """They stay as they are with their state, and no penalty is for them."""
+    network, params = build(DEEP, rng, dtype)
+    network = frozen(network, *places)
+    x, y = problem(DEEP, 37, "labels", rng, dtype)
+    data, goal, state = batches(x, y, 8), objective("cross_entropy", 0.05), rule(name, params, 0.02)
+    check(network, params, data, goal, state)
+    _, trained, slots = train(kernels, network, params, data, goal, state)
+    for op in network.ops[network.ops[:, KIND] == LINEAR]:
+        end = op[WEIGHT] + op[INPUTS] * op[OUTPUTS]
+        for part in (slice(op[WEIGHT], end), *[slice(at, at + op[OUTPUTS]) for at in [op[BIAS_AT]] if at >= 0]):
+            is_kept = np.array_equal(trained[part], params[part])
+            assert is_kept == bool(op[KEEPS] & FROZEN)
+            assert not is_kept or not slots[:, part].any()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_learning_rate_for_each_op_and_each_update(name, rng, dtype):
+    network, params = build(DEEP, rng, dtype)
+    x, y = problem(DEEP, 37, "labels", rng, dtype)
+    data, goal, state = batches(x, y, 8), objective("cross_entropy", 0.05), rule(name, params, 1e3)
+    rates = np.array([0.01, 0.02, 0.0, 0.001, 0.03]) / (4 if name in SCALED else 1)
+    check(scaled(network), params, data, goal, state._replace(rates=rates))
+    check(network, params, data, goal, state._replace(rates=rates))
+    check(scaled(network), params, data, goal, state._replace(settings=(0.002, *state.settings[1:])))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 14, 15, 36, 37, 38, 1000])

@@ -7,7 +7,7 @@ from fastnn import kernels, reference
 from fastnn.nn.lowering import Objective, OptimizerSpec, Reduction
 from fastnn.training.together import Request
 from tests.cases import LAYOUTS, NETWORKS
-from tests.networks import RULES, batches, build, problem, rule
+from tests.networks import RULES, SCALED, batches, build, frozen, problem, rule
 
 LOSS_OF = {"labels": "cross_entropy", "soft": "cross_entropy", "squared": "squared_error", "any": "huber"}
 SKLEARN = Reduction(1e-3, 3.0, value=0.5, gradient=0.25, penalty_per_batch=True, mean_over_rows=True, stop=False)
@@ -87,7 +87,7 @@ def test_every_network_loss_and_rule(case, targets, name, rng, dtype):
     x, y = problem(case, 37, targets if targets != "any" else "squared", rng, dtype)
     weights = rng.uniform(0, 2, 37).astype(dtype) if name == "adam" else None
     numbers = {"numbers": (0.7,)} if targets == "any" else {}
-    lr = 0.002 if targets == "squared" or name == "adam" else 0.02
+    lr = 0.002 if targets == "squared" or name in SCALED else 0.02
     count = 3 + kernels.count_lanes(np.dtype(dtype)) if name == "sgd" and targets == "labels" else 4
     some = goals(LOSS_OF[targets], count, **numbers)
     assert_same_bits(jobs_of(network, params, x, y, some, name, rng, weights=weights, lr=lr))
@@ -154,6 +154,30 @@ def test_x_in_any_layout_and_dtype(x_dtype, layout, rng, dtype, tmp_path):
     given = LAYOUTS[layout](x, tmp_path) if plain else x[::-1][::-1]
     y = rng.integers(0, 5, 37)
     assert_same_bits(jobs_of(network, params, given, y, goals("cross_entropy", 5), "sgd", rng, lr=1e-5))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("places", [(0,), (1,), (2,), (0, 1)], ids=str)
+def test_frozen_ops(places, name, rng, dtype):
+    network, params = build(SMALL, rng, dtype)
+    x, y = problem(SMALL, 37, "labels", rng, dtype)
+    assert_same_bits(jobs_of(frozen(network, *places), params, x, y, goals("cross_entropy", 5), name, rng))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_learning_rate_for_each_op_and_each_update(name, rng, dtype):
+    """Of each network its own, and of some none."""
+    network, params = build(SMALL, rng, dtype)
+    x, y = problem(SMALL, 37, "labels", rng, dtype)
+    for has_rates, has_scales in ((True, True), (True, False), (False, True)):
+        jobs = jobs_of(network, params, x, y, goals("cross_entropy", 5), name, rng)
+        for k, job in enumerate(jobs):
+            count = -(-len(job.batches[0].order) // 8)
+            rates = [rng.uniform(0, 0.02, count) if has_rates and k % 2 == 0 else None for _ in job.rules]
+            scales = rng.uniform(0, 2, len(network.ops)) if has_scales and k != 1 else None
+            rules = tuple(spec._replace(rates=each) for spec, each in zip(job.rules, rates, strict=True))
+            jobs[k] = job._replace(network=job.network._replace(scales=scales), rules=rules)
+        assert_same_bits(jobs)
 
 
 def test_dropout(rng, dtype):

@@ -16,7 +16,10 @@ import pytest
 
 from fastnn import kernels
 from fastnn.kernels.threading import team
-from tests.networks import batches, build, for_inference, objective, problem, rule
+from tests.networks import batches, build, for_inference, frozen, objective, problem, rule, scaled
+
+# One of which the first op is frozen, and every op has a learning rate of its own.
+DEEP = (40, [256, "tanh", 130, "relu", 33, "tanh", 3])
 
 
 @pytest.fixture
@@ -78,12 +81,14 @@ def test_linear_and_its_gradients(shape, on_threads, rng, dtype):
         (40, [256, "tanh", 3]),
         (300, [513, "relu", 130, "tanh", 10]),
         (40, [64, "relu", ("dropout", 0.5), 7]),
+        DEEP,
     ],
     ids=str,
 )
 def test_epoch_and_forward(case, name, on_threads, rng, dtype):
     network, params = build(case, rng, dtype)
     x, y = problem(case, 300, "labels", rng, dtype)
+    network = scaled(frozen(network, 0)) if case == DEEP else network
 
     def call():
         trained, state = params.copy(), rule(name, params, 0.01)

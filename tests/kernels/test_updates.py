@@ -11,6 +11,8 @@ UPDATES = {
     "momentum_update": (1, (0.05, 0.9)),
     "nesterov_update": (1, (0.05, 0.9)),
     "adam_update": (2, (0.05, 0.9, 0.999, 1e-8, 3)),
+    "rmsprop_update": (1, (0.05, 0.9, 1e-8)),
+    "rmsprop_momentum_update": (2, (0.05, 0.9, 1e-8, 0.5)),
 }
 
 
@@ -32,10 +34,11 @@ def updated(module, name, w, dw, slots):
 
 
 def problem(name, shape, rng, dtype):
-    """w, dw and slots that an update may have left: v of Adam is not negative."""
+    """w, dw and slots that an update may have left: means of squares are not negative."""
     w, dw, *slots = rng.normal(size=(2 + UPDATES[name][0], *shape)).astype(dtype)
-    if name == "adam_update":
-        slots[1] = np.square(slots[1])
+    squares = {"adam_update": 1, "rmsprop_update": 0, "rmsprop_momentum_update": 0}.get(name)
+    if squares is not None:
+        slots[squares] = np.square(slots[squares])
     return w, dw, slots
 
 

@@ -6,10 +6,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fastnn import reference
-from fastnn.nn.lowering import OptimizerSpec
 from tests.cases import NETWORKS
 from tests.judge import eps
-from tests.networks import batches, build, evaluate, objective, penalised_loss, problem, rule
+from tests.networks import batches, build, evaluate, frozen, objective, penalised_loss, problem, rule
 
 LOSS_OF = {"labels": "cross_entropy", "soft": "cross_entropy", "squared": "squared_error"}
 
@@ -127,6 +126,32 @@ def test_the_order_and_a_smaller_last_batch(rng):
     assert params[0] == pytest.approx(0.7 - 0.56)
 
 
+def test_a_learning_rate_for_each_update_and_op(rng):
+    """Two weights in a row, ŷ = a b x at x = 1 for y = 0: the gradients of (a b)² are 2 a b², 2 a² b."""
+    network, params = build((1, [(1, False), (1, False)]), rng, np.float64)
+    first, second = network.ops[:, 3]
+    params[first], params[second] = a, b = 1.0, 2.0
+    x, y = np.ones((2, 1)), np.zeros((2, 1))
+    spec = rule("sgd", params, 99.0)._replace(rates=np.array([0.1, 0.02]))
+    network = network._replace(scales=np.array([1.0, 0.5]))
+    reference.train_epoch(network, params, batches(x, y, 1), objective("squared_error"), spec)
+    for lr in (0.1, 0.02):
+        a, b = a - lr * 2 * a * b * b, b - 0.5 * lr * 2 * a * a * b
+    assert (params[first], params[second]) == pytest.approx((a, b), rel=1e-12)
+
+
+def test_a_frozen_op_and_its_penalty(rng):
+    """As above; the penalty is for b alone: the loss is (a b)² + λ b², and b moves by 2 a² b + 2 λ b."""
+    network, params = build((1, [(1, False), (1, False)]), rng, np.float64)
+    first, second = network.ops[:, 3]
+    params[first], params[second] = 1.5, 2.0
+    goal, data = objective("squared_error", 0.25), batches(np.ones((1, 1)), np.zeros((1, 1)), 1)
+    loss, _ = reference.train_epoch(frozen(network, 0), params, data, goal, rule("sgd", params, 0.1))
+    assert loss == pytest.approx(9 + 0.25 * 4)
+    assert params[first] == 1.5
+    assert params[second] == pytest.approx(2 - 0.1 * (2 * 2.25 * 2 + 0.5 * 2))
+
+
 def test_a_batch_counts_by_its_weights(rng):
     network, params = build((1, [(1, False)]), rng, np.float64)
     params[0] = 1.0
@@ -150,7 +175,7 @@ def test_adam_counts_its_steps_across_batches_and_epochs(rng):
     state = rule("adam", params)
     for number in range(3):
         order = np.arange(2 * number, 2 * number + 2)
-        state = OptimizerSpec(*state[:-1], number)
+        state = state._replace(step=number)
         reference.train_epoch(network, apart, batches(x, y, 2, order=order), objective("cross_entropy"), state)
     np.testing.assert_array_equal(together, apart)
 

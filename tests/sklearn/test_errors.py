@@ -15,7 +15,7 @@ from sklearn.datasets import load_iris, make_multilabel_classification
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
-from fastnn import EarlyStopping
+from fastnn import EarlyStopping, ModelCheckpoint, ReduceOnPlateau
 from fastnn.sklearn import MLPClassifier, MLPRegressor
 
 X, Y = load_iris(return_X_y=True)
@@ -275,9 +275,17 @@ class TestClassWeights:
             MLPClassifier(**SMALL, class_weight=[{0: 1}, {1: -2}]).fit(x, y)
 
 
-def test_the_callback_of_the_other_api():
-    with pytest.raises(TypeError, match=r"callbacks holds EarlyStopping\(.*: use early_stopping=True"):
-        MLPClassifier(**SMALL, callbacks=[EarlyStopping()]).fit(X, Y)
+@pytest.mark.parametrize(
+    ("callback", "fix"),
+    [
+        (EarlyStopping(), "early_stopping=True"),
+        (ReduceOnPlateau(), "learning_rate='adaptive'"),
+        (ModelCheckpoint("best.npz"), "a function that pickles"),
+    ],
+)
+def test_the_callback_of_the_other_api(callback, fix):
+    with pytest.raises(TypeError, match=rf"callbacks holds {type(callback).__name__}\(.*: use {fix}"):
+        MLPClassifier(**SMALL, callbacks=[callback]).fit(X, Y)
 
 
 def test_a_dropout_that_is_an_array_without_axes():

@@ -122,6 +122,7 @@ OPTIMIZER = One(
     "optimizer",
     "OPTIMIZERS['schedule']()",
 )
+PER = One("'epoch'", "'step'")
 CALLBACKS = One("None", "[]", "[lambda *given: None]", "[fnn.EarlyStopping(1, monitor='loss')]", "()")
 CLASS_WEIGHT = One("'balanced'", "{0: 2.0}", "None", "{}")
 BUILT = One("fnn.ReLU()", "fnn.Linear(3, 4)", "fnn.Tanh()", "fnn.Dropout(0.1)", "UserReLU()", "fnn.LeakyReLU(0.2)",
@@ -157,6 +158,8 @@ FUNCTIONS = {
        for name in ("momentum", "nesterov")},
     "fnn.adam_update": {"w": _w["w"], "dw": Array("dk"), "m": _w["m"], "v": _w["v"], "lr?": NUMBER, "beta1?": SHARE,
                         "beta2?": SHARE, "eps?": NUMBER, "t?": One("1", "2", "10**6")},
+    "fnn.rmsprop_update": {"w": _w["w"], "dw": Array("dk"), "s": _w["v"], "lr?": NUMBER, "alpha?": SHARE,
+                           "eps?": NUMBER},
     "fnn.CrossEntropy(0.1).forward": _loss,
     "fnn.CrossEntropy(0.1).backward": _loss,
     "fnn.SquaredError().backward": {k.replace("scores", "pred"): v for k, v in _squares.items()},
@@ -176,6 +179,12 @@ MAKERS = {
     "fnn.schedules.step_decay": {"lr": NUMBER, "factor?": NUMBER, "every?": COUNT},
     "fnn.schedules.cosine_decay": {"lr": NUMBER, "epochs": COUNT, "final?": NUMBER},
     "fnn.schedules.linear_warmup": {"schedule": Or(NUMBER, One("lambda epoch: 0.1")), "epochs": COUNT},
+    "fnn.schedules.cosine": {"lr": NUMBER, "length": COUNT, "final?": NUMBER, "warmup?": COUNT, "per?": PER},
+    "fnn.schedules.one_cycle": {"lr": NUMBER, "length": COUNT, "start?": NUMBER, "warmup?": COUNT, "per?": PER},
+    "fnn.schedules.step": {"lr": NUMBER, "factor?": NUMBER, "every?": COUNT, "warmup?": COUNT, "per?": PER},
+    "fnn.schedules.piecewise": {"rates": One("[0.1, 0.01]", "(1, 2)"), "boundaries": One("[3]", "(8,)"), "per?": PER},
+    "fnn.ReduceOnPlateau": {"factor?": SHARE, "patience?": COUNT, "min_delta?": NUMBER,
+                            "monitor?": One("'loss'", "'val_accuracy'"), "min_lr?": NUMBER},
     "fnn.set_num_threads": {"n": One("1", "2", "np.int64(2)", dear=True)},
     "fnn.use_backend": {"name": One("'numpy'", "'numba'")},
     "fnn.warmup": {"dtypes?": One("['float32']", "('float64',)", "[]")},

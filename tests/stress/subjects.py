@@ -31,6 +31,7 @@ OPTIMIZERS = {
     "nesterov": lambda: fnn.SGD(lr=0.005, momentum=0.9, nesterov=True),
     "adam": lambda: fnn.Adam(lr=0.01),
     "adamw": lambda: fnn.AdamW(lr=0.01, weight_decay=0.1),
+    "rmsprop": lambda: fnn.RMSprop(lr=0.005, momentum=0.5),
     "schedule": lambda: fnn.Adam(lr=fnn.schedules.step_decay(0.01, every=1)),
 }
 NETWORKS = {
@@ -41,6 +42,8 @@ NETWORKS = {
     "norm": lambda d, k: [fnn.Linear(d, 19), fnn.LayerNorm(19), fnn.GELU(), fnn.Linear(19, 9), fnn.GELU("tanh"),
                           fnn.Linear(9, k)],
     "dropout": lambda d, k: [fnn.Linear(d, 20), fnn.ReLU(), fnn.Dropout(0.3), fnn.Linear(20, k)],
+    "residual": lambda d, k: [fnn.Linear(d, 17), fnn.Residual(fnn.BatchNorm(17), fnn.ReLU(), fnn.Linear(17, 17)),
+                              fnn.ReLU(), fnn.Linear(17, k)],
     "user": lambda d, k: [fnn.Linear(d, 12), OwnReLU(), fnn.Linear(12, k)],
 }  # fmt: skip
 

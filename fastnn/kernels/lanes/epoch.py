@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codes import KIND, LINEAR
 from ..compiler.jit import inline, kernel
-from ..network.layers import first_trained
+from ..network.layers import first_trained, is_updated
 from ..network.memory import GRADIENT, VALUES
 from ..simd.subnormals import flushed
 from ..simd.table import cell, row_of, tables
@@ -25,14 +24,16 @@ from .layers import (
     FIRST,
     SAMPLES,
     UPDATE,
+    add_sources,
     backward,
     forward,
     gather,
     node,
+    sum_backward,
     undo_rectifier,
 )
 from .objectives import SEEN, TOTAL, are_alike, begin_batch, count_loss, has_penalty, loss
-from .steps import pack, prepare, square_all, unpack, unpack_all, update_linear, update_operation
+from .steps import pack, prepare, scale_step, square_all, unpack, unpack_all, update_linear, update_operation
 
 
 class Each(NamedTuple):
@@ -71,12 +72,17 @@ def _train(net, each, objective, step, memory, rows, counts):
         loss(net, each, objective, m, alike, memory, rows, counts)
         undo_rectifier(net, last - 1, m, node(memory, last, GRADIENT), node(memory, last, VALUES), memory)
         first = first_trained(net)
-        for i in range(last - 1, first, -1):
-            backward(net, i, m, memory, each, counts.whole)
+        for i in range(last - 1, first - 1, -1):
+            if i > first:
+                backward(net, i, m, memory, each, counts.whole)
+                add_sources(net, i, m, memory)
+            else:
+                sum_backward(net, i, m, memory, each, counts.whole)
         count_loss(each, objective, m, alike, rows, counts)
-        prepare(step, counts)
+        prepare(step, each, counts)
         for i in range(last - 1, -1, -1):
-            if cell(net.ops, i, KIND) == LINEAR:
+            scale_step(step, i, each, counts)
+            if is_updated(net.ops, i):
                 update_linear(net, step, i, m, memory)
             else:
                 update_operation(net, step, i, m, memory, counts.whole)

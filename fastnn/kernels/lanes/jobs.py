@@ -113,16 +113,43 @@ def _step(jobs: Any, room: Room, epochs: int, width: int) -> Step:
         for epoch, each in enumerate(job.rules):
             settings[epoch, :, lane], made[epoch, lane] = each.settings, each.step
     prepare, update = RULES[rule.name].addresses(jobs[0].params.dtype)
+    rates = _rates(jobs, epochs, width)
     return Step(
         fused=rule.name in FUSED,
         prepare=prepare,
         update=update,
         settings=settings.reshape(-1),
         n_settings=len(rule.settings),
+        rates=rates.reshape(-1),
+        n_rates=rates.shape[1],
+        scales=_scales(jobs, width),
         slots=room.slots,
         n_slots=len(rule.slots),
         made=made,
+        given=np.zeros((len(rule.settings), width)),
         prepared=np.zeros((PER_STEP, width)),
         places=np.zeros(1 + len(rule.slots), np.int64),
         block=room.block,
     )
+
+
+def _rates(jobs: Any, epochs: int, width: int) -> np.ndarray:
+    """The learning rates (epochs, n, lanes) of all updates, of which there are none where each epoch has one."""
+    most = max(0 if rule.rates is None else len(rule.rates) for job in jobs for rule in job.rules)
+    if most:
+        most = max(-(-len(batches.order) // batches.batch_size) for job in jobs for batches in job.batches)
+    rates = np.ones((epochs, most, width))
+    for lane, job in enumerate(jobs if most else ()):
+        for epoch, rule in enumerate(job.rules):
+            count = most if rule.rates is None else len(rule.rates)
+            rates[epoch, :count, lane] = rule.settings[0] if rule.rates is None else rule.rates
+    return rates
+
+
+def _scales(jobs: Any, width: int) -> np.ndarray:
+    """The factor of the learning rate of each op (n_ops, lanes), of which there are none where all are 1."""
+    networks = [job.network for job in jobs]
+    if all(network.scales is None for network in networks):
+        return np.empty((0, width))
+    ones = np.ones(len(networks[0].ops))
+    return _side_by_side([ones if network.scales is None else network.scales for network in networks], width)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...codes import (
+    ADD,
     BIAS_AT,
     INPUTS,
     KEEPS,
@@ -23,14 +24,28 @@ from ...codes import (
     OUTPUTS,
     SETTINGS,
     SLOPE_AT,
+    SOURCE,
     START,
+    SUMS,
+    TRAINED,
     WEIGHT,
     WHICH,
 )
 from ..compiler.jit import inline
-from ..network.layers import BACKWARD_AT, FORWARD_AT, GRADIENT_AT, SAME, Input, gather_row
+from ..network.layers import (
+    BACKWARD_AT,
+    BACKWARD_SUMS_AT,
+    FORWARD_AT,
+    GRADIENT_AT,
+    SAME,
+    SUMS_AT,
+    Input,
+    add_row,
+    copy_row,
+    gather_row,
+)
 from ..network.memory import GRADIENT, KEPT_AT, LD, VALUES
-from ..operations import call_backward, call_forward, call_gradient
+from ..operations import call_backward, call_forward, call_gradient, rows_of_sums
 from ..simd.random import key_of
 from ..simd.table import cell, row_of
 from ..simd.transpose import rows_to_lanes, transpose_block
@@ -38,7 +53,7 @@ from ..simd.vector import get, integer, lanes, load, pointer, put, select, shift
 from .product import BIAS, BIAS_LEAKY, BIAS_RELU, LEAKY_BACK, RELU_BACK, STORE, Epilogue, Lanes, product
 
 # Behind the addresses of an op: whether it maps element by element.
-ELEMENTWISE_AT = GRADIENT_AT + 1
+ELEMENTWISE_AT = BACKWARD_SUMS_AT + 1
 
 # The columns of the table of networks, one row a lane. A lane without a network has no samples.
 #   ADDRESS, ROW, COL, ELEMENT   where its samples lie, see ``layers.Input``
@@ -98,7 +113,10 @@ def node(memory, i, what):
 @inline
 def kept_of(net, memory, i, rows, lane):
     """What op i keeps of the rows of one network."""
-    return shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + lane * rows * cell(net.ops, i, KEPT))
+    size = rows * cell(net.ops, i, KEPT)
+    if cell(net.ops, i, SUMS) != 0:
+        size += rows_of_sums(memory.places.cols) * cell(net.ops, i, SUMS)
+    return shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + lane * size)
 
 
 @inline
@@ -190,23 +208,67 @@ def forward(net, i, rows, memory, each, counts):
             mode = BIAS_RELU if _put_slopes(net, slope_at, memory) else BIAS_LEAKY
         epilogue = Epilogue(mode, Lanes(bias, 0, width), memory.factors.p)
         product(rows, n_out, n_in, x, weight_of(net, i, net.params.p), y, epilogue, memory.panel.p)
+    elif cell(net.ops, i, KIND) == ADD:
+        source = node(memory, cell(net.ops, i, SOURCE), VALUES)
+        for r in range(rows):
+            add_row(shift(x.p, r * x.row), shift(source.p, r * source.row), shift(y.p, r * y.row), n_out * width)
     elif cell(net.ops, i, ELEMENTWISE_AT) != 0:
         call_forward(
             cell(net.ops, i, FORWARD_AT), x.p,
             (rows, n_in * width, n_out * width, x.p, x.row, y.p, y.row, x.p, x.p, settings, width, 0, 0),
         )  # fmt: skip
     else:
-        own = parameters_of_each(net, i, memory)
         to_rows(x, rows, n_in, _matrix(memory, 0), memory)
-        for lane in range(width):
-            call_forward(
-                cell(net.ops, i, FORWARD_AT), x.p,
-                (rows, n_in, n_out, _of(memory, 0, lane), memory.row_ld, _of(memory, 1, lane), memory.row_ld,
-                 kept_of(net, memory, i, rows, lane), shift(own, lane * memory.own_ld),
-                 shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
-                 key_of(cell(each, lane, SEED), cell(counts, lane, UPDATE), i), 0),
-            )  # fmt: skip
+        parameters_of_each(net, i, memory)
+        if cell(net.ops, i, SUMS) != 0:
+            _forward_each(net, i, SUMS_AT, rows, memory, each, counts)
+        _forward_each(net, i, FORWARD_AT, rows, memory, each, counts)
         to_lanes(_matrix(memory, 1), rows, n_out, y, memory)
+        if cell(net.ops, i, SUMS) != 0:
+            _put_back(net, i, memory)
+
+
+@inline
+def _forward_each(net, i, column, rows, memory, each, counts):
+    """Operation i, network by network, of rows that were transposed."""
+    for lane in range(lanes(memory.nodes.p)):
+        if _takes_part(net, i, counts, lane):
+            call_forward(
+                cell(net.ops, i, column), memory.rows.p,
+                (rows, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), _of(memory, 0, lane), memory.row_ld,
+                 _of(memory, 1, lane), memory.row_ld, kept_of(net, memory, i, rows, lane),
+                 shift(memory.own.p, lane * memory.own_ld),
+                 shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
+                 _key(net, i, each, counts, lane), 0),
+            )  # fmt: skip
+
+
+@inline
+def _takes_part(net, i, counts, lane):
+    """Whether a network has samples for an operation that sums over them; any other is applied to whatever there is."""
+    return cell(net.ops, i, SUMS) == 0 or cell(counts, lane, COUNT) > 0
+
+
+@inline
+def _key(net, i, each, counts, lane):
+    """As for one network, see ``network.layers``."""
+    if cell(net.ops, i, SUMS) != 0:
+        return cell(counts, lane, COUNT)
+    return key_of(cell(each, lane, SEED), cell(counts, lane, UPDATE), i)
+
+
+@inline
+def _put_back(net, i, memory):
+    """The parameters of operation i that it has changed itself, from ``parameters_of_each``."""
+    width, start = lanes(memory.nodes.p), cell(net.ops, i, WEIGHT)
+    for span in range(net.spans.rows):
+        if cell(net.spans, span, OP) == i and cell(net.spans, span, TRAINED) == 0:
+            at, length = cell(net.spans, span, START), cell(net.spans, span, LENGTH)
+            for p in range(0, length, width):
+                transpose_block(
+                    shift(memory.own.p, at - start + p), memory.own_ld, width, min(width, length - p),
+                    shift(net.params.p, (at + p) * width), width,
+                )  # fmt: skip
 
 
 @inline
@@ -224,26 +286,61 @@ def backward(net, i, rows, memory, each, counts):
         transposed = Lanes(weight.p, weight.col, weight.row)
         product(rows, n_in, n_out, dy, transposed, dx, epilogue, memory.panel.p)
         return
-    if cell(net.ops, i, ELEMENTWISE_AT) != 0:
+    if cell(net.ops, i, KIND) == ADD:
+        if integer(dx.p) != integer(dy.p):
+            for r in range(rows):
+                copy_row(shift(dy.p, r * dy.row), shift(dx.p, r * dx.row), n_in * width)
+    elif cell(net.ops, i, ELEMENTWISE_AT) != 0:
         call_backward(
             cell(net.ops, i, BACKWARD_AT), x.p,
             (rows, n_in * width, n_out * width, dy.p, dy.row, x.p, x.row, y.p, y.row, dx.p, dx.row, x.p, x.p, settings,
              width, 0, 0),
         )  # fmt: skip
     else:
-        own = parameters_of_each(net, i, memory)
+        parameters_of_each(net, i, memory)
         transpose_kept(net, i, rows, memory)
-        for lane in range(width):
-            call_backward(
-                cell(net.ops, i, BACKWARD_AT), x.p,
-                (rows, n_in, n_out, _of(memory, 2, lane), memory.row_ld, _of(memory, 0, lane), memory.row_ld,
-                 _of(memory, 1, lane), memory.row_ld, _of(memory, 3, lane), memory.row_ld,
-                 kept_of(net, memory, i, rows, lane), shift(own, lane * memory.own_ld),
-                 shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
-                 key_of(cell(each, lane, SEED), cell(counts, lane, UPDATE), i), 0),
-            )  # fmt: skip
+        if cell(net.ops, i, SUMS) != 0:
+            _backward_each(net, i, BACKWARD_SUMS_AT, rows, memory, each, counts)
+        _backward_each(net, i, BACKWARD_AT, rows, memory, each, counts)
         to_lanes(_matrix(memory, 3), rows, n_in, dx, memory)
+        if cell(net.ops, i, SUMS) != 0:
+            zero_rest(dx, rows, n_in, counts)
     undo_rectifier(net, i - 1, rows, dx, x, memory)
+
+
+@inline
+def sum_backward(net, i, rows, memory, each, counts):
+    """What operation i sums over the batch of each network, where no gradient has to go back through it."""
+    if cell(net.ops, i, SUMS) != 0:
+        transpose_kept(net, i, rows, memory)
+        _backward_each(net, i, BACKWARD_SUMS_AT, rows, memory, each, counts)
+
+
+@inline
+def _backward_each(net, i, column, rows, memory, each, counts):
+    """The gradient at the input of operation i, network by network, from rows that were transposed."""
+    for lane in range(lanes(memory.nodes.p)):
+        if _takes_part(net, i, counts, lane):
+            call_backward(
+                cell(net.ops, i, column), memory.rows.p,
+                (rows, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), _of(memory, 2, lane), memory.row_ld,
+                 _of(memory, 0, lane), memory.row_ld, _of(memory, 1, lane), memory.row_ld, _of(memory, 3, lane),
+                 memory.row_ld, kept_of(net, memory, i, rows, lane), shift(memory.own.p, lane * memory.own_ld),
+                 shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
+                 _key(net, i, each, counts, lane), 0),
+            )  # fmt: skip
+
+
+@inline
+def add_sources(net, i, rows, memory):
+    """Add to the gradient at the input of op i what comes back on the ways that begin there."""
+    total, n = node(memory, i, GRADIENT), cell(net.ops, i, INPUTS) * lanes(memory.nodes.p)
+    for k in range(i, net.ops.rows):
+        if cell(net.ops, k, KIND) == ADD and cell(net.ops, k, SOURCE) == i:
+            other = node(memory, k + 1, GRADIENT)
+            for r in range(rows):
+                row = shift(total.p, r * total.row)
+                add_row(row, shift(other.p, r * other.row), row, n)
 
 
 @inline
@@ -323,7 +420,7 @@ def to_lanes(x, rows, n, out, memory):
 
 @inline
 def parameters_of_each(net, i, memory):
-    """The parameters of operation i, network by network."""
+    """The parameters of operation i, network by network, into ``own``."""
     start, end, width = cell(net.ops, i, WEIGHT), 0, lanes(memory.nodes.p)
     for span in range(net.spans.rows):
         if cell(net.spans, span, OP) == i:
@@ -333,7 +430,6 @@ def parameters_of_each(net, i, memory):
             shift(net.params.p, (start + p) * width), width, min(width, end - start - p), width,
             shift(memory.own.p, p), memory.own_ld,
         )  # fmt: skip
-    return memory.own.p
 
 
 @inline

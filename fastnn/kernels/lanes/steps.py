@@ -4,16 +4,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codes import BIAS_AT, INPUTS, KIND, LENGTH, LINEAR, OP, OUTPUTS, START, WEIGHT
+from ...codes import BIAS_AT, INPUTS, LENGTH, OP, OUTPUTS, START, TRAINED, WEIGHT
 from ..compiler.jit import inline
 from ..gemm.tile import ROWS, VECTORS
+from ..network.layers import is_updated
 from ..network.memory import GRADIENT, VALUES
-from ..simd.table import cell
+from ..simd.table import cell, row_of
 from ..simd.transpose import lanes_to_rows, rows_to_lanes, transpose_block
 from ..simd.vector import fma, get, integer, lanes, load, pointer, put, shift, splat, store
 from ..simd.wide import store_wide, widened
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
-from .layers import COUNT, EPOCH, PARAMS, SLOTS, UPDATE, column_sums, gradient_of_each, node, transpose_kept, weight_of
+from .layers import (
+    BATCH_SIZE,
+    COUNT,
+    EPOCH,
+    FIRST,
+    PARAMS,
+    SLOTS,
+    UPDATE,
+    column_sums,
+    gradient_of_each,
+    node,
+    transpose_kept,
+    weight_of,
+)
 from .losses import by_halves
 from .objectives import PENALTY, SQUARES, WEIGHT_OF_BATCH
 from .product import COMBINE, STORE, Epilogue, Lanes, product
@@ -25,7 +39,8 @@ BLOCK = 16384
 class Step(NamedTuple):
     """How they move, see ``Step``: ``settings`` (epochs, n, lanes), ``slots`` (s, n_params, lanes).
 
-    ``made`` (epochs, lanes) are the updates before each epoch.
+    ``rates`` (epochs, n_rates, lanes) are empty, or those of each update, and ``scales`` (n_ops, lanes) too. ``made``
+    (epochs, lanes) are the updates before each epoch, and ``given`` (n, lanes) the settings of an update.
     """
 
     fused: bool
@@ -33,9 +48,13 @@ class Step(NamedTuple):
     update: int
     settings: np.ndarray
     n_settings: int
+    rates: np.ndarray
+    n_rates: int
+    scales: np.ndarray
     slots: np.ndarray
     n_slots: int
     made: np.ndarray
+    given: np.ndarray
     prepared: np.ndarray
     places: np.ndarray
     block: np.ndarray
@@ -88,19 +107,45 @@ def unpack_all(net, each, step, memory):
 
 
 @inline
-def prepare(step, counts):
+def prepare(step, each, counts):
     """What the update of each network takes, a lane each."""
-    width, like = lanes(step.block.p), step.block.p
+    width = lanes(step.block.p)
     for lane in range(width):
         if cell(counts.whole, lane, COUNT) > 0:
-            at = cell(counts.whole, lane, EPOCH) * step.n_settings * width + lane
-            t, weight = cell(counts.whole, lane, UPDATE), get(counts.real.p, WEIGHT_OF_BATCH * width + lane)
             prepared = shift(step.prepared.p, lane)
-            call_prepare(step.prepare, like, (shift(step.settings.p, at), prepared, width, t, weight))
+            _prepare_rule(step, each, counts, lane, 1.0)
             put(prepared, WEIGHTS * width, 2.0 * get(counts.real.p, PENALTY * width + lane))
             put(prepared, OTHERS * width, 0.0)
             put(prepared, (WEIGHTS + 2) * width, 1.0)
             put(prepared, (OTHERS + 2) * width, 0.0)
+
+
+@inline
+def scale_step(step, i, each, counts):
+    """Prepare the rule again where the parameters of op i take another learning rate."""
+    if step.scales.rows != 0:
+        for lane in range(lanes(step.block.p)):
+            if cell(counts.whole, lane, COUNT) > 0:
+                _prepare_rule(step, each, counts, lane, cell(step.scales, i, lane))
+
+
+@inline
+def _prepare_rule(step, each, counts, lane, scale):
+    """What the rule takes for one network, whose learning rate is multiplied by ``scale``."""
+    width, like, state = lanes(step.block.p), step.block.p, row_of(counts.whole, lane)
+    given = shift(step.settings.p, get(state, EPOCH) * step.n_settings * width + lane)
+    if step.n_rates != 0 or step.scales.rows != 0:
+        rate = get(given, 0)
+        if step.n_rates != 0:
+            number = get(state, FIRST) // cell(each, lane, BATCH_SIZE)
+            rate = get(step.rates.p, (get(state, EPOCH) * step.n_rates + number) * width + lane)
+        own = shift(step.given.p, lane)
+        for k in range(1, step.n_settings):
+            put(own, k * width, get(given, k * width))
+        put(own, 0, rate * scale)
+        given = own
+    t, weight = get(state, UPDATE), get(counts.real.p, WEIGHT_OF_BATCH * width + lane)
+    call_prepare(step.prepare, like, (given, shift(step.prepared.p, lane), width, t, weight))
 
 
 @inline
@@ -141,7 +186,7 @@ def update_operation(net, step, i, m, memory, counts):
     """Update the parameters of an operation."""
     is_transposed, width = False, lanes(step.block.p)
     for span in range(net.spans.rows):
-        if cell(net.spans, span, OP) == i:
+        if cell(net.spans, span, OP) == i and cell(net.spans, span, TRAINED) != 0:
             if not is_transposed:
                 transpose_kept(net, i, m, memory)
                 is_transposed = True
@@ -175,7 +220,7 @@ def square_all(net, rows, counts):
     width, sums = lanes(rows.squares.p), rows.squares.p
     total = widened(splat(sums, 0.0))
     for i in range(net.ops.rows):
-        if cell(net.ops, i, KIND) == LINEAR:
+        if is_updated(net.ops, i):
             weight, panel = weight_of(net, i, net.params.p), VECTORS * width
             n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
             for r in range(0, n_in, ROWS):

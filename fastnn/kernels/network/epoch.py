@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import INPUTS, KIND, LINEAR, OP, OUTPUTS
+from ...codes import INPUTS, OP, OUTPUTS, ROW, SUMS, TRAINED
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, stop_prefetching, workspace
 from ..gemm.tile import ROWS
@@ -31,14 +31,18 @@ from .layers import (
     addressed,
     backward_op,
     describe,
-    first_linear,
     first_trained,
+    first_updated,
     forward_op,
     gather_row,
+    is_updated,
     linear_op,
+    sum_backward,
+    sum_forward,
+    sums_over_batch,
     undo_rectifier,
 )
-from .memory import GRADIENT, LD, VALUES, Memory, around_op, node, plan_of
+from .memory import GRADIENT, LD, VALUES, Memory, add_sources, around_op, node, plan_of
 from .objectives import Place, Results, Target, batch_loss, batch_weight, loss_rows, objective_of, penalty_factor
 from .steps import (
     Step,
@@ -47,10 +51,12 @@ from .steps import (
     count_of_squares,
     prepare_step,
     put_piece,
+    scale_step,
     sgd_columns,
     square_sums,
     step_of,
     update_linear,
+    update_rows,
     update_span,
 )
 
@@ -151,15 +157,17 @@ def _forward_and_back(net, samples, batch, objective, columns, memory, worker):
         if not barrier(memory.sync.p, worker.n_threads):
             return False
     first, end = part(batch.m, ROWS, worker.thread, worker.n_threads)
-    if end > first:
-        _rows_to_gradients(net, samples, batch, Rows(batch.t, first, end - first), objective, columns, memory, worker)
+    if end > first or sums_over_batch(net):
+        rows = Rows(batch.t, first, end - first, batch.m)
+        if not _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, worker):
+            return False
     return barrier(memory.sync.p, worker.n_threads)
 
 
 @inline
 def _update(net, samples, batch, step, columns, memory, worker):
     """Update all parameters after a batch, each thread its share."""
-    last_updated = first_linear(net.ops)
+    last_updated = first_updated(net.ops)
     by_columns = columns.end > columns.start
     put(worker.samples, 0, 0)
     # Backwards, so that the first layer's weights, just updated, are in the cache when the next batch needs them.
@@ -167,7 +175,8 @@ def _update(net, samples, batch, step, columns, memory, worker):
     span = net.spans.rows - 1
     for i in range(net.ops.rows - 1, -1, -1):
         around = around_op(net, memory, i, 0)
-        if cell(net.ops, i, KIND) == LINEAR:
+        scale_step(step, i, batch.t, batch.weight, worker.workspace)
+        if is_updated(net.ops, i):
             if i == last_updated:
                 _note_samples(net, samples, batch.start + batch.m, by_columns, worker)
             squares = shift(squares, -count_of_squares(net, i, squares))
@@ -178,7 +187,10 @@ def _update(net, samples, batch, step, columns, memory, worker):
                 update_linear(net, step, i, batch.m, around, squares, worker)
             lap(worker.clock, i, UPDATE)
         while span >= 0 and cell(net.spans, span, OP) == i:
-            update_span(net, step, span, batch.m, around, worker)
+            if cell(net.spans, span, TRAINED) != 0 and cell(net.spans, span, ROW) != 0:
+                update_rows(net, step, span, batch.m, around, worker)
+            elif cell(net.spans, span, TRAINED) != 0:
+                update_span(net, step, span, batch.m, around, worker)
             span -= 1
             lap(worker.clock, i, UPDATE)
 
@@ -222,16 +234,23 @@ def _gather(net, samples, start, rows, out):
 def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, worker):
     """Some rows of a batch forward, through the loss, and back to the gradient before every op.
 
-    Where threads have columns of their own, the first op has been gone through.
+    Where threads have columns of their own, the first op has been gone through. At an operation that sums over the
+    batch all threads meet, those without rows as well. False where one has failed.
     """
     last, row, nodes, by_columns = net.ops.rows, rows.first, memory.nodes.p, columns.end > columns.start
-    zeros = shift(nodes, memory.zeros_at)
+    zeros, has_rows = shift(nodes, memory.zeros_at), rows.count > 0
     if not by_columns:
         _gather(net, samples, batch.start + row, rows.count, node(memory, 0, VALUES, row))
         lap(worker.clock, -1, GATHER)
     for i in range(1 if by_columns else 0, last):
         around = around_op(net, memory, i, row)
-        forward_op(net, i, rows, around.x, around.y, around.kept, zeros, worker.workspace)
+        if cell(net.ops, i, SUMS) != 0:
+            if has_rows:
+                sum_forward(net, i, rows, around)
+            if not barrier(memory.sync.p, worker.n_threads):
+                return False
+        if has_rows:
+            forward_op(net, i, rows, around.x, around.y, around.source, around.kept, zeros, worker.workspace)
         lap(worker.clock, i, FORWARD)
 
     scores, gradient = node(memory, last, VALUES, row), node(memory, last, GRADIENT, row)
@@ -242,13 +261,25 @@ def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, wo
     )
     n_out = cell(net.ops, last - 1, OUTPUTS)
     place = Place(shift(samples.order.p, batch.start + row), rows.count, batch.weight)
-    loss_rows(objective, samples.target, place, n_out, scores, gradient, results)
-    undo_rectifier(net, last - 1, rows.count, gradient, scores)
+    if has_rows:
+        loss_rows(objective, samples.target, place, n_out, scores, gradient, results)
+        undo_rectifier(net, last - 1, rows.count, gradient, scores)
     lap(worker.clock, -1, LOSS)
 
-    for i in range(last - 1, first_trained(net), -1):
-        backward_op(net, i, rows, around_op(net, memory, i, row), worker.workspace)
-        lap(worker.clock, i, BACKWARD)
+    first = first_trained(net)
+    for i in range(last - 1, first - 1, -1):
+        around = around_op(net, memory, i, row)
+        if cell(net.ops, i, SUMS) != 0:
+            if has_rows:
+                sum_backward(net, i, rows, around)
+            if not barrier(memory.sync.p, worker.n_threads):
+                return False
+        if has_rows and i > first:
+            backward_op(net, i, rows, around, worker.workspace)
+            add_sources(net, memory, i, rows)
+        if i > first:
+            lap(worker.clock, i, BACKWARD)
+    return True
 
 
 @inline
@@ -292,7 +323,7 @@ def train_epoch(
         sync=np.zeros(16, np.int64),
     )
     prepare, update = RULES[rule.name].addresses(dtype)
-    settings = np.array(rule.settings, np.float64)
+    settings, none = np.array(rule.settings, np.float64), np.empty(0)
     fixed = (
         Net(addressed(shape, network.names, dtype, True), network.spans, network.settings, params, int(network.seed)),
         Data(describe(batches.x, dtype), _target(batches, dtype), batches.order, int(batch_size)),
@@ -302,8 +333,11 @@ def train_epoch(
             prepare=prepare,
             update=update,
             settings=settings,
+            rates=none if rule.rates is None else rule.rates,
+            scales=none if network.scales is None else network.scales,
             slots=slots,
             made=int(rule.step),
+            given=np.tile(settings, (n_threads, 1)),
             prepared=np.empty((n_threads, PER_STEP)),
             places=np.empty((n_threads, len(slots)), np.int64),
         ),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import INPUTS, KEPT, KIND, LINEAR, OUTPUTS
+from ...codes import ADD, INPUTS, KEPT, KIND, LINEAR, OUTPUTS, SOURCE
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..gemm.tile import ROWS
@@ -43,23 +43,24 @@ def _forward(ops, settings, params, x, elsewhere, row, col, kind, out, softmax, 
 def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, workspace, thread, n_threads):
     """out = the network's output; every thread takes its own rows, CHUNK at a time. Returns whether x is finite.
 
-    The samples are in ``x``, or ``elsewhere`` if that is an address. Nodes alternate between two buffers behind the
-    product's workspace; the first product reads the samples in place if it can.
+    The samples are in ``x``, or ``elsewhere`` if that is an address. The nodes are in buffers behind the product's
+    workspace, see ``_buffers``; the first product reads the samples in place if it can.
     """
     samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind, 0)
     n_ops, n_in, n_out = net.ops.rows, cell(net.ops, 0, INPUTS), out.shape[1]
     first, end = part(out.shape[0], ROWS, thread, n_threads)
-    widest = strides[n_ops + 1]
+    widest, n_buffers = strides[n_ops + 1], strides[2 * n_ops + 3]
     zeros = shift(workspace, WORKSPACE)
     for j in range(0, widest, lanes(zeros)):
         store(zeros, j, splat(zeros, 0.0))
-    ends = (shift(zeros, widest), shift(zeros, widest + CHUNK * widest))
-    kept = shift(zeros, widest + 2 * CHUNK * widest)
-    in_place = kind == SAME and cell(net.ops, 0, KIND) == LINEAR
+    buffers = shift(zeros, widest)
+    kept = shift(buffers, n_buffers * CHUNK * widest)
+    in_place = kind == SAME and cell(net.ops, 0, KIND) == LINEAR and strides[2 * n_ops + 4] == 0
     finite = True
     for start in range(first, end, CHUNK):
         rows = min(CHUNK, end - start)
-        source = Matrix(ends[1], strides[0], 1)
+        first_node = _node(0, n_ops, strides, buffers)
+        source = first_node
         if in_place:
             place = pointer(samples.address + start * row, zeros)
             source = Matrix(place, row // itemsize(zeros), 1)
@@ -68,15 +69,24 @@ def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, work
                 gather_row(samples, start + r, n_in, shift(source.p, r * source.row))
             finite &= is_finite(shift(source.p, r * source.row), n_in)
         for i in range(n_ops):
-            target = Matrix(ends[i % 2], strides[i + 1], 1)
+            target, earlier = _node(i + 1, n_ops, strides, buffers), first_node
             if i == n_ops - 1:
                 target = Matrix(shift(data(out), start * n_out), n_out, 1)
-            forward_op(net, i, Rows(0, 0, rows), source, target, kept, zeros, workspace)
+            if cell(net.ops, i, KIND) == ADD:
+                earlier = _node(cell(net.ops, i, SOURCE), n_ops, strides, buffers)
+            forward_op(net, i, Rows(0, 0, rows, rows), source, target, earlier, kept, zeros, workspace)
             source = target
         if softmax:
             for r in range(rows):
                 softmax_row(shift(source.p, r * n_out), shift(source.p, r * n_out), n_out)
     return finite
+
+
+@inline
+def _node(i, n_ops, strides, buffers):
+    """Where the values of a node are."""
+    widest, place = strides[n_ops + 1], strides[n_ops + 2 + i]
+    return Matrix(shift(buffers, place * CHUNK * widest), strides[i], 1)
 
 
 @inline
@@ -94,7 +104,11 @@ def is_finite(x, n):
 
 
 class _Prepared(NamedTuple):
-    """The ops; the leading dimensions of the nodes, the widest behind them; what a thread needs beyond a workspace."""
+    """The ops; what a thread needs beyond a workspace; and numbers of the nodes.
+
+    These are their leading dimensions, with the widest behind them, their buffers, how many buffers there are, and
+    whether the first node is read once more.
+    """
 
     ops: np.ndarray
     strides: np.ndarray
@@ -106,9 +120,29 @@ class _Prepared(NamedTuple):
 def _prepared(shape: bytes, names: tuple[str, ...], dtype: np.dtype) -> _Prepared:
     ops = addressed(shape, names, dtype, False)
     strides = [leading_dimension(int(width), dtype.itemsize) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
-    widest = max(strides)
-    beyond = widest * (2 * CHUNK + 1) + CHUNK * int(ops[:, KEPT].max())
-    return _Prepared(ops, np.array([*strides, widest], np.int64), beyond, multiply_adds(ops))
+    widest, buffers = max(strides), _buffers(ops)
+    n_buffers = 1 + max(buffers)
+    beyond = widest * (n_buffers * CHUNK + 1) + CHUNK * int(ops[:, KEPT].max())
+    numbers = np.array([*strides, widest, *buffers, n_buffers, _adds_samples(ops)], np.int64)
+    return _Prepared(ops, numbers, beyond, multiply_adds(ops))
+
+
+def _adds_samples(ops: np.ndarray) -> bool:
+    """Whether the samples are added to something, which they are copied for."""
+    return bool(((ops[:, KIND] == ADD) & (ops[:, SOURCE] == 0)).any())
+
+
+def _buffers(ops: np.ndarray) -> list[int]:
+    """The buffer of each node: the first whose values nobody reads any more."""
+    last_read = [i + 1 for i in range(len(ops))]
+    for i, op in enumerate(ops):
+        if op[KIND] == ADD:
+            last_read[op[SOURCE]] = max(last_read[op[SOURCE]], i + 1)
+    places: list[int] = [0]
+    for i in range(1, len(ops) + 1):
+        taken = {place for node, place in enumerate(places) if last_read[node] >= i}
+        places.append(next(place for place in range(len(ops) + 1) if place not in taken))
+    return places
 
 
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:

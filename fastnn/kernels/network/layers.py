@@ -2,8 +2,8 @@
 
 Node 0 is the input and node i + 1 the output of op i. For each node the plan holds the offset of its values, of its
 gradient, and the distance of its rows, all in the workspace; ``plan_of`` says which nodes share their
-memory. A linear op is a product, whose epilogue adds the bias and may rectify; any other op is called through its
-address.
+memory. A linear op is a product, whose epilogue adds the bias and may rectify; an ADD adds the output of an earlier op
+to that of the last; any other op is called through its address.
 """
 
 import functools
@@ -11,7 +11,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import BIAS_AT, COLUMNS, INPUTS, KIND, LINEAR, OP, OUTPUTS, SETTINGS, SLOPE_AT, WEIGHT
+from ...codes import (
+    ADD,
+    BIAS_AT,
+    COLUMNS,
+    FROZEN,
+    INPUTS,
+    KEEPS,
+    KIND,
+    LINEAR,
+    OP,
+    OUTPUTS,
+    SETTINGS,
+    SLOPE_AT,
+    SUMS,
+    TRAINED,
+    WEIGHT,
+)
 from ..compiler.jit import inline
 from ..gemm.product import Epilogue, Matrix, moved, product
 from ..gemm.rectifier import rectify_backward
@@ -20,10 +36,10 @@ from ..operations import addresses_of, call_backward, call_forward
 from ..simd.address import address
 from ..simd.random import key_of
 from ..simd.table import cell
-from ..simd.vector import get, lanes, load, load_part, pointer, put, shift, store, store_part
+from ..simd.vector import get, integer, lanes, load, load_part, pointer, put, shift, store, store_part
 
 # Behind the columns of ops, in each process anew: where the functions of an operation lie.
-FORWARD_AT, BACKWARD_AT, GRADIENT_AT = range(COLUMNS, COLUMNS + 3)
+FORWARD_AT, BACKWARD_AT, GRADIENT_AT, SUMS_AT, BACKWARD_SUMS_AT = range(COLUMNS, COLUMNS + 5)
 
 # A multiple of this many bytes between rows puts them into one set of the L1 cache.
 COLLIDE = 4096
@@ -90,13 +106,7 @@ def gather_row(x, sample, width, out):
     """Out (width,) = the sample, converted to the dtype of out."""
     at = x.address + sample * x.row
     if x.kind == SAME:
-        source, step = pointer(at, out), lanes(out)
-        j = 0
-        while j + step <= width:
-            store(out, j, load(source, j))
-            j += step
-        if j < width:
-            store_part(out, j, width - j, load_part(source, j, width - j, 0.0))
+        copy_row(pointer(at, out), out, width)
     elif x.kind == FLOAT32:
         for j in range(width):
             put(out, j, get(pointer(at + j * x.col, np.float32(0)), 0))
@@ -109,37 +119,60 @@ def gather_row(x, sample, width, out):
 
 
 class Rows(NamedTuple):
-    """``count`` rows from ``first`` on of the batch that update t takes."""
+    """``count`` rows from ``first`` on of the batch that update t takes, which has ``batch`` rows."""
 
     t: int
     first: int
     count: int
+    batch: int
 
 
 class Around(NamedTuple):
-    """What an op reads and writes for some rows: its input x and output y, the gradients dx and dy, what it keeps."""
+    """What an op reads and writes for some rows: its input x and output y, the gradients dx and dy, what it keeps.
+
+    ``source`` is what an ADD adds to its input.
+    """
 
     x: Matrix
     y: Matrix
     dx: Matrix
     dy: Matrix
     kept: Any
+    source: Matrix
 
 
 @inline
-def first_linear(ops):
-    """The first linear op, or how many ops there are."""
+def is_updated(ops, i):
+    """Whether op i is linear, and not frozen."""
+    return cell(ops, i, KIND) == LINEAR and cell(ops, i, KEEPS) & FROZEN == 0
+
+
+@inline
+def first_updated(ops):
+    """The first linear op that is not frozen, or how many ops there are."""
     i = 0
-    while i < ops.rows and cell(ops, i, KIND) != LINEAR:
+    while i < ops.rows and not is_updated(ops, i):
         i += 1
     return i
 
 
 @inline
 def first_trained(net):
-    """The first op with parameters."""
-    i = first_linear(net.ops)
-    return min(i, cell(net.spans, 0, OP)) if net.spans.rows != 0 else i
+    """The first op with parameters that a rule updates."""
+    first = first_updated(net.ops)
+    for span in range(net.spans.rows - 1, -1, -1):
+        if cell(net.spans, span, TRAINED) != 0:
+            first = min(first, cell(net.spans, span, OP))
+    return first
+
+
+@inline
+def sums_over_batch(net):
+    """Whether an operation sums over the batch."""
+    units = 0
+    for i in range(net.ops.rows):
+        units += cell(net.ops, i, SUMS)
+    return units != 0
 
 
 @inline
@@ -154,17 +187,16 @@ def linear_op(net, i, rows, col, cols, x, y, zeros, workspace):
 
 
 @inline
-def forward_op(net, i, rows, x, y, kept, zeros, workspace):
-    """Y (rows, outputs) = op i of x (rows, inputs)."""
-    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
+def forward_op(net, i, rows, x, y, source, kept, zeros, workspace):
+    """Y (rows, outputs) = op i of x (rows, inputs), and for an ADD of source."""
+    n_out = cell(net.ops, i, OUTPUTS)
     if cell(net.ops, i, KIND) == LINEAR:
         linear_op(net, i, rows.count, 0, n_out, x, y, zeros, workspace)
+    elif cell(net.ops, i, KIND) == ADD:
+        for r in range(rows.count):
+            add_row(shift(x.p, r * x.row), shift(source.p, r * source.row), shift(y.p, r * y.row), n_out)
     else:
-        call_forward(
-            cell(net.ops, i, FORWARD_AT), x.p,
-            (rows.count, n_in, n_out, x.p, x.row, y.p, y.row, kept, shift(net.params.p, cell(net.ops, i, WEIGHT)),
-             shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0, key_of(net.seed, rows.t, i), rows.first),
-        )  # fmt: skip
+        _operation(net, i, FORWARD_AT, rows, x, y, kept)
 
 
 @inline
@@ -174,20 +206,84 @@ def backward_op(net, i, rows, around, workspace):
     Where the input was rectified on its way out of a product, dx is the gradient before that.
     """
     n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
-    x, y, dx, dy, kept = around
+    x, _, dx, dy, _, _ = around
     if cell(net.ops, i, KIND) == LINEAR:
         weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT)), 1, n_out)
         slope_at = cell(net.ops, i - 1, SLOPE_AT)
         mode, slope = (RECTIFY_BACKWARD, get(net.settings.p, slope_at)) if slope_at >= 0 else (STORE, 1.0)
         product(rows.count, n_in, n_out, dy, weight, dx, Epilogue(mode, x.p, x.row, slope, 0.0), workspace)
         return
-    call_backward(
-        cell(net.ops, i, BACKWARD_AT), dy.p,
-        (rows.count, n_in, n_out, dy.p, dy.row, x.p, x.row, y.p, y.row, dx.p, dx.row, kept,
-         shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
-         key_of(net.seed, rows.t, i), rows.first),
-    )  # fmt: skip
+    if cell(net.ops, i, KIND) == ADD:
+        if integer(dx.p) != integer(dy.p):
+            for r in range(rows.count):
+                copy_row(shift(dy.p, r * dy.row), shift(dx.p, r * dx.row), n_in)
+        undo_rectifier(net, i - 1, rows.count, dx, x)
+        return
+    _operation_backward(net, i, BACKWARD_AT, rows, around)
     undo_rectifier(net, i - 1, rows.count, dx, x)
+
+
+@inline
+def sum_forward(net, i, rows, around):
+    """What operation i sums of these rows over the batch, before it is applied to any."""
+    _operation(net, i, SUMS_AT, rows, around.x, around.y, around.kept)
+
+
+@inline
+def sum_backward(net, i, rows, around):
+    """What operation i sums of these rows over the batch, before a gradient goes back through it."""
+    _operation_backward(net, i, BACKWARD_SUMS_AT, rows, around)
+
+
+@inline
+def _operation(net, i, column, rows, x, y, kept):
+    call_forward(
+        cell(net.ops, i, column), x.p,
+        (rows.count, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), x.p, x.row, y.p, y.row, kept,
+         shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
+         _key(net, i, rows), rows.first),
+    )  # fmt: skip
+
+
+@inline
+def _operation_backward(net, i, column, rows, around):
+    x, y, dx, dy, kept, _ = around
+    call_backward(
+        cell(net.ops, i, column), dy.p,
+        (rows.count, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), dy.p, dy.row, x.p, x.row, y.p, y.row, dx.p,
+         dx.row, kept, shift(net.params.p, cell(net.ops, i, WEIGHT)),
+         shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0, _key(net, i, rows), rows.first),
+    )  # fmt: skip
+
+
+@inline
+def _key(net, i, rows):
+    """What the random numbers of operation i follow from, or the rows of the batch that it sums over."""
+    return rows.batch if cell(net.ops, i, SUMS) != 0 else key_of(net.seed, rows.t, i)
+
+
+@inline
+def add_row(a, b, out, n):
+    """out = a + b."""
+    width = lanes(out)
+    i = 0
+    while i + width <= n:
+        store(out, i, load(a, i) + load(b, i))
+        i += width
+    if i < n:
+        store_part(out, i, n - i, load_part(a, i, n - i, 0.0) + load_part(b, i, n - i, 0.0))
+
+
+@inline
+def copy_row(x, out, n):
+    """out = x."""
+    width = lanes(out)
+    i = 0
+    while i + width <= n:
+        store(out, i, load(x, i))
+        i += width
+    if i < n:
+        store_part(out, i, n - i, load_part(x, i, n - i, 0.0))
 
 
 @inline

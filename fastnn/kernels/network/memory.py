@@ -5,13 +5,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codes import COLUMNS, INPUTS, KEEPS, KEEPS_X, KEEPS_Y, KEPT, KIND, LINEAR, OUTPUTS, PARAMETERS, SLOPE_AT
+from ...codes import (
+    ADD,
+    COLUMNS,
+    INPUTS,
+    KEEPS,
+    KEEPS_X,
+    KEEPS_Y,
+    KEPT,
+    KIND,
+    LINEAR,
+    OPERATION,
+    OUTPUTS,
+    PARAMETERS,
+    SLOPE_AT,
+    SOURCE,
+    SUMS,
+)
 from ..compiler.jit import inline
 from ..gemm.product import WORKSPACE, Matrix
 from ..gemm.tile import ROWS
+from ..operations import rows_of_sums
 from ..simd.table import cell
 from ..simd.vector import shift
-from .layers import Around, leading_dimension, multiply_adds
+from .layers import Around, add_row, leading_dimension, multiply_adds
 from .steps import GRADIENT_BLOCK, count_squares
 
 # The columns of a plan: where the values and the gradient of a node lie, the distance of its rows, and where the op
@@ -50,8 +67,23 @@ def node(memory, i, what, row):
 def around_op(net, memory, i, row):
     """What lies around op i, from a row on of the batch."""
     kept = shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + row * cell(net.ops, i, KEPT))
-    x, y = node(memory, i, VALUES, row), node(memory, i + 1, VALUES, row)
-    return Around(x, y, node(memory, i, GRADIENT, row), node(memory, i + 1, GRADIENT, row), kept)
+    x, y, source = (
+        node(memory, i, VALUES, row), node(memory, i + 1, VALUES, row),
+        node(memory, cell(net.ops, i, SOURCE), VALUES, row),
+    )  # fmt: skip
+    return Around(x, y, node(memory, i, GRADIENT, row), node(memory, i + 1, GRADIENT, row), kept, source)
+
+
+@inline
+def add_sources(net, memory, i, rows):
+    """Add to the gradient at the input of op i what comes back on the ways that begin there."""
+    n = cell(net.ops, i, INPUTS)
+    for k in range(i, net.ops.rows):
+        if cell(net.ops, k, KIND) == ADD and cell(net.ops, k, SOURCE) == i:
+            total, other = node(memory, i, GRADIENT, rows.first), node(memory, k + 1, GRADIENT, rows.first)
+            for r in range(rows.count):
+                row = shift(total.p, r * total.row)
+                add_row(row, shift(other.p, r * other.row), row, n)
 
 
 @functools.lru_cache(maxsize=64)
@@ -68,10 +100,11 @@ def plan_of(shape: bytes, batch: int, size: int, lanes: int = 1) -> tuple[np.nda
     # An odd number of vectors apart, rows of networks side by side do not share cache sets.
     distances = [leading_dimension(width, size) if lanes == 1 else (width | 1) * lanes for width in widths]
     plan[:, LD] = distances
+    sources = set(ops[ops[:, KIND] == ADD, SOURCE].tolist())
     at = batch * distances[0]
     for i, op in enumerate(ops):
         ld = distances[i + 1]
-        keeps_x = bool(op[KEEPS] & KEEPS_X)
+        keeps_x = bool(op[KEEPS] & KEEPS_X) or i in sources
         is_output_needed = i > 0 and (ops[i - 1, SLOPE_AT] >= 0 or bool(ops[i - 1, KEEPS] & KEEPS_Y))
         if op[KIND] != LINEAR and not keeps_x and not is_output_needed and widths[i] == widths[i + 1]:
             plan[i + 1, VALUES] = plan[i, VALUES]
@@ -79,10 +112,16 @@ def plan_of(shape: bytes, batch: int, size: int, lanes: int = 1) -> tuple[np.nda
             plan[i + 1, VALUES] = at
             at += batch * ld
         plan[i, KEPT_AT] = at
-        at += -(-batch * lanes * int(op[KEPT]) // 16) * 16
+        at += -(-lanes * (batch * int(op[KEPT]) + rows_of_sums.py_func(batch) * int(op[SUMS])) // 16) * 16
+    # A gradient that is added to another later on is not to be written over.
+    is_wanted = [False] * len(widths)
     for i in range(len(ops), 0, -1):
         behind = ops[i] if i < len(ops) else None
-        if behind is not None and behind[KIND] != LINEAR and not behind[PARAMETERS] and widths[i] == widths[i + 1]:
+        is_wanted[i] = ops[i - 1, KIND] == ADD
+        passes = behind is not None and widths[i] == widths[i + 1]
+        if passes and behind[KIND] == ADD and behind[SOURCE] != i and ops[i - 1, SLOPE_AT] < 0:
+            plan[i, GRADIENT], is_wanted[i] = plan[i + 1, GRADIENT], True
+        elif passes and behind[KIND] == OPERATION and not behind[PARAMETERS] and not is_wanted[i + 1]:
             plan[i, GRADIENT] = plan[i + 1, GRADIENT]
         else:
             plan[i, GRADIENT] = at

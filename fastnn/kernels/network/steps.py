@@ -8,17 +8,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import BIAS_AT, INPUTS, KIND, LENGTH, LINEAR, OP, OUTPUTS, SETTINGS, START, WEIGHT, WHICH
+from ...codes import (
+    BIAS_AT,
+    FROZEN,
+    INPUTS,
+    KEEPS,
+    KIND,
+    LENGTH,
+    LINEAR,
+    OP,
+    OUTPUTS,
+    ROW,
+    SETTINGS,
+    START,
+    WEIGHT,
+    WHICH,
+)
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline
 from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product, transposed
 from ..gemm.tile import COMBINE, COMBINE_SQUARES, ROWS, STORE, VECTORS
-from ..operations import call_gradient
+from ..operations import call_gradient, gradients_at
 from ..simd.table import cell, row_of
-from ..simd.vector import fma, get, integer, itemsize, lanes, load_part, put, reduce_add, shift, splat
+from ..simd.vector import fma, get, integer, itemsize, lanes, load_part, pointer, put, reduce_add, shift, splat
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
-from .layers import GRADIENT_AT, LINE
+from .layers import GRADIENT_AT, LINE, is_updated
 
 # Elements of a block of the weights' gradient, which is formed and used up block by block.
 GRADIENT_BLOCK = 16384
@@ -29,37 +44,61 @@ WORTH_FETCHING = 32_768
 class Step(NamedTuple):
     """How an update moves: whether by plain SGD, in the epilogue of a product, or by a rule, and what it prepared.
 
-    The rule's slots (s, n_params) are those of all parameters, and ``made`` the updates before the epoch. A row of
-    ``prepared`` belongs to a thread: the rule's numbers, then those of the two kinds of parameters. So does one of
-    ``places``, for the addresses of slots.
+    The learning rate is the first of the settings; ``rates`` has one for each update in its place, or none, and
+    ``scales`` a factor of it for each op, or none. The rule's slots (s, n_params) are those of all parameters, and
+    ``made`` the updates before the epoch. A row of ``given`` belongs to a thread, the settings of an update; so does
+    one of ``prepared``: the rule's numbers, then those of the two kinds of parameters; and one of ``places``, for the
+    addresses of slots.
     """
 
     fused: bool
     prepare: int
     update: int
     settings: np.ndarray
+    rates: np.ndarray
+    scales: np.ndarray
     slots: np.ndarray
     made: int
+    given: np.ndarray
     prepared: np.ndarray
     places: np.ndarray
 
 
 @inline
 def step_of(step, thread):
-    """The step of one thread, whose rows of ``prepared`` and ``places`` it points to."""
-    prepared, places = row_of(step.prepared, thread), row_of(step.places, thread)
-    return Step(step.fused, step.prepare, step.update, step.settings, step.slots, step.made, prepared, places)
+    """The step of one thread, whose rows of ``given``, ``prepared`` and ``places`` it points to."""
+    given, prepared, places = (row_of(step.given, thread), row_of(step.prepared, thread), row_of(step.places, thread))
+    return Step(
+        step.fused, step.prepare, step.update, step.settings, step.rates, step.scales, step.slots, step.made, given,
+        prepared, places,
+    )  # fmt: skip
 
 
 @inline
 def prepare_step(step, t, l2, weight, like):
     """What update t takes for a batch of this weight, with the factor l2 of Σ w²."""
     prepared = step.prepared
-    call_prepare(step.prepare, like, (step.settings.p, prepared, 1, t, weight))
+    if step.rates.rows != 0 or step.scales.rows != 0:
+        put(step.given, 0, _rate(step, t))
+    call_prepare(step.prepare, like, (step.given, prepared, 1, t, weight))
     put(prepared, WEIGHTS, 2.0 * l2)
     put(prepared, OTHERS, 0.0)
     put(prepared, WEIGHTS + 2, 1.0)
     put(prepared, OTHERS + 2, 0.0)
+
+
+@inline
+def scale_step(step, i, t, weight, like):
+    """Prepare the rule again where the parameters of op i take another learning rate."""
+    if step.scales.rows != 0:
+        put(step.given, 0, _rate(step, t) * get(step.scales.p, i))
+        call_prepare(step.prepare, like, (step.given, step.prepared, 1, t, weight))
+
+
+@inline
+def _rate(step, t):
+    """The learning rate of update t."""
+    return get(step.rates.p, t - step.made - 1) if step.rates.rows != 0 else get(step.settings.p, 0)
 
 
 class Worker(NamedTuple):
@@ -95,7 +134,7 @@ def columns_of(net, thread, n_threads, like):
     """
     n_out = cell(net.ops, 0, OUTPUTS)
     panels = _panels(n_out, like)
-    if n_threads == 1 or cell(net.ops, 0, KIND) != LINEAR or panels < n_threads:
+    if n_threads == 1 or not is_updated(net.ops, 0) or panels < n_threads:
         return Columns(0, 0)
     if panels % n_threads != 0 and panels < 4 * n_threads:
         return Columns(0, 0)
@@ -185,18 +224,37 @@ def update_linear(net, step, i, m, around, squares, worker):
 @inline
 def update_span(net, step, span, m, around, worker):
     """Update this thread's share of a parameter of an operation, whose gradient is summed over the batch in order."""
-    i, length, block = cell(net.spans, span, OP), cell(net.spans, span, LENGTH), worker.block
-    x, y, _, dy, kept = around
+    length, block = cell(net.spans, span, LENGTH), worker.block
     start, end = part(length, LINE, worker.thread, worker.n_threads)
     for first in range(start, end, GRADIENT_BLOCK):
         count = min(GRADIENT_BLOCK, end - first)
-        call_gradient(
-            cell(net.ops, i, GRADIENT_AT), dy.p,
-            (m, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), dy.p, dy.row, x.p, x.row, y.p, y.row, kept,
-             shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
-             cell(net.spans, span, WHICH), first, count, block),
-        )  # fmt: skip
+        _call_gradient(net, span, m, around, first, count, block)
         _apply_rule(net, step, cell(net.spans, span, START) + first, block, OTHERS, count)
+
+
+@inline
+def update_rows(net, step, span, m, around, worker):
+    """Update the rows of a parameter that the batch has a gradient for, all those of an op in one thread."""
+    i, width = cell(net.spans, span, OP), cell(net.spans, span, ROW)
+    if i % worker.n_threads != worker.thread:
+        return
+    _call_gradient(net, span, m, around, -1, 0, around.kept)
+    rows, gradients = pointer(around.kept, np.int64(0)), shift(around.kept, gradients_at(m))
+    for k in range(get(rows, 0)):
+        at = cell(net.spans, span, START) + get(rows, 1 + k) * width
+        _apply_rule(net, step, at, shift(gradients, k * width), OTHERS, width)
+
+
+@inline
+def _call_gradient(net, span, m, around, first, count, out):
+    i = cell(net.spans, span, OP)
+    x, y, _, dy, kept, _ = around
+    call_gradient(
+        cell(net.ops, i, GRADIENT_AT), dy.p,
+        (m, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), dy.p, dy.row, x.p, x.row, y.p, y.row, kept,
+         shift(net.params.p, cell(net.ops, i, WEIGHT)), shift(net.settings.p, cell(net.ops, i, SETTINGS)), 0,
+         cell(net.spans, span, WHICH), first, count, out),
+    )  # fmt: skip
 
 
 @inline
@@ -242,12 +300,12 @@ def _prefetch(worker, count, first, end, steps):
 
 @inline
 def square_sums(net, squares, thread, n_threads):
-    """Fill ``squares`` with sums that make Σ w², each thread for its share of the weights.
+    """Fill ``squares`` with sums that make Σ w², each thread for its share of the weights; frozen ones do not count.
 
     They stand as the tiles of a product do that has the weight for its result.
     """
     for i in range(net.ops.rows):
-        if cell(net.ops, i, KIND) == LINEAR:
+        if is_updated(net.ops, i):
             n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
             panels = _panels(n_out, squares)
             start, end = part(n_in, ROWS, thread, n_threads)
@@ -275,7 +333,7 @@ def _panels(n_out, like):
 
 def count_squares(ops: np.ndarray, size: int) -> int:
     """How many places ``square_sums`` fills, for elements of ``size`` bytes."""
-    linear = ops[ops[:, KIND] == LINEAR]
+    linear = ops[(ops[:, KIND] == LINEAR) & (ops[:, KEEPS] & FROZEN == 0)]
     width = VECTORS * ISA.lanes(size)
     return int((-(-linear[:, INPUTS] // ROWS) * -(-linear[:, OUTPUTS] // width)).sum())
 

@@ -8,11 +8,26 @@ import time
 
 import numpy as np
 
-from ...codes import BIAS_AT, KEEPS, KEEPS_X, KEEPS_Y, KIND, LINEAR, OP, OUTPUTS, SLOPE_AT, WEIGHT
+from ...codes import (
+    ADD,
+    BIAS_AT,
+    FROZEN,
+    KEEPS,
+    KEEPS_X,
+    KEEPS_Y,
+    KIND,
+    LINEAR,
+    OP,
+    OUTPUTS,
+    SLOPE_AT,
+    SOURCE,
+    TRAINED,
+    WEIGHT,
+)
 from ..activations import leaky_relu_backward
 from ..matmul import linear_backward, matmul
 from ..updates import RULES
-from .inference import arguments_of, parameters_of, twins, values, weight_and_bias
+from .inference import arguments_of, parameters_of, rows_of, twins, values, weight_and_bias
 from .objectives import loss_and_gradient
 
 
@@ -22,12 +37,13 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
 
     Parameters
     ----------
-    network : ops, spans, settings, names and seed, see above
+    network : ops, spans, settings, names and seed, see above; scales (n_ops,), a factor of the learning rate, or None
     params : (n_params,) the flat parameter buffer, updated in place
     batches : x (n, inputs) any strides, y (n,) labels or (n, outputs) targets, sample_weight (n,) or None,
         order (m,) int64, the samples in the order of training, and batch_size; the last batch may be smaller
     objective : loss (a name), l2, smoothing and reduction, see ``fastnn.nn.lowering`` and ``objectives``
-    rule : name, settings, slots (s, n_params) updated in place, and step, the number of updates made before this epoch
+    rule : name, settings, of which the learning rate is the first, slots (s, n_params) updated in place, and step, the
+        number of updates made before this epoch; rates (n,), a learning rate for each update, or None
     clock : (n + 1, 3) float64 in C order or None; seconds are added to it. Row i belongs to op i: forward, backward
         (the gradient at its input, through the activation that made it), update (the gradient of its weights and the
         step). The last row: gathering the batch, the loss with its gradient, the rest. With several threads it is the
@@ -70,7 +86,7 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
         ds = _gradients(network, params, ys, d, t, lap)
         for i in range(len(network.ops)):
             if i in ds:
-                _update(network, i, params, ys, ds, l2, rule, weight, t)
+                _update(network, i, params, ys, ds, l2, _of_update(network, rule, i, number), weight, t)
                 lap(i, 2)
         lap(-1, 2)
     return _mean(total, weights), -1
@@ -96,20 +112,29 @@ def _gradients(network, params, ys, d, t, lap):
     For a linear op that is the gradient before its rectifier, for an operation the gradients of its parameters.
     """
     ops, ds, last = network.ops, {}, len(network.ops) - 1
-    trained = [i for i, op in enumerate(ops) if op[KIND] == LINEAR] + [int(i) for i in network.spans[:, OP]]
+    behind = {}  # the gradient at the output of each ADD, by the op at whose input the other way begins
+    trained = [i for i, op in enumerate(ops) if _is_updated(op)] + [
+        int(i) for i in network.spans[network.spans[:, TRAINED] == 1, OP]
+    ]
     first = min(trained, default=last + 1)
     for i in range(last, first - 1, -1):
         if ops[i, KIND] == LINEAR:
-            ds[i] = d
+            if _is_updated(ops[i]):
+                ds[i] = d
             if i > first:
-                d = np.empty_like(ys[i])
-                matmul(ds[i], weight_and_bias(ops[i], params)[0].T, d)
+                behind_op, d = d, np.empty_like(ys[i])
+                matmul(behind_op, weight_and_bias(ops[i], params)[0].T, d)
+        elif ops[i, KIND] == ADD:
+            behind.setdefault(int(ops[i, SOURCE]), []).append(d)
+            d = d.copy()
         else:
             d, gradients = _back_through(network, i, params, ys, d, t)
             if gradients:
                 ds[i] = gradients
         if i > first:
             _undo_rectifier(network, i - 1, ys, d)
+            for other in reversed(behind.get(i, ())):
+                d += other
             lap(i, 1)
     return ds
 
@@ -141,14 +166,31 @@ def _update(network, i, params, ys, ds, l2, rule, weight, t):
         if op[BIAS_AT] >= 0:
             _apply(rule, params, op[BIAS_AT], db, weight, t)
         return
-    for _, which, start, _, _ in network.spans[network.spans[:, OP] == i]:
-        _apply(rule, params, start, ds[i][which], weight, t)
+    for _, which, start, _, trained, width in network.spans[network.spans[:, OP] == i]:
+        if trained and width:
+            for row in rows_of(network.names[i])(ys[i], which, *arguments_of(network, i, t)):
+                part = slice(row * width, (row + 1) * width)
+                _apply(rule, params, start + part.start, ds[i][which][part], weight, t)
+        elif trained:
+            _apply(rule, params, start, ds[i][which], weight, t)
 
 
 def _apply(rule, params, start, gradient, weight, t, is_weight=False):
     span = slice(start, start + gradient.size)
     slots = rule.slots[:, span]
     RULES[rule.name](params[span], gradient.ravel(), slots, rule.settings, t, weight, is_weight)
+
+
+def _of_update(network, rule, i, number):
+    """The rule with the learning rate that update ``number`` of the epoch has for op i."""
+    rate = rule.settings[0] if rule.rates is None else rule.rates[number]
+    scale = 1.0 if network.scales is None else network.scales[i]
+    return rule._replace(settings=(rate * scale, *rule.settings[1:]))
+
+
+def _is_updated(op):
+    """Whether an op is linear, and not frozen."""
+    return op[KIND] == LINEAR and not op[KEEPS] & FROZEN
 
 
 def _penalty(objective, weight):
@@ -162,6 +204,6 @@ def _mean(total, weights):
 
 
 def _sum_of_squares(network, params):
-    """Σ w² over all weights, biases left out."""
-    weights = [weight_and_bias(op, params)[0] for op in network.ops if op[KIND] == LINEAR]
+    """Σ w² over all weights that are not frozen, biases left out."""
+    weights = [weight_and_bias(op, params)[0] for op in network.ops if _is_updated(op)]
     return sum(float(np.square(w, dtype=np.float64).sum()) for w in weights)

@@ -4,7 +4,21 @@ import importlib
 
 import numpy as np
 
-from ...codes import BIAS_AT, INPUTS, KEEPS, KIND, LINEAR, N_SETTINGS, OUTPUTS, SETTINGS, SLOPE_AT, TAKES_KEY, WEIGHT
+from ...codes import (
+    ADD,
+    BIAS_AT,
+    INPUTS,
+    KEEPS,
+    KIND,
+    LINEAR,
+    N_SETTINGS,
+    OUTPUTS,
+    SETTINGS,
+    SLOPE_AT,
+    SOURCE,
+    TAKES_KEY,
+    WEIGHT,
+)
 from ..activations import leaky_relu
 from ..dropout import key_of
 from ..matmul import linear
@@ -36,9 +50,15 @@ def forward(network, params, x, out, softmax=False):
 
 def values(network, params, x, t=0):
     """The output of every op for the samples x of the batch that update t takes."""
+    sources = {int(op[SOURCE]) for op in network.ops if op[KIND] == ADD}
+    nodes = {}
     for i, op in enumerate(network.ops):
+        if i in sources:
+            nodes[i] = x
         y = np.empty((len(x), op[OUTPUTS]), params.dtype)
-        if op[KIND] == LINEAR:
+        if op[KIND] == ADD:
+            np.add(x, nodes[int(op[SOURCE])], out=y)
+        elif op[KIND] == LINEAR:
             linear(x, *weight_and_bias(op, params), y)
             if op[SLOPE_AT] >= 0:
                 leaky_relu(y, network.settings[op[SLOPE_AT]], y)
@@ -60,6 +80,11 @@ def twins(name):
     return function, getattr(package, f"{name}_backward", function)
 
 
+def rows_of(name):
+    """The function that tells which rows of a parameter a batch has a gradient for."""
+    return getattr(importlib.import_module(__package__.rpartition(".")[0]), f"{name}_rows")
+
+
 def arguments_of(network, i, t):
     """What the twin of an operation takes besides arrays: its settings, and a key where it draws random numbers."""
     op = network.ops[i]
@@ -69,7 +94,7 @@ def arguments_of(network, i, t):
 
 def parameters_of(network, i, params):
     """The parameters of an operation as flat views."""
-    return [params[start : start + size] for op, _, start, size, _ in network.spans if op == i]
+    return [params[start : start + size] for op, _, start, size, *_ in network.spans if op == i]
 
 
 def weight_and_bias(op, params):
