@@ -76,6 +76,16 @@ def test_from_one_task_to_the_next(capsys):
     assert "6,405 parameters, 2,245 of them trainable, float32" in table[-1]
 
 
+def test_what_outputs_mean():
+    (code,) = blocks("meanings")
+    names = {}
+    exec(code, names)
+    model, X, tags = (names[name] for name in ("model", "X", "tags"))
+    assert model.predict(X).shape == model.predict_proba(X).shape == (500, 2)
+    assert model.evaluate(X, tags)["accuracy"] > 0.9
+    assert np.mean(names["low"] < names["high"]) > 0.9
+
+
 def test_several_models_as_one(here, capsys):
     code, expected = blocks("ensemble")
     exec(code, {})

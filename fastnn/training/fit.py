@@ -200,7 +200,7 @@ def _check_again(stack: Stack, plan: Plan) -> None:
     stack.check_finite()
     check_finite(plan.x, "X", stack.dtype, plan.rows)
     stack.check_codes(plan.x, "X", plan.rows)
-    losses.check_labels(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
+    losses.check_again(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
     finite("y", plan.y[rows], FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes what came
     if plan.sample_weight is not None:
         sample_weights(plan.sample_weight[rows], plan.samples, stack.dtype)

@@ -92,7 +92,7 @@ class Plan:
         metrics = [metric.name for metric in self.metrics]
         if self.validation is None:
             return "loss", *metrics
-        measured = ["loss", "accuracy"] if losses.classifies(self.loss) else ["loss"]
+        measured = "loss", *losses.measured(self.loss)
         return "loss", *metrics, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
 
 
