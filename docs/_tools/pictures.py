@@ -53,6 +53,7 @@ def draw_all(folder: Path) -> None:
 
 
 def label(axes: Any, x: str, y: str, legend: bool = True) -> None:
+    """Name the axes, and the curves where wanted."""
     axes.set(xlabel=x, ylabel=y)
     if legend:
         axes.legend(frameon=False)
