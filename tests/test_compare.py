@@ -369,11 +369,11 @@ class TestCommand:
         assert " Skipped: jax." in out
         ((header, *rows),) = cells(out)
         assert header[2:4] == ["fastnn", "NumPy"]
-        assert [row[0] for row in rows] == ["float64"] * 4
-        (first, second, gelu, huber) = json.loads(raw.read_text())["records"]["training"]
+        assert [row[0] for row in rows] == ["float64"] * 5
+        (first, second, gelu, batch_norm, huber) = json.loads(raw.read_text())["records"]["training"]
         assert first["cores"] == second["cores"] == 1
         assert set(first["seconds"]) == set(first["losses"]) == {"fastnn", "NumPy"}
-        assert set(gelu["seconds"]) == set(huber["seconds"]) == {"fastnn"}
+        assert set(gelu["seconds"]) == set(batch_norm["seconds"]) == set(huber["seconds"]) == {"fastnn"}
         assert first["losses"]["NumPy"] == pytest.approx(first["losses"]["fastnn"], rel=1e-9)
 
     def test_readme(self, tmp_path, monkeypatch, capsys):
