@@ -10,8 +10,9 @@ import numpy as np
 
 from . import files, npz
 from .nn import losses
+from .nn.chain import check_layers
 from .nn.layers import BUILT_IN, BuiltIn, flattened, is_built_in
-from .nn.stack import Stack, check_layers
+from .nn.stack import Stack
 from .validation import REAL, finite, float_dtype
 
 FORMAT = 5  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
