@@ -19,20 +19,28 @@ from .nn.activations import (
     Softplus,
     Tanh,
 )
+from .nn.classification import BinaryCrossEntropy, CrossEntropy
 from .nn.dropout import Dropout
 from .nn.embedding import Embedding
 from .nn.layers import Layer
 from .nn.linear import Linear
-from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
+from .nn.loss import Loss
 from .nn.normalisation import BatchNorm, LayerNorm
 from .nn.optimizer import Optimizer
 from .nn.optimizers import SGD, Adam, AdamW, RMSprop
 from .nn.own import Activation, ElementwiseLoss, UpdateRule
+from .nn.regression import AbsoluteError, Huber, Pinball, Poisson, SquaredError
 from .nn.residual import Residual
 from .nn.standardize import Standardize
 from .ops import (
+    absolute_error,
+    absolute_error_and_gradient,
+    absolute_error_backward,
     adam_update,
     adamw_update,
+    binary_cross_entropy,
+    binary_cross_entropy_and_gradient,
+    binary_cross_entropy_backward,
     cross_entropy,
     cross_entropy_and_gradient,
     cross_entropy_backward,
@@ -60,6 +68,12 @@ from .ops import (
     mish_backward,
     momentum_update,
     nesterov_update,
+    pinball,
+    pinball_and_gradient,
+    pinball_backward,
+    poisson,
+    poisson_and_gradient,
+    poisson_backward,
     relu,
     relu_backward,
     rmsprop_momentum_update,
@@ -84,6 +98,7 @@ from .tools.gradient_check import check_gradients
 from .tools.profile import Profile, profile
 from .tools.warmup import warmup
 from .training.callbacks import EarlyStopping
+from .training.checkpoint import ModelCheckpoint
 from .training.fit_many import fit_many
 from .training.history import History
 from .training.watching import ReduceOnPlateau
@@ -95,10 +110,12 @@ __all__ = [
     "GELU",
     "SELU",
     "SGD",
+    "AbsoluteError",
     "Activation",
     "Adam",
     "AdamW",
     "BatchNorm",
+    "BinaryCrossEntropy",
     "CrossEntropy",
     "DivergenceError",
     "Dropout",
@@ -116,7 +133,10 @@ __all__ = [
     "Linear",
     "Loss",
     "Mish",
+    "ModelCheckpoint",
     "Optimizer",
+    "Pinball",
+    "Poisson",
     "Profile",
     "RMSprop",
     "ReLU",
@@ -130,8 +150,14 @@ __all__ = [
     "Standardize",
     "Tanh",
     "UpdateRule",
+    "absolute_error",
+    "absolute_error_and_gradient",
+    "absolute_error_backward",
     "adam_update",
     "adamw_update",
+    "binary_cross_entropy",
+    "binary_cross_entropy_and_gradient",
+    "binary_cross_entropy_backward",
     "check_gradients",
     "cross_entropy",
     "cross_entropy_and_gradient",
@@ -165,6 +191,12 @@ __all__ = [
     "mish_backward",
     "momentum_update",
     "nesterov_update",
+    "pinball",
+    "pinball_and_gradient",
+    "pinball_backward",
+    "poisson",
+    "poisson_and_gradient",
+    "poisson_backward",
     "profile",
     "relu",
     "relu_backward",

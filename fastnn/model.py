@@ -12,7 +12,8 @@ from . import serialization
 from .nn import losses
 from .nn.chain import call_list
 from .nn.layers import BuiltIn, Layer, rate_of
-from .nn.losses import BuiltInLoss, Loss, LossName, classifies
+from .nn.loss import Loss, linked
+from .nn.losses import LossName
 from .nn.optimizer import Optimizer
 from .nn.optimizers import OptimizerName
 from .nn.stack import Stack
@@ -21,6 +22,7 @@ from .training.callbacks import Callback, begun
 from .training.evaluation import evaluate
 from .training.fit import run
 from .training.history import History
+from .training.labels import as_fitted, coded_as
 from .training.metrics import Metrics, check_metrics, suit
 from .training.plan import prepare
 from .validation import (
@@ -55,6 +57,8 @@ class Sequential:
     dtype : numpy.dtype
     history : History
         Of the last ``fit``, as far as it came.
+    classes_ : ndarray or None
+        The labels that outputs stand for, sorted, if ``fit`` got any that are strings or objects.
 
     Raises
     ------
@@ -76,6 +80,8 @@ class Sequential:
 
     def __init__(self, *layers: Any, dtype: FloatType = "float32", seed: int | None = 0) -> None:
         self._loss: Any = None
+        self._classes: Array | None = None
+        self._flat = False
         self.history = History()
         self._stack = Stack(layers, float_dtype(dtype), generator(seed))  # last: from then on the layers belong to it
 
@@ -101,6 +107,11 @@ class Sequential:
     @loss.setter
     def loss(self, loss: LossName | Loss) -> None:
         self._loss = losses.resolve(loss)
+
+    @property
+    def classes_(self) -> Array | None:
+        """The labels that outputs stand for, sorted, if ``fit`` got any that are strings or objects, else None."""
+        return self._classes
 
     def parameters(self) -> list[Array]:
         """Return the parameters of all layers: for each linear layer its weight and its bias, as views."""
@@ -178,7 +189,7 @@ class Sequential:
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
-        class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | ArrayLike | None = None,
         callbacks: Iterable[Callback] | None = None,
         metrics: Metrics | None = None,
         verbose: int = 1,
@@ -190,10 +201,14 @@ class Sequential:
         X : array_like (m, n_in)
             Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied.
         y : array_like (m,) or (m, n_out)
-            Integer labels or targets whose rows sum to 1 for cross-entropy; values for other losses. Labels are
-            held as int64 and targets in the model's dtype: another dtype costs a copy.
-        loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods
-            An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
+            Labels or targets whose rows sum to 1 for cross-entropy; values for other losses, 0 to 1 for the binary
+            cross-entropy and counts >= 0 for Poisson's. Integer labels are 0..n_out-1, held as int64, and targets are
+            held in the model's dtype: another dtype costs a copy. Labels that are strings or objects name the outputs
+            in their order, see :attr:`classes_`: there is one output for each, :meth:`predict` returns them, and they
+            stay those names in further fits with such labels.
+        loss : name, or an object with forward and backward methods
+            "cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber", "pinball" or "poisson";
+            an object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
             :class:`Loss`).
         optimizer : {"sgd", "adam", "adamw", "rmsprop"}, SGD, Adam, AdamW, RMSprop or UpdateRule
             An object keeps its state, so fitting the same model again with it continues. A function as learning rate
@@ -214,10 +229,10 @@ class Sequential:
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero.
         class_weight : dict, "balanced" or array_like (n_out,), optional
-            For integer labels under cross-entropy: the weight >= 0 of each class, which that of each of its samples is
-            multiplied by. A dict, or a series of pandas by its index, leaves out classes of weight 1; "balanced" gives
-            class c the weight m / (k · m_c), for m samples of k classes, m_c of them in c. Validation data are not
-            weighted.
+            For labels under cross-entropy: the weight >= 0 of each class, which that of each of its samples is
+            multiplied by. A dict by labels, or a series of pandas by its index, leaves out classes of weight 1;
+            "balanced" gives class c the weight m / (k · m_c), for m samples of k classes, m_c of them in c. Validation
+            data are not weighted.
         callbacks : iterable of functions, such as [:class:`EarlyStopping`], optional
             Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
             that the history got for it; if one returns True, training stops there. An object that is called may have
@@ -231,13 +246,14 @@ class Sequential:
             the outputs. A function is called as ``function(y, outputs)``, with labels (m,) or targets (m, n_out) and
             what :meth:`forward` returns, which it may only read, and returns a number.
         verbose : {0, 1}
-            1 prints a line an epoch.
+            1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
+            epoch.
 
         Returns
         -------
         History
             history["loss"] is the mean over the batches of an epoch, each at the weights it was computed with and
-            penalty included; "val_loss" and, after cross-entropy, "val_accuracy" are there with validation data, and
+            penalty included; "val_loss" and, after a cross-entropy, "val_accuracy" are there with validation data, and
             whatever ``metrics`` ask for.
 
         Raises
@@ -278,6 +294,7 @@ class Sequential:
             callbacks=callbacks,
             metrics=metrics,
             verbose=verbose,
+            classes=self._classes,
             check_later=True,
         )
         alone = self._stack.held(threading.get_ident())
@@ -285,7 +302,11 @@ class Sequential:
             return run(self, plan, should_stop)
 
     def predict(self, X: ArrayLike) -> Array:
-        """Return labels (m,) int64 after training with cross-entropy, else outputs (m, n_out).
+        """Return what the outputs mean, as the loss that the model was trained with says.
+
+        After cross-entropy that are the labels (m,) of the largest scores, int64 or those of :attr:`classes_`; after
+        binary cross-entropy 1 or 0 for each output (m, n_out), int64; after Poisson's loss the means e^s (m, n_out),
+        else the outputs (m, n_out). One output for which ``fit`` got targets (m,) comes as (m,).
 
         Raises
         ------
@@ -300,35 +321,31 @@ class Sequential:
                 "predict cannot know whether the outputs are class scores: fit the model first, set "
                 "model.loss = 'cross_entropy' or 'squared_error', or use forward"
             )
-        outputs = self._stack.outputs(X)
-        return outputs.argmax(axis=1) if classifies(self._loss) else outputs
+        return as_fitted(losses.predictions(self._loss, self._stack.outputs(X)), self._classes, self._flat)
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Return the probability (m, n_out) of each class: the softmax of the outputs.
 
+        After binary cross-entropy that of a 1: the sigmoid of each output, in one column where there is one output.
+
         Raises
         ------
         ValueError
-            If the model was trained with another loss than cross-entropy, or X is not as in :meth:`forward`.
+            If the model was trained with a loss whose outputs stand for no probabilities, or X is not as in
+            :meth:`forward`.
         TypeError
             If X does not hold real numbers.
         """
-        if isinstance(self._loss, BuiltInLoss) and not self._loss.classifies:
-            name = (self._loss.name or repr(self._loss)).replace("_", " ")
-            raise ValueError(f"the model was trained with the {name}: its outputs are values, not class scores")
-        if self._loss is not None and not classifies(self._loss):
-            raise ValueError(
-                f"the model was trained with {self._loss!r}, so its outputs need not be class scores: if they are, use "
-                "fastnn.softmax(model.forward(X))"
-            )
-        return self._stack.outputs(X, softmax=True)
+        link = losses.of_probabilities(self._loss)
+        return linked(link, self._stack.outputs(X, softmax=link == "softmax"))
 
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, metrics: Metrics | None = None
     ) -> dict[str, float]:
-        """Return {"loss"} and, after cross-entropy, "accuracy": the share of samples whose label is predicted.
+        """Return {"loss"} and, after a cross-entropy, "accuracy": the share of samples whose label is predicted.
 
-        The loss is that of :attr:`loss` without the penalty. Where y holds targets (m, k) the label is the largest.
+        The loss is that of :attr:`loss` without the penalty. Where y holds targets (m, k) of classes the label is the
+        largest; after binary cross-entropy it is the share of outputs that are right.
 
         Parameters
         ----------
@@ -347,7 +364,8 @@ class Sequential:
         if self._loss is None:
             raise ValueError("evaluate needs a loss: fit the model first, or set model.loss = 'cross_entropy'")
         x = self._features(own_view(X))
-        targets = losses.targets(self._loss, own_view(y), len(x), self._stack.output_width(x), self.dtype)
+        y = coded_as(own_view(y), self._classes if losses.takes_names(self._loss) else None)
+        targets = losses.targets(self._loss, y, len(x), self._stack.output_width(x), self.dtype)
         weights = sample_weights(own_view(sample_weight), len(x), self.dtype)
         chosen = check_metrics(metrics)
         suit(chosen, self._loss, targets, self._stack.output_width(x))
@@ -380,13 +398,23 @@ class Sequential:
         ------
         TypeError
             If a layer is not built in: only its own code could build it again; or if a function of an
-            :class:`Activation` or an :class:`ElementwiseLoss` cannot be imported, as a lambda.
+            :class:`Activation` or an :class:`ElementwiseLoss` cannot be imported, as a lambda; or if labels are neither
+            strings nor integers.
         ValueError
             If a weight is NaN or infinite, which :func:`fastnn.load` would not take.
         OSError
             If the file cannot be written.
         """
-        serialization.write(path, self._stack, self._loss)
+        serialization.write(path, self._stack, self._meaning)
+
+    @property
+    def _meaning(self) -> serialization.Meaning:
+        """What the outputs are meant for."""
+        return serialization.Meaning(self._loss, self._classes, self._flat)
+
+    @_meaning.setter
+    def _meaning(self, meaning: serialization.Meaning) -> None:
+        self._loss, self._classes, self._flat = meaning
 
     def _features(self, X: ArrayLike) -> Array:
         return self._stack.features(X)

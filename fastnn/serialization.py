@@ -12,14 +12,25 @@ from . import files, npz
 from .nn import losses
 from .nn.chain import check_layers
 from .nn.layers import BUILT_IN, BuiltIn, flattened, is_built_in
+from .nn.loss import Loss
 from .nn.stack import Stack
-from .validation import REAL, finite, float_dtype
+from .training.labels import as_classes
+from .validation import REAL, Array, finite, float_dtype
 
 FORMAT = 5  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
 _OF_MEMBERS = 4  # the first that has several models in one file
+_OF_MEANING = 5  # the first that has labels that are no integers, and knows one output for targets (m,) from (m, 1)
 _LEARNING = 5  # the first in which layers may be frozen, or have a factor of the learning rate
 _KIND = "fastnn model"
 _LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
+
+
+class Meaning(NamedTuple):
+    """What the outputs of a model are meant for: a loss, the labels that they stand for, targets (m,) if ``flat``."""
+
+    loss: Any = None
+    classes: Array | None = None
+    flat: bool = False
 
 
 class Content(NamedTuple):
@@ -27,20 +38,21 @@ class Content(NamedTuple):
 
     layers: list[Any]
     dtype: str
-    loss: losses.Loss | None
+    meaning: Meaning
 
 
-def write(path: str | os.PathLike[str], stack: Stack, loss: Any) -> None:
+def write(path: str | os.PathLike[str], stack: Stack, meaning: Meaning) -> None:
     """Save a model; see :meth:`fastnn.Sequential.save`."""
-    _write(path, {"kind": _KIND, "format": _needed(stack, loss), **_model(stack, loss)}, [("", stack)])
+    _write(path, {"kind": _KIND, "format": _needed(stack, meaning), **_model(stack, meaning)}, [("", stack)])
 
 
-def write_members(path: str | os.PathLike[str], members: Sequence[tuple[Stack, Any]]) -> None:
-    """Save several models with their losses in one file; see :meth:`fastnn.Ensemble.save`."""
-    header: dict[str, Any] = {"kind": _KIND, "format": _OF_MEMBERS, "members": []}
-    for i, (stack, loss) in enumerate(members):
+def write_members(path: str | os.PathLike[str], members: Sequence[tuple[Stack, Meaning]]) -> None:
+    """Save several models, with what their outputs mean, in one file; see :meth:`fastnn.Ensemble.save`."""
+    needed = max(_OF_MEMBERS, *(_needed(*member) for member in members))
+    header: dict[str, Any] = {"kind": _KIND, "format": needed, "members": []}
+    for i, (stack, meaning) in enumerate(members):
         with _of_member(_prefix(i)):
-            header["members"].append(_model(stack, loss))
+            header["members"].append(_model(stack, meaning))
     _write(path, header, [(_prefix(i), stack) for i, (stack, _) in enumerate(members)])
 
 
@@ -69,24 +81,35 @@ def _known(loss: Any) -> Any:
     return loss if losses.is_built_in(loss) else None
 
 
-def _needed(stack: Stack, loss: Any) -> int:
+def _needed(stack: Stack, meaning: Meaning) -> int:
     """The first format that has all of a model."""
-    known = _known(loss)
+    known = _known(meaning.loss)
     formats = [1 if known is None else int(known.needs_format)]
+    if meaning.classes is not None or meaning.flat:
+        formats.append(_OF_MEANING)
     for layer in _all(stack.layers):
         formats += [layer.format, _LEARNING if layer.learning else 1]
     return max(formats)
 
 
-def _model(stack: Stack, loss: Any) -> dict[str, Any]:
+def _model(stack: Stack, meaning: Meaning) -> dict[str, Any]:
     """What the header says of a model."""
-    known = _known(loss)
-    return {
+    known = _known(meaning.loss)
+    more: dict[str, Any] = {"flat": True} if meaning.flat else {}
+    if meaning.classes is not None:
+        more["classes"] = _plain(meaning.classes.tolist())
+    return more | {
         "dtype": stack.dtype.name,
         "loss": next((name for name, loss in losses.BUILT_IN.items() if type(known) is loss), None),
         "loss_settings": {} if known is None else known.config(),
         "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
     }
+
+
+def check_layers_saved(layers: Iterable[Any]) -> None:
+    """Raise TypeError if a model of these layers cannot be saved."""
+    for i, layer in enumerate(layers):
+        _describe(i, layer)
 
 
 def _prefix(member: int) -> str:
@@ -133,9 +156,29 @@ def _contents(header: dict[str, Any]) -> list[tuple[str, Content]]:
 
 def _content(entry: dict[str, Any]) -> Content:
     built = [_build(i, layer) for i, layer in enumerate(entry["layers"])]
-    check_layers(built)
+    widths = check_layers(built)
     loss = _loss(entry["loss"], entry.get("loss_settings", {}))
-    return Content(built, float_dtype(entry["dtype"]).name, loss)
+    meaning = Meaning(loss, _classes(entry.get("classes"), widths[-1]), entry.get("flat") is True)
+    return Content(built, float_dtype(entry["dtype"]).name, meaning)
+
+
+def _classes(labels: Any, k: int | None) -> Array | None:
+    """The labels of k outputs as a header lists them."""
+    if labels is None:
+        return None
+    if not isinstance(labels, list) or len(set(_plain(labels))) != len(labels) or k not in (None, len(labels)):
+        raise ValueError(f"classes are {labels!r}, expected a different label for each of {k} outputs")
+    return as_classes(labels)
+
+
+def _plain(labels: list[Any]) -> list[Any]:
+    """Labels that a header can hold: strings, or integers."""
+    for kind in (str, int):
+        if all(type(label) is kind for label in labels):
+            return labels
+    raise TypeError(
+        f"classes_ are {labels!r}, but a file holds labels that are all strings, or all int: train with those"
+    )
 
 
 @contextmanager
@@ -226,7 +269,7 @@ def _build(i: int, entry: dict[str, Any]) -> Any:
     return layer
 
 
-def _loss(name: Any, settings: dict[str, Any]) -> losses.Loss | None:
+def _loss(name: Any, settings: dict[str, Any]) -> Loss | None:
     if name is None:
         return None
     is_known = isinstance(name, str) and name in losses.BUILT_IN

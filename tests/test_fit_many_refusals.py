@@ -265,7 +265,7 @@ class TestRows:
         refuse(ValueError, r"models\[2\]: sample_weight sums to zero", sample_weight=v, rows=[MASK, MASK, [1, 2]])
         refuse(ValueError, r"models\[0\]: sample_weight has 50 rows, but there are 60", sample_weight=v[:50], rows=MASK)
         refuse(ValueError, r"models\[0\]: y has 50 rows, but there are 60 samples", y=Y[:50], rows=[1, 2])
-        refuse(TypeError, r"models\[0\]: y holds strings", y=y_strings, rows=[1, 2])
+        refuse(ValueError, r"models\[0\]: y holds 1 different labels, but the", y=y_strings, rows=[1, 2])
         refuse(
             ValueError,
             r"models\[1\]: class_weight .*sums to zero",

@@ -133,8 +133,8 @@ def test_columns_that_hold_no_numbers_are_named(columns, named, model):
 
 def test_text_as_labels(model):
     y = pandas.Series(LABELS).map({0: "no", 1: "yes"})
-    with pytest.raises(TypeError, match=r"y holds strings, expected integer labels 0..1: use np.unique\(y"):
-        model.fit(NUMBERS, y, verbose=0)
+    model.fit(NUMBERS, y, verbose=0)
+    assert model.classes_.tolist() == ["no", "yes"]
     with pytest.raises(ValueError, match=r"y has shape \(6, 1\), expected labels .*: use np.ravel\(y\)"):
         model.fit(NUMBERS, pandas.DataFrame({"y": LABELS}), verbose=0)
     model.fit(NUMBERS, np.ravel(pandas.DataFrame({"y": LABELS})), epochs=1, verbose=0)

@@ -271,7 +271,7 @@ class TestArguments:
             ({"seconds": 0}, ValueError, "seconds is 0, expected a finite number > 0"),
             ({"seconds": np.inf}, ValueError, "seconds is inf, expected a finite number > 0"),
             ({"seconds": "1"}, TypeError, "seconds is '1', expected a finite number > 0"),
-            ({"loss": "hinge"}, ValueError, "loss is 'hinge', expected 'cross_entropy', 'squared_error', 'huber'"),
+            ({"loss": "hinge"}, ValueError, "loss is 'hinge', expected 'cross_entropy', 'binary_cross_entropy'"),
             ({"loss": fnn.CrossEntropy}, TypeError, "loss is <class .*, expected 'cross_entropy'"),
             ({"optimizer": "adagrad"}, ValueError, "optimizer is 'adagrad', expected 'sgd', 'adam', 'adamw',"),
             ({"optimizer": fnn.SGD(lr=lambda e: -0.1)}, ValueError, r"lr\(0\) is -0.1, expected a finite number >= 0"),

@@ -43,6 +43,14 @@ def test_a_layer_of_your_own(capsys):
     assert accuracy > 0.9
 
 
+def test_labels_that_are_names(capsys):
+    (code,) = blocks("labels")
+    exec(code, {})
+    shown = capsys.readouterr().out.split()
+    assert shown[:2] == ["['even'", "'odd']"]
+    assert float(shown[-1]) > 0.8
+
+
 def test_rates_that_change(capsys):
     (code,) = blocks("schedules")
     exec(code, {})
@@ -74,6 +82,16 @@ def test_from_one_task_to_the_next(capsys):
     accuracy, *table = capsys.readouterr().out.splitlines()
     assert float(accuracy.split()[-1].rstrip("%")) > 75
     assert "6,405 parameters, 2,245 of them trainable, float32" in table[-1]
+
+
+def test_what_outputs_mean():
+    (code,) = blocks("meanings")
+    names = {}
+    exec(code, names)
+    model, X, tags = (names[name] for name in ("model", "X", "tags"))
+    assert model.predict(X).shape == model.predict_proba(X).shape == (500, 2)
+    assert model.evaluate(X, tags)["accuracy"] > 0.9
+    assert np.mean(names["low"] < names["high"]) > 0.9
 
 
 def test_several_models_as_one(here, capsys):

@@ -251,6 +251,17 @@ def change(path, edit):
         (lambda h, a: h.pop("layers"), "is not a valid model: 'layers' is missing"),
         (lambda h, a: h.update(layers=[]), "is not a valid model: a Sequential needs at least one layer"),
         (lambda h, a: h.update(layers=3), "is not a valid model: 'int' object is not iterable"),
+        (
+            lambda h, a: h.update(classes="abc"),
+            "is not a valid model: classes are 'abc', expected a different label for",
+        ),
+        (lambda h, a: h.update(classes=["a", "b"]), r"is not a valid model: classes are .*for each of 3 outputs"),
+        (lambda h, a: h.update(classes=["a", "b", "a"]), r"is not a valid model: classes are .*, expected a different"),
+        (
+            lambda h, a: h.update(classes=["a", "b", 3]),
+            r"is not a valid model: classes_ are .*, but a file holds labels",
+        ),
+        (lambda h, a: h.update(classes=[[1], [2], [3]]), r"is not a valid model: classes_ are .*, but a file holds"),
         (lambda h, a: h.update(dtype="float16"), "is not a valid model: dtype is 'float16', expected"),
         (lambda h, a: h.update(loss="hinge"), "is not a valid model: loss is 'hinge', expected"),
         (lambda h, a: h["layers"][1].update({"class": "Swish"}), "layer 1 has the class 'Swish', which this version"),

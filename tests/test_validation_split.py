@@ -145,6 +145,12 @@ class TestFit:
         with pytest.raises(ValueError, match=r"validation_split is 0\.5, but there is 1 sample: expected at least 2"):
             network().fit(np.zeros((1, 6)), [0], validation_split=0.5, **SHORT)
 
+    def test_batches_are_those_of_the_samples_trained_on(self, data):
+        model = fnn.Sequential(fnn.Linear(6, 4), fnn.BatchNorm(4), fnn.Linear(4, 3))
+        with pytest.raises(ValueError, match="batch_size is 17 for 35 samples, which leaves 1 to the last batch"):
+            model.fit(*data, validation_split=0.3, **{**SHORT, "batch_size": 17})
+        model.fit(*data, validation_split=0.3, **{**SHORT, "batch_size": 49})
+
     def test_many_as_each_alone(self, data):
         X, y = data
         models = [small(seed) for seed in range(4)]

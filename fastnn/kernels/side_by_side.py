@@ -38,7 +38,7 @@ def lane_key(job: Any) -> tuple[Any, ...] | None:
         return None
     return (
         network.ops.tobytes(), network.spans.tobytes(), network.names, params.dtype, batches.y.ndim, objective.loss,
-        objective.reduction[2:], rule.name,
+        len(objective.settings), objective.reduction[2:], rule.name,
     )  # fmt: skip
 
 

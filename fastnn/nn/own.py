@@ -19,7 +19,7 @@ from ..validation import (
     same_shape,
     sample_weights,
 )
-from . import activations, losses, optimizers
+from . import activations, loss, losses, optimizers
 from .functions import Claim, OwnName, ScalarFunction, claim
 from .layers import built_in
 from .optimizer import Optimizer
@@ -155,7 +155,7 @@ class Activation(_OfFunctions, activations.BuiltInActivation):
         return f"Activation({self._title})"
 
 
-class ElementwiseLoss(_OfFunctions, losses.BuiltInLoss):  # type: ignore[misc]  # a name is a constant elsewhere
+class ElementwiseLoss(_OfFunctions, loss.BuiltInLoss):  # type: ignore[misc]  # a name is a constant elsewhere
     """A loss of your own, elementwise: the mean over samples of the sum over outputs of ``value(p, y)``.
 
     The two functions are compiled and run as those of :class:`Activation` are; see there what they may use.

@@ -8,9 +8,11 @@ from numpy.typing import ArrayLike
 
 from ..model import Sequential
 from ..nn import losses
-from ..nn.losses import Loss, LossName
+from ..nn.loss import Loss
+from ..nn.losses import LossName
 from ..nn.lowering import aligned_zeros
 from ..nn.stack import Stack
+from ..training.labels import coded
 from ..validation import FLOAT64, Array, features, number, positive_int
 
 
@@ -35,8 +37,8 @@ def check_gradients(
         float32 arrays that they hold as attributes are widened to float64.
     X : array_like (m, n_in)
     y : array_like (m,) or (m, n_out)
-    loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods, optional
-        The model's own loss by default, or cross-entropy where it has none yet.
+    loss : name, or an object with forward and backward methods, optional
+        As of :meth:`Sequential.fit`; the model's own by default, or cross-entropy where it has none yet.
     l2 : float
         The factor λ >= 0 of the penalty Σ W².
     n_checks : int
@@ -63,6 +65,7 @@ def check_gradients(
     l2, n_checks = number("l2", l2, least=0), positive_int("n_checks", n_checks)
     stack = _widened(model)
     x = np.array(features(X, stack.n_in, FLOAT64), np.float64)
+    y = coded(y, model.classes_)[0] if losses.takes_names(loss) else y
     targets = losses.targets(loss, y, len(x), stack.output_width(x), FLOAT64)
 
     drawn = stack.rng.bit_generator.state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..validation import Array, flag
-from .watching import Mode, Values, Watching
+from .watching import Mode, Values, Waiting
 
 if TYPE_CHECKING:
     from ..model import Sequential
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Callback = Callable[["Sequential", int, Values], Any]
 
 
-class EarlyStopping(Watching):
+class EarlyStopping(Waiting):
     """A callback that stops the training once a value has not improved for long, and restores the best weights.
 
     ``model.fit(..., validation_data=(Xv, yv), callbacks=[fnn.EarlyStopping(patience=5)])``. The same object may serve
@@ -79,15 +79,15 @@ class EarlyStopping(Watching):
         value = values[self.monitor]
         if self._betters(value, self.best_value):
             if self.restore_best:
-                self._best = [p.copy() for p in model.parameters()]
+                self._best = [array.copy() for array in _restored(model)]
             self.best_epoch, self.best_value = epoch, value
         return self._has_waited(epoch, value)
 
     def end(self, model: "Sequential") -> None:
         """Restore the parameters of the best epoch."""
         if self._best:
-            for p, best in zip(model.parameters(), self._best, strict=True):
-                p[...] = best
+            for array, best in zip(_restored(model), self._best, strict=True):
+                array[...] = best
         self._best = []
 
     def _start(self) -> None:
@@ -100,6 +100,13 @@ class EarlyStopping(Watching):
             f"EarlyStopping(patience={self.patience}, min_delta={self.min_delta:g}, monitor={self.monitor!r}, "
             f"restore_best={self.restore_best}{self._shown_mode})"
         )
+
+
+def _restored(model: "Sequential") -> list[Array]:
+    """The parameters of a model, and what its layers keep of the data, as running means."""
+    stack = getattr(model, "_stack", None)
+    layers = () if stack is None else stack.built_in
+    return [*model.parameters(), *(getattr(layer, name) for layer in layers for name in layer.buffers)]
 
 
 def asks_to_stop(answer: Any) -> bool:
@@ -131,8 +138,9 @@ def _never(epoch: int, values: Values) -> bool:
 
 @contextmanager
 def _begun(model: "Sequential", plan: "Plan") -> Iterator[Callable[[int, Values], bool]]:
+    callbacks = plan.callbacks  # all that after_epoch refers to, so that an error of theirs keeps no data alive
     with ExitStack() as ends:
-        for callback in plan.callbacks:
+        for callback in callbacks:
             if hasattr(callback, "begin"):
                 more = {"optimizer": plan.optimizer} if _takes_optimizer(callback.begin) else {}
                 callback.begin(model, plan.names, **more)
@@ -140,7 +148,7 @@ def _begun(model: "Sequential", plan: "Plan") -> Iterator[Callable[[int, Values]
                 ends.callback(callback.end, model)
 
         def after_epoch(epoch: int, values: Values) -> bool:
-            answers = [callback(model, epoch, values) for callback in plan.callbacks]
+            answers = [callback(model, epoch, values) for callback in callbacks]
             return any(map(asks_to_stop, answers))
 
         yield after_epoch

@@ -8,12 +8,21 @@ from numpy.typing import ArrayLike
 
 from ..nn.losses import classifies
 from ..validation import FLOAT64, Array, DType, finite, number, real_array, sample_weights
+from .labels import listed
 
 
 def weighted(
-    class_weight: Any, loss: Any, y: Array, k: int, sample_weight: ArrayLike | None, dtype: DType
+    class_weight: Any,
+    loss: Any,
+    y: Array,
+    k: int,
+    sample_weight: ArrayLike | None,
+    dtype: DType,
+    classes: Array | None = None,
 ) -> Array | None:
     """Return sample weights (m,) as ``dtype``: those of the classes of the labels y, times ``sample_weight``.
+
+    With ``classes`` a mapping has these as its keys.
 
     Raises
     ------
@@ -28,7 +37,7 @@ def weighted(
     if y.ndim != 1:
         raise ValueError(f"class_weight needs integer labels, but y holds targets {y.shape}: use sample_weight")
     y = np.clip(y, 0, k - 1)  # a copy: another thread may write to the user's labels at any moment
-    weights = _of_classes(class_weight, y, k)[y]
+    weights = _of_classes(class_weight, y, k, classes)[y]
     name = "class_weight"
     if sample_weight is not None:
         weights *= sample_weights(sample_weight, len(y), FLOAT64)
@@ -36,7 +45,7 @@ def weighted(
     return sample_weights(weights, len(y), dtype, name)
 
 
-def _of_classes(class_weight: Any, y: Array, k: int) -> Array:
+def _of_classes(class_weight: Any, y: Array, k: int, classes: Array | None) -> Array:
     """The weight (k,) of each class."""
     if isinstance(class_weight, str):
         if class_weight != "balanced":
@@ -45,8 +54,13 @@ def _of_classes(class_weight: Any, y: Array, k: int) -> Array:
         return len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     weights = np.ones(k)
     if hasattr(class_weight, "keys"):  # a mapping, or a series of pandas, whose index holds the labels
+        places = {} if classes is None else {label: i for i, label in enumerate(classes.tolist())}
         for label, weight in dict(class_weight).items():
-            weights[_label(label, k)] = number(f"class_weight[{label!r}]", weight, least=0)
+            if classes is not None and label not in places:
+                raise ValueError(f"class_weight has the key {label!r}, but the classes are {listed(classes)}")
+            weights[_label(label, k) if classes is None else places[label]] = number(
+                f"class_weight[{label!r}]", weight, least=0
+            )
         return weights
     array = real_array("class_weight", class_weight)
     if array.shape != (k,):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..nn.optimizer import Optimizer
 from .callbacks import Callback, check_callbacks
+from .checkpoint import numbered
 
 _PLAIN = FunctionType, BuiltinFunctionType
 
@@ -153,20 +154,19 @@ def each_callbacks(callbacks: Any, n: int, shared: Sequence[Any]) -> list[tuple[
                     f"callbacks[{i}] is {item!r}, expected a list of functions for each model, or functions alone, for "
                     "all models"
                 )
-        lists = [check_callbacks(item) for item in each("callbacks", callbacks, n)]
+        lists = [numbered(check_callbacks(item), i, 1) for i, item in enumerate(each("callbacks", callbacks, n))]
         objects = [(i, item) for i, own in enumerate(lists) for item in own if not isinstance(item, _PLAIN)]
         _each_once("callbacks", "holds", objects)
         return lists
     given = check_callbacks(callbacks)
     copies = []
-    for _ in range(n):
+    for place in range(n):
         memo = {id(item): item for item in shared}
-        copies.append(
-            tuple(
-                _copied(f"callbacks[{i}]", callback, partial(copy.deepcopy, callback, memo))
-                for i, callback in enumerate(given)
-            )
+        own = tuple(
+            _copied(f"callbacks[{i}]", callback, partial(copy.deepcopy, callback, memo))
+            for i, callback in enumerate(given)
         )
+        copies.append(numbered(own, place, n))
     return copies
 
 

@@ -20,10 +20,11 @@ from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
 from ..validation import FLOAT64, Array, finite, sample_weights
 from .evaluation import values_after
-from .history import History, progress_line
+from .history import History
 from .interrupts import Interrupt
 from .layerwise import layerwise_epoch
 from .plan import Plan
+from .progress import Report
 from .rows import check_finite, own_rows
 from .together import Outcome, Request
 from .watching import Values
@@ -75,21 +76,23 @@ def training(
     With ``together`` it asks for its compiled epochs, several at once where nothing comes between them, and pauses
     after each other one, so that many networks train by turns. Whoever drives it sees to the warnings of NumPy.
     """
-    transaction = Transaction(_places(model, plan), model._stack.rng)
+    transaction, report = Transaction(_places(model, plan), model._stack.rng), Report(plan.epochs, plan.verbose)
     try:
-        yield from _train(model, plan, history, transaction, interrupt, should_stop, together)
+        yield from _train(model, plan, history, transaction, interrupt, should_stop, report, together)
     except BaseException:
         interrupt.deaf = True  # nothing may come before this: a second Ctrl-C would leave things half undone
         transaction.rollback()
         history.cut(plan.names, transaction.commits)
         raise
+    finally:
+        report.close()
     return history
 
 
 def _places(model: "Sequential", plan: Plan) -> list[Place]:
     """The attributes that training changes; the compiled epoch knows nothing of the layers'."""
     stack = model._stack
-    places: list[Place] = [(model, ("_loss", "history")), (plan.optimizer, plan.optimizer._STATE)]
+    places: list[Place] = [(model, ("_loss", "_classes", "_flat", "history")), (plan.optimizer, plan.optimizer._STATE)]
     return places if plan.compiled else places + stack.changing()
 
 
@@ -100,13 +103,14 @@ def _train(
     transaction: Transaction,
     interrupt: Interrupt,
     should_stop: ShouldStop,
+    report: Report,
     together: bool,
 ) -> Training:
     stack, optimizer, samples = model._stack, plan.optimizer, plan.samples
     optimizer.bind(stack)
     train = epoch_of(stack, plan)
     transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
-    model._loss, model.history = plan.loss, history
+    _hand_over(model, plan, history)
     most = _most_at_once(stack, plan) if together else 1
     orders = Orders(plan, stack.rng, most)
     epoch = one_by_one = 0
@@ -155,21 +159,24 @@ def _train(
         history.record(values)
         transaction.commit()
         epoch += n
-        if plan.verbose:
-            print(progress_line(epoch, plan.epochs, values, samples / seconds), flush=True)
+        report.epoch(epoch, values, samples / seconds)
         try:
-            history.stopped = should_stop(epoch, values)
+            with report.lines():
+                history.stopped = should_stop(epoch, values)
         finally:
-            model._loss, model.history = plan.loss, history  # which a fit within a callback has set to its own
+            _hand_over(model, plan, history)  # of which a fit within a callback has set its own
         history.interrupted = interrupt.requested
         if history.stopped or history.interrupted:
-            if plan.verbose:
-                why = "interrupted" if history.interrupted else "a callback returned True"
-                print(f"{why}: stopped after epoch {epoch} of {plan.epochs}", flush=True)
+            report.ended(epoch, "interrupted" if history.interrupted else "a callback returned True")
             break
         if together and not plan.compiled:
             yield None
     return history
+
+
+def _hand_over(model: "Sequential", plan: Plan, history: History) -> None:
+    """Let the model know what its outputs are meant for, and the history."""
+    model._loss, model._classes, model._flat, model.history = plan.loss, plan.classes, plan.flat, history
 
 
 def _most_at_once(stack: Stack, plan: Plan) -> int:
@@ -193,7 +200,7 @@ def _check_again(stack: Stack, plan: Plan) -> None:
     stack.check_finite()
     check_finite(plan.x, "X", stack.dtype, plan.rows)
     stack.check_codes(plan.x, "X", plan.rows)
-    losses.check_labels(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
+    losses.check_again(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
     finite("y", plan.y[rows], FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes what came
     if plan.sample_weight is not None:
         sample_weights(plan.sample_weight[rows], plan.samples, stack.dtype)

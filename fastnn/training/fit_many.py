@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..nn import losses
-from ..nn.losses import Loss, LossName
+from ..nn.loss import Loss
+from ..nn.losses import LossName
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
@@ -56,7 +57,7 @@ def fit_many(
     validation_rows: ArrayLike | list[Any] | None = None,
     validation_split: float | list[Any] | None = None,
     sample_weight: ArrayLike | list[Any] | None = None,
-    class_weight: Mapping[int, float] | Literal["balanced"] | ArrayLike | list[Any] | None = None,
+    class_weight: Mapping[Any, float] | Literal["balanced"] | ArrayLike | list[Any] | None = None,
     callbacks: Iterable[Callback] | list[Any] | None = None,
     metrics: Metrics | list[Any] | None = None,
     verbose: int = 1,
@@ -80,7 +81,7 @@ def fit_many(
     rows : array_like (m,) of int or (n,) of bool, optional
         The samples to train on, by their places in X, in any order and as often as they stand there: the folds of a
         cross-validation, or a bootstrap. The result is that of ``fit(X[rows], y[rows], sample_weight=
-        sample_weight[rows])``.
+        sample_weight[rows])``, but that labels which are strings or objects are the classes of all of y.
     loss, optimizer, l2, epochs, batch_size, accumulate, shuffle, validation_data, sample_weight, class_weight
         As of :meth:`Sequential.fit`. An optimizer object for all is copied for each model, and the copies start afresh;
         objects in a list keep their state, so fitting again with them continues. "balanced" counts the samples at
@@ -171,7 +172,7 @@ def fit_many(
     for i, model in enumerate(chosen):
         settings = {name: values[i] for name, values in named.items()}
         with at(i):
-            plans.append(prepare(model._stack, xs[i], ys[i], **settings, verbose=0, once=once))
+            plans.append(prepare(model._stack, xs[i], ys[i], **settings, classes=model._classes, verbose=0, once=once))
     return _trained(chosen, plans, bool(verbose))
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from ..nn import losses, optimizers
@@ -14,6 +15,8 @@ from ..nn.stack import Stack
 from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
+from .each import depth
+from .labels import NAMES, check_number, coded, coded_as
 from .metrics import Metric, check_metrics, suit
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
 from .splitting import share_of, split
@@ -43,7 +46,8 @@ class Plan:
 
     Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
     or dtype moves nothing here. With ``rows`` the samples are those of x, y and ``sample_weight``, in which nothing
-    else counts. ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
+    else counts. ``classes`` are what the labels of y stand for where they are no integers, and ``flat`` says that there
+    is one output for targets (m,). ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
     """
 
     x: Array
@@ -64,6 +68,8 @@ class Plan:
     compiled: bool
     callbacks: tuple[Callback, ...]
     metrics: tuple[Metric, ...] = ()
+    classes: Array | None = None
+    flat: bool = False
     make_weights: Callable[[], Array | None] | None = None
 
     @property
@@ -87,7 +93,7 @@ class Plan:
         metrics = [metric.name for metric in self.metrics]
         if self.validation is None:
             return "loss", *metrics
-        measured = ["loss", "accuracy"] if losses.classifies(self.loss) else ["loss"]
+        measured = "loss", *losses.measured(self.loss)
         return "loss", *metrics, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
 
 
@@ -112,12 +118,14 @@ def prepare(
     rows: Rows = ALL,
     validation_rows: Rows = ALL,
     validation_split: float | None = None,
+    classes: Array | None = None,
     check_later: bool = False,
     once: Once = always,
 ) -> Plan:
     """Check the arguments of a fit, without changing anything.
 
-    With ``check_later`` it may be left to ``run`` to find out whether X and y are finite.
+    ``classes`` are those that the model has from before. With ``check_later`` it may be left to ``run`` to find out
+    whether X and y are finite.
     """
     loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
     l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
@@ -141,7 +149,10 @@ def prepare(
     given = _Given(once, loss, stack.dtype)
     data, x, places = x, *given.features(x, stack.n_in, rows, "X", check)
     stack.check_codes(x, "X", places)
+    is_flat = depth(y) == 1
+    y, classes = given.coded(y, classes, places)
     k = stack.output_width(x if places is None else x[places[:1]])
+    check_number(classes, k)
     _check_one_validation(validation_data, validation_rows, validation_split)
     validation = None
     if validation_data is not None:
@@ -151,22 +162,23 @@ def prepare(
         x_val, _ = given.features(x_val, x.shape[1], ALL, "X of validation_data", True)
         stack.check_codes(x_val, "X of validation_data")
         name = "y of validation_data"
+        y_val = given.once(coded_as, y_val, classes, name)
         validation = Validation(x_val, given.targets(y_val, len(x_val), k, None, name, True), None, name)
     elif validation_rows.value is not None:
         x_val, chosen = given.features(data, stack.n_in, validation_rows, "X", True)
         stack.check_codes(x_val, "X", chosen)
         validation = Validation(x_val, given.targets(y, len(x_val), k, chosen, "y", True), chosen, "y")
     y = given.targets(y, len(x), k, places, "y", check)
-    samples = len(x) if places is None else len(places)
-    _check_batches(stack, samples, min(batch_size, samples))
     if validation_split is not None:
         labels = y.copy() if losses.classifies(loss) and y.ndim == 1 else None  # the user's may change meanwhile
         places, chosen = split(share_of(validation_split), len(x), places, labels, stack.seed)
         validation = Validation(x, y, chosen, "y")
+    samples = len(x) if places is None else len(places)
+    _check_batches(stack, samples, min(batch_size, samples))
     suit(metrics, loss, y, k)
 
     def weights() -> Array | None:
-        return given.weights(sample_weight, class_weight, y, k, places)
+        return given.weights(sample_weight, class_weight, y, k, places, classes)
 
     weights_of_samples, batch_size = weights(), min(batch_size, samples)
     is_known = optimizer.belongs_to(stack)
@@ -192,6 +204,8 @@ def prepare(
         compiled=compiled,
         callbacks=callbacks,
         metrics=metrics,
+        classes=classes,
+        flat=is_flat and k == 1,
         make_weights=weights if places is not None and class_weight is not None else None,
     )
 
@@ -234,6 +248,19 @@ class _Given(NamedTuple):
             check_finite(x, name, self.dtype, places)
         return x, places
 
+    def coded(self, y: Any, classes: Array | None, places: Array | None) -> tuple[Any, Array | None]:
+        """Labels that are no numbers as codes, and their classes: those from before where y holds such labels."""
+        if not losses.takes_names(self.loss):
+            return y, None
+        try:
+            return self.once(_coded, y, classes)  # type: ignore[no-any-return]
+        except (TypeError, ValueError):
+            array = any_array("y", own_view(y))
+            if places is None or array.ndim != 1 or places.max() >= len(array):
+                raise
+            codes, classes = _coded(array[places], classes, "y[rows]")
+            return spread(codes, places, len(array)), classes
+
     def targets(self, y: Any, m: int, k: int, places: Array | None, name: str, check: bool) -> Array:
         settings = self.loss, k, self.dtype, name, check
         try:
@@ -245,12 +272,14 @@ class _Given(NamedTuple):
             return spread(_targets(array[places], len(places), *settings), places, m)
         return targets
 
-    def weights(self, sample_weight: Any, class_weight: Any, y: Array, k: int, places: Array | None) -> Array | None:
+    def weights(
+        self, sample_weight: Any, class_weight: Any, y: Array, k: int, places: Array | None, classes: Array | None
+    ) -> Array | None:
         weights: Array | None
         if places is None:
             weights = self.once(sample_weights, sample_weight, len(y), self.dtype)
             if class_weight is not None:
-                weights = self.once(_weighted, class_weight, self.loss, y, k, sample_weight, self.dtype)
+                weights = self.once(_weighted, class_weight, self.loss, y, k, sample_weight, self.dtype, classes)
             return weights
         n, m = len(y), len(places)
         if sample_weight is not None:
@@ -265,7 +294,7 @@ class _Given(NamedTuple):
             sample_weight = sample_weight[places]
         weights = sample_weights(sample_weight, m, self.dtype)
         if class_weight is not None:
-            weights = weighted(class_weight, self.loss, y[places], k, sample_weight, self.dtype)
+            weights = weighted(class_weight, self.loss, y[places], k, sample_weight, self.dtype, classes)
         return None if weights is None else spread(weights, places, n)
 
 
@@ -273,5 +302,13 @@ def _targets(y: Any, m: int, loss: Any, k: int, dtype: DType, name: str, check: 
     return losses.targets(loss, y, m, k, dtype, name, check)
 
 
-def _weighted(class_weight: Any, loss: Any, y: Array, k: int, sample_weight: Any, dtype: DType) -> Array | None:
-    return weighted(class_weight, loss, y, k, own_view(sample_weight), dtype)
+def _coded(y: Any, classes: Array | None, name: str = "y") -> tuple[Any, Array | None]:
+    """Labels that are no numbers as codes, and their classes; numbers as they are, whatever was before."""
+    array = y if type(y) is np.ndarray else any_array(name, y)
+    return coded(y, classes if array.dtype.kind in NAMES else None, name)
+
+
+def _weighted(
+    class_weight: Any, loss: Any, y: Array, k: int, sample_weight: Any, dtype: DType, classes: Array | None
+) -> Array | None:
+    return weighted(class_weight, loss, y, k, own_view(sample_weight), dtype, classes)

@@ -34,20 +34,11 @@ def better_of(monitor: Any, mode: Any) -> int:
 
 
 class Watching:
-    """A value of the history that is watched, and in how many epochs it has not improved.
+    """A callback that watches a value of the history."""
 
-    An epoch improves it if it betters the last one that did by more than ``min_delta``.
-    """
-
-    _improved_epoch: int
-    _improved_value: float | None
-
-    def __init__(self, patience: int, min_delta: float, monitor: str, mode: Mode | None) -> None:
-        self.patience = positive_int("patience", patience)
-        self.min_delta = number("min_delta", min_delta, least=0)
+    def __init__(self, monitor: str, mode: Mode | None) -> None:
         better_of(monitor, mode)
         self.monitor, self.mode = monitor, mode
-        self._wait_from(0)
 
     @property
     def _shown_mode(self) -> str:
@@ -65,6 +56,28 @@ class Watching:
                 f"monitor={names[-1]!r}"
             )
 
+    def _betters(self, value: float, other: float | None, least: float = 0.0) -> bool:
+        """Return whether a value is better than another by more than ``least``; than None any finite one is."""
+        if other is None:
+            return bool(np.isfinite(value))
+        return better_of(self.monitor, self.mode) * (value - other) > least
+
+
+class Waiting(Watching):
+    """A callback that waits for improvements of a value.
+
+    An epoch improves it if it betters the last one that did by more than ``min_delta``.
+    """
+
+    _improved_epoch: int
+    _improved_value: float | None
+
+    def __init__(self, patience: int, min_delta: float, monitor: str, mode: Mode | None) -> None:
+        self.patience = positive_int("patience", patience)
+        self.min_delta = number("min_delta", min_delta, least=0)
+        super().__init__(monitor, mode)
+        self._wait_from(0)
+
     def _wait_from(self, epoch: int) -> None:
         """Wait for an improvement from an epoch on; before the first epoch, of any value."""
         self._improved_epoch = epoch
@@ -77,14 +90,8 @@ class Watching:
             self._improved_epoch, self._improved_value = epoch, value
         return epoch - self._improved_epoch >= self.patience
 
-    def _betters(self, value: float, other: float | None, least: float = 0.0) -> bool:
-        """Return whether a value is better than another by more than ``least``; than None any finite one is."""
-        if other is None:
-            return bool(np.isfinite(value))
-        return better_of(self.monitor, self.mode) * (value - other) > least
 
-
-class ReduceOnPlateau(Watching):
+class ReduceOnPlateau(Waiting):
     """A callback that lowers the learning rate once a value has not improved for long.
 
     ``model.fit(..., validation_data=(Xv, yv), callbacks=[fnn.ReduceOnPlateau(patience=3)])``. It assigns ``lr`` of the

@@ -15,7 +15,7 @@ from sklearn.datasets import load_iris, make_multilabel_classification
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
-from fastnn import EarlyStopping, ReduceOnPlateau
+from fastnn import EarlyStopping, ModelCheckpoint, ReduceOnPlateau
 from fastnn.sklearn import MLPClassifier, MLPRegressor
 
 X, Y = load_iris(return_X_y=True)
@@ -276,7 +276,12 @@ class TestClassWeights:
 
 
 @pytest.mark.parametrize(
-    ("callback", "fix"), [(EarlyStopping(), "early_stopping=True"), (ReduceOnPlateau(), "learning_rate='adaptive'")]
+    ("callback", "fix"),
+    [
+        (EarlyStopping(), "early_stopping=True"),
+        (ReduceOnPlateau(), "learning_rate='adaptive'"),
+        (ModelCheckpoint("best.npz"), "a function that pickles"),
+    ],
 )
 def test_the_callback_of_the_other_api(callback, fix):
     with pytest.raises(TypeError, match=rf"callbacks holds {type(callback).__name__}\(.*: use {fix}"):
