@@ -10,8 +10,10 @@ import numpy as np
 
 from . import files, npz
 from .nn import losses
+from .nn.chain import check_layers
 from .nn.layers import BUILT_IN, BuiltIn, flattened, is_built_in
-from .nn.stack import Stack, check_layers
+from .nn.loss import Loss
+from .nn.stack import Stack
 from .training.labels import as_classes
 from .validation import REAL, Array, finite, float_dtype
 
@@ -267,7 +269,7 @@ def _build(i: int, entry: dict[str, Any]) -> Any:
     return layer
 
 
-def _loss(name: Any, settings: dict[str, Any]) -> losses.Loss | None:
+def _loss(name: Any, settings: dict[str, Any]) -> Loss | None:
     if name is None:
         return None
     is_known = isinstance(name, str) and name in losses.BUILT_IN

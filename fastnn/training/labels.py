@@ -92,9 +92,11 @@ def are_same(classes: Array | None, others: Array | None) -> bool:
     return bool(classes.tolist() == others.tolist())
 
 
-def named(codes: Array, classes: Array | None) -> Array:
-    """Return the labels that codes stand for."""
-    return codes if classes is None else classes[codes]
+def as_fitted(found: Array, classes: Array | None, is_flat: bool) -> Array:
+    """Return predictions as the targets were: codes (m,) as the labels that they stand for, one output as (m,)."""
+    if found.ndim == 1:
+        return found if classes is None else classes[found]
+    return found[:, 0] if is_flat and found.shape[1] == 1 else found
 
 
 def listed(classes: Array) -> str:
