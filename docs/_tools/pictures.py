@@ -52,6 +52,15 @@ def draw_all(folder: Path) -> None:
         plt.close(figure)
 
 
+def draw_for_readme() -> None:
+    """Draw anew the picture that README.md shows, which is kept in the repository: `python docs/_tools/pictures.py`."""
+    size, panels, draw = PICTURES["training"]
+    figure, axes = plt.subplots(1, panels, figsize=size)
+    figure.patch.set_facecolor("white")
+    draw(axes)
+    figure.savefig(RESULTS.with_name("training.svg"), metadata={"Date": None})
+
+
 def _label(axes: Any, x: str, y: str, legend: bool = True) -> None:
     axes.set(xlabel=x, ylabel=y)
     if legend:
@@ -317,3 +326,7 @@ def _table(name: str, title: str) -> tuple[list[str], list[dict[str, str]]]:
 
 def _number(cell: str) -> float:
     return float(cell.split(" ")[0].strip("*").replace(",", ""))
+
+
+if __name__ == "__main__":
+    draw_for_readme()
