@@ -103,7 +103,7 @@ from .training.fit_many import fit_many
 from .training.history import History
 from .training.watching import ReduceOnPlateau
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ELU",

@@ -1,6 +1,7 @@
 """The documentation: every block of code runs, and prints what stands below it."""
 
 import contextlib
+import importlib
 import io
 import re
 import textwrap
@@ -15,7 +16,8 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "```python" in path.read_text(encoding="utf-8"))
 # A fence, perhaps within an admonition or a tab, and what it printed where that stands below.
 BLOCK = re.compile(
-    r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```\n(?:\s*?^(?P=indent)```text\n(?P<text>.*?)^(?P=indent)```\n)?",
+    r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```\n"
+    r"(?:\s*?^(?P=indent)```text\n(?P<text>.*?)^(?P=indent)```\n)?",
     re.M | re.S,
 )
 
@@ -42,7 +44,9 @@ def assert_alike(printed, shown):
 def test_every_public_name_has_an_example():
     """In the code of the reference, which runs."""
     code = "".join(
-        block["code"] for page in (DOCS / "api").glob("*.md") for block in BLOCK.finditer(page.read_text(encoding="utf-8"))
+        block["code"]
+        for page in (DOCS / "api").glob("*.md")
+        for block in BLOCK.finditer(page.read_text(encoding="utf-8"))
     )
     words = set(re.findall(r"\w+", code))
     names = {name for name in fnn.__all__ if name not in ("datasets", "initializers", "schedules")}
@@ -57,3 +61,42 @@ def test_every_public_name_is_documented():
     documented = {name for line in re.findall(r"\{\{ api (.*) \}\}", pages) for name in line.split()}
     names = {name for name in fnn.__all__ if name not in ("datasets", "initializers", "schedules")}
     assert not names - documented
+
+
+def test_errors_look_like_this(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = fnn.datasets.load_digits()
+    model = fnn.Sequential(fnn.Linear(64, 10))
+    Path("table.csv").write_text("1,2\n3,4\nfour,6\n")
+    page = (DOCS / "internals" / "architecture.md").read_text(encoding="utf-8")
+    code = re.search(r"<!-- errors:begin -->\n```py\n(.*?)```", page, re.S)[1]
+    pairs = re.findall(r"^(\w.*)\n# ValueError: (.*)$", code, re.M)
+    assert len(pairs) == 4
+    for statement, message in pairs:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            exec(statement, {"fnn": fnn, "model": model, "X": x, "y": y})
+
+
+def test_every_formula_has_its_function():
+    page = (DOCS / "internals" / "formulas.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| `([\w/]+)\.py` \| (.*) \|$", page, re.M)
+    assert len(rows) == len(re.findall(r"^\| ", page, re.M)) - 1
+    for file, functions in rows:
+        module = importlib.import_module(f"fastnn.reference.{file.replace('/', '.')}")
+        for function in re.findall(r"`(\w+)`", functions):
+            assert getattr(module, function).__module__ == module.__name__
+
+
+def test_every_file_has_its_place():
+    """Each at the top, and each room."""
+    section = (
+        (DOCS / "internals" / "architecture.md")
+        .read_text(encoding="utf-8")
+        .split("| files | what |")[1]
+        .split("\n\n")[0]
+    )
+    named = set(re.findall(r"`([\w/]+)`", "".join(re.findall(r"^\| (.*?) \|", section, re.M))))
+    fastnn = Path(fnn.__file__).parent
+    files = {path.stem for path in fastnn.glob("*.py")} - {"__init__"}
+    rooms = [*fastnn.glob("*/__init__.py"), *fastnn.glob("kernels/*/__init__.py")]
+    assert named == files | {f"{path.parent.relative_to(fastnn).as_posix()}/" for path in rooms}

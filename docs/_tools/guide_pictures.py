@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from pictures import BLUE, GREEN, GREY, ORANGE, RED, label, picture
+from pictures import BLUE, GREEN, GREY, ORANGE, RED, _label, picture
 
 import fastnn as fnn
 
@@ -28,7 +28,7 @@ def remedies(axes: Any) -> None:
     axes[0].plot(plain["val_loss"], color=ORANGE, label="validation")
     axes[0].plot(best, plain["val_loss"][best], "o", color=ORANGE, label="where early stopping stops")
     axes[0].set(title="without a remedy", ylim=(0, 2.6))
-    label(axes[0], "epoch", "loss")
+    _label(axes[0], "epoch", "loss")
     found = {
         "none": plain,
         "l2 = 0.005": trained(l2=5e-3),
@@ -38,7 +38,7 @@ def remedies(axes: Any) -> None:
     for (name, history), color in zip(found.items(), (ORANGE, BLUE, GREEN, RED), strict=True):
         axes[1].plot(history["val_accuracy"], color=color, label=name)
     axes[1].set(title="with each remedy", ylim=(0.5, 1))
-    label(axes[1], "epoch", "accuracy in validation")
+    _label(axes[1], "epoch", "accuracy in validation")
 
 
 @picture(panels=2, size=(8, 3.4))
@@ -57,7 +57,7 @@ def schedules(axes: Any) -> None:
         for (name, schedule), color in zip(named.items(), (BLUE, ORANGE, GREEN), strict=True):
             panel.plot([schedule(epoch) for epoch in range(41)], color=color, label=name, drawstyle="steps-post")
         panel.set_ylim(0, 0.115)
-        label(panel, "epoch", "learning rate" if panel is axes[0] else "")
+        _label(panel, "epoch", "learning rate" if panel is axes[0] else "")
     axes[1].set_ylim(0, 0.155)
 
 
@@ -83,5 +83,5 @@ def spread(axes: Any) -> None:
         axes[0].plot(grid, each, color=BLUE, linewidth=1, alpha=0.7, label=None if i else "each member")
     axes[1].fill_between(grid[:, 0], middle - 2 * std, middle + 2 * std, color=ORANGE, alpha=0.3, label="± 2 std")
     axes[1].plot(grid, middle, color=BLUE, label="mean")
-    label(axes[0], "x", "y")
-    label(axes[1], "x", "")
+    _label(axes[0], "x", "y")
+    _label(axes[1], "x", "")

@@ -52,8 +52,16 @@ def draw_all(folder: Path) -> None:
         plt.close(figure)
 
 
-def label(axes: Any, x: str, y: str, legend: bool = True) -> None:
-    """Name the axes, and the curves where wanted."""
+def draw_for_readme() -> None:
+    """Draw anew the picture that README.md shows, which is kept in the repository: `python docs/_tools/pictures.py`."""
+    size, panels, draw = PICTURES["training"]
+    figure, axes = plt.subplots(1, panels, figsize=size)
+    figure.patch.set_facecolor("white")
+    draw(axes)
+    figure.savefig(RESULTS.with_name("training.svg"), metadata={"Date": None})
+
+
+def _label(axes: Any, x: str, y: str, legend: bool = True) -> None:
     axes.set(xlabel=x, ylabel=y)
     if legend:
         axes.legend(frameon=False)
@@ -78,7 +86,7 @@ def squared_error(axes: Any) -> None:
     r = np.linspace(-3, 3, 200)
     axes.plot(r, r**2, color=BLUE, label="squared error")
     axes.plot(r, 2 * r, color=ORANGE, label="its derivative")
-    label(axes, "prediction less target", "loss, slope")
+    _label(axes, "prediction less target", "loss, slope")
 
 
 @picture(size=(7.5, 2.6))
@@ -88,9 +96,7 @@ def graph(axes: Any) -> None:
     axes.set(xlim=(-0.5, 6.7), ylim=(-1.1, 1.25))
     nodes = {"X": (0, 0.8), "W": (0, -0.6), "S = X W + b": (2.6, 0), "L(S)": (5.6, 0)}
     for text, (x, y) in nodes.items():
-        axes.text(
-            x, y, text, ha="center", va="center", bbox={"boxstyle": "round", "fc": "white", "ec": GREY}, fontsize=13
-        )
+        axes.text(x, y, text, ha="center", va="center", bbox={"boxstyle": "round", "fc": "white", "ec": GREY}, fontsize=13)
     for (x0, y0), (x1, y1), forward, backward in (
         ((0.3, 0.75), (1.75, 0.15), "", "G Wᵀ"),
         ((0.3, -0.5), (1.75, -0.15), "", "Xᵀ G"),
@@ -129,8 +135,8 @@ def activations(axes: Any) -> None:
         axes[0].plot(x, y, color=color, label=name)
         axes[1].plot(x, layer.backward(np.ones((len(x), 1)))[:, 0], color=color, label=name)
     axes[0].set_ylim(-1.2, 3)
-    label(axes[0], "x", "f(x)")
-    label(axes[1], "x", "f'(x)", legend=False)
+    _label(axes[0], "x", "f(x)")
+    _label(axes[1], "x", "f'(x)", legend=False)
 
 
 @picture(panels=2, size=(8, 3.4))
@@ -150,7 +156,7 @@ def regularisation(axes: Any) -> None:
         panel.plot(history["loss"], color=BLUE, label="training, with penalty" if l2 else "training")
         panel.plot(history["val_loss"], color=ORANGE, label="validation")
         panel.set(title=f"λ = {l2:g}, accuracy {history['val_accuracy'][-1]:.2f}", ylim=(0, 2.5))
-        label(panel, "epoch", "loss" if l2 == 0 else "")
+        _label(panel, "epoch", "loss" if l2 == 0 else "")
 
 
 @picture()
@@ -173,7 +179,7 @@ def batches(axes: Any) -> None:
         errors.append(np.mean(found) / np.linalg.norm(whole))
     axes.loglog(sizes, errors, "o-", color=BLUE, label="measured on the digits")
     axes.loglog(sizes, errors[0] / np.sqrt(sizes), "--", color=GREY, label="1 / √m")
-    label(axes, "samples in a batch, m", "relative error of the gradient")
+    _label(axes, "samples in a batch, m", "relative error of the gradient")
 
 
 @picture(panels=2, size=(7, 3))
@@ -197,7 +203,7 @@ def cross_entropy(axes: Any) -> None:
     for k in (2, 10):
         axes.plot(1 / k, np.log(k), "o", color=ORANGE)
         axes.annotate(f"knows nothing of {k} classes", (1 / k, np.log(k)), (1 / k + 0.05, np.log(k) + 0.25))
-    label(axes, "probability of the right class", "loss, −log p (nats)", legend=False)
+    _label(axes, "probability of the right class", "loss, −log p (nats)", legend=False)
 
 
 @picture(panels=3, size=(8.5, 2.8))
@@ -221,7 +227,7 @@ def decay(axes: Any) -> None:
     for l2, color in zip((0.005, 0.02, 0.08), (BLUE, ORANGE, GREEN), strict=True):
         axes.plot(steps, (1 - 2 * 0.1 * l2) ** steps, color=color, label=f"λ = {l2:g}")
     axes.set_ylim(0, 1.02)
-    label(axes, "steps with α = 0.1", "share of the weight that is left")
+    _label(axes, "steps with α = 0.1", "share of the weight that is left")
 
 
 @picture()
@@ -236,7 +242,7 @@ def overflow(axes: Any) -> None:
         axes.axvline(edge, color=RED, linestyle="--", linewidth=1)
         axes.text(edge + (3 if edge > 0 else -3), 1e-10, text, color=RED, ha="left" if edge > 0 else "right")
     axes.set_xlim(-150, 150)
-    label(axes, "s", "e^s")
+    _label(axes, "s", "e^s")
 
 
 @picture(size=(7, 2.6))
@@ -285,7 +291,7 @@ def roofline(axes: Any) -> None:
         axes.plot(at, min(peak, at * bandwidth), "o", color=ORANGE)
         axes.annotate(text, (at, min(peak, at * bandwidth)), (at * 1.3, min(peak, at * bandwidth) * 0.5))
     axes.set_ylim(0.4, 500)
-    label(axes, "operations for each byte", "GFLOP/s, for example", legend=False)
+    _label(axes, "operations for each byte", "GFLOP/s, for example", legend=False)
 
 
 @picture(size=(8, 4.4))
@@ -320,3 +326,7 @@ def _table(name: str, title: str) -> tuple[list[str], list[dict[str, str]]]:
 
 def _number(cell: str) -> float:
     return float(cell.split(" ")[0].strip("*").replace(",", ""))
+
+
+if __name__ == "__main__":
+    draw_for_readme()
