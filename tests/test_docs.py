@@ -36,9 +36,16 @@ def test_code_runs_and_prints_what_stands_below_it(page, tmp_path, monkeypatch):
 
 
 def assert_alike(printed, shown):
-    """Equal, where three dots stand for anything."""
-    pattern = ".*?".join(map(re.escape, shown.strip().split("...")))
-    assert re.fullmatch(pattern, printed.strip(), re.S), f"printed:\n{printed}\nshown:\n{shown}"
+    """Equal, where three dots stand for anything, and ~ before a number for one within a fifth of it."""
+    printed, shown = printed.strip(), shown.strip()
+    parts = re.split(r"(~-?\d+(?:\.\d+)?|\.\.\.)", shown)
+    pattern = "".join(
+        ".*?" if part == "..." else r"(-?\d+(?:\.\d+)?)" if part.startswith("~") else re.escape(part) for part in parts
+    )
+    match = re.fullmatch(pattern, printed, re.S)
+    assert match, f"printed:\n{printed}\nshown:\n{shown}"
+    about = [float(part[1:]) for part in parts if part.startswith("~")]
+    assert [float(number) for number in match.groups()] == pytest.approx(about, rel=0.2), f"printed:\n{printed}"
 
 
 def test_every_public_name_has_an_example():
