@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import special
+from sklearn import metrics
 
 import fastnn as fnn
 
@@ -156,6 +157,46 @@ class TestEnsembles:
     def test_members_whose_values_are_of_several_losses(self, X):
         ensemble = fnn.Ensemble([fitted(loss, X, X[:, :1], 1) for loss in ("absolute_error", "huber", "pinball")[:2]])
         np.testing.assert_allclose(ensemble.predict(X), ensemble.outputs(X))
+
+
+class TestMetrics:
+    """Those with names measure what the outputs stand for, a user's functions get the outputs."""
+
+    def test_of_one_label(self, X):
+        y = several(X)[:, 0]
+        names = ["accuracy", "balanced_accuracy", "f1", "mse"]
+        model = fitted("binary_cross_entropy", X, y, 1, metrics=[*names, sum_of_outputs], validation_data=(X, y))
+        p, predicted = special.expit(model.forward(X)[:, 0]), model.predict(X).ravel()
+        expected = {
+            "accuracy": metrics.accuracy_score(y, predicted),
+            "balanced_accuracy": metrics.balanced_accuracy_score(y, predicted),
+            "f1": metrics.f1_score(y, predicted, average="macro"),
+            "mse": np.mean((p - y) ** 2),
+            "sum_of_outputs": model.forward(X).sum(),
+        }
+        last = {name: values[-1] for name, values in model.history.items()}
+        assert {name: last[name] for name in expected} == pytest.approx(expected)
+        assert {name: last[f"val_{name}"] for name in expected} == pytest.approx(expected)
+        v = np.linspace(0, 1, 50)
+        weighted = model.evaluate(X, y, v, metrics=["f1"])
+        assert weighted["f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro", sample_weight=v))
+
+    def test_of_several_labels(self, X):
+        y = several(X)
+        model = fitted("binary_cross_entropy", X, y, 2, metrics=["accuracy"])
+        assert model.history["accuracy"][-1] == pytest.approx((model.predict(X) == y).mean())
+        with pytest.raises(ValueError, match="metrics holds 'f1', which needs classes, but the loss is Binary"):
+            model.evaluate(X, y, metrics=["f1"])
+
+    def test_of_means(self, X, rng):
+        y = rng.poisson(np.exp(X[:, :2] / 2))
+        model = fitted("poisson", X, y, 2, metrics={"mae": "mae", "scores": sum_of_outputs})
+        assert model.history["mae"][-1] == pytest.approx(np.abs(model.predict(X) - y).mean())
+        assert model.history["scores"][-1] == pytest.approx(model.forward(X).sum())
+
+
+def sum_of_outputs(y, outputs):
+    return outputs.sum()
 
 
 def test_what_a_subclass_of_the_users_says(X):

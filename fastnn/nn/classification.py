@@ -211,6 +211,14 @@ class BinaryCrossEntropy(BuiltInLoss):
         """Return the share of each sample's outputs that are right."""
         return {"accuracy": (predicted == (y > 0.5)).mean(axis=1)}
 
+    def has_classes(self, k: int) -> bool:
+        """Return whether there is one output: it is so, or not."""
+        return k == 1
+
+    def as_classes(self, outputs: Array, y: Array) -> tuple[Array, Array]:
+        """Return 0 and the score as scores of two classes, and which of them is right."""
+        return np.concatenate([np.zeros_like(outputs), outputs], axis=1), (y[:, 0] > 0.5).astype(np.int64)
+
     def numbers(self) -> tuple[float, ...]:
         """Return how many weights there are, and the weights."""
         return float(len(self._weights)), *self._weights

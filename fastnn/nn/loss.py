@@ -115,6 +115,14 @@ class BuiltInLoss:
         """Return what is measured of each sample (m,), for what :meth:`predictions` returned and targets y."""
         return {}
 
+    def has_classes(self, k: int) -> bool:
+        """Return whether k outputs and their targets say which of several classes is right, as :meth:`as_classes`."""
+        return self.classifies
+
+    def as_classes(self, outputs: Array, y: Array) -> tuple[Array, Array]:
+        """Return a score for each class, and the labels (m,) or the targets that go with them."""
+        return outputs, y
+
     def compute(self, pred: Array, y: Array, sample_weight: Array | None) -> float:
         """Return the loss of checked arrays."""
         return float(getattr(active(), self.name)(pred, y, sample_weight, *self.given()))

@@ -75,6 +75,16 @@ def predictions(loss: Any, outputs: Array) -> Array:
     return loss.predictions(outputs) if isinstance(loss, BuiltInLoss) else outputs
 
 
+def has_classes(loss: Any, k: int) -> bool:
+    """Return whether :func:`as_classes` makes classes of k outputs."""
+    return isinstance(loss, BuiltInLoss) and loss.has_classes(k)
+
+
+def as_classes(loss: Any, outputs: Array, y: Array) -> tuple[Array, Array]:
+    """Return scores of classes, and the labels or targets that go with them, of outputs that are such for ``loss``."""
+    return loss.as_classes(outputs, y) if isinstance(loss, BuiltInLoss) else (outputs, y)
+
+
 def measured(loss: Any) -> tuple[str, ...]:
     """Return the names of what is measured beside the loss."""
     return loss.measured if isinstance(loss, BuiltInLoss) else ()

@@ -30,7 +30,7 @@ def trained(stack: Stack, plan: Plan) -> dict[str, float]:
     for start in range(0, m, stack.block):
         part = slice(start, start + stack.block)
         outputs[part] = stack.outputs(plan.x[part if rows is None else rows[part]])
-    return measure(plan.metrics, plan.y if rows is None else plan.y[rows], outputs)
+    return measure(plan.metrics, plan.loss, plan.y if rows is None else plan.y[rows], outputs)
 
 
 def evaluate(
@@ -62,7 +62,9 @@ def evaluate(
         share = len(outputs) if v is None else float(v.sum(dtype=np.float64))
         totals["loss"] += share * losses.value(loss, outputs, targets, v)
         if losses.measured(loss):
-            for name_of, values in loss.measures(loss.predictions(outputs), targets).items():
+            for name_of, values in loss.measures(
+                loss.predictions(outputs.copy() if metrics else outputs), targets
+            ).items():
                 totals[name_of] += share * mean_of(values, v) if share else 0.0
         weights += share
     if not math.isfinite(totals["loss"]):
@@ -71,7 +73,7 @@ def evaluate(
     left = [metric for metric in metrics if metric.name not in measured or metric.known != metric.name]
     if left:
         y, v = (y, sample_weight) if chosen is None else (y[chosen], None)
-        measured |= measure(left, y, np.concatenate(kept), v)
+        measured |= measure(left, loss, y, np.concatenate(kept), v)
     return measured
 
 
