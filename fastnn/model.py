@@ -242,8 +242,8 @@ class Sequential:
             without weights, and, with "val_" before its name, that for the validation data. Of classes "accuracy",
             "balanced_accuracy" and "f1", the mean over the classes; of values "mse", "rmse", "mae" and "r2", means over
             the outputs, of what these stand for: e^s after Poisson's loss, probabilities after binary cross-entropy,
-            where one output makes two classes. A function is called as ``function(y, outputs)``, with labels (m,) or targets (m, n_out) and
-            what :meth:`forward` returns, which it may only read, and returns a number.
+            where one output makes two classes. A function is called as ``function(y, outputs)``, with labels (m,) or
+            targets (m, n_out) and what :meth:`forward` returns, which it may only read, and returns a number.
         verbose : {0, 1}
             1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
             epoch.
