@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 
 from . import serialization
 from .nn import losses
+from .nn.chain import call_list
 from .nn.layers import BuiltIn, Layer, rate_of
 from .nn.loss import Loss, linked
 from .nn.losses import LossName
 from .nn.optimizer import Optimizer
 from .nn.optimizers import OptimizerName
-from .nn.stack import Stack, call_list
+from .nn.stack import Stack
 from .tables import Table, TableText
 from .training.callbacks import Callback, begun
 from .training.evaluation import evaluate
@@ -183,6 +184,7 @@ class Sequential:
         l2: float = 0.0,
         epochs: int = 10,
         batch_size: int = 32,
+        accumulate: int = 1,
         shuffle: bool = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float | None = None,
@@ -214,8 +216,8 @@ class Sequential:
             own updates, layer by layer.
         l2 : float
             The factor λ >= 0 of the sum of all squared weights of linear layers; biases are not penalised.
-        epochs, batch_size : int
-            The last batch of an epoch may be smaller.
+        epochs, batch_size, accumulate : int
+            An update takes the gradient of ``accumulate`` batches, as if they were one. The last may be smaller.
         shuffle : bool
             Whether each epoch takes the samples in another order.
         validation_data : (X, y), optional
@@ -284,6 +286,7 @@ class Sequential:
             l2=l2,
             epochs=epochs,
             batch_size=batch_size,
+            accumulate=accumulate,
             shuffle=shuffle,
             validation_data=validation_data,
             validation_split=validation_split,
@@ -370,18 +373,14 @@ class Sequential:
         return evaluate(self._stack, self._loss, x, targets, weights, metrics=chosen)
 
     def summary(self) -> TableText:
-        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML.
-
-        Where layers are frozen it says which, and how many parameters are trainable.
-        """
+        """Return a table of the layers, their outputs and numbers of parameters, and of what is frozen."""
         rows = []
         for layer, width in zip(self.layers, self._stack.widths, strict=True):
             n_parameters = sum(p.size for p in call_list(layer, "parameters"))
-            own = type(layer).__name__ if rate_of(layer) is not None else f"{type(layer).__name__}, frozen"
+            own = type(layer).__name__ + (", frozen" if rate_of(layer) is None else "")
             name = repr(layer) if isinstance(layer, BuiltIn) else own
             rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
-        total = sum(p.size for p in self.parameters())
-        size = sum(p.nbytes for p in self.parameters())
+        total, size = (sum(getattr(p, name) for p in self.parameters()) for name in ("size", "nbytes"))
         leaves = zip(self._stack.leaves, self._stack.rates, strict=True)
         trained = sum(p.size for leaf, rate in leaves if rate is not None for p in call_list(leaf, "parameters"))
         share = "" if trained == total else f", {trained:,} of them trainable"
