@@ -204,8 +204,8 @@ class Sequential:
             Labels or targets whose rows sum to 1 for cross-entropy; values for other losses, 0 to 1 for the binary
             cross-entropy and counts >= 0 for Poisson's. Integer labels are 0..n_out-1, held as int64, and targets are
             held in the model's dtype: another dtype costs a copy. Labels that are strings or objects name the outputs
-            in their order, see :attr:`classes_`: there is one output for each, :meth:`predict` returns them, and they
-            stay those names in further fits with such labels.
+            in their order, see :attr:`classes_`: there is one output for each, or a single one for two under binary
+            cross-entropy. :meth:`predict` returns them, and they stay those names in further fits with such labels.
         loss : name, or an object with forward and backward methods
             "cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber", "pinball" or "poisson";
             an object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and

@@ -211,3 +211,37 @@ def test_what_a_subclass_of_the_users_says(X):
     labels = model.forward(X) > 2
     np.testing.assert_array_equal(model.predict(X), labels)
     assert model.evaluate(X, y)["accuracy"] == pytest.approx((labels == y).mean())
+
+
+class TestNames:
+    """Two classes by their names and one output."""
+
+    def test_from_fit_to_a_file(self, X, tmp_path):
+        y = np.where(several(X)[:, 0], "ham", "eggs")
+        model = fitted("binary_cross_entropy", X, y, 1, metrics=["f1"], validation_data=(X, y))
+        same = fitted("binary_cross_entropy", X, y == "ham", 1)
+        np.testing.assert_array_equal(model.forward(X), same.forward(X))
+        assert model.classes_.tolist() == ["eggs", "ham"]
+        np.testing.assert_array_equal(model.predict(X), np.where(same.predict(X).ravel() == 1, "ham", "eggs"))
+        assert model.evaluate(X, y) == same.evaluate(X, y == "ham")
+        model.save(tmp_path / "m.npz")
+        np.testing.assert_array_equal(fnn.load(tmp_path / "m.npz").predict(X), model.predict(X))
+        ensemble = fnn.Ensemble([model, fitted("binary_cross_entropy", X, y, 1, seed=1)])
+        assert set(ensemble.predict(X)) == {"eggs", "ham"}
+        assert ensemble.evaluate(X, y)["accuracy"] == np.mean(ensemble.predict(X) == y)
+
+    @pytest.mark.parametrize(
+        ("k", "names", "message"),
+        [
+            (1, "abc", "y holds 3 different labels, but under this loss the model has 1 output: expected 2 of them"),
+            (1, "a", "y holds 1 different labels, but under this loss the model has 1 output: expected 2 of them"),
+            (
+                2,
+                "ab",
+                r"y holds 2 different labels, but .* has 2 outputs: expected 0 or 1 for each of the outputs \(2 co",
+            ),
+        ],
+    )
+    def test_refused(self, k, names, message, X):
+        with pytest.raises(ValueError, match=message):
+            fitted("binary_cross_entropy", X, np.array([*names])[np.arange(50) % len(names)], k)

@@ -70,6 +70,10 @@ class CrossEntropy(BuiltInLoss):
         if y.ndim == 1:
             class_targets(y, len(y), k, dtype, name)
 
+    def classes_of(self, k: int) -> int:
+        """Return as many as there are outputs."""
+        return k
+
     def smoothing_left(self, y: Array) -> float:
         """Return the smoothing of labels, which happens where the loss is computed."""
         return self.label_smoothing if y.ndim == 1 else 0.0
@@ -211,9 +215,9 @@ class BinaryCrossEntropy(BuiltInLoss):
         """Return the share of each sample's outputs that are right."""
         return {"accuracy": (predicted == (y > 0.5)).mean(axis=1)}
 
-    def has_classes(self, k: int) -> bool:
-        """Return whether there is one output: it is so, or not."""
-        return k == 1
+    def classes_of(self, k: int) -> int:
+        """Return 2 for one output: it is so, or not."""
+        return 2 if k == 1 else 0
 
     def as_classes(self, outputs: Array, y: Array) -> tuple[Array, Array]:
         """Return 0 and the score as scores of two classes, and which of them is right."""

@@ -115,12 +115,12 @@ class BuiltInLoss:
         """Return what is measured of each sample (m,), for what :meth:`predictions` returned and targets y."""
         return {}
 
-    def has_classes(self, k: int) -> bool:
-        """Return whether k outputs and their targets say which of several classes is right, as :meth:`as_classes`."""
-        return self.classifies
+    def classes_of(self, k: int) -> int:
+        """Return how many classes k outputs tell apart, one of which is right; 0 where they do nothing like it."""
+        return 0
 
     def as_classes(self, outputs: Array, y: Array) -> tuple[Array, Array]:
-        """Return a score for each class, and the labels (m,) or the targets that go with them."""
+        """Return a score for each of those classes, and the labels (m,) or the targets that go with them."""
         return outputs, y
 
     def compute(self, pred: Array, y: Array, sample_weight: Array | None) -> float:

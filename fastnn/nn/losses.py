@@ -40,8 +40,8 @@ def classifies(loss: Any) -> bool:
 
 
 def takes_names(loss: Any) -> bool:
-    """Return whether labels under ``loss`` may be strings or objects, each the name of an output."""
-    return isinstance(loss, CrossEntropy)
+    """Return whether labels under ``loss`` may be strings or objects, each the name of a class."""
+    return classes_of(loss, 1) > 0
 
 
 def link(loss: Any) -> Link:
@@ -75,9 +75,9 @@ def predictions(loss: Any, outputs: Array) -> Array:
     return loss.predictions(outputs) if isinstance(loss, BuiltInLoss) else outputs
 
 
-def has_classes(loss: Any, k: int) -> bool:
-    """Return whether :func:`as_classes` makes classes of k outputs."""
-    return isinstance(loss, BuiltInLoss) and loss.has_classes(k)
+def classes_of(loss: Any, k: int) -> int:
+    """Return how many classes k outputs tell apart, one of which is right; 0 where they do nothing like it."""
+    return loss.classes_of(k) if isinstance(loss, BuiltInLoss) else 0
 
 
 def as_classes(loss: Any, outputs: Array, y: Array) -> tuple[Array, Array]:

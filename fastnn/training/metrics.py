@@ -140,7 +140,7 @@ def _metric(place: Any, name: Any, item: Any) -> Metric:
 def suit(metrics: Iterable[Metric], loss: Any, y: Array, k: int) -> None:
     """Raise ValueError if a metric that has a name does not apply to checked targets for k outputs under a loss."""
     is_users = not losses.is_built_in(loss) and y.ndim == 1 and y.dtype.kind in "iu"
-    has_labels = is_users or losses.has_classes(loss, k)
+    has_labels = is_users or losses.classes_of(loss, k) > 0
     has_values = not losses.classifies(loss) and y.shape == (len(y), k)
     for metric in metrics:
         if (

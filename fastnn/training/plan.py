@@ -152,7 +152,7 @@ def prepare(
     is_flat = depth(y) == 1
     y, classes = given.coded(y, classes, places)
     k = stack.output_width(x if places is None else x[places[:1]])
-    check_number(classes, k)
+    check_number(classes, k, losses.classes_of(loss, k))
     _check_one_validation(validation_data, validation_rows, validation_split)
     validation = None
     if validation_data is not None:
