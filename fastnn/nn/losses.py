@@ -80,6 +80,13 @@ def measured(loss: Any) -> tuple[str, ...]:
     return loss.measured if isinstance(loss, BuiltInLoss) else ()
 
 
+def labels_of(loss: Any, y: Array) -> Array | None:
+    """Return checked targets as a copy (m,) of labels, or None where each sample has not one of several classes."""
+    if classifies(loss) and y.ndim == 1:
+        return y.copy()
+    return (y[:, 0] > 0.5).astype(np.int64) if link(loss) == "sigmoid" and y.shape[1:] == (1,) else None
+
+
 def is_built_in(loss: Any) -> bool:
     """Return whether kernels and twins know ``loss``; a user's subclass they do not."""
     return type(loss) in BUILT_IN.values()
