@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 
 from . import serialization
 from .nn import losses
+from .nn.chain import call_list
 from .nn.layers import Layer
 from .nn.loss import Loss, linked
 from .nn.losses import LossName
 from .nn.optimizer import Optimizer
 from .nn.optimizers import OptimizerName
-from .nn.stack import Stack, call_list
+from .nn.stack import Stack
 from .nn.summary import summary
 from .tables import TableText
 from .training.callbacks import Callback, begun
@@ -184,6 +185,7 @@ class Sequential:
         l2: float = 0.0,
         epochs: int = 10,
         batch_size: int = 32,
+        accumulate: int = 1,
         shuffle: bool = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float | None = None,
@@ -215,8 +217,8 @@ class Sequential:
             own updates, layer by layer.
         l2 : float
             The factor λ >= 0 of the sum of all squared weights of linear layers; biases are not penalised.
-        epochs, batch_size : int
-            The last batch of an epoch may be smaller.
+        epochs, batch_size, accumulate : int
+            An update takes the gradient of ``accumulate`` batches, as if they were one. The last may be smaller.
         shuffle : bool
             Whether each epoch takes the samples in another order.
         validation_data : (X, y), optional
@@ -286,6 +288,7 @@ class Sequential:
             l2=l2,
             epochs=epochs,
             batch_size=batch_size,
+            accumulate=accumulate,
             shuffle=shuffle,
             validation_data=validation_data,
             validation_split=validation_split,
@@ -372,10 +375,7 @@ class Sequential:
         return evaluate(self._stack, self._loss, x, targets, weights, metrics=chosen)
 
     def summary(self) -> TableText:
-        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML.
-
-        Where layers are frozen it says which, and how many parameters are trainable.
-        """
+        """Return a table of the layers, their outputs and numbers of parameters, and of what is frozen."""
         return summary(self._stack)
 
     def save(self, path: str | os.PathLike[str]) -> None:

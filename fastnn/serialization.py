@@ -10,9 +10,10 @@ import numpy as np
 
 from . import files, npz
 from .nn import losses
+from .nn.chain import check_layers
 from .nn.layers import BUILT_IN, BuiltIn, flattened, is_built_in
 from .nn.loss import Loss
-from .nn.stack import Stack, check_layers
+from .nn.stack import Stack
 from .training.labels import as_classes
 from .validation import REAL, Array, finite, float_dtype
 

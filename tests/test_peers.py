@@ -136,7 +136,7 @@ class TestPeers:
             pytest.skip(f"{key} has no such network")
         trainer = peer(key).Trainer(given)
         layers = trained_by_hand(given, eps_last=key != "sklearn")
-        # A mean over the batch takes off what a bias before it adds: its gradient is rounding alone, and Adam steps on it.
+        # A mean over the batch takes off what a bias before it adds: its gradient is rounding, on which Adam steps.
         is_noise = more.get("normalised") == "BatchNorm" and rule in ("Adam", "AdamW")
         # The second time everything starts again.
         for _ in range(2):

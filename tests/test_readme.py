@@ -68,6 +68,14 @@ def test_what_helps_against_overfitting(capsys):
     assert float(accuracy.split()[-1].rstrip("%")) > 90
 
 
+def test_gradients_as_a_whole(capsys):
+    (code,) = blocks("whole")
+    exec(code, {})
+    losses = [[float(n) for n in NUMBER.findall(line.split(":")[1])] for line in capsys.readouterr().out.splitlines()]
+    assert losses[0][0] > 2 * losses[1][0]
+    assert losses[0][1] > losses[1][1]
+
+
 def test_from_one_task_to_the_next(capsys):
     (code,) = blocks("transfer")
     exec(code, {})

@@ -263,6 +263,8 @@ class UpdateRule(_OfFunctions, Optimizer):
         Up to six numbers that ``update`` takes behind t, by the names of its arguments.
     name : str, optional
         As of :class:`Activation`.
+    clip_norm : float, optional
+        The greatest norm of the gradient > 0, see :class:`Optimizer`.
 
     Raises
     ------
@@ -288,8 +290,9 @@ class UpdateRule(_OfFunctions, Optimizer):
         slots: int = 0,
         settings: Mapping[str, float] | None = None,
         name: str | None = None,
+        clip_norm: float | None = None,
     ) -> None:
-        super().__init__(lr)
+        super().__init__(lr, clip_norm)
         n_slots = 0 if slots == 0 and not isinstance(slots, bool) else positive_int("slots", slots)
         given = _settings(settings)
         names = ("w", "g", *(f"slot{i + 1}" for i in range(n_slots)), "lr", "t")
@@ -329,7 +332,7 @@ class UpdateRule(_OfFunctions, Optimizer):
 
     def __repr__(self) -> str:
         numbers = "".join(f", {name}={value:g}" for name, value in self._values.items())
-        return f"UpdateRule({self._title}, lr={self.lr!r}{numbers})"
+        return f"UpdateRule({self._title}, lr={self.lr!r}{numbers}{self._shown_clipping})"
 
 
 losses.BUILT_IN["elementwise"] = ElementwiseLoss

@@ -1,8 +1,9 @@
 """A table of the layers of a model, for :meth:`fastnn.Sequential.summary`."""
 
 from ..tables import Table, TableText
+from .chain import call_list
 from .layers import BuiltIn, rate_of
-from .stack import Stack, call_list
+from .stack import Stack
 
 
 def summary(stack: Stack) -> TableText:

@@ -260,6 +260,8 @@ def test_what_does_not_go_in_lanes(rng, dtype):
     assert kernels.lane_key(job) is not None
     shorter = batches(x, y, 8, order=np.arange(7))
     assert kernels.lane_key(job._replace(batches=(*job.batches, shorter), rules=job.rules * 2)) is None
+    for whole in ({"clip_norm": 1.0}, {"accumulate": 2}):
+        assert kernels.lane_key(job._replace(rules=(job.rules[0]._replace(**whole),))) is None
     assert reference.lane_key(job) is None
     assert not reference.lanes_pay(job.network, job.params.dtype, 24, 100)
 
