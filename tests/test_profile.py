@@ -162,7 +162,7 @@ class TestTimes:
     def test_the_fastest_round_counts(self, ticking, monkeypatch, data):
         """As a whole, not part by part; and neither the step that compiles nor the one that finds the speed."""
         spent = itertools.chain([(0, 0), (0, 0), (2, 3), (2.5, 0.5), (1, 3)], itertools.repeat((9, 9)))
-        work = {(0, "some", "forward"): 30, (None, "step", "rest"): 0}
+        work = {(0, "some", "forward", 0): 30, (None, "step", "rest", None): 0}
         starts = []
 
         def compiled(stack, plan):
