@@ -7,6 +7,7 @@ A page asks for the source of a function, or for a table, by a line of its own:
     {{ results compare }}             what a script wrote to docs/results, or of it the machine and the command,
     {{ results compare: made }}       or the part under a title that begins so
     {{ results compare: Training }}
+    {{ results compare: Training / 784-1024|13-64 }}  of that the rows in which a pattern is found
     {{ api Linear relu }}             the docstrings of public names
 """
 
@@ -23,6 +24,7 @@ from latex2mathml.converter import convert
 import fastnn
 
 importlib.import_module("fastnn.sklearn")
+importlib.import_module("guide_pictures")  # which registers them
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"twin": "reference", "kernel": "kernels"}
 
@@ -58,7 +60,7 @@ def included(markdown: str) -> str:
     """The page with what its lines ask for."""
     markdown = re.sub(r"^\{\{ (twin|kernel) ([\w/]+)\.(\w+) \}\}$", _source, markdown, flags=re.M)
     markdown = re.sub(r"^\{\{ api ([\w. ]+) \}\}$", _documented, markdown, flags=re.M)
-    return re.sub(r"^\{\{ results ([\w-]+)(?:: (.+))? \}\}$", _results, markdown, flags=re.M)
+    return re.sub(r"^\{\{ results ([\w-]+)(?:: (.+?)(?: / (.+))?)? \}\}$", _results, markdown, flags=re.M)
 
 
 def source_of(folder: str, module: str, name: str) -> str:
@@ -90,7 +92,15 @@ def _documented(match: re.Match[str]) -> str:
 
 
 def _results(match: re.Match[str]) -> str:
-    return results(match[1], match[2])
+    text = results(match[1], match[2])
+    if match[3] is None:
+        return text
+    head, table = re.split(r"\n\n(?=\|)", text, maxsplit=1)
+    names, rule, *rows = table.split("\n\n")[0].splitlines()
+    chosen = [row for row in rows if re.search(match[3], row)]
+    if not chosen:
+        raise LookupError(f"no row of {match[0]!r}")
+    return "\n".join([head, "", names, rule, *chosen])
 
 
 def results(name: str, title: str | None) -> str:
