@@ -277,6 +277,7 @@ def training(axes: Any) -> None:
     axes.set_xscale("log")
     axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     axes.set_yticks(places, [row["network, batch"] for row in rows])
+    axes.set_ylabel("layers, batch size")
     axes.set_xlabel("time of a training step, fastnn = 1 (float32, one core)")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=6, fontsize=10, handletextpad=0.2)
 
