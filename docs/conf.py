@@ -41,4 +41,5 @@ napoleon_preprocess_types = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_class_signature = "mixed"
-nitpicky = False
+# Attributes of the same name in several classes, to which a bare word in a docstring does not refer.
+suppress_warnings = ["ref.python"]

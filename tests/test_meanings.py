@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import special
+from sklearn import metrics
 
 import fastnn as fnn
 
@@ -158,6 +159,47 @@ class TestEnsembles:
         np.testing.assert_allclose(ensemble.predict(X), ensemble.outputs(X))
 
 
+class TestMetrics:
+    """Those with names measure what the outputs stand for, a user's functions get the outputs."""
+
+    def test_of_one_label(self, X):
+        y = several(X)[:, 0]
+        names = ["accuracy", "balanced_accuracy", "f1"]
+        model = fitted("binary_cross_entropy", X, y, 1, metrics=[*names, sum_of_outputs], validation_data=(X, y))
+        predicted = model.predict(X).ravel()
+        expected = {
+            "accuracy": metrics.accuracy_score(y, predicted),
+            "balanced_accuracy": metrics.balanced_accuracy_score(y, predicted),
+            "f1": metrics.f1_score(y, predicted),
+            "sum_of_outputs": model.forward(X).sum(),
+        }
+        last = {name: values[-1] for name, values in model.history.items()}
+        assert {name: last[name] for name in expected} == pytest.approx(expected)
+        assert {name: last[f"val_{name}"] for name in expected} == pytest.approx(expected)
+        v = np.linspace(0, 1, 50)
+        weighted = model.evaluate(X, y, v, metrics=["f1"])
+        assert weighted["f1"] == pytest.approx(metrics.f1_score(y, predicted, sample_weight=v))
+
+    def test_of_several_labels(self, X):
+        y = several(X)
+        model = fitted("binary_cross_entropy", X, y, 2, metrics=["accuracy"])
+        assert model.history["accuracy"][-1] == pytest.approx((model.predict(X) == y).mean())
+        f1 = metrics.f1_score(y, model.predict(X), average="macro")
+        assert model.evaluate(X, y, metrics=["f1"])["f1"] == pytest.approx(f1)
+        with pytest.raises(ValueError, match="metrics holds 'mse', which needs values"):
+            model.evaluate(X, y, metrics=["mse"])
+
+    def test_of_means(self, X, rng):
+        y = rng.poisson(np.exp(X[:, :2] / 2))
+        model = fitted("poisson", X, y, 2, metrics={"mae": "mae", "scores": sum_of_outputs})
+        assert model.history["mae"][-1] == pytest.approx(np.abs(model.predict(X) - y).mean())
+        assert model.history["scores"][-1] == pytest.approx(model.forward(X).sum())
+
+
+def sum_of_outputs(y, outputs):
+    return outputs.sum()
+
+
 def test_what_a_subclass_of_the_users_says(X):
     """A loss that extends a built-in one and predicts otherwise."""
 
@@ -170,3 +212,37 @@ def test_what_a_subclass_of_the_users_says(X):
     labels = model.forward(X) > 2
     np.testing.assert_array_equal(model.predict(X), labels)
     assert model.evaluate(X, y)["accuracy"] == pytest.approx((labels == y).mean())
+
+
+class TestNames:
+    """Two classes by their names and one output."""
+
+    def test_from_fit_to_a_file(self, X, tmp_path):
+        y = np.where(several(X)[:, 0], "ham", "eggs")
+        model = fitted("binary_cross_entropy", X, y, 1, metrics=["f1"], validation_data=(X, y))
+        same = fitted("binary_cross_entropy", X, y == "ham", 1)
+        np.testing.assert_array_equal(model.forward(X), same.forward(X))
+        assert model.classes_.tolist() == ["eggs", "ham"]
+        np.testing.assert_array_equal(model.predict(X), np.where(same.predict(X).ravel() == 1, "ham", "eggs"))
+        assert model.evaluate(X, y) == same.evaluate(X, y == "ham")
+        model.save(tmp_path / "m.npz")
+        np.testing.assert_array_equal(fnn.load(tmp_path / "m.npz").predict(X), model.predict(X))
+        ensemble = fnn.Ensemble([model, fitted("binary_cross_entropy", X, y, 1, seed=1)])
+        assert set(ensemble.predict(X)) == {"eggs", "ham"}
+        assert ensemble.evaluate(X, y)["accuracy"] == np.mean(ensemble.predict(X) == y)
+
+    @pytest.mark.parametrize(
+        ("k", "names", "message"),
+        [
+            (1, "abc", "y holds 3 different labels, but under this loss the model has 1 output: expected 2 of them"),
+            (1, "a", "y holds 1 different labels, but under this loss the model has 1 output: expected 2 of them"),
+            (
+                2,
+                "ab",
+                r"y holds 2 different labels, but .* has 2 outputs: expected 0 or 1 for each of the outputs \(2 co",
+            ),
+        ],
+    )
+    def test_refused(self, k, names, message, X):
+        with pytest.raises(ValueError, match=message):
+            fitted("binary_cross_entropy", X, np.array([*names])[np.arange(50) % len(names)], k)

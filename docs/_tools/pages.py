@@ -48,6 +48,7 @@ def _readable(app: Any, what: str, name: str, obj: Any, options: Any, lines: lis
         if ">>>" in line or "``" in line:
             continue
         line = re.sub(r":(?:term|ref):`([^`<]*?)\s*(?:<[^`]*>)?`", r"\1", line) if "sklearn" in name else line
+        line = line if "`" in line else re.sub(r"(\w)_(?=\W|$)", r"\1\\_", line)
         lines[i] = line.replace("*=", "\\*=").replace("|", "\\|")
 
 

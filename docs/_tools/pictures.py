@@ -96,7 +96,9 @@ def graph(axes: Any) -> None:
     axes.set(xlim=(-0.5, 6.7), ylim=(-1.1, 1.25))
     nodes = {"X": (0, 0.8), "W": (0, -0.6), "S = X W + b": (2.6, 0), "L(S)": (5.6, 0)}
     for text, (x, y) in nodes.items():
-        axes.text(x, y, text, ha="center", va="center", bbox={"boxstyle": "round", "fc": "white", "ec": GREY}, fontsize=13)
+        axes.text(
+            x, y, text, ha="center", va="center", bbox={"boxstyle": "round", "fc": "white", "ec": GREY}, fontsize=13
+        )
     for (x0, y0), (x1, y1), forward, backward in (
         ((0.3, 0.75), (1.75, 0.15), "", "G Wᵀ"),
         ((0.3, -0.5), (1.75, -0.15), "", "Xᵀ G"),
@@ -275,8 +277,9 @@ def training(axes: Any) -> None:
     axes.set_xscale("log")
     axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     axes.set_yticks(places, [row["network, batch"] for row in rows])
+    axes.set_ylabel("layers, batch size")
     axes.set_xlabel("time of a training step, fastnn = 1 (float32, one core)")
-    axes.legend(frameon=False, loc="lower right", ncols=2, fontsize=10)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=6, fontsize=10, handletextpad=0.2)
 
 
 @picture()

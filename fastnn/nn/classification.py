@@ -70,6 +70,10 @@ class CrossEntropy(BuiltInLoss):
         if y.ndim == 1:
             class_targets(y, len(y), k, dtype, name)
 
+    def classes_of(self, k: int) -> int:
+        """Return as many as there are outputs."""
+        return k
+
     def smoothing_left(self, y: Array) -> float:
         """Return the smoothing of labels, which happens where the loss is computed."""
         return self.label_smoothing if y.ndim == 1 else 0.0
@@ -210,6 +214,10 @@ class BinaryCrossEntropy(BuiltInLoss):
     def measures(self, predicted: Array, y: Array) -> dict[str, Array]:
         """Return the share of each sample's outputs that are right."""
         return {"accuracy": (predicted == (y > 0.5)).mean(axis=1)}
+
+    def classes_of(self, k: int) -> int:
+        """Return 2 for one output: it is so, or not."""
+        return 2 if k == 1 else 0
 
     def numbers(self) -> tuple[float, ...]:
         """Return how many weights there are, and the weights."""

@@ -115,6 +115,10 @@ class BuiltInLoss:
         """Return what is measured of each sample (m,), for what :meth:`predictions` returned and targets y."""
         return {}
 
+    def classes_of(self, k: int) -> int:
+        """Return how many classes k outputs tell apart, one of which is right; 0 where they do nothing like it."""
+        return 0
+
     def compute(self, pred: Array, y: Array, sample_weight: Array | None) -> float:
         """Return the loss of checked arrays."""
         return float(getattr(active(), self.name)(pred, y, sample_weight, *self.given()))

@@ -40,8 +40,8 @@ def classifies(loss: Any) -> bool:
 
 
 def takes_names(loss: Any) -> bool:
-    """Return whether labels under ``loss`` may be strings or objects, each the name of an output."""
-    return isinstance(loss, CrossEntropy)
+    """Return whether labels under ``loss`` may be strings or objects, each the name of a class."""
+    return classes_of(loss, 1) > 0
 
 
 def link(loss: Any) -> Link:
@@ -75,9 +75,21 @@ def predictions(loss: Any, outputs: Array) -> Array:
     return loss.predictions(outputs) if isinstance(loss, BuiltInLoss) else outputs
 
 
+def classes_of(loss: Any, k: int) -> int:
+    """Return how many classes k outputs tell apart, one of which is right; 0 where they do nothing like it."""
+    return loss.classes_of(k) if isinstance(loss, BuiltInLoss) else 0
+
+
 def measured(loss: Any) -> tuple[str, ...]:
     """Return the names of what is measured beside the loss."""
     return loss.measured if isinstance(loss, BuiltInLoss) else ()
+
+
+def labels_of(loss: Any, y: Array) -> Array | None:
+    """Return checked targets as a copy (m,) of labels, or None where each sample has not one of several classes."""
+    if classifies(loss) and y.ndim == 1:
+        return y.copy()
+    return (y[:, 0] > 0.5).astype(np.int64) if link(loss) == "sigmoid" and y.shape[1:] == (1,) else None
 
 
 def is_built_in(loss: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from ..nn import losses
 from ..nn.stack import Stack
 from ..validation import Array
-from .metrics import Metric, measure
+from .metrics import Metric, left_of, measure
 from .plan import Plan
 
 
@@ -26,11 +26,11 @@ def values_after(stack: Stack, plan: Plan) -> dict[str, float]:
 def trained(stack: Stack, plan: Plan) -> dict[str, float]:
     """Return the metrics of the training data, without weights."""
     m, rows = plan.samples, plan.rows
-    outputs = np.empty((m, plan.outputs), stack.dtype)
+    outputs = []
     for start in range(0, m, stack.block):
         part = slice(start, start + stack.block)
-        outputs[part] = stack.outputs(plan.x[part if rows is None else rows[part]])
-    return measure(plan.metrics, plan.y if rows is None else plan.y[rows], outputs)
+        outputs.append(stack.outputs(plan.x[part if rows is None else rows[part]]))
+    return measure(plan.metrics, plan.loss, plan.y if rows is None else plan.y[rows], outputs)
 
 
 def evaluate(
@@ -62,17 +62,16 @@ def evaluate(
         share = len(outputs) if v is None else float(v.sum(dtype=np.float64))
         totals["loss"] += share * losses.value(loss, outputs, targets, v)
         if losses.measured(loss):
-            for name_of, values in loss.measures(loss.predictions(outputs), targets).items():
+            for name_of, values in loss.measures(
+                loss.predictions(outputs.copy() if metrics else outputs), targets
+            ).items():
                 totals[name_of] += share * mean_of(values, v) if share else 0.0
         weights += share
     if not math.isfinite(totals["loss"]):
         losses.check_again(loss, y if chosen is None else y[chosen], outputs.shape[1], stack.dtype, name)
     measured = {name_of: total / weights for name_of, total in totals.items()}
-    left = [metric for metric in metrics if metric.name not in measured or metric.known != metric.name]
-    if left:
-        y, v = (y, sample_weight) if chosen is None else (y[chosen], None)
-        measured |= measure(left, y, np.concatenate(kept), v)
-    return measured
+    y, v = (y, sample_weight) if chosen is None or not metrics else (y[chosen], None)
+    return measured | measure(left_of(metrics, measured), loss, y, kept, v)
 
 
 def mean_of(values: Array, sample_weight: Array | None) -> float:
