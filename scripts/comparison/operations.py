@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-import _measure as measure
 from comparison.optimizers import RATES
 from comparison.problems import DELTA, GELU, GELU_TANH, HUBER, LAYER_NORM, NORM_EPS, SILU, WORDS, Network, learnable
 from comparison.rules import ADAMW, BETA1, BETA2, EPS, WEIGHT_DECAY
 from comparison.settings import Settings, say
 from comparison.tables import micro, on, times
 from comparison.training import AUTOENCODER, MIDDLE, QUICK_NETWORKS, SMALL
+from fastnn.commands import measure
 from peers.ours import Trainer
 
 # How many times what its arithmetic costs an operation may cost a network.

@@ -94,17 +94,20 @@ class Work(NamedTuple):
 
 def all_work(dtype: Any, quick: bool) -> Iterator[Work]:
     """Every kernel but the epoch, which a network's profile takes apart."""
-    sizes = QUICK if quick else {"squares": SQUARES, "training": TRAINING, "scores": SCORES, "lengths": LENGTHS}
+    sizes: dict[str, Any] = (
+        QUICK if quick else {"squares": SQUARES, "training": TRAINING, "scores": SCORES, "lengths": LENGTHS}
+    )
     rng = np.random.default_rng(0)
 
-    def normal(*shape: int) -> NDArray:
+    def normal(*shape: int) -> NDArray[Any]:
         return rng.standard_normal(shape).astype(dtype)
 
     for n in sizes["squares"]:
         yield _matmul(f"{n}³", n, n, n, "", normal)
     for name, m, k, n, view in sizes["training"]:
         yield _matmul(f"{name} {m}·{k}·{n}", m, k, n, view, normal)
-    yield from _linear(*sizes["training"][0][1:4], normal)
+    _, m, k, n, _ = sizes["training"][0]
+    yield from _linear(m, k, n, normal)
     yield _forward(*FORWARD, normal)
     for m, k in sizes["scores"]:
         yield from _rows(normal(m, k), rng.integers(0, k, m), normal(m, k))
@@ -112,11 +115,11 @@ def all_work(dtype: Any, quick: bool) -> Iterator[Work]:
         yield from _elements(n, normal)
 
 
-def _bytes(*arrays: NDArray) -> int:
+def _bytes(*arrays: NDArray[Any]) -> int:
     return sum(array.nbytes for array in arrays)
 
 
-def _matmul(size: str, m: int, k: int, n: int, view: str, normal: Callable[..., NDArray]) -> Work:
+def _matmul(size: str, m: int, k: int, n: int, view: str, normal: Callable[..., NDArray[Any]]) -> Work:
     a = normal(k, m).T if view == "a" else normal(m, k)
     b = normal(n, k).T if view == "b" else normal(k, n)
     out = normal(m, n)
@@ -124,7 +127,7 @@ def _matmul(size: str, m: int, k: int, n: int, view: str, normal: Callable[..., 
     return Work(PRODUCTS, "matmul", size, 2 * m * k * n, moved, moved, lambda: kernels.matmul(a, b, out))
 
 
-def _linear(m: int, k: int, n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
+def _linear(m: int, k: int, n: int, normal: Callable[..., NDArray[Any]]) -> Iterator[Work]:
     x, w, b, y = normal(m, k), normal(k, n), normal(n), normal(m, n)
     dx, dw, db = normal(m, k), normal(k, n), normal(n)
     size = f"{m}·{k}·{n}"
@@ -136,7 +139,7 @@ def _linear(m: int, k: int, n: int, normal: Callable[..., NDArray]) -> Iterator[
     yield Work(PRODUCTS, "linear_backward", size, 2 * product + sums, moved, moved, call)
 
 
-def _forward(m: int, widths: tuple[int, ...], normal: Callable[..., NDArray]) -> Work:
+def _forward(m: int, widths: tuple[int, ...], normal: Callable[..., NDArray[Any]]) -> Work:
     """Two linear layers with a ReLU between; the hidden values are never moved out of the cache for good."""
     k, h, n = widths
     layers = fnn.Linear(k, h), fnn.ReLU(), fnn.Linear(h, n)
@@ -150,7 +153,7 @@ def _forward(m: int, widths: tuple[int, ...], normal: Callable[..., NDArray]) ->
     return Work(PRODUCTS, "forward", "-".join(map(str, widths)), flops, moved, moved, call)
 
 
-def _rows(s: NDArray, y: NDArray, out: NDArray) -> Iterator[Work]:
+def _rows(s: NDArray[Any], y: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
     (m, k), column, size = s.shape, np.empty(len(s), s.dtype), f"{s.shape[0]} × {s.shape[1]}"
     for name, per_score in SOFTMAX.items():
         call = functools.partial(getattr(kernels, name), s, out)
@@ -173,7 +176,7 @@ def _rows(s: NDArray, y: NDArray, out: NDArray) -> Iterator[Work]:
     yield from _layer_norm(size, s, values, gradient)
 
 
-def _layer_norm(size: str, x: NDArray, dy: NDArray, out: NDArray) -> Iterator[Work]:
+def _layer_norm(size: str, x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
     weight, bias, dweight, dbias = np.ones((4, x.shape[1]), x.dtype)
     forward, backward = LAYER_NORM
     moved = _bytes(x, weight, bias, out)
@@ -184,7 +187,7 @@ def _layer_norm(size: str, x: NDArray, dy: NDArray, out: NDArray) -> Iterator[Wo
     yield Work(ROWS, "layer_norm_backward", size, backward * x.size, moved, moved, call)
 
 
-def _elements(n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
+def _elements(n: int, normal: Callable[..., NDArray[Any]]) -> Iterator[Work]:
     x, dy, out = normal(n), normal(n), np.zeros(n, normal(1).dtype)
     size = f"{n >> 20} Mi" if n >= 1 << 20 else f"{n >> 10} Ki"
     for name, (forward, backward) in ACTIVATIONS.items():
