@@ -19,20 +19,28 @@ from .nn.activations import (
     Softplus,
     Tanh,
 )
+from .nn.classification import BinaryCrossEntropy, CrossEntropy
 from .nn.dropout import Dropout
 from .nn.embedding import Embedding
 from .nn.layers import Layer
 from .nn.linear import Linear
-from .nn.losses import CrossEntropy, Huber, Loss, SquaredError
+from .nn.loss import Loss
 from .nn.normalisation import BatchNorm, LayerNorm
 from .nn.optimizer import Optimizer
 from .nn.optimizers import SGD, Adam, AdamW, RMSprop
 from .nn.own import Activation, ElementwiseLoss, UpdateRule
+from .nn.regression import AbsoluteError, Huber, Pinball, Poisson, SquaredError
 from .nn.residual import Residual
 from .nn.standardize import Standardize
 from .ops import (
+    absolute_error,
+    absolute_error_and_gradient,
+    absolute_error_backward,
     adam_update,
     adamw_update,
+    binary_cross_entropy,
+    binary_cross_entropy_and_gradient,
+    binary_cross_entropy_backward,
     cross_entropy,
     cross_entropy_and_gradient,
     cross_entropy_backward,
@@ -60,6 +68,12 @@ from .ops import (
     mish_backward,
     momentum_update,
     nesterov_update,
+    pinball,
+    pinball_and_gradient,
+    pinball_backward,
+    poisson,
+    poisson_and_gradient,
+    poisson_backward,
     relu,
     relu_backward,
     rmsprop_momentum_update,
@@ -96,10 +110,12 @@ __all__ = [
     "GELU",
     "SELU",
     "SGD",
+    "AbsoluteError",
     "Activation",
     "Adam",
     "AdamW",
     "BatchNorm",
+    "BinaryCrossEntropy",
     "CrossEntropy",
     "DivergenceError",
     "Dropout",
@@ -119,6 +135,8 @@ __all__ = [
     "Mish",
     "ModelCheckpoint",
     "Optimizer",
+    "Pinball",
+    "Poisson",
     "Profile",
     "RMSprop",
     "ReLU",
@@ -132,8 +150,14 @@ __all__ = [
     "Standardize",
     "Tanh",
     "UpdateRule",
+    "absolute_error",
+    "absolute_error_and_gradient",
+    "absolute_error_backward",
     "adam_update",
     "adamw_update",
+    "binary_cross_entropy",
+    "binary_cross_entropy_and_gradient",
+    "binary_cross_entropy_backward",
     "check_gradients",
     "cross_entropy",
     "cross_entropy_and_gradient",
@@ -167,6 +191,12 @@ __all__ = [
     "mish_backward",
     "momentum_update",
     "nesterov_update",
+    "pinball",
+    "pinball_and_gradient",
+    "pinball_backward",
+    "poisson",
+    "poisson_and_gradient",
+    "poisson_backward",
     "profile",
     "relu",
     "relu_backward",

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import ops, serialization
-from .members import agree_in_meaning, alike, checked, counted, is_same, log_mean, mean_of, outputs_of
+from .members import agree_in_meaning, alike, checked, counted, is_same, mean_of, outputs_of
 from .model import Sequential
 from .nn import losses
+from .nn.loss import BuiltInLoss, Link, linked
 from .tables import Table, TableText
-from .training.labels import coded_as, named
+from .training.labels import as_fitted, coded_as
 from .validation import Array, DType, features, flag, own_view, sample_weights
 
 _ELEMENTS = 1 << 20  # outputs of all members that are held at once, where nobody asked for each
@@ -22,7 +23,7 @@ _FEWEST_ROWS = 256
 
 
 class Ensemble(Sequence[Sequential]):
-    """Models that answer together: the mean of their outputs, or of their probabilities after cross-entropy.
+    """Models that answer together: the mean of what their outputs stand for, of probabilities after cross-entropy.
 
     The members may differ in layers and dtypes. They stay the models that they are: what is trained or set later on
     one of them shows here.
@@ -30,7 +31,8 @@ class Ensemble(Sequence[Sequential]):
     Parameters
     ----------
     models : iterable of Sequential
-        Of as many inputs and outputs, and trained either all with cross-entropy or all with other losses.
+        Of as many inputs and outputs, whose losses agree in what outputs stand for: probabilities of classes, of things
+        by themselves (binary cross-entropy), logarithms of means (Poisson's loss), or values.
 
     Attributes
     ----------
@@ -98,13 +100,15 @@ class Ensemble(Sequence[Sequential]):
         TypeError
             If X does not hold real numbers, or ``each`` is no bool.
         """
-        return self._mean(X, each, softmax=False)
+        return self._mean(X, each, "identity")
 
     def predict(self, X: ArrayLike) -> Array:
-        """Return the labels (m,) of the largest mean probability after cross-entropy, else the mean outputs.
+        """Return what the members say together, as the loss that they were trained with understands their outputs.
 
-        Labels are int64, or the members' :attr:`Sequential.classes_`. One output for which all members were fitted to
-        targets (m,) comes as (m,).
+        After cross-entropy that are the labels (m,) of the largest mean probability, int64 or the members'
+        :attr:`Sequential.classes_`; after binary cross-entropy 1 where the mean probability is above 1/2, else 0
+        (m, n_out), int64; after Poisson's loss the mean of e^s, else the mean outputs (m, n_out). One output for which
+        all members were fitted to targets (m,) comes as (m,).
 
         Raises
         ------
@@ -113,10 +117,10 @@ class Ensemble(Sequence[Sequential]):
         TypeError
             If X does not hold real numbers.
         """
-        if self._classifies("predict"):
-            return named(self._mean(X, False, softmax=True).argmax(axis=1), self._models[0].classes_)
-        outputs = self._mean(X, False, softmax=False)
-        return outputs[:, 0] if all(model._flat for model in self._models) else outputs
+        loss = self._known("predict")
+        means = self._mean(X, False, losses.link(loss))
+        decided = loss.decisions(means) if isinstance(loss, BuiltInLoss) else means
+        return as_fitted(decided, self._models[0].classes_, all(model._flat for model in self._models))
 
     def predict_proba(self, X: ArrayLike, each: bool = False) -> Array:
         """Return the mean of the members' probabilities, or those of each.
@@ -134,22 +138,28 @@ class Ensemble(Sequence[Sequential]):
         Raises
         ------
         ValueError
-            If a member was trained with another loss than cross-entropy, or X is not as in :meth:`outputs`.
+            If a member was trained with a loss whose outputs stand for no probabilities, or X is not as in
+            :meth:`outputs`.
         TypeError
             If X does not hold real numbers, or ``each`` is no bool.
         """
+        link: Link = "softmax"
         for i, model in enumerate(self._models):
-            if model.loss is not None and not losses.classifies(model.loss):
-                raise ValueError(
-                    f"models[{i}] was trained with {model.loss!r}, so its outputs need not be class scores: use outputs"
-                )
-        return self._mean(X, each, softmax=True)
+            if model.loss is not None:
+                link = losses.link(model.loss)
+                if link not in ("softmax", "sigmoid"):
+                    raise ValueError(
+                        f"models[{i}] was trained with {model.loss!r}, so its outputs need not be class scores: use "
+                        "outputs"
+                    )
+        agree_in_meaning(self._models)
+        return self._mean(X, each, link)
 
     def std(self, X: ArrayLike) -> Array:
         """Return how far the members are apart: the standard deviation over them of what :meth:`predict` averages.
 
-        That are the probabilities after cross-entropy, else the outputs. The sum of squares is divided by the number of
-        members, so it is zero for one.
+        That are the probabilities after a cross-entropy, e^s after Poisson's loss, else the outputs. The sum of squares
+        is divided by the number of members, so it is zero for one.
 
         Returns
         -------
@@ -160,15 +170,16 @@ class Ensemble(Sequence[Sequential]):
         ValueError, TypeError
             As in :meth:`predict`.
         """
-        softmax = self._classifies("std")
-        return self._by_blocks(X, softmax, lambda outputs: outputs.std(axis=0, dtype=np.float64))
+        link = losses.link(self._known("std"))
+        return self._by_blocks(X, link, lambda outputs: outputs.std(axis=0, dtype=np.float64))
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
-        """Return {"loss"} of the mean and, after cross-entropy, "accuracy": the share of labels that are predicted.
+        """Return {"loss"} of the mean and, after a cross-entropy, "accuracy": the share of labels that are predicted.
 
         After cross-entropy it is the loss of the mean probabilities, -log of that of the label, computed from the
-        logarithms of the members' probabilities, so that none is too small for it. After another loss it is the loss of
-        the mean outputs. There is no penalty in it.
+        logarithms of the members' probabilities, so that none is too small for it, and likewise after binary
+        cross-entropy; after Poisson's loss it is that of the mean of e^s, and after another one that of the mean
+        outputs. There is no penalty in it.
 
         Parameters
         ----------
@@ -189,24 +200,24 @@ class Ensemble(Sequence[Sequential]):
         y = losses.targets(loss, y, len(x), k, dtype)
         weights = sample_weights(own_view(sample_weight), len(x), dtype)
         rows = self._rows(k) if losses.is_built_in(loss) else len(x)
-        total = right = share = 0.0
+        known = isinstance(loss, BuiltInLoss)
+        totals, share = dict.fromkeys(("loss", *losses.measured(loss)), 0.0), 0.0
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
             v = None if weights is None else weights[part]
             size = len(x[part]) if v is None else float(v.sum(dtype=np.float64))
-            outputs = outputs_of(self._models, x[part], False, dtype)
-            if losses.classifies(loss):
-                total += size * losses.value(loss, log_mean(outputs), y[part], v)
-                labels = y[part] if y.ndim == 1 else y[part].argmax(axis=1)
-                hits = mean_of(ops.softmax(outputs), dtype).argmax(axis=1) == labels
-                right += float(np.count_nonzero(hits) if v is None else v[hits].sum(dtype=np.float64))
-            else:
-                total += size * losses.value(loss, mean_of(outputs, dtype), y[part], v)
+            outputs = outputs_of(self._models, x[part], "identity", dtype)
+            pooled = loss.pooled(outputs) if known else mean_of(outputs, dtype)
+            totals["loss"] += size * losses.value(loss, pooled, y[part], v)
+            if losses.measured(loss):
+                means = ops.softmax(outputs) if loss.link == "softmax" else linked(loss.link, outputs)
+                predicted = loss.decisions(mean_of(means, dtype))
+                for name, values in loss.measures(predicted, y[part]).items():
+                    totals[name] += float(values.sum() if v is None else (values * v).sum(dtype=np.float64))
             share += size
-        if not math.isfinite(total):
-            losses.check_labels(loss, y, k, dtype, "y")
-        measured = {"loss": total / share}
-        return measured | {"accuracy": right / share} if losses.classifies(loss) else measured
+        if not math.isfinite(totals["loss"]):
+            losses.check_again(loss, y, k, dtype, "y")
+        return {name: total / share for name, total in totals.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save all members in one .npz file without pickle, as :meth:`Sequential.save` saves one; see :func:`load`.
@@ -279,12 +290,12 @@ class Ensemble(Sequence[Sequential]):
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 
-    def _mean(self, X: ArrayLike, each: bool, softmax: bool) -> Array:
+    def _mean(self, X: ArrayLike, each: bool, link: Link) -> Array:
         if flag("each", each):
-            return outputs_of(self._models, self._features(X), softmax, self._dtype)
-        return self._by_blocks(X, softmax, lambda outputs: outputs.mean(axis=0, dtype=np.float64))
+            return outputs_of(self._models, self._features(X), link, self._dtype)
+        return self._by_blocks(X, link, lambda outputs: outputs.mean(axis=0, dtype=np.float64))
 
-    def _by_blocks(self, X: ArrayLike, softmax: bool, reduce: Callable[[Array], Array]) -> Array:
+    def _by_blocks(self, X: ArrayLike, link: Link, reduce: Callable[[Array], Array]) -> Array:
         """Return ``reduce`` of the members' outputs (members, rows, k), so many rows at a time that memory is bounded.
 
         Sums in float64 cost little beside the networks, and do not depend on how many members there are.
@@ -295,7 +306,7 @@ class Ensemble(Sequence[Sequential]):
         with np.errstate(over="ignore", invalid="ignore"):  # outputs may overflow, as a single model's
             for start in range(0, len(x), rows):
                 part = slice(start, start + rows)
-                found[part] = reduce(outputs_of(self._models, x[part], softmax, self._dtype))
+                found[part] = reduce(outputs_of(self._models, x[part], link, self._dtype))
         return found
 
     def _features(self, X: ArrayLike) -> Array:
@@ -309,8 +320,8 @@ class Ensemble(Sequence[Sequential]):
     def _rows(self, k: int) -> int:
         return max(_FEWEST_ROWS, _ELEMENTS // (len(self) * k) // _FEWEST_ROWS * _FEWEST_ROWS)
 
-    def _classifies(self, method: str) -> bool:
-        """Return whether outputs are class scores, which members may have been trained for since they came here."""
+    def _known(self, method: str) -> Any:
+        """Return a loss that says what the outputs of all members mean; they may have been trained since they came."""
         for i, model in enumerate(self._models):
             if model.loss is None:
                 raise ValueError(
@@ -318,7 +329,7 @@ class Ensemble(Sequence[Sequential]):
                     "its loss = 'cross_entropy' or 'squared_error', or use outputs"
                 )
         agree_in_meaning(self._models)
-        return losses.classifies(self._models[0].loss)
+        return self._models[0].loss
 
     def _loss(self) -> Any:
         """Return the loss that all members were trained with."""

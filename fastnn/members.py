@@ -1,25 +1,25 @@
 """The models of an ensemble: what they must agree in, and what they say together."""
 
-import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from . import ops
 from .backend import active
 from .model import Sequential
 from .nn import losses
+from .nn.loss import Link, linked
 from .training.labels import are_same, listed
 from .validation import Array, DType, features, finite
 
 
-def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool, dtype: DType) -> Array:
-    """Return the outputs (members, m, k) of every model for features, or their softmax, in the widest dtype.
+def outputs_of(models: Sequence[Sequential], x: Array, link: Link, dtype: DType) -> Array:
+    """Return what the outputs (members, m, k) of every model for features stand for, in the widest dtype.
 
     Models of the same layers answer side by side, a model in each lane of a vector.
     """
+    softmax = link == "softmax"
     first = models[0]._stack.outputs(x, softmax)
     found = np.empty((len(models), *first.shape), dtype)
     found[0] = first
@@ -32,7 +32,7 @@ def outputs_of(models: Sequence[Sequential], x: Array, softmax: bool, dtype: DTy
         if outputs.shape != first.shape:
             raise ValueError(f"models[{i}] has {outputs.shape[1]} outputs, but models[0] has {first.shape[1]}")
         found[i] = outputs
-    return found
+    return linked(link, found)
 
 
 def _alike(models: Sequence[Sequential], samples: int) -> list[list[int]]:
@@ -72,13 +72,6 @@ def mean_of(outputs: Array, dtype: DType) -> Array:
     return mean
 
 
-def log_mean(scores: Array) -> Array:
-    """Return the logarithm (m, k) of the mean of the probabilities that scores (members, m, k) stand for."""
-    found = ops.logsumexp(ops.log_softmax(scores), axis=0)
-    found -= found.dtype.type(math.log(len(scores)))
-    return found
-
-
 def checked(models: Iterable[Sequential]) -> tuple[Sequential, ...]:
     """Return models that agree."""
     if isinstance(models, (Sequential, str)) or not isinstance(models, Iterable):
@@ -111,13 +104,13 @@ def _agree(what: str, widths: Sequence[int | None]) -> None:
 
 
 def agree_in_meaning(models: Sequence[Sequential]) -> None:
-    """Require that all losses that are known take outputs for scores of classes, or none does."""
+    """Require that all losses that are known say the same of what outputs stand for."""
     known = [(i, model.loss) for i, model in enumerate(models) if model.loss is not None]
     for i, loss in known:
-        if losses.classifies(loss) != losses.classifies(known[0][1]):
+        if losses.link(loss) != losses.link(known[0][1]):
             raise ValueError(
                 f"models[{i}] was trained with {loss!r}, but models[{known[0][0]}] with {known[0][1]!r}: the outputs "
-                "of all must be class scores, or those of none"
+                "of all must be class scores, or those of none, and stand for the same"
             )
         if not are_same(models[i].classes_, models[known[0][0]].classes_):
             raise ValueError(

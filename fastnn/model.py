@@ -10,17 +10,19 @@ from numpy.typing import ArrayLike
 
 from . import serialization
 from .nn import losses
+from .nn.chain import call_list
 from .nn.layers import BuiltIn, Layer, rate_of
-from .nn.losses import BuiltInLoss, Loss, LossName, classifies
+from .nn.loss import Loss, linked
+from .nn.losses import LossName
 from .nn.optimizer import Optimizer
 from .nn.optimizers import OptimizerName
-from .nn.stack import Stack, call_list
+from .nn.stack import Stack
 from .tables import Table, TableText
 from .training.callbacks import Callback, begun
 from .training.evaluation import evaluate
 from .training.fit import run
 from .training.history import History
-from .training.labels import coded_as, named
+from .training.labels import as_fitted, coded_as
 from .training.metrics import Metrics, check_metrics, suit
 from .training.plan import prepare
 from .validation import (
@@ -182,6 +184,7 @@ class Sequential:
         l2: float = 0.0,
         epochs: int = 10,
         batch_size: int = 32,
+        accumulate: int = 1,
         shuffle: bool = True,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         validation_split: float | None = None,
@@ -198,12 +201,14 @@ class Sequential:
         X : array_like (m, n_in)
             Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied.
         y : array_like (m,) or (m, n_out)
-            Labels or targets whose rows sum to 1 for cross-entropy; values for other losses. Integer labels are
-            0..n_out-1, held as int64, and targets are held in the model's dtype: another dtype costs a copy. Labels
-            that are strings or objects name the outputs in their order, see :attr:`classes_`: there is one output for
-            each, :meth:`predict` returns them, and they stay those names in further fits with such labels.
-        loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods
-            An object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
+            Labels or targets whose rows sum to 1 for cross-entropy; values for other losses, 0 to 1 for the binary
+            cross-entropy and counts >= 0 for Poisson's. Integer labels are 0..n_out-1, held as int64, and targets are
+            held in the model's dtype: another dtype costs a copy. Labels that are strings or objects name the outputs
+            in their order, see :attr:`classes_`: there is one output for each, or a single one for two under binary
+            cross-entropy. :meth:`predict` returns them, and they stay those names in further fits with such labels.
+        loss : name, or an object with forward and backward methods
+            "cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber", "pinball" or "poisson";
+            an object such as ``CrossEntropy(label_smoothing=0.1)``, or of your own (see :class:`ElementwiseLoss` and
             :class:`Loss`).
         optimizer : {"sgd", "adam", "adamw", "rmsprop"}, SGD, Adam, AdamW, RMSprop or UpdateRule
             An object keeps its state, so fitting the same model again with it continues. A function as learning rate
@@ -211,8 +216,8 @@ class Sequential:
             own updates, layer by layer.
         l2 : float
             The factor λ >= 0 of the sum of all squared weights of linear layers; biases are not penalised.
-        epochs, batch_size : int
-            The last batch of an epoch may be smaller.
+        epochs, batch_size, accumulate : int
+            An update takes the gradient of ``accumulate`` batches, as if they were one. The last may be smaller.
         shuffle : bool
             Whether each epoch takes the samples in another order.
         validation_data : (X, y), optional
@@ -238,8 +243,9 @@ class Sequential:
             What the history holds beside the losses: the value for the training data, computed after the epoch and
             without weights, and, with "val_" before its name, that for the validation data. Of classes "accuracy",
             "balanced_accuracy" and "f1", the mean over the classes; of values "mse", "rmse", "mae" and "r2", means over
-            the outputs. A function is called as ``function(y, outputs)``, with labels (m,) or targets (m, n_out) and
-            what :meth:`forward` returns, which it may only read, and returns a number.
+            the outputs, of what these stand for: e^s after Poisson's loss, probabilities after binary cross-entropy,
+            where one output makes two classes. A function is called as ``function(y, outputs)``, with labels (m,) or
+            targets (m, n_out) and what :meth:`forward` returns, which it may only read, and returns a number.
         verbose : {0, 1}
             1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
             epoch.
@@ -248,7 +254,7 @@ class Sequential:
         -------
         History
             history["loss"] is the mean over the batches of an epoch, each at the weights it was computed with and
-            penalty included; "val_loss" and, after cross-entropy, "val_accuracy" are there with validation data, and
+            penalty included; "val_loss" and, after a cross-entropy, "val_accuracy" are there with validation data, and
             whatever ``metrics`` ask for.
 
         Raises
@@ -280,6 +286,7 @@ class Sequential:
             l2=l2,
             epochs=epochs,
             batch_size=batch_size,
+            accumulate=accumulate,
             shuffle=shuffle,
             validation_data=validation_data,
             validation_split=validation_split,
@@ -296,9 +303,11 @@ class Sequential:
             return run(self, plan, should_stop)
 
     def predict(self, X: ArrayLike) -> Array:
-        """Return labels (m,) after training with cross-entropy, else outputs (m, n_out).
+        """Return what the outputs mean, as the loss that the model was trained with says.
 
-        Labels are int64, or those of :attr:`classes_`. One output for which ``fit`` got targets (m,) comes as (m,).
+        After cross-entropy that are the labels (m,) of the largest scores, int64 or those of :attr:`classes_`; after
+        binary cross-entropy 1 or 0 for each output (m, n_out), int64; after Poisson's loss the means e^s (m, n_out),
+        else the outputs (m, n_out). One output for which ``fit`` got targets (m,) comes as (m,).
 
         Raises
         ------
@@ -313,37 +322,31 @@ class Sequential:
                 "predict cannot know whether the outputs are class scores: fit the model first, set "
                 "model.loss = 'cross_entropy' or 'squared_error', or use forward"
             )
-        outputs = self._stack.outputs(X)
-        if classifies(self._loss):
-            return named(outputs.argmax(axis=1), self._classes)
-        return outputs[:, 0] if self._flat else outputs
+        return as_fitted(losses.predictions(self._loss, self._stack.outputs(X)), self._classes, self._flat)
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Return the probability (m, n_out) of each class: the softmax of the outputs.
 
+        After binary cross-entropy that of a 1: the sigmoid of each output, in one column where there is one output.
+
         Raises
         ------
         ValueError
-            If the model was trained with another loss than cross-entropy, or X is not as in :meth:`forward`.
+            If the model was trained with a loss whose outputs stand for no probabilities, or X is not as in
+            :meth:`forward`.
         TypeError
             If X does not hold real numbers.
         """
-        if isinstance(self._loss, BuiltInLoss) and not self._loss.classifies:
-            name = (self._loss.name or repr(self._loss)).replace("_", " ")
-            raise ValueError(f"the model was trained with the {name}: its outputs are values, not class scores")
-        if self._loss is not None and not classifies(self._loss):
-            raise ValueError(
-                f"the model was trained with {self._loss!r}, so its outputs need not be class scores: if they are, use "
-                "fastnn.softmax(model.forward(X))"
-            )
-        return self._stack.outputs(X, softmax=True)
+        link = losses.of_probabilities(self._loss)
+        return linked(link, self._stack.outputs(X, softmax=link == "softmax"))
 
     def evaluate(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, metrics: Metrics | None = None
     ) -> dict[str, float]:
-        """Return {"loss"} and, after cross-entropy, "accuracy": the share of samples whose label is predicted.
+        """Return {"loss"} and, after a cross-entropy, "accuracy": the share of samples whose label is predicted.
 
-        The loss is that of :attr:`loss` without the penalty. Where y holds targets (m, k) the label is the largest.
+        The loss is that of :attr:`loss` without the penalty. Where y holds targets (m, k) of classes the label is the
+        largest; after binary cross-entropy it is the share of outputs that are right.
 
         Parameters
         ----------
@@ -370,18 +373,14 @@ class Sequential:
         return evaluate(self._stack, self._loss, x, targets, weights, metrics=chosen)
 
     def summary(self) -> TableText:
-        """Return a table of the layers, their outputs and their numbers of parameters; notebooks show it as HTML.
-
-        Where layers are frozen it says which, and how many parameters are trainable.
-        """
+        """Return a table of the layers, their outputs and numbers of parameters, and of what is frozen."""
         rows = []
         for layer, width in zip(self.layers, self._stack.widths, strict=True):
             n_parameters = sum(p.size for p in call_list(layer, "parameters"))
-            own = type(layer).__name__ if rate_of(layer) is not None else f"{type(layer).__name__}, frozen"
+            own = type(layer).__name__ + (", frozen" if rate_of(layer) is None else "")
             name = repr(layer) if isinstance(layer, BuiltIn) else own
             rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
-        total = sum(p.size for p in self.parameters())
-        size = sum(p.nbytes for p in self.parameters())
+        total, size = (sum(getattr(p, name) for p in self.parameters()) for name in ("size", "nbytes"))
         leaves = zip(self._stack.leaves, self._stack.rates, strict=True)
         trained = sum(p.size for leaf, rate in leaves if rate is not None for p in call_list(leaf, "parameters"))
         share = "" if trained == total else f", {trained:,} of them trainable"

@@ -10,8 +10,10 @@ import numpy as np
 
 from . import files, npz
 from .nn import losses
+from .nn.chain import check_layers
 from .nn.layers import BUILT_IN, BuiltIn, flattened, is_built_in
-from .nn.stack import Stack, check_layers
+from .nn.loss import Loss
+from .nn.stack import Stack
 from .training.labels import as_classes
 from .validation import REAL, Array, finite, float_dtype
 
@@ -156,16 +158,19 @@ def _content(entry: dict[str, Any]) -> Content:
     built = [_build(i, layer) for i, layer in enumerate(entry["layers"])]
     widths = check_layers(built)
     loss = _loss(entry["loss"], entry.get("loss_settings", {}))
-    meaning = Meaning(loss, _classes(entry.get("classes"), widths[-1]), entry.get("flat") is True)
+    k = widths[-1]
+    if k is not None and loss is not None:
+        k = losses.classes_of(loss, k) or k
+    meaning = Meaning(loss, _classes(entry.get("classes"), k), entry.get("flat") is True)
     return Content(built, float_dtype(entry["dtype"]).name, meaning)
 
 
 def _classes(labels: Any, k: int | None) -> Array | None:
-    """The labels of k outputs as a header lists them."""
+    """The labels of k classes as a header lists them."""
     if labels is None:
         return None
     if not isinstance(labels, list) or len(set(_plain(labels))) != len(labels) or k not in (None, len(labels)):
-        raise ValueError(f"classes are {labels!r}, expected a different label for each of {k} outputs")
+        raise ValueError(f"classes are {labels!r}, expected a different label for each of {k} classes")
     return as_classes(labels)
 
 
@@ -267,7 +272,7 @@ def _build(i: int, entry: dict[str, Any]) -> Any:
     return layer
 
 
-def _loss(name: Any, settings: dict[str, Any]) -> losses.Loss | None:
+def _loss(name: Any, settings: dict[str, Any]) -> Loss | None:
     if name is None:
         return None
     is_known = isinstance(name, str) and name in losses.BUILT_IN

@@ -187,6 +187,19 @@ def _update(slots, *settings):
     return build
 
 
+def _outputs_and_shares(rng, m, n):
+    """Scores, targets that are probabilities or means, and what a 1 weighs."""
+    return rng.normal(size=(m, n)), rng.uniform(size=(m, n)), 2.0
+
+
+def _outputs_and_counts(rng, m, n):
+    return _outputs_and_shares(rng, m, n)[:2]
+
+
+def _quantiles(rng, m, n):
+    return *_pair(rng, m, n), 0.3
+
+
 PRODUCTS = [
     *[(64, 784, 128), (784, 64, 128, "a.T"), (64, 128, 784, "b.T"), (1, 64, 100)],
     *[(n, n, n) for n in (32, 512, 1024)],
@@ -213,6 +226,16 @@ FUNCTIONS = {
     "huber": (OUTPUTS, _pair),
     "huber_and_gradient": (OUTPUTS, _pair),
     "huber_backward": (OUTPUTS, _pair),
+    **{
+        f"{name}{part}": (OUTPUTS, build)
+        for name, build in (
+            ("binary_cross_entropy", _outputs_and_shares),
+            ("absolute_error", _pair),
+            ("pinball", _quantiles),
+            ("poisson", _outputs_and_counts),
+        )
+        for part in ("", "_and_gradient", "_backward")
+    },
     "layer_norm": (HIDDEN, _layer_norm),
     "layer_norm_backward": (HIDDEN, _layer_norm_backward),
     "squared_error": (OUTPUTS, _pair),

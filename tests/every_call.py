@@ -39,7 +39,14 @@ def call_everything(dtype, folder):
         ("squared_error", x[:, :3]),
         ("huber", x[:, :3]),
     ]
-    for given, (loss, y) in itertools.product(samples, losses):
+    by_functions = [
+        ("absolute_error", x[:, :3]),
+        ("pinball", x[:, :3]),
+        ("poisson", np.abs(x[:, :3])),
+        ("binary_cross_entropy", np.eye(3)[labels]),
+    ]
+    pairs = [*itertools.product(samples, losses), *itertools.product(samples[:1], by_functions)]
+    for given, (loss, y) in pairs:
         model = network(dtype)
         model.fit(given, y, loss=loss, epochs=1, sample_weight=v, validation_data=(given, y), verbose=0)
         model.predict(given), model.predict(given[:1]), model.evaluate(given, y, v)

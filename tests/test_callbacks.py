@@ -306,6 +306,17 @@ class TestEarlyStopping:
         measured = model.evaluate(data[0][40:], data[1][40:])
         assert measured["loss"] == pytest.approx(stopping.best_value, rel=1e-12)
 
+    def test_running_means_come_back_too(self, data):
+        def make():
+            return fnn.Sequential(fnn.Linear(6, 5), fnn.BatchNorm(5), fnn.ReLU(), fnn.Linear(5, 3), dtype="float64")
+
+        model, stopping = make(), fnn.EarlyStopping(patience=4)
+        self.fit(model, data, stopping)
+        expected = self.expected(data, stopping.best_epoch, make)
+        for name in ("running_mean", "running_variance"):
+            np.testing.assert_array_equal(getattr(model.layers[1], name), getattr(expected.layers[1], name))
+        assert model.evaluate(data[0][40:], data[1][40:])["loss"] == pytest.approx(stopping.best_value, rel=1e-12)
+
     def test_the_last_weights_stay_if_wanted(self, data):
         model, stopping = network(), fnn.EarlyStopping(patience=4, restore_best=False)
         history = self.fit(model, data, stopping)

@@ -226,7 +226,16 @@ class TestTables:
         """Each kernel over every array that a step of the network has for it, and over single elements for the call."""
         operations, problems = module("comparison.operations"), module("comparison.problems")
         calls = []
-        for name in ("gelu", "gelu_backward", "gelu_tanh", "gelu_tanh_backward", "layer_norm_backward"):
+        names = (
+            "gelu",
+            "gelu_backward",
+            "gelu_tanh",
+            "gelu_tanh_backward",
+            "silu",
+            "silu_backward",
+            "layer_norm_backward",
+        )
+        for name in (*names, "batch_norm_backward"):
             monkeypatch.setattr(
                 f"fastnn.kernels.{name}", lambda *given, name=name: calls.append((name, given[0].shape))
             )
@@ -246,11 +255,13 @@ class TestTables:
         assert found == {
             ("GELU", "+"): [(name, (4, n)) for n in (7, 8) for name in ("gelu", "gelu_backward")],
             ("GELU by tanh", "+"): [(name, (4, n)) for n in (7, 8) for name in ("gelu_tanh", "gelu_tanh_backward")],
+            ("SiLU", "+"): [(name, (4, n)) for n in (7, 8) for name in ("silu", "silu_backward")],
             ("LayerNorm", "+"): [("layer_norm_backward", (4, 7)), ("layer_norm_backward", (4, 8))],
+            ("BatchNorm", "+"): [("batch_norm_backward", (4, 7)), ("batch_norm_backward", (4, 8))],
             ("Huber", "+"): [("huber_backward", (2, 6))],
             ("Huber", "-"): [("squared_error_backward", (2, 6))],
             ("AdamW", "+"): [("adamw_update", (5 * 7 + 7 + 7 * 8 + 8 + 8 * 3 + 3,))],
-            **{(name, "-"): [] for name in ("GELU", "GELU by tanh", "LayerNorm", "AdamW")},
+            **{(name, "-"): [] for name in ("GELU", "GELU by tanh", "SiLU", "LayerNorm", "BatchNorm", "AdamW")},
         }
         (single,) = operations.normal_arrays("float32", single=True)(1, 5, 6)
         assert single.shape == (1, 1)
@@ -358,11 +369,11 @@ class TestCommand:
         assert " Skipped: jax." in out
         ((header, *rows),) = cells(out)
         assert header[2:4] == ["fastnn", "NumPy"]
-        assert [row[0] for row in rows] == ["float64"] * 4
-        (first, second, gelu, huber) = json.loads(raw.read_text())["records"]["training"]
+        assert [row[0] for row in rows] == ["float64"] * 5
+        (first, second, gelu, batch_norm, huber) = json.loads(raw.read_text())["records"]["training"]
         assert first["cores"] == second["cores"] == 1
         assert set(first["seconds"]) == set(first["losses"]) == {"fastnn", "NumPy"}
-        assert set(gelu["seconds"]) == set(huber["seconds"]) == {"fastnn"}
+        assert set(gelu["seconds"]) == set(batch_norm["seconds"]) == set(huber["seconds"]) == {"fastnn"}
         assert first["losses"]["NumPy"] == pytest.approx(first["losses"]["fastnn"], rel=1e-9)
 
     def test_readme(self, tmp_path, monkeypatch, capsys):

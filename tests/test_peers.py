@@ -136,14 +136,17 @@ class TestPeers:
             pytest.skip(f"{key} has no such network")
         trainer = peer(key).Trainer(given)
         layers = trained_by_hand(given, eps_last=key != "sklearn")
+        # A mean over the batch takes off what a bias before it adds: its gradient is rounding, on which Adam steps.
+        is_noise = more.get("normalised") == "BatchNorm" and rule in ("Adam", "AdamW")
         # The second time everything starts again.
         for _ in range(2):
             trainer.prepare()
             trainer.run()
             for found, right in zip(trainer.layers(), layers, strict=True):
-                for parameter, expected in zip(found, right, strict=True):
+                for i, (parameter, expected) in enumerate(zip(found, right, strict=True)):
                     assert parameter.dtype == dtype
-                    np.testing.assert_allclose(parameter, expected, rtol=0, atol=TOLERANCE[dtype])
+                    if not (is_noise and i == 1 and len(right) == 4):
+                        np.testing.assert_allclose(parameter, expected, rtol=0, atol=TOLERANCE[dtype])
 
     @pytest.mark.parametrize("rule", ["momentum", "Adam"])
     @pytest.mark.parametrize(

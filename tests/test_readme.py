@@ -68,12 +68,30 @@ def test_what_helps_against_overfitting(capsys):
     assert float(accuracy.split()[-1].rstrip("%")) > 90
 
 
+def test_gradients_as_a_whole(capsys):
+    (code,) = blocks("whole")
+    exec(code, {})
+    losses = [[float(n) for n in NUMBER.findall(line.split(":")[1])] for line in capsys.readouterr().out.splitlines()]
+    assert losses[0][0] > 2 * losses[1][0]
+    assert losses[0][1] > losses[1][1]
+
+
 def test_from_one_task_to_the_next(capsys):
     (code,) = blocks("transfer")
     exec(code, {})
     accuracy, *table = capsys.readouterr().out.splitlines()
     assert float(accuracy.split()[-1].rstrip("%")) > 75
     assert "6,405 parameters, 2,245 of them trainable, float32" in table[-1]
+
+
+def test_what_outputs_mean():
+    (code,) = blocks("meanings")
+    names = {}
+    exec(code, names)
+    model, X, tags = (names[name] for name in ("model", "X", "tags"))
+    assert model.predict(X).shape == model.predict_proba(X).shape == (500, 2)
+    assert model.evaluate(X, tags)["accuracy"] > 0.9
+    assert np.mean(names["low"] < names["high"]) > 0.9
 
 
 def test_several_models_as_one(here, capsys):

@@ -255,7 +255,7 @@ def change(path, edit):
             lambda h, a: h.update(classes="abc"),
             "is not a valid model: classes are 'abc', expected a different label for",
         ),
-        (lambda h, a: h.update(classes=["a", "b"]), r"is not a valid model: classes are .*for each of 3 outputs"),
+        (lambda h, a: h.update(classes=["a", "b"]), r"is not a valid model: classes are .*for each of 3 classes"),
         (lambda h, a: h.update(classes=["a", "b", "a"]), r"is not a valid model: classes are .*, expected a different"),
         (
             lambda h, a: h.update(classes=["a", "b", 3]),

@@ -28,6 +28,9 @@ def fit_estimators() -> None:
         dtype=np.float32,
         callbacks=[lambda estimator, epoch, values: values["loss"] < 0.1],
         n_threads=1,
+        optimizer="adamw",
+        weight_decay=0.1,
+        layer_norm=True,
     ).fit(X, y, X_val=X, y_val=y)
     rates: float | Sequence[float] | NDArray[np.float64] = classifier.dropout
     regressor = MLPRegressor("poisson", hidden_layer_sizes=3, activation="tanh", dropout=0.5, dtype="float64")
@@ -37,6 +40,7 @@ def fit_estimators() -> None:
 
     MLPClassifier(clas_weight="balanced")  # type: ignore[call-arg]
     MLPClassifier(activation="swish")  # type: ignore[arg-type]
+    MLPClassifier(optimizer="lion")  # type: ignore[arg-type]
     MLPClassifier(class_weight="even")  # type: ignore[arg-type]
     MLPClassifier((3,), "relu", "adam")  # type: ignore[call-arg]
     MLPRegressor(class_weight="balanced")  # type: ignore[call-arg]

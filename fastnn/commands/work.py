@@ -74,7 +74,14 @@ SETTINGS = {
     "rmsprop_momentum_update": (1e-9, 0.99, 1e-8, 0.9),
 }
 # Losses of outputs against targets: their settings, the operations an output, and those with the gradient.
-LOSSES = {"squared_error": ((), 3, 4), "huber": ((1.0,), 5, 6)}
+LOSSES = {
+    "squared_error": ((), 3, 4),
+    "huber": ((1.0,), 5, 6),
+    "absolute_error": ((), 3, 4),
+    "pinball": ((np.array([0.5]),), 4, 5),
+    "poisson": ((), 4, 6),
+    "binary_cross_entropy": ((np.array([1.0]),), 9, 14),
+}
 # Operations an element: both sums, the differences, squares and quotients, and the parameters; on the way back also
 # those of dy with the parameters, of both means, and of the gradients of the parameters.
 LAYER_NORM = (7, 16)

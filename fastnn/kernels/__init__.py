@@ -35,6 +35,16 @@ from .batch_norm import (
     batch_norm_inference_backward,
 )
 from .dropout import dropout
+from .elementwise_losses import (
+    absolute_error,
+    absolute_error_backward,
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    pinball,
+    pinball_backward,
+    poisson,
+    poisson_backward,
+)
 from .embedding import embedding, embedding_backward, embedding_rows
 from .layer_norm import layer_norm, layer_norm_backward
 from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward, squared_error, squared_error_backward
@@ -57,12 +67,16 @@ from .updates import (
 )
 
 __all__ = [
+    "absolute_error",
+    "absolute_error_backward",
     "adam_update",
     "adamw_update",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_inference",
     "batch_norm_inference_backward",
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
     "count_lanes",
     "cross_entropy",
     "cross_entropy_backward",
@@ -105,6 +119,10 @@ __all__ = [
     "own_check",
     "own_loss",
     "own_update",
+    "pinball",
+    "pinball_backward",
+    "poisson",
+    "poisson_backward",
     "relu",
     "relu_backward",
     "rmsprop_momentum_update",

@@ -112,8 +112,8 @@ def _huber_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, setti
         put(losses, r, huber_row(shift(s, r * s_ld), n, y, get(settings, 0), get(shares, r), shift(d, r * d_ld)))
 
 
-@loss("binary_cross_entropy")
-def _binary_cross_entropy_rows(
+@loss("bounded_binary_cross_entropy")
+def _bounded_binary_cross_entropy_rows(
     rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms
 ):
     """Settings: as of the cross-entropy. Samples with one score each come together into vectors."""
@@ -131,8 +131,10 @@ def _binary_cross_entropy_rows(
         put(losses, r, binary_row(shift(s, r * s_ld), n, y, get(shares, r), least, most, shift(d, r * d_ld)))
 
 
-@loss("poisson")
-def _poisson_rows(rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms):
+@loss("poisson_deviance")
+def _poisson_deviance_rows(
+    rows, n, s, s_ld, d, d_ld, labels, targets, order, shares, settings, step, losses, target_terms
+):
     for r in range(rows):
         y = shift(targets, get(order, r) * n)
         put(losses, r, poisson_row(shift(s, r * s_ld), n, y, get(shares, r), shift(d, r * d_ld)))

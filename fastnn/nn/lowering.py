@@ -119,6 +119,8 @@ class OptimizerSpec(NamedTuple):
     """How training moves: the name of a rule, its settings, its slots (s, n_params) and the updates made before.
 
     The first of the settings is the learning rate, in whose place ``rates`` (n,) float64 may give one for each update.
+    ``clip_norm`` is the greatest norm of the gradient with its penalty, and ``accumulate`` says of how many batches it
+    is that of all their samples.
     """
 
     name: str
@@ -126,6 +128,8 @@ class OptimizerSpec(NamedTuple):
     slots: Array
     step: int
     rates: Array | None = None
+    clip_norm: float | None = None
+    accumulate: int = 1
 
 
 # Where each parameter of a layer starts in the flat buffer, by its name.

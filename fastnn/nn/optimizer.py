@@ -36,12 +36,17 @@ class Optimizer(ABC):
         ``lr`` is a function of it.
     steps : int
         The updates made to the current model.
+    clip_norm : float or None
+        The greatest norm of the gradient of all parameters that are trained, penalty included. Where it is greater, the
+        gradient is multiplied by clip_norm / (norm + 1e-6), as PyTorch has it.
     """
 
+    _clip_norm: float | None = None
     _STATE: ClassVar[tuple[str, ...]] = ("_owner", "_slots", "_user_slots", "steps", "epoch")  # what training changes
 
-    def __init__(self, lr: float | Callable[[int], float]) -> None:
+    def __init__(self, lr: float | Callable[[int], float], clip_norm: float | None = None) -> None:
         self.lr = lr
+        self._clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0)
         self.epoch = 0
         self.steps = 0
         self._owner: Identity | None = None
@@ -59,6 +64,11 @@ class Optimizer(ABC):
         if callable(lr):
             _check_per(lr)
         self._lr = lr if callable(lr) else number("lr", lr, above=0)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The greatest norm of the gradient, fixed when the optimizer is made; None for any."""
+        return self._clip_norm
 
     @property
     @abstractmethod
@@ -167,7 +177,7 @@ class Optimizer(ABC):
     def rule(self, slots: Array, lr: float | Array, step: int) -> OptimizerSpec:
         """Return what the compiled epoch needs to know; ``step`` updates were made before it, lr is as of `rates`."""
         first, rates = (lr, None) if isinstance(lr, float) else (float(lr[0]), lr)
-        return OptimizerSpec(self.rule_name, (first, *self._settings()), slots, step, rates)
+        return OptimizerSpec(self.rule_name, (first, *self._settings()), slots, step, rates, self.clip_norm)
 
     def update(self, stack: Stack, lr: float, t: int) -> None:
         """Make update number ``t`` of the bound model after a backward pass, a user's layers included."""
@@ -179,14 +189,27 @@ class Optimizer(ABC):
             (p, np.asarray(p, order="C"), dp, slots, own_lr)
             for (p, slots, own_lr), dp in zip(trained, stack.user_gradients(), strict=True)
         ]
+        parts = stack.moves()
+        factor = self._clipping([*[gradient[part] for part, _ in parts], *[dp for _, _, dp, _, _ in user]])
         for w, rate in stack.penalised():
             self._decay(w, lr * rate)
-        for part, rate in stack.moves():
-            self._apply(stack.params[part], gradient[part], self._slots[:, part], lr * rate, t)
+        for part, rate in parts:
+            self._apply(stack.params[part], clipped(gradient[part], factor), self._slots[:, part], lr * rate, t)
         for p, w, dp, slots, own_lr in user:
-            self._apply(w, dp, slots, own_lr, t)
+            self._apply(w, clipped(dp, factor), slots, own_lr, t)
             if w is not p:
                 p[...] = w
+
+    def _clipping(self, gradients: list[Array]) -> float:
+        """Return what the gradients are to be multiplied by."""
+        if self.clip_norm is None:
+            return 1.0
+        norm = np.sqrt(sum(float(np.square(gradient, dtype=np.float64).sum()) for gradient in gradients))
+        return min(1.0, float(self.clip_norm / (norm + 1e-6)))
+
+    @property
+    def _shown_clipping(self) -> str:
+        return "" if self.clip_norm is None else f", clip_norm={self.clip_norm:g}"
 
     @abstractmethod
     def _settings(self) -> tuple[float, ...]:
@@ -227,6 +250,11 @@ class Optimizer(ABC):
         # Arrays that joblib maps into memory are read-only.
         user_slots = [np.array(slots) for slots in state["_user_slots"]]
         vars(self).update(state, _slots=slots, _user_slots=user_slots, _lock=threading.Lock())
+
+
+def clipped(gradient: Array, factor: float) -> Array:
+    """Return the gradient times a factor, itself where that is 1."""
+    return gradient if factor == 1 else gradient * gradient.dtype.type(factor)
 
 
 def _check_per(lr: Any) -> str:

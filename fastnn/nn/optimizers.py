@@ -23,6 +23,8 @@ class SGD(Optimizer):
         With 0 < momentum < 1: v = momentum v - lr dw, w += v.
     nesterov : bool
         Nesterov's form of it: w += momentum v - lr dw (Sutskever et al., ICML 2013).
+    clip_norm : float, optional
+        The greatest norm of the gradient > 0, see :class:`Optimizer`.
 
     Raises
     ------
@@ -33,9 +35,14 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, lr: float | Callable[[int], float] = 0.01, momentum: float = 0.0, nesterov: bool = False
+        self,
+        lr: float | Callable[[int], float] = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        *,
+        clip_norm: float | None = None,
     ) -> None:
-        super().__init__(lr)
+        super().__init__(lr, clip_norm)
         self._momentum = number("momentum", momentum, least=0, below=1)
         self._nesterov = flag("nesterov", nesterov)
         if self.nesterov and self.momentum == 0:
@@ -71,7 +78,7 @@ class SGD(Optimizer):
         getattr(active(), f"{self.rule_name}_update")(w, dw, *slots, lr, *self._settings())
 
     def __repr__(self) -> str:
-        return f"SGD(lr={self.lr!r}, momentum={self.momentum:g}, nesterov={self.nesterov})"
+        return f"SGD(lr={self.lr!r}, momentum={self.momentum:g}, nesterov={self.nesterov}{self._shown_clipping})"
 
 
 class Adam(Optimizer):
@@ -85,6 +92,8 @@ class Adam(Optimizer):
         The decay of the two means, 0 <= beta < 1.
     eps : float
         Added to the root of the second mean, > 0.
+    clip_norm : float, optional
+        The greatest norm of the gradient > 0, see :class:`Optimizer`.
 
     Raises
     ------
@@ -104,8 +113,10 @@ class Adam(Optimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
+        *,
+        clip_norm: float | None = None,
     ) -> None:
-        super().__init__(lr)
+        super().__init__(lr, clip_norm)
         self._beta1 = number("beta1", beta1, least=0, below=1)
         self._beta2 = number("beta2", beta2, least=0, below=1)
         self._eps = number("eps", eps, above=0)
@@ -147,7 +158,12 @@ class Adam(Optimizer):
         active().adam_update(w, dw, slots[0], slots[1], lr, self.beta1, self.beta2, self.eps, t)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(lr={self.lr!r}, beta1={self.beta1:g}, beta2={self.beta2:g}, eps={self.eps:g})"
+        numbers = f"beta1={self.beta1:g}, beta2={self.beta2:g}, eps={self.eps:g}{self._shown_decay}"
+        return f"{type(self).__name__}(lr={self.lr!r}, {numbers}{self._shown_clipping})"
+
+    @property
+    def _shown_decay(self) -> str:
+        return ""
 
 
 class AdamW(Adam):
@@ -161,6 +177,8 @@ class AdamW(Adam):
         As of :class:`Adam`.
     weight_decay : float
         The decay, >= 0.
+    clip_norm : float, optional
+        The greatest norm of the gradient > 0, see :class:`Optimizer`.
 
     Raises
     ------
@@ -187,8 +205,10 @@ class AdamW(Adam):
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        *,
+        clip_norm: float | None = None,
     ) -> None:
-        super().__init__(lr, beta1, beta2, eps)
+        super().__init__(lr, beta1, beta2, eps, clip_norm=clip_norm)
         self._weight_decay = number("weight_decay", weight_decay, least=0)
 
     @property
@@ -207,8 +227,9 @@ class AdamW(Adam):
     def _decay(self, w: Array, lr: float) -> None:
         w *= w.dtype.type(1 - lr * self.weight_decay)
 
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, weight_decay={self.weight_decay:g})"
+    @property
+    def _shown_decay(self) -> str:
+        return f", weight_decay={self.weight_decay:g}"
 
 
 class RMSprop(Optimizer):
@@ -226,6 +247,8 @@ class RMSprop(Optimizer):
         Added to its root, > 0.
     momentum : float
         The share of the last step that the next one keeps, 0 <= momentum < 1.
+    clip_norm : float, optional
+        The greatest norm of the gradient > 0, see :class:`Optimizer`.
 
     Raises
     ------
@@ -252,8 +275,10 @@ class RMSprop(Optimizer):
         alpha: float = 0.99,
         eps: float = 1e-8,
         momentum: float = 0.0,
+        *,
+        clip_norm: float | None = None,
     ) -> None:
-        super().__init__(lr)
+        super().__init__(lr, clip_norm)
         self._alpha = number("alpha", alpha, least=0, below=1)
         self._eps = number("eps", eps, above=0)
         self._momentum = number("momentum", momentum, least=0, below=1)
@@ -295,7 +320,8 @@ class RMSprop(Optimizer):
         getattr(active(), f"{self.rule_name}_update")(w, dw, *slots, lr, *self._settings())
 
     def __repr__(self) -> str:
-        return f"RMSprop(lr={self.lr!r}, alpha={self.alpha:g}, eps={self.eps:g}, momentum={self.momentum:g})"
+        numbers = f"alpha={self.alpha:g}, eps={self.eps:g}, momentum={self.momentum:g}"
+        return f"RMSprop(lr={self.lr!r}, {numbers}{self._shown_clipping})"
 
 
 BY_NAME: dict[str, type[SGD] | type[Adam] | type[RMSprop]] = {

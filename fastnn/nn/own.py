@@ -19,7 +19,7 @@ from ..validation import (
     same_shape,
     sample_weights,
 )
-from . import activations, losses, optimizers
+from . import activations, loss, losses, optimizers
 from .functions import Claim, OwnName, ScalarFunction, claim
 from .layers import built_in
 from .optimizer import Optimizer
@@ -155,7 +155,7 @@ class Activation(_OfFunctions, activations.BuiltInActivation):
         return f"Activation({self._title})"
 
 
-class ElementwiseLoss(_OfFunctions, losses.BuiltInLoss):  # type: ignore[misc]  # a name is a constant elsewhere
+class ElementwiseLoss(_OfFunctions, loss.BuiltInLoss):  # type: ignore[misc]  # a name is a constant elsewhere
     """A loss of your own, elementwise: the mean over samples of the sum over outputs of ``value(p, y)``.
 
     The two functions are compiled and run as those of :class:`Activation` are; see there what they may use.
@@ -263,6 +263,8 @@ class UpdateRule(_OfFunctions, Optimizer):
         Up to six numbers that ``update`` takes behind t, by the names of its arguments.
     name : str, optional
         As of :class:`Activation`.
+    clip_norm : float, optional
+        The greatest norm of the gradient > 0, see :class:`Optimizer`.
 
     Raises
     ------
@@ -288,8 +290,9 @@ class UpdateRule(_OfFunctions, Optimizer):
         slots: int = 0,
         settings: Mapping[str, float] | None = None,
         name: str | None = None,
+        clip_norm: float | None = None,
     ) -> None:
-        super().__init__(lr)
+        super().__init__(lr, clip_norm)
         n_slots = 0 if slots == 0 and not isinstance(slots, bool) else positive_int("slots", slots)
         given = _settings(settings)
         names = ("w", "g", *(f"slot{i + 1}" for i in range(n_slots)), "lr", "t")
@@ -329,7 +332,7 @@ class UpdateRule(_OfFunctions, Optimizer):
 
     def __repr__(self) -> str:
         numbers = "".join(f", {name}={value:g}" for name, value in self._values.items())
-        return f"UpdateRule({self._title}, lr={self.lr!r}{numbers})"
+        return f"UpdateRule({self._title}, lr={self.lr!r}{numbers}{self._shown_clipping})"
 
 
 losses.BUILT_IN["elementwise"] = ElementwiseLoss

@@ -3,9 +3,9 @@
 from typing import Any
 
 from ..validation import Array, computed
+from .chain import call_list, check_layers
 from .layers import BuiltIn, back, built_in
 from .lowering import input_width
-from .stack import call_list, check_layers
 
 
 @built_in

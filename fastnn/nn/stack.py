@@ -5,8 +5,8 @@ Everything here takes arguments that were checked before.
 
 import math
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,13 @@ from ..validation import (
     computed,
     features,
     finite,
-    positive_int,
     real_array,
 )
-from . import activations
+from .chain import call_list, check_layers, coded
 from .dropout import draw_seed
-from .embedding import Embedding
-from .layers import BuiltIn, Layer, back, flattened, is_built_in, rates_of
+from .layers import BuiltIn, back, flattened, is_built_in, rates_of
 from .lowering import Network, aligned_zeros, input_width, layout, lower, views
-from .standardize import Standardize
+from .sums import Sums
 
 # Called as a phase of a layer is over, or of a training step for None.
 Lap = Callable[[int | None, str], None]
@@ -74,13 +72,14 @@ class Stack:
     """
 
     guest: int | None = None
+    _sums: Sums | None = None
 
     def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
         self.widths = check_layers(layers)
         self.layers = layers
         self.leaves = flattened(layers)
         self.built_in = [layer for layer in self.leaves if isinstance(layer, BuiltIn)]
-        self.coded = _coded(self.leaves)
+        self.coded = coded(self.leaves)
         self.draws = any(layer.draws for layer in self.built_in)
         self.identity = Identity()
         self.dtype = dtype
@@ -253,6 +252,16 @@ class Stack:
                 return place
         return len(self.layers)
 
+    @contextmanager
+    def summed(self, sums: Sums | None) -> Iterator[None]:
+        """Let the gradients be those of several passes in the meantime, where there are any."""
+        try:
+            if sums is not None and self.gradient is not None:
+                self.gradient[...], self._sums = sums.gradient, sums
+            yield
+        finally:
+            self._sums = None
+
     def forget_gradients(self) -> None:
         """Let the next backward pass write into new arrays."""
         self.gradient = None
@@ -302,6 +311,8 @@ class Stack:
         ValueError
             If a layer does not give one of the right shape for each of its parameters.
         """
+        if self._sums is not None:
+            return self._sums.user
         found = []
         for layer, rate in zip(self.leaves, self.rates, strict=True):
             if is_built_in(layer) or rate is None:
@@ -319,6 +330,8 @@ class Stack:
 
     def moves(self) -> list[tuple[slice, float]]:
         """Return the parts of the flat buffer that rules update, each with its factor of the learning rate."""
+        if self._sums is not None:
+            return self._sums.moves
         found: list[tuple[slice, float]] = []
         rates = self.rates
         for i, spans in self.spans.items():
@@ -374,57 +387,3 @@ class Stack:
         params = aligned_zeros(self.params.size, self.dtype)
         params[:] = self.params
         self.bind(params)
-
-
-def call_list(layer: Any, method: str) -> list[Any]:
-    """Return what an optional method of a layer returns, as a list."""
-    return list(getattr(layer, method)()) if hasattr(layer, method) else []
-
-
-def check_layers(layers: Sequence[Any], owner: str = "Sequential") -> list[int | None]:
-    """Return the outputs of each layer, None where unknown, after checking that the layers fit together."""
-    if not layers:
-        raise ValueError(f"a {owner} needs at least one layer, such as Linear(64, 10)")
-    widths: list[int | None] = []
-    width = input_width(layers)
-    seen: set[int] = set()
-    for i, layer in enumerate(layers):
-        if isinstance(layer, (list, tuple)):
-            raise TypeError(f"layers are passed one by one, not as a list: {owner}(*layers)")
-        if isinstance(layer, type):
-            raise TypeError(f"layer {i} is the class {layer.__name__}, expected an object: {layer.__name__}(...)")
-        if not all(callable(getattr(layer, method, None)) for method in ("forward", "backward")):
-            raise TypeError(f"layer {i} is {layer!r}, expected a layer: an object with forward and backward methods")
-        for leaf in flattened([layer]):
-            if id(leaf) in seen:
-                raise ValueError(f"layer {i} is an object that comes earlier too: make a new {leaf!r} for each place")
-            if isinstance(leaf, BuiltIn) and leaf.is_bound:
-                raise ValueError(f"layer {i}, {leaf!r}, belongs to another model already: make a new one")
-            seen.add(id(leaf))
-        n_in, n_out = (_declared(layer, i, name) for name in ("n_in", "n_out"))
-        if n_in is not None and width is not None and n_in != width:
-            raise ValueError(f"layer {i}, {layer!r}, has {n_in} inputs, but layer {i - 1} has {width} outputs")
-        width = layer.outputs_for(width) if isinstance(layer, BuiltIn) else n_out
-        widths.append(width)
-    return widths
-
-
-def _declared(layer: Layer, i: int, name: str) -> int | None:
-    value = getattr(layer, name, None)
-    return None if value is None else positive_int(f"{name} of layer {i}", value)
-
-
-def _coded(leaves: Sequence[Any]) -> list[tuple[Embedding, list[Standardize]]]:
-    """The layers that take codes, each with those that the codes pass before."""
-    found = []
-    for i, layer in enumerate(leaves):
-        if isinstance(layer, Embedding):
-            passed = [earlier for earlier in leaves[:i] if not isinstance(earlier, activations.Identity)]
-            for earlier in passed:
-                if not isinstance(earlier, Standardize):
-                    raise ValueError(
-                        f"{layer!r} follows {earlier!r}, which gives no codes: let it be the first layer, or follow a "
-                        "Standardize that leaves the codes alone"
-                    )
-            found.append((layer, passed))
-    return found

@@ -30,6 +30,20 @@ from .activations import (
     tanh,
     tanh_backward,
 )
+from .elementwise_losses import (
+    absolute_error,
+    absolute_error_and_gradient,
+    absolute_error_backward,
+    binary_cross_entropy,
+    binary_cross_entropy_and_gradient,
+    binary_cross_entropy_backward,
+    pinball,
+    pinball_and_gradient,
+    pinball_backward,
+    poisson,
+    poisson_and_gradient,
+    poisson_backward,
+)
 from .layer_norm import layer_norm, layer_norm_backward
 from .losses import (
     cross_entropy,
@@ -55,8 +69,14 @@ from .updates import (
 )
 
 __all__ = [
+    "absolute_error",
+    "absolute_error_and_gradient",
+    "absolute_error_backward",
     "adam_update",
     "adamw_update",
+    "binary_cross_entropy",
+    "binary_cross_entropy_and_gradient",
+    "binary_cross_entropy_backward",
     "cross_entropy",
     "cross_entropy_and_gradient",
     "cross_entropy_backward",
@@ -84,6 +104,12 @@ __all__ = [
     "mish_backward",
     "momentum_update",
     "nesterov_update",
+    "pinball",
+    "pinball_and_gradient",
+    "pinball_backward",
+    "poisson",
+    "poisson_and_gradient",
+    "poisson_backward",
     "relu",
     "relu_backward",
     "rmsprop_momentum_update",

@@ -74,7 +74,7 @@ def cross_entropy_and_gradient(
     gradient : ndarray (m, k)
     """
     scores, y, sample_weight = _classification(scores, y, sample_weight)
-    return _with_gradient(active().cross_entropy_backward, scores, y, sample_weight)
+    return with_gradient(active().cross_entropy_backward, scores, y, sample_weight)
 
 
 def squared_error(pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -128,7 +128,7 @@ def squared_error_and_gradient(
     gradient : ndarray (m, k)
     """
     pred, y, sample_weight = _regression(pred, y, sample_weight)
-    return _with_gradient(active().squared_error_backward, pred, y, sample_weight)
+    return with_gradient(active().squared_error_backward, pred, y, sample_weight)
 
 
 def huber(pred: ArrayLike, y: ArrayLike, delta: float = 1.0, sample_weight: ArrayLike | None = None) -> float:
@@ -199,10 +199,11 @@ def huber_and_gradient(
     """
     delta = number("delta", delta, above=0)
     pred, y, sample_weight = _regression(pred, y, sample_weight)
-    return _with_gradient(active().huber_backward, pred, y, sample_weight, delta)
+    return with_gradient(active().huber_backward, pred, y, sample_weight, delta)
 
 
-def _with_gradient(backward: Callable[..., float], outputs: Array, *given: Any) -> tuple[float, Array]:
+def with_gradient(backward: Callable[..., float], outputs: Array, *given: Any) -> tuple[float, Array]:
+    """Return the loss that ``backward`` computes of checked arrays, and its gradient."""
     out = np.empty(outputs.shape, outputs.dtype)
     return float(backward(outputs, *given, out)), out
 
@@ -210,18 +211,19 @@ def _with_gradient(backward: Callable[..., float], outputs: Array, *given: Any) 
 def _classification(
     scores: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[Array, Array, Array | None]:
-    scores = _outputs("scores", scores)
+    scores = outputs_of("scores", scores)
     m, k = scores.shape
     return scores, class_targets(y, m, k, scores.dtype), sample_weights(sample_weight, m, scores.dtype)
 
 
 def _regression(pred: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Array, Array | None]:
-    pred = _outputs("pred", pred)
+    pred = outputs_of("pred", pred)
     m, k = pred.shape
     return pred, real_targets(y, m, k, pred.dtype), sample_weights(sample_weight, m, pred.dtype)
 
 
-def _outputs(name: str, outputs: ArrayLike) -> Array:
+def outputs_of(name: str, outputs: ArrayLike) -> Array:
+    """Return outputs (m, k), neither of them 0, as contiguous floats."""
     (array,) = float_arrays((name, outputs))
     dimensions(name, array, 2)
     if array.size == 0:

@@ -75,7 +75,7 @@ def huber_backward(pred, y, sample_weight, delta, out):
 
 
 @np.errstate(all="ignore")
-def binary_cross_entropy_backward(scores, y, sample_weight, out, least, most):
+def bounded_binary_cross_entropy_backward(scores, y, sample_weight, out, least, most):
     """out (m, k) = (σ(s) - y) v_i / Σ v, and the mean of Σ_outputs -y log σ(s) - (1 - y) log(1 - σ(s)) is returned.
 
     y (m, k) lies in [0, 1]. -log σ(s) = log(1 + e^-s), which keeps its digits. With a finite ``most`` the logarithms
@@ -93,7 +93,7 @@ def binary_cross_entropy_backward(scores, y, sample_weight, out, least, most):
 
 
 @np.errstate(all="ignore")
-def poisson_backward(scores, y, sample_weight, out):
+def poisson_deviance_backward(scores, y, sample_weight, out):
     """out (m, k) = (e^s - y) v_i / Σ v, and the mean of Σ_outputs y log(y / e^s) - y + e^s is returned, for y >= 0.
 
     Half of the Poisson deviance of counts y with the means e^s; 0 log 0 = 0.
@@ -157,6 +157,8 @@ LOSSES = Registry(
     cross_entropy=_smoothed_cross_entropy,
     squared_error=lambda s, y, v, out, *unused: squared_error_backward(s, y, v, out),
     huber=lambda s, y, v, out, delta: huber_backward(s, y, v, delta, out),
-    binary_cross_entropy=lambda s, y, v, out, smoothing, *bounds: binary_cross_entropy_backward(s, y, v, out, *bounds),
-    poisson=lambda s, y, v, out, *unused: poisson_backward(s, y, v, out),
+    bounded_binary_cross_entropy=lambda s, y, v, out, smoothing, *bounds: bounded_binary_cross_entropy_backward(
+        s, y, v, out, *bounds
+    ),
+    poisson_deviance=lambda s, y, v, out, *unused: poisson_deviance_backward(s, y, v, out),
 )

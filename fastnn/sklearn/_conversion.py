@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 from sklearn import config_context
 from sklearn.neural_network._base import ACTIVATIONS
 
-from ._parameters import dropout_rates, hidden_activations, n_hidden
+from ._parameters import dropout_rates, hidden_activations, n_hidden, norm_of
 
 Theirs = TypeVar("Theirs")
 
 # What fit keeps beyond scikit-learn's attributes.
-_OWN_ATTRIBUTES = ("validation_loss_curve_",)
+_OWN_ATTRIBUTES = ("validation_loss_curve_", "norms_", "_best_norms")
 _ROUTED = ("fit", "partial_fit", "score")
 
 
@@ -23,6 +23,8 @@ def in_class(mlp: Any, theirs: type[Theirs]) -> Theirs:
     ValueError
         If predictions or further training need what that class does not have.
     """
+    if norm_of(mlp):
+        raise ValueError(f"{norm_of(mlp)}_norm is True, which has no counterpart in scikit-learn")
     activation = _one_activation(mlp)
     _check_training(mlp)
     result, left_out = theirs(), {*mlp._own_parameters, *_OWN_ATTRIBUTES, "_metadata_request"}
@@ -56,6 +58,7 @@ def _check_training(mlp: Any) -> None:
         "class_weight": getattr(mlp, "class_weight", None) is not None,
         "label_smoothing": getattr(mlp, "label_smoothing", 0.0) != 0,
         "stratify": getattr(mlp, "stratify", False) and mlp.early_stopping,
+        "optimizer": mlp.optimizer is not None,
         "dropout": any(dropout_rates(mlp, _n_hidden(mlp))),
     }
     for name, is_asked in asked.items():

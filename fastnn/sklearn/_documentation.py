@@ -34,7 +34,7 @@ fastnn.Sequential : Networks of other layers and losses.
 """
 
 _PARAMETERS = """
-activation : {'identity', 'logistic', 'tanh', 'relu', 'leaky_relu'}, or sequence of them, default='relu'
+activation : str or sequence of str, default='relu'
     Activation function for the hidden layers, or one for each of them.
 
     - 'identity', returns f(x) = x
@@ -46,6 +46,9 @@ activation : {'identity', 'logistic', 'tanh', 'relu', 'leaky_relu'}, or sequence
     - 'relu', returns f(x) = max(0, x)
 
     - 'leaky_relu', returns f(x) = max(0.01 x, x)
+
+    - 'gelu', 'silu', 'mish', 'elu', 'selu', 'softplus' and 'hard_swish' are ``fastnn.GELU()``, ``fastnn.SiLU()`` and so
+      on
 
 class_weight : dict, 'balanced' or list of dicts, default=None
     The weight of each class, which multiplies that of its samples; a list for several labels a sample. It weighs in
@@ -70,9 +73,27 @@ callbacks : sequence of functions, default=None
 
 n_threads : int, default=None
     The most threads that this estimator uses; None for what ``fastnn.set_num_threads`` says.
+
+optimizer : {'adamw'}, default=None
+    With solver 'adam', AdamW: ``coefs_`` decay by learning_rate_init * weight_decay of themselves before each update,
+    as in I. Loshchilov and F. Hutter, ICLR 2019, and the update is that of ``fastnn.AdamW``. The penalty ``alpha`` is
+    another thing, and stays.
+
+weight_decay : float, default=0.01
+    The decay of ``optimizer='adamw'``, >= 0; without that it has no effect.
+
+layer_norm : bool, default=False
+    Whether ``fastnn.LayerNorm`` stands between the product of each hidden layer and its activation.
+
+batch_norm : bool, default=False
+    Whether ``fastnn.BatchNorm`` stands there.
 """
 
 _ATTRIBUTES = """
+norms_ : list of dict of str to ndarray
+    With ``layer_norm`` or ``batch_norm`` what the normalisation of each hidden layer has: "weight" and "bias", and for
+    batches "running_mean" and "running_variance".
+
 validation_loss_curve_ : list of float
     The loss of the validation set after every epoch, without penalty and label smoothing, if ``fit`` got any.
 """

@@ -70,6 +70,10 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
         dtype: Precision | None = None,
         callbacks: Sequence[Callback] | None = None,
         n_threads: int | None = None,
+        optimizer: Literal["adamw"] | None = None,
+        weight_decay: float = 0.01,
+        layer_norm: bool = False,
+        batch_norm: bool = False,
     ) -> None:
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
@@ -78,6 +82,10 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
         self.dtype = dtype
         self.callbacks = callbacks
         self.n_threads = n_threads
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.layer_norm = layer_norm
+        self.batch_norm = batch_norm
 
     def to_sklearn(self) -> neural_network.MLPClassifier:
         """Return an ``sklearn.neural_network.MLPClassifier`` in the same state, which shares no array with this one.
@@ -185,11 +193,19 @@ class MLPRegressor(CompiledPerceptron, neural_network.MLPRegressor):  # type: ig
         dtype: Precision | None = None,
         callbacks: Sequence[Callback] | None = None,
         n_threads: int | None = None,
+        optimizer: Literal["adamw"] | None = None,
+        weight_decay: float = 0.01,
+        layer_norm: bool = False,
+        batch_norm: bool = False,
     ) -> None:
         self.dropout = dropout
         self.dtype = dtype
         self.callbacks = callbacks
         self.n_threads = n_threads
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.layer_norm = layer_norm
+        self.batch_norm = batch_norm
 
     def to_sklearn(self) -> neural_network.MLPRegressor:
         """Return an ``sklearn.neural_network.MLPRegressor`` in the same state, which shares no array with this one.

@@ -39,6 +39,33 @@ def fitted_arrays(mlp: Any) -> tuple[list[Array], list[Array]]:
     return coefs, wide
 
 
+def fitted_norms(mlp: Any, wanted: Sequence[dict[str, Array]], norm: str) -> list[dict[str, Array]]:
+    """Return ``norms_`` as arrays of real numbers, of the names and shapes that the layers have, or none without any.
+
+    Raises
+    ------
+    ValueError
+        If they are others.
+    """
+    if not norm:
+        return []
+    given = getattr(mlp, "norms_", None)
+    if given is None:
+        raise ValueError(
+            f"{norm}_norm is True, but the fitted layers have no normalisation: use warm_start=False and fit to start "
+            "afresh"
+        )
+    names = [list(arrays) for arrays in wanted]
+    if [list(arrays) for arrays in given] != names:
+        raise ValueError(f"norms_ hold {[list(arrays) for arrays in given]}, expected {names}")
+    found = [dict(zip(arrays, _real("norms_", [*arrays.values()]), strict=True)) for arrays in given]
+    for i, (arrays, others) in enumerate(zip(found, wanted, strict=True)):
+        for name, array in arrays.items():
+            if array.shape != others[name].shape:
+                raise ValueError(f"norms_[{i}][{name!r}] has shape {array.shape}, expected {others[name].shape}")
+    return found
+
+
 def check_width(n_features: int, coefs: Sequence[Array]) -> None:
     """Refuse samples with other features than the first coefficients have rows."""
     if n_features != len(coefs[0]):

@@ -47,7 +47,7 @@ class FullLoss:
         buffer = aligned_zeros(self._layout.size, dtype)
         self._slots = aligned_zeros((1, self._layout.size), dtype)
         self._weights, self._gradients = (
-            [*coefs, *intercepts] for coefs, intercepts in map(self._layout.views, (buffer, self._slots[0]))
+            [*coefs, *intercepts] for coefs, intercepts, _ in map(self._layout.views, (buffer, self._slots[0]))
         )
         v = None if self._sample_weight is None else self._sample_weight.astype(dtype, copy=False)
         wanted = task(self._mlp, self._y, dtype, penalty=self._mlp.alpha / (2 * self._total), per_batch=False)

@@ -8,15 +8,44 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network._base import ACTIVATIONS
 
-from ..nn.activations import Identity, LeakyReLU, ReLU, Sigmoid, Tanh
+from ..nn.activations import (
+    ELU,
+    GELU,
+    SELU,
+    HardSwish,
+    Identity,
+    LeakyReLU,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+)
 from ..nn.dropout import Dropout
 from ..nn.linear import Linear
 from ..nn.lowering import Network, aligned_zeros, layout, lower, views
+from ..nn.normalisation import BatchNorm, LayerNorm
 from ..validation import FLOAT32, FLOAT64, Array, DType
-from ._fitted import fitted_arrays
-from ._parameters import hidden_activations
+from ._fitted import fitted_arrays, fitted_norms
+from ._parameters import hidden_activations, norm_of
 
-_LAYERS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU, "leaky_relu": LeakyReLU}
+_LAYERS = {
+    "identity": Identity,
+    "logistic": Sigmoid,
+    "tanh": Tanh,
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "gelu": GELU,
+    "silu": SiLU,
+    "mish": Mish,
+    "elu": ELU,
+    "selu": SELU,
+    "softplus": Softplus,
+    "hard_swish": HardSwish,
+}
+_NORMS = {"layer": LayerNorm, "batch": BatchNorm}
+Norms = list[dict[str, Array]]
 
 
 class Layout:
@@ -27,6 +56,7 @@ class Layout:
     units : the inputs, and the units of every layer
     activations : the name of each hidden layer's activation
     logistic : whether predictions end in a logistic function, which training has inside its loss
+    norm : the normalisation between the product of each hidden layer and its activation: "layer", "batch" or ""
 
     Attributes
     ----------
@@ -36,37 +66,42 @@ class Layout:
         The outputs from the first layer's values on, before its activation.
     """
 
-    def __init__(self, units: Sequence[int], activations: Sequence[str], logistic: bool) -> None:
-        layers: list[Any] = []
+    def __init__(self, units: Sequence[int], activations: Sequence[str], logistic: bool, norm: str) -> None:
+        self.units, self.norm = tuple(units), norm
+        self._groups: list[list[Any]] = []
         for (n_in, n_out), name in zip(pairwise(units), [*activations, "identity"], strict=True):
-            layers += [Linear(n_in, n_out, init="zeros"), _LAYERS[name]()]
-        self.units = tuple(units)
-        self._layers = layers
+            is_hidden = len(self._groups) < len(activations)
+            normalisation = [_NORMS[norm](n_out)] if norm and is_hidden else []
+            self._groups.append([Linear(n_in, n_out, init="zeros"), *normalisation, _LAYERS[name]()])
+        layers = [layer for group in self._groups for layer in group]
         spans, self.size = layout(layers)
-        self._linear = [(layers[i], places) for i, places in spans.items()]
+        self._parameters = [(layers[i], places) for i, places in spans.items()]
         self.scores = _lowered(layers, spans, units[0])
         if logistic:
             layers = [*layers[:-1], Sigmoid()]
-        self.outputs = _lowered(layers, spans, units[0])
-        self.after_first_product = _lowered(layers[1:], {i - 1: places for i, places in spans.items()}, units[1])
+        self.outputs = _lowered(layers, spans, units[0], training=False)
+        behind = {i - 1: places for i, places in spans.items() if i}
+        self.after_first_product = _lowered(layers[1:], behind, units[1], training=False)
 
-    def views(self, buffer: Array) -> tuple[list[Array], list[Array]]:
-        """Return the coefficients and the intercepts of all layers, as views into a flat buffer."""
-        found = [views(layer, places, buffer) for layer, places in self._linear]
-        return [view["weight"] for view in found], [view["bias"] for view in found]
+    def views(self, buffer: Array) -> tuple[list[Array], list[Array], Norms]:
+        """Return the coefficients and the intercepts of all layers, and what normalisation has, as views."""
+        found = [(layer, views(layer, places, buffer)) for layer, places in self._parameters]
+        linear = [view for layer, view in found if isinstance(layer, Linear)]
+        norms = [view for layer, view in found if not isinstance(layer, Linear)]
+        return [view["weight"] for view in linear], [view["bias"] for view in linear], norms
 
     def with_dropout(self, rates: Sequence[float], seed: int) -> Network:
         """Return the network up to its scores with a dropout behind each hidden layer whose rate is not 0."""
         layers: list[Any] = []
-        for i, rate in enumerate([*rates, 0.0]):
-            layers += self._layers[2 * i : 2 * i + 2]
+        for group, rate in zip(self._groups, [*rates, 0.0], strict=True):
+            layers += group
             layers += [Dropout(rate)] if rate else []
         return _lowered(layers, layout(layers)[0], self.units[0])._replace(seed=seed)
 
 
 @functools.lru_cache(maxsize=64)
-def _layout(units: tuple[int, ...], activations: tuple[str, ...], logistic: bool) -> Layout:
-    return Layout(units, activations, logistic)
+def _layout(units: tuple[int, ...], activations: tuple[str, ...], logistic: bool, norm: str) -> Layout:
+    return Layout(units, activations, logistic, norm)
 
 
 class Weights:
@@ -77,7 +112,7 @@ class Weights:
     layout : Layout
     dtype : float32 or float64
     buffer : ndarray (layout.size,)
-    coefs, intercepts : lists of views
+    coefs, intercepts, norms : lists of views, the last in dicts
     exact : bool
         Whether the arrays of the perceptron had the dtype of the buffer.
 
@@ -91,14 +126,17 @@ class Weights:
         coefs, intercepts = fitted_arrays(mlp)
         self._made_for = _described(mlp)
         units = (len(coefs[0]), *(coef.shape[1] for coef in coefs))
-        self.layout = _layout(units, tuple(hidden_activations(mlp, len(coefs) - 1)), mlp.out_activation_ == "logistic")
+        names, logistic, norm = hidden_activations(mlp, len(coefs) - 1), mlp.out_activation_ == "logistic", norm_of(mlp)
+        self.layout = _layout(units, tuple(names), logistic, norm)
         narrow = np.result_type(*coefs, *intercepts) in (np.float16, FLOAT32)
         self.dtype = FLOAT32 if narrow else FLOAT64
         self.buffer = aligned_zeros(self.layout.size, self.dtype)
-        self.coefs, self.intercepts = self.layout.views(self.buffer)
-        copy(self.coefs + self.intercepts, coefs + intercepts)
-        self.exact = all(array.dtype == self.dtype for array in coefs + intercepts)
-        self._views = [(view, view.strides, view.dtype) for view in self.coefs + self.intercepts]
+        self.coefs, self.intercepts, self.norms = self.layout.views(self.buffer)
+        given = coefs + intercepts + arrays_of(fitted_norms(mlp, self.norms, norm))
+        own = self.coefs + self.intercepts + arrays_of(self.norms)
+        copy(own, given)
+        self.exact = all(array.dtype == self.dtype for array in given)
+        self._views = [(view, view.strides, view.dtype) for view in own]
 
     def belong_to(self, mlp: Any) -> bool:
         """Return whether the perceptron still uses these views as they were made, for what they were laid out for.
@@ -108,7 +146,12 @@ class Weights:
         coefs, intercepts = mlp.coefs_, mlp.intercepts_
         if len(coefs) != len(self.coefs) or len(intercepts) != len(coefs):
             return False
-        for array, (view, strides, dtype) in zip([*coefs, *intercepts], self._views):  # noqa: B905 - of every call
+        arrays = [*coefs, *intercepts]
+        if self.layout.norm:
+            arrays += arrays_of(getattr(mlp, "norms_", []))
+            if len(arrays) != len(self._views):
+                return False
+        for array, (view, strides, dtype) in zip(arrays, self._views):  # noqa: B905 - of every call
             if array is not view or array.strides != strides or array.dtype is not dtype:
                 return False
         return self._made_for == _described(mlp)
@@ -127,7 +170,7 @@ def _described(mlp: Any) -> tuple[Any, ...]:
     hidden, outputs = mlp.activation, mlp.out_activation_
     if not isinstance(hidden, str):
         hidden = tuple(hidden)
-    return hidden, outputs, mlp.n_layers_, ACTIVATIONS.get(hidden), ACTIVATIONS.get(outputs)
+    return hidden, outputs, mlp.n_layers_, ACTIVATIONS.get(hidden), ACTIVATIONS.get(outputs), norm_of(mlp)
 
 
 def copy(targets: Sequence[Array], sources: Sequence[Array]) -> None:
@@ -136,7 +179,18 @@ def copy(targets: Sequence[Array], sources: Sequence[Array]) -> None:
         target[...] = source
 
 
-def _lowered(layers: list[Any], spans: Any, n_in: int) -> Network:
-    network = lower(layers, spans, n_in)
+def new_norms(norm: str, units: Sequence[int], dtype: Any) -> Norms:
+    """Return what normalisation of each hidden layer has before any training."""
+    generator = np.random.default_rng(0)  # of which nothing is drawn
+    return [{name: value.astype(dtype) for name, value in _NORMS[norm](n).initial(generator).items()} for n in units]
+
+
+def arrays_of(norms: Sequence[dict[str, Array]]) -> list[Array]:
+    """Return all arrays of some normalisations."""
+    return [array for norm in norms for array in norm.values()]
+
+
+def _lowered(layers: list[Any], spans: Any, n_in: int, training: bool = True) -> Network:
+    network = lower(layers, spans, n_in, training)
     assert network is not None, "every layer is built in"
     return network

@@ -12,9 +12,9 @@ from ..validation import FLOAT32, Array, DType
 
 _LOSSES = {
     ("log_loss", "softmax"): "cross_entropy",
-    ("log_loss", "logistic"): "binary_cross_entropy",
+    ("log_loss", "logistic"): "bounded_binary_cross_entropy",
     ("squared_error", "identity"): "squared_error",
-    ("poisson", "exp"): "poisson",
+    ("poisson", "exp"): "poisson_deviance",
 }
 
 
@@ -68,16 +68,16 @@ def task(mlp: Any, y: Array, dtype: DType, *, penalty: float, per_batch: bool) -
     eps = float(np.finfo(dtype).eps)
     smoothing = getattr(mlp, "label_smoothing", 0.0)
     bounds: dict[str, float] = {}
-    if loss in ("cross_entropy", "binary_cross_entropy"):
+    if loss in ("cross_entropy", "bounded_binary_cross_entropy"):
         bounds = {"least": -math.log1p(-eps), "most": -math.log(eps)}
     elif loss == "squared_error":
         bounds = {"value": 0.5 / y.shape[1], "gradient": 0.5}
     reduction = Reduction(**bounds, penalty_per_batch=per_batch, mean_over_rows=per_batch, stop=False)
     targets = y.argmax(axis=1).astype(np.int64) if loss == "cross_entropy" else np.array(y, dtype, order="C")
-    if loss == "binary_cross_entropy" and smoothing:
+    if loss == "bounded_binary_cross_entropy" and smoothing:
         targets *= 1 - smoothing
         targets += smoothing / 2
-    undefined = loss == "poisson" and bool((targets < 0).any())
+    undefined = loss == "poisson_deviance" and bool((targets < 0).any())
     in_kernel = float(smoothing) if loss == "cross_entropy" else 0.0
     # A mean times a float of Python's, as scikit-learn writes losses: in float64 before NumPy 2.
     number = type(np.float32(1) * 0.5) if y.dtype == dtype == FLOAT32 else np.float64

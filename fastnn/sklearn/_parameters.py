@@ -15,7 +15,20 @@ from ..training.watching import ReduceOnPlateau, Watching
 from ..validation import Array
 from ._validation import Given
 
-Activation: TypeAlias = Literal["identity", "logistic", "tanh", "relu", "leaky_relu"]
+Activation: TypeAlias = Literal[
+    "identity",
+    "logistic",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "gelu",
+    "silu",
+    "mish",
+    "elu",
+    "selu",
+    "softplus",
+    "hard_swish",
+]
 Solver: TypeAlias = Literal["lbfgs", "sgd", "adam"]
 LearningRate: TypeAlias = Literal["constant", "invscaling", "adaptive"]
 ClassWeight: TypeAlias = Mapping[Any, float] | Literal["balanced"] | Sequence[Mapping[Any, float]]
@@ -31,6 +44,10 @@ SHARED_CONSTRAINTS: dict[str, Any] = {
     "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple, np.ndarray],
     "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64}), None],
     "callbacks": [list, tuple, None],
+    "optimizer": [StrOptions({"adamw"}), None],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "layer_norm": ["boolean"],
+    "batch_norm": ["boolean"],
     "n_threads": [Interval(Integral, 1, MOST_THREADS, closed="both"), None],
 }
 CLASSIFIER_CONSTRAINTS: dict[str, Any] = {
@@ -91,6 +108,11 @@ def dropout_rates(mlp: Any, n_layers: int) -> list[float]:
     return [float(rate) for rate in rates]
 
 
+def norm_of(mlp: Any) -> str:
+    """Return which normalisation stands behind the product of each hidden layer: "layer", "batch" or none, ""."""
+    return "layer" if mlp.layer_norm else "batch" if mlp.batch_norm else ""
+
+
 def check_together(mlp: Any, incremental: bool, given: Given | None) -> None:
     """Refuse parameters that do not fit together, before anything is trained.
 
@@ -122,13 +144,23 @@ def check_together(mlp: Any, incremental: bool, given: Given | None) -> None:
             raise TypeError(f"callbacks holds {callback!r}, which is for fastnn.Sequential: use {fix}")
         if not callable(callback):
             raise TypeError(f"callbacks holds {callback!r}, expected functions callback(estimator, epoch, values)")
+    if mlp.layer_norm and mlp.batch_norm:
+        raise ValueError("layer_norm and batch_norm are both True: choose one of them")
     if mlp.solver == "lbfgs":
-        asked = {"dropout": any(rates), "callbacks": mlp.callbacks}
+        asked = {
+            "dropout": any(rates),
+            "callbacks": mlp.callbacks,
+            "optimizer": mlp.optimizer is not None,
+            "layer_norm": mlp.layer_norm,
+            "batch_norm": mlp.batch_norm,
+        }
         if given is not None:
             asked[given.name] = True
         for name, is_asked in asked.items():
             if is_asked:
                 raise ValueError(f"solver 'lbfgs' has no epochs, so {name} does not apply: use solver 'adam' or 'sgd'")
+    if mlp.optimizer is not None and mlp.solver != "adam":
+        raise ValueError(f"optimizer {mlp.optimizer!r} is a form of solver 'adam', but the solver is {mlp.solver!r}")
     class_weight = getattr(mlp, "class_weight", None)
     if incremental and isinstance(class_weight, str) and class_weight == "balanced":
         raise ValueError(

@@ -16,9 +16,9 @@ from ..training.gathering import current
 from ..validation import FLOAT32, FLOAT64, UINT8, Array
 from ._fitted import check_going_on, check_width, fitted_arrays
 from ._lbfgs import FullLoss
-from ._network import Layout, Weights
+from ._network import Layout, Weights, new_norms
 from ._objective import weights_of_samples
-from ._parameters import check_together
+from ._parameters import check_together, norm_of
 from ._picture import plot_loss_curve
 from ._signatures import as_installed
 from ._theirs import WEIGHTED, check_their_code, unknown_hidden, unknown_outputs, unknown_training
@@ -54,6 +54,10 @@ class CompiledPerceptron:
     dtype: Any
     callbacks: Any
     n_threads: Any
+    optimizer: Any
+    weight_decay: Any
+    layer_norm: Any
+    batch_norm: Any
     # Requested by name, the pair would reach the last step of a Pipeline without what transform_input does to X_val.
     __metadata_request__fit: ClassVar = {"validation_data": False}
 
@@ -191,8 +195,12 @@ class CompiledPerceptron:
         return X
 
     def _initialize(self, y: Array, layer_units: list[int], dtype: Any) -> None:
-        vars(self).pop("validation_loss_curve_", None)
+        for name in ("validation_loss_curve_", "norms_", "_best_norms"):
+            vars(self).pop(name, None)
         super()._initialize(y, layer_units, dtype)  # type: ignore[misc]
+        if norm_of(self):
+            self.norms_ = new_norms(norm_of(self), layer_units[1:-1], dtype)
+            self._best_norms = copy.deepcopy(self.norms_)
         self._settle()
 
     def _init_coef(self, fan_in: int, fan_out: int, dtype: Any) -> tuple[Array, Array]:
@@ -235,6 +243,8 @@ class CompiledPerceptron:
         """Use these views of a flat buffer as coefficients and intercepts."""
         self._weights = weights
         self.coefs_, self.intercepts_ = list(weights.coefs), list(weights.intercepts)
+        if weights.layout.norm:
+            self.norms_ = [dict(norm) for norm in weights.norms]
 
     def _flat_weights(self) -> Weights | None:
         """Return the flat weights if the estimator still uses them, None where the user has put other arrays."""
@@ -272,7 +282,7 @@ class CompiledPerceptron:
 
     def _of_sparse(self, layout: Layout, params: Array, X: Any, out: Array, softmax: bool) -> bool:
         """Write the outputs for the rows of a CSR matrix, whose first product scipy forms from what it stores."""
-        coefs, intercepts = layout.views(params)
+        coefs, intercepts, _ = layout.views(params)
         finite, step = True, max(32, _BLOCK_ELEMENTS // layout.units[1])
         for start in range(0, len(out), step):
             part = slice(start, start + step)
@@ -335,6 +345,8 @@ class CompiledPerceptron:
             self._adopt(weights)
         if state.get("_best_coefs") is state["coefs_"]:
             self._best_coefs, self._best_intercepts = self.coefs_, self.intercepts_
+            if norm_of(self):
+                self._best_norms = self.norms_
 
 
 def _is_known(cls: type, name: str) -> bool:

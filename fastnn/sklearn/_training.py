@@ -3,6 +3,7 @@
 The state of an estimator, the random numbers it draws and what it prints and warns are those of scikit-learn.
 """
 
+import copy
 import warnings
 from typing import Any
 
@@ -20,9 +21,9 @@ from ..training.gathering import current
 from ..validation import Array
 from ._epochs import Epochs, SampleOrder, Samples
 from ._moments import Moments
-from ._network import Weights
+from ._network import Weights, arrays_of
 from ._objective import task
-from ._parameters import dropout_rates
+from ._parameters import dropout_rates, norm_of
 from ._progress import Progress
 from ._theirs import WEIGHTED, TheirEpochs, check_their_code, unknown_training
 from ._validation import Validation
@@ -50,6 +51,7 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
     if mlp.early_stopping and held_out is None:
         rows, held_out = _split(mlp, rows, x, y, sample_weight)
     samples = Samples(x, y, sample_weight, _batch_size(mlp, len(rows)), _dropout(mlp))
+    _check_batches(mlp, len(rows), samples.batch_size)
     passes, watched, judges = _passes(mlp, samples), _is_watched(mlp), _judges(held_out)
     order = SampleOrder(rows, mlp._random_state if mlp.shuffle else None)
     losses: list[Any] = []
@@ -81,10 +83,14 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
         vars(mlp).pop("_held_out", None)
     if mlp.early_stopping:
         mlp.coefs_, mlp.intercepts_ = mlp._best_coefs, mlp._best_intercepts
+        if norm_of(mlp):
+            mlp.norms_ = mlp._best_norms
     mlp._settle()
     if mlp.early_stopping:
         # scikit-learn goes on with the very arrays of the best epoch, which a warm start then trains in place.
         mlp._best_coefs, mlp._best_intercepts = mlp.coefs_, mlp.intercepts_
+        if norm_of(mlp):
+            mlp._best_norms = mlp.norms_
 
 
 def _passes(mlp: Any, samples: Samples) -> "_Compiled | TheirEpochs":
@@ -138,6 +144,7 @@ class _Compiled:
             samples.batch_size,
         )
         self._moments = _moments(mlp, weights)
+        self._decay = float(mlp.weight_decay) if mlp.optimizer == "adamw" else None
 
     def suit(self) -> bool:
         """Return whether the estimator still has the weights and moments that these passes change.
@@ -149,7 +156,7 @@ class _Compiled:
 
     def run(self, order: Array) -> np.floating[Any]:
         """Train on the samples in this order, and return the loss of the epoch."""
-        loss = self._epochs.run(order, self._moments.rule(self._mlp.t_))
+        loss = self._epochs.run(order, self._moments.rule(self._mlp.t_, decay=self._decay))
         self._moments.count(-(-len(order) // self._batch_size))
         return loss
 
@@ -157,7 +164,7 @@ class _Compiled:
         """Train for several epochs, between which nothing changes but what the optimizer counts."""
         n = len(orders[0])
         updates, seen = -(-n // self._batch_size), self._mlp.t_
-        rules = [self._moments.rule(seen + i * n, i * updates) for i in range(len(orders))]
+        rules = [self._moments.rule(seen + i * n, i * updates, self._decay) for i in range(len(orders))]
         losses = self._epochs.run_several(orders, rules)
         self._moments.count(len(orders) * updates)
         return losses
@@ -176,7 +183,10 @@ def _epoch_ends(mlp: Any, judges: tuple[Any, ...], progress: Progress) -> bool:
     with progress.lines():
         if mlp.verbose:
             print(f"Iteration {mlp.n_iter_}, loss = {mlp.loss_:.8f}")
+        best = vars(mlp).get("_best_coefs")
         mlp._update_no_improvement_count(mlp.early_stopping, *judges)
+        if norm_of(mlp) and mlp._best_coefs is not best:
+            mlp._best_norms = copy.deepcopy(mlp.norms_)
         if validation is not None:
             validation.outputs = None
         if mlp.early_stopping:
@@ -209,7 +219,7 @@ def _start_optimizer(mlp: Any, incremental: bool) -> None:
     """Give the perceptron a new optimizer, unless ``partial_fit`` goes on with the one of before."""
     if incremental and hasattr(mlp, "_optimizer"):
         return
-    params = mlp.coefs_ + mlp.intercepts_
+    params = mlp.coefs_ + mlp.intercepts_ + (arrays_of(mlp._own_weights().norms) if norm_of(mlp) else [])
     if mlp.solver == "sgd":
         mlp._optimizer = SGDOptimizer(
             params, mlp.learning_rate_init, mlp.learning_rate, mlp.momentum, mlp.nesterovs_momentum, mlp.power_t
@@ -249,6 +259,15 @@ def _split(mlp: Any, rows: Array, x: Any, y: Array, sample_weight: Array | None)
     truth = mlp._label_binarizer.inverse_transform(targets) if isinstance(mlp, ClassifierMixin) else targets
     v = None if sample_weight is None else sample_weight[held_out]
     return train, Validation(x.tocsr()[held_out] if hasattr(x, "tocsr") else x[held_out], truth, targets, v)
+
+
+def _check_batches(mlp: Any, n: int, batch_size: int) -> None:
+    """Refuse batches of one sample where the layers need the variance of a batch."""
+    if mlp.batch_norm and (n % batch_size or batch_size) < 2:
+        raise ValueError(
+            f"batch_size is {batch_size} for {n} samples, which leaves 1 to the last batch, but batch_norm needs 2: "
+            "choose another batch_size"
+        )
 
 
 def _batch_size(mlp: Any, n: int) -> int:

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 
 from ..model import Sequential
 from ..nn import losses
-from ..nn.losses import Loss, LossName
+from ..nn.loss import Loss
+from ..nn.losses import LossName
 from ..nn.lowering import aligned_zeros
 from ..nn.stack import Stack
 from ..training.labels import coded
@@ -36,8 +37,8 @@ def check_gradients(
         float32 arrays that they hold as attributes are widened to float64.
     X : array_like (m, n_in)
     y : array_like (m,) or (m, n_out)
-    loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods, optional
-        The model's own loss by default, or cross-entropy where it has none yet.
+    loss : name, or an object with forward and backward methods, optional
+        As of :meth:`Sequential.fit`; the model's own by default, or cross-entropy where it has none yet.
     l2 : float
         The factor λ >= 0 of the penalty Σ W².
     n_checks : int

@@ -16,7 +16,8 @@ from ..codes import ADD, FROZEN, KEEPS, KIND, LINEAR, OP, TRAINED
 from ..errors import DivergenceError
 from ..model import Sequential
 from ..nn.layers import BuiltIn
-from ..nn.losses import Loss, LossName
+from ..nn.loss import Loss
+from ..nn.losses import LossName
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
@@ -158,8 +159,8 @@ def profile(
     model : Sequential
     X, y, optimizer, l2, batch_size, sample_weight
         As for :meth:`fastnn.Sequential.fit`.
-    loss : {"cross_entropy", "squared_error", "huber"} or an object with forward and backward methods, optional
-        The model's own loss by default, or cross-entropy where it has none yet.
+    loss : name, or an object with forward and backward methods, optional
+        As of :meth:`Sequential.fit`; the model's own by default, or cross-entropy where it has none yet.
     seconds : float
         About how long to measure, > 0. Kernels are compiled before.
 

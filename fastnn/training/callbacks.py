@@ -79,15 +79,15 @@ class EarlyStopping(Waiting):
         value = values[self.monitor]
         if self._betters(value, self.best_value):
             if self.restore_best:
-                self._best = [p.copy() for p in model.parameters()]
+                self._best = [array.copy() for array in _restored(model)]
             self.best_epoch, self.best_value = epoch, value
         return self._has_waited(epoch, value)
 
     def end(self, model: "Sequential") -> None:
         """Restore the parameters of the best epoch."""
         if self._best:
-            for p, best in zip(model.parameters(), self._best, strict=True):
-                p[...] = best
+            for array, best in zip(_restored(model), self._best, strict=True):
+                array[...] = best
         self._best = []
 
     def _start(self) -> None:
@@ -100,6 +100,13 @@ class EarlyStopping(Waiting):
             f"EarlyStopping(patience={self.patience}, min_delta={self.min_delta:g}, monitor={self.monitor!r}, "
             f"restore_best={self.restore_best}{self._shown_mode})"
         )
+
+
+def _restored(model: "Sequential") -> list[Array]:
+    """The parameters of a model, and what its layers keep of the data, as running means."""
+    stack = getattr(model, "_stack", None)
+    layers = () if stack is None else stack.built_in
+    return [*model.parameters(), *(getattr(layer, name) for layer in layers for name in layer.buffers)]
 
 
 def asks_to_stop(answer: Any) -> bool:

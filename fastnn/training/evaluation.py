@@ -30,7 +30,7 @@ def trained(stack: Stack, plan: Plan) -> dict[str, float]:
     for start in range(0, m, stack.block):
         part = slice(start, start + stack.block)
         outputs[part] = stack.outputs(plan.x[part if rows is None else rows[part]])
-    return measure(plan.metrics, plan.y if rows is None else plan.y[rows], outputs)
+    return measure(plan.metrics, plan.loss, plan.y if rows is None else plan.y[rows], outputs)
 
 
 def evaluate(
@@ -43,14 +43,15 @@ def evaluate(
     chosen: Array | None = None,
     metrics: Sequence[Metric] = (),
 ) -> dict[str, float]:
-    """Return the loss and, for cross-entropy, the accuracy of checked data, block by block under a built-in loss.
+    """Return the loss of checked data and what else it measures, block by block under a built-in loss.
 
     Of x and y only the rows at ``chosen`` count where they are given, for which there are no weights. For metrics all
     outputs are held.
     """
     m = len(x) if chosen is None else len(chosen)
     rows = stack.block if losses.is_built_in(loss) else m
-    total = right = weights = 0.0
+    totals = dict.fromkeys(("loss", *losses.measured(loss)), 0.0)
+    weights = 0.0
     kept: list[Array] = []
     for start in range(0, m, rows):
         part = slice(start, start + rows) if chosen is None else chosen[start : start + rows]
@@ -59,26 +60,23 @@ def evaluate(
         if metrics:
             kept.append(outputs)
         share = len(outputs) if v is None else float(v.sum(dtype=np.float64))
-        total += share * losses.value(loss, outputs, targets, v)
-        if losses.classifies(loss):
-            labels = targets if y.ndim == 1 else targets.argmax(axis=1)
-            hits = outputs.argmax(axis=1) == labels
-            mean = (
-                np.count_nonzero(hits) / len(hits)
-                if v is None
-                else float(np.average(hits, weights=v))
-                if share
-                else 0.0
-            )
-            right += mean * share
+        totals["loss"] += share * losses.value(loss, outputs, targets, v)
+        if losses.measured(loss):
+            for name_of, values in loss.measures(
+                loss.predictions(outputs.copy() if metrics else outputs), targets
+            ).items():
+                totals[name_of] += share * mean_of(values, v) if share else 0.0
         weights += share
-    if not math.isfinite(total):
-        losses.check_labels(loss, y if chosen is None else y[chosen], outputs.shape[1], stack.dtype, name)
-    measured = {"loss": total / weights}
-    if losses.classifies(loss):
-        measured["accuracy"] = right / weights
+    if not math.isfinite(totals["loss"]):
+        losses.check_again(loss, y if chosen is None else y[chosen], outputs.shape[1], stack.dtype, name)
+    measured = {name_of: total / weights for name_of, total in totals.items()}
     left = [metric for metric in metrics if metric.name not in measured or metric.known != metric.name]
     if left:
         y, v = (y, sample_weight) if chosen is None else (y[chosen], None)
-        measured |= measure(left, y, np.concatenate(kept), v)
+        measured |= measure(left, loss, y, np.concatenate(kept), v)
     return measured
+
+
+def mean_of(values: Array, sample_weight: Array | None) -> float:
+    """Return the mean over the samples, weighted where there are weights."""
+    return float(values.mean() if sample_weight is None else np.average(values, weights=sample_weight))

@@ -5,7 +5,6 @@ by layer; both are a function of the order of the samples, the learning rate and
 """
 
 import functools
-import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ import numpy as np
 from ..backend import active
 from ..errors import DivergenceError
 from ..nn import losses
-from ..nn.lowering import Batches, Network
+from ..nn.lowering import Batches, Network, OptimizerSpec
 from ..nn.stack import Lap, Stack, no_lap
 from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
@@ -23,6 +22,7 @@ from ..validation import FLOAT64, Array, finite, sample_weights
 from .evaluation import values_after
 from .history import History
 from .interrupts import Interrupt
+from .layerwise import layerwise_epoch
 from .plan import Plan
 from .progress import Report
 from .rows import check_finite, own_rows
@@ -200,7 +200,7 @@ def _check_again(stack: Stack, plan: Plan) -> None:
     stack.check_finite()
     check_finite(plan.x, "X", stack.dtype, plan.rows)
     stack.check_codes(plan.x, "X", plan.rows)
-    losses.check_labels(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
+    losses.check_again(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
     finite("y", plan.y[rows], FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes what came
     if plan.sample_weight is not None:
         sample_weights(plan.sample_weight[rows], plan.samples, stack.dtype)
@@ -212,7 +212,7 @@ def epoch_of(stack: Stack, plan: Plan, seconds: Array | None = None, lap: Lap = 
     See :mod:`fastnn.reference.network.epoch` for the table; ``lap(layer, phase)`` is called as a phase of a layer is
     over, or of the step for None.
     """
-    return CompiledEpoch(stack, plan, seconds) if plan.compiled else _layerwise_epoch(stack, plan, lap)
+    return CompiledEpoch(stack, plan, seconds) if plan.compiled else layerwise_epoch(stack, plan, lap)
 
 
 class CompiledEpoch:
@@ -228,8 +228,7 @@ class CompiledEpoch:
         """Return the loss of an epoch in this order, after ``step`` updates, and the batch that failed, or -1."""
         plan = self._plan
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
-        rule = plan.optimizer.rule(self._slots, lr, step)
-        network = self._learning()
+        rule, network = self._rule(lr, step), self._learning()
         loss, failed = active().train_epoch(network, self._params, batches, self._objective, rule, self._seconds)
         return float(loss), int(failed)
 
@@ -237,42 +236,19 @@ class CompiledEpoch:
         self, orders: list[Array], draw: Callable[[], None], rates: Sequence[float | Array], step: int
     ) -> Request:
         """Return what epochs in these orders, yet to be drawn, take, each at its rate, after ``step`` updates."""
-        plan, optimizer = self._plan, self._plan.optimizer
-        rules = [optimizer.rule(self._slots, lr, step + i * plan.updates) for i, lr in enumerate(rates)]
+        plan = self._plan
+        rules = [self._rule(lr, step + i * plan.updates) for i, lr in enumerate(rates)]
         batches = [Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size) for order in orders]
         return Request(self._learning(), self._params, tuple(batches), self._objective, tuple(rules), draw)
+
+    def _rule(self, lr: float | Array, step: int) -> OptimizerSpec:
+        """How an epoch moves."""
+        return self._plan.optimizer.rule(self._slots, lr, step)._replace(accumulate=self._plan.accumulate)
 
     def _learning(self) -> Network:
         """The network as its layers learn at the moment, which callbacks may have changed."""
         network = self._stack.network if self._plan.callbacks else None
         return self._network if network is None else network._replace(seed=self._network.seed)
-
-
-def _layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Epoch:
-    stack.forget_gradients()  # those of an earlier pass are the user's until this fit is through
-
-    def train(order: Array, lr: float | Array, step: int) -> tuple[float, int]:
-        total = weights = 0.0
-        for batch, start in enumerate(range(0, len(order), plan.batch_size)):
-            rows = order[start : start + plan.batch_size]
-            x, y = plan.x[rows], plan.y[rows]
-            v = None if plan.sample_weight is None else plan.sample_weight[rows]
-            lap(None, "gather")
-            outputs = stack.forward(x, training=True, lap=lap)
-            loss, gradient = losses.value_and_gradient(plan.loss, outputs, y, v)
-            lap(None, "loss")
-            loss += plan.l2 * stack.sum_of_squares()
-            share = len(rows) if v is None else float(v.sum(dtype=np.float64))
-            total, weights = total + share * loss, weights + share
-            if not np.isfinite(loss):
-                return math.nan, batch
-            lap(None, "rest")
-            stack.backward(gradient, plan.l2, lap, stack.first_trained)
-            plan.optimizer.update(stack, lr if isinstance(lr, float) else float(lr[batch]), step + batch + 1)
-            lap(None, "update")
-        return (total / weights if weights else 0.0), -1
-
-    return train
 
 
 class Orders:
@@ -315,18 +291,21 @@ def _nothing() -> None:
 
 
 def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float | Array) -> int:
-    """Train the epoch again batch by batch, up to the first that leaves the finite numbers, and return which it is.
+    """Train the epoch again update by update, up to one that leaves the finite numbers, and return of which batch.
 
     A user's layer may draw random numbers and come through this time: then that is the last batch.
     """
     order = orders.draw()  # as before, and so are the units that are dropped
     last = Copies(transaction.arrays)
-    for batch, start in enumerate(range(0, len(order), plan.batch_size)):
+    size = plan.batch_size * plan.accumulate
+    for update, start in enumerate(range(0, len(order), size)):
         last.keep()
-        own_lr = lr if isinstance(lr, float) else lr[batch : batch + 1]
-        _, failed = train(order[start : start + plan.batch_size], own_lr, plan.optimizer.steps)
+        own_lr = lr if isinstance(lr, float) else lr[update : update + 1]
+        samples = order[start : start + size]
+        _, failed = train(samples, own_lr, plan.optimizer.steps)
         if failed >= 0 or not last.is_finite():
             last.restore()
             break
         plan.optimizer.steps += 1
-    return batch
+    # Numbers that an update leaves are those of its last batch.
+    return start // plan.batch_size + (failed if failed >= 0 else -(-len(samples) // plan.batch_size) - 1)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..nn import losses
-from ..nn.losses import Loss, LossName
+from ..nn.loss import Loss
+from ..nn.losses import LossName
 from ..nn.optimizer import Optimizer
 from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
@@ -50,6 +51,7 @@ def fit_many(
     l2: float | list[float] = 0.0,
     epochs: int | list[int] = 10,
     batch_size: int | list[int] = 32,
+    accumulate: int | list[int] = 1,
     shuffle: bool | list[bool] = True,
     validation_data: tuple[ArrayLike, ArrayLike] | list[Any] | None = None,
     validation_rows: ArrayLike | list[Any] | None = None,
@@ -80,7 +82,7 @@ def fit_many(
         The samples to train on, by their places in X, in any order and as often as they stand there: the folds of a
         cross-validation, or a bootstrap. The result is that of ``fit(X[rows], y[rows], sample_weight=
         sample_weight[rows])``, but that labels which are strings or objects are the classes of all of y.
-    loss, optimizer, l2, epochs, batch_size, shuffle, validation_data, sample_weight, class_weight
+    loss, optimizer, l2, epochs, batch_size, accumulate, shuffle, validation_data, sample_weight, class_weight
         As of :meth:`Sequential.fit`. An optimizer object for all is copied for each model, and the copies start afresh;
         objects in a list keep their state, so fitting again with them continues. "balanced" counts the samples at
         ``rows``.
@@ -154,6 +156,7 @@ def fit_many(
         "l2": each("l2", l2, n),
         "epochs": each("epochs", epochs, n),
         "batch_size": each("batch_size", batch_size, n),
+        "accumulate": each("accumulate", accumulate, n),
         "shuffle": each("shuffle", shuffle, n),
         "rows": _named("rows", rows, n),
         "validation_rows": _named("validation_rows", validation_rows, n),

@@ -60,10 +60,16 @@ def coded_as(y: Any, classes: Array | None, name: str = "y") -> Any:
     return y if classes is None else coded(own_view(y), classes, name)[0]
 
 
-def check_number(classes: Array | None, k: int, name: str = "y") -> None:
-    """Raise ValueError if there is not one class for each of k outputs."""
-    if classes is not None and len(classes) != k:
+def check_number(classes: Array | None, k: int, told_apart: int, name: str = "y") -> None:
+    """Raise ValueError if there are not as many classes as k outputs tell apart."""
+    if classes is not None and len(classes) != told_apart:
         outputs = f"{k} output{'s' * (k != 1)}"
+        if told_apart != k:
+            expected = f"{told_apart} of them" if told_apart else f"0 or 1 for each of the outputs ({k} columns)"
+            raise ValueError(
+                f"{name} holds {len(classes)} different labels, but under this loss the model has {outputs}: expected "
+                f"{expected}"
+            )
         raise ValueError(
             f"{name} holds {len(classes)} different labels, but the model has {outputs}: expected one for each, or "
             f"integer labels 0..{k - 1}, of which not all need come"
@@ -92,9 +98,13 @@ def are_same(classes: Array | None, others: Array | None) -> bool:
     return bool(classes.tolist() == others.tolist())
 
 
-def named(codes: Array, classes: Array | None) -> Array:
-    """Return the labels that codes stand for."""
-    return codes if classes is None else classes[codes]
+def as_fitted(found: Array, classes: Array | None, is_flat: bool) -> Array:
+    """Return predictions as the targets were: codes (m,) as the labels that they stand for, one output as (m,)."""
+    if classes is not None and found.dtype.kind == "i" and (found.ndim == 1 or found.shape[1] == 1):
+        return classes[found.ravel()]
+    if found.ndim == 1:
+        return found
+    return found[:, 0] if is_flat and found.shape[1] == 1 else found
 
 
 def listed(classes: Array) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..nn import losses
+from ..nn.loss import linked
 from ..validation import Array
 
 Weights = Array | None
@@ -138,10 +139,15 @@ def _metric(place: Any, name: Any, item: Any) -> Metric:
 
 def suit(metrics: Iterable[Metric], loss: Any, y: Array, k: int) -> None:
     """Raise ValueError if a metric that has a name does not apply to checked targets for k outputs under a loss."""
-    has_labels = losses.classifies(loss) or (not losses.is_built_in(loss) and y.ndim == 1 and y.dtype.kind in "iu")
+    is_users = not losses.is_built_in(loss) and y.ndim == 1 and y.dtype.kind in "iu"
+    has_labels = is_users or losses.classes_of(loss, k) > 0
     has_values = not losses.classifies(loss) and y.shape == (len(y), k)
     for metric in metrics:
-        if metric.known is None or (has_labels if BY_NAME[metric.known].classifies else has_values):
+        if (
+            metric.known is None
+            or metric.known in losses.measured(loss)
+            or (has_labels if BY_NAME[metric.known].classifies else has_values)
+        ):
             continue
         what = "classes" if BY_NAME[metric.known].classifies else f"values ({len(y)}, {k})"
         raise ValueError(
@@ -150,12 +156,24 @@ def suit(metrics: Iterable[Metric], loss: Any, y: Array, k: int) -> None:
         )
 
 
-def measure(metrics: Iterable[Metric], y: Array, outputs: Array, sample_weight: Weights = None) -> dict[str, float]:
-    """Return the value of each metric; functions of a user's know nothing of weights, and only read the arrays."""
+def measure(
+    metrics: Iterable[Metric], loss: Any, y: Array, outputs: Array, sample_weight: Weights = None
+) -> dict[str, float]:
+    """Return the value of each metric of what ``loss`` says that outputs stand for.
+
+    Functions of a user's get the outputs themselves, know nothing of weights, and only read the arrays.
+    """
     values = {}
     for metric in metrics:
-        if metric.known is not None:
-            values[metric.name] = metric.function(y, outputs, sample_weight)
+        if metric.known is not None and metric.known in losses.measured(loss):
+            measures = loss.measures(loss.predictions(outputs.copy()), y)
+            values[metric.name] = float(np.average(measures[metric.known], weights=sample_weight))
+        elif metric.known is not None and BY_NAME[metric.known].classifies:
+            scores, labels = losses.as_classes(loss, outputs, y)
+            values[metric.name] = metric.function(labels, scores, sample_weight)
+        elif metric.known is not None:
+            means = linked(losses.link(loss), outputs.copy())
+            values[metric.name] = metric.function(y, means, sample_weight)
         else:
             values[metric.name] = _number(metric.name, metric.function(_read_only(y), _read_only(outputs)))
     return values

@@ -61,6 +61,7 @@ class Plan:
     epochs: int
     l2: float
     batch_size: int
+    accumulate: int
     shuffle: bool
     validation: Validation | None
     verbose: bool
@@ -79,7 +80,7 @@ class Plan:
     @property
     def updates(self) -> int:
         """The updates of an epoch."""
-        return -(-self.samples // self.batch_size)
+        return -(-self.samples // (self.batch_size * self.accumulate))
 
     @property
     def objective(self) -> Objective:
@@ -92,7 +93,7 @@ class Plan:
         metrics = [metric.name for metric in self.metrics]
         if self.validation is None:
             return "loss", *metrics
-        measured = ["loss", "accuracy"] if losses.classifies(self.loss) else ["loss"]
+        measured = "loss", *losses.measured(self.loss)
         return "loss", *metrics, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
 
 
@@ -111,6 +112,7 @@ def prepare(
     sample_weight: ArrayLike | None,
     verbose: int,
     class_weight: Any = None,
+    accumulate: int = 1,
     callbacks: Iterable[Callback] | None = None,
     metrics: Any = None,
     rows: Rows = ALL,
@@ -128,6 +130,7 @@ def prepare(
     loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
     l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
     epochs, batch_size = positive_int("epochs", epochs), positive_int("batch_size", batch_size)
+    accumulate = positive_int("accumulate", accumulate)
     if verbose not in (0, 1):
         raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
     callbacks, metrics = check_callbacks(callbacks), check_metrics(metrics)
@@ -149,7 +152,7 @@ def prepare(
     is_flat = depth(y) == 1
     y, classes = given.coded(y, classes, places)
     k = stack.output_width(x if places is None else x[places[:1]])
-    check_number(classes, k)
+    check_number(classes, k, losses.classes_of(loss, k))
     _check_one_validation(validation_data, validation_rows, validation_split)
     validation = None
     if validation_data is not None:
@@ -180,7 +183,8 @@ def prepare(
     weights_of_samples, batch_size = weights(), min(batch_size, samples)
     is_known = optimizer.belongs_to(stack)
     first, step = (optimizer.epoch, optimizer.steps) if is_known else (0, 0)
-    lr = optimizer.rates(first, step, -(-samples // batch_size))
+    accumulate = min(accumulate, -(-samples // batch_size))
+    lr = optimizer.rates(first, step, -(-samples // (batch_size * accumulate)))
     return Plan(
         x=x,
         y=y,
@@ -193,6 +197,7 @@ def prepare(
         epochs=epochs,
         l2=l2,
         batch_size=batch_size,
+        accumulate=accumulate,
         shuffle=shuffle,
         validation=validation,
         verbose=bool(verbose),

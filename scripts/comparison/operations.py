@@ -14,7 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comparison.optimizers import RATES
-from comparison.problems import DELTA, GELU, GELU_TANH, HUBER, LAYER_NORM, NORM_EPS, SILU, WORDS, Network, learnable
+from comparison.problems import (
+    BATCH_NORM,
+    DELTA,
+    GELU,
+    GELU_TANH,
+    HUBER,
+    LAYER_NORM,
+    NORM_EPS,
+    SILU,
+    WORDS,
+    Network,
+    learnable,
+)
 from comparison.rules import ADAMW, BETA1, BETA2, EPS, WEIGHT_DECAY
 from comparison.settings import Settings, say
 from comparison.tables import micro, on, times
@@ -47,7 +59,8 @@ def operations(classifiers: Sequence[Network], regression: Network) -> Iterator[
     for network in classifiers:
         for activation in (GELU, GELU_TANH, SILU):
             yield Operation(WORDS[activation], replace(network, activation=activation), network, activations)
-        yield Operation(LAYER_NORM, replace(network, normalised=LAYER_NORM), network, normalisations)
+        for kind in (LAYER_NORM, BATCH_NORM):
+            yield Operation(kind, replace(network, normalised=kind), network, normalisations)
         yield Operation(ADAMW, replace(network, rule=ADAMW, lr=RATES[ADAMW]), network, updates)
     yield Operation(WORDS[HUBER], replace(regression, loss=HUBER), regression, losses)
 
@@ -72,6 +85,11 @@ def normalisations(network: Network, arrays: Arrays) -> tuple[Calls, Calls]:
     for n in network.widths[1:-1]:
         x, d, out = arrays(3, network.batch, n)
         scale, shift, of_scale, of_shift = (array[0] for array in arrays(4, 1, n))
+        if network.normalised == BATCH_NORM:
+            mean, variance = (array[0] for array in arrays(2, 1, n))
+            given = (d, x, scale, shift, mean, variance, 0.1, NORM_EPS, out, of_scale, of_shift)
+            calls.append(lambda given=given: kernels.batch_norm_backward(*given))
+            continue
         given = (d, x, scale, shift, NORM_EPS, out, of_scale, of_shift)
         calls.append(lambda given=given: kernels.layer_norm_backward(*given))
     return calls, []

@@ -102,6 +102,37 @@ def test_a_learning_rate_for_each_op_and_each_update(name, rng, dtype):
     check(scaled(network), params, data, goal, state._replace(settings=(0.002, *state.settings[1:])))
 
 
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(("clip_norm", "accumulate"), [(0.3, 1), (None, 3), (0.3, 2), (100.0, 1)])
+def test_the_gradient_as_a_whole(clip_norm, accumulate, name, rng, dtype):
+    """Clipped, summed over batches, of which the last group has fewer, and the last batch fewer samples."""
+    network, params = build(DEEP, rng, dtype)
+    x, y = problem(DEEP, 37, "labels", rng, dtype)
+    weights = rng.uniform(0, 2, 37).astype(dtype) if accumulate == 3 else None
+    data, goal = batches(x, y, 5, weights, rng.permutation(37)), objective("cross_entropy", 0.05)
+    lr = 0.004 if name in SCALED else 0.02
+    state = rule(name, params, lr)._replace(clip_norm=clip_norm, accumulate=accumulate)
+    check(scaled(frozen(network, 1)), params, data, goal, state)
+    check(network, params, data, objective("cross_entropy"), state)
+
+
+def test_dropout_draws_for_each_batch_of_an_update(rng, dtype):
+    case = 13, [64, "relu", ("dropout", 0.5), 5]
+    network, params = build(case, rng, dtype)
+    x, y = problem(case, 37, "labels", rng, dtype)
+    check(network, params, batches(x, y, 5), objective("cross_entropy"), rule("sgd", params)._replace(accumulate=3))
+
+
+def test_clipping_by_more_than_the_norm_changes_no_bit_of_a_rule_with_state(rng, dtype):
+    network, params = build(DEEP, rng, dtype)
+    x, y = problem(DEEP, 37, "labels", rng, dtype)
+    data, goal, state = batches(x, y, 8), objective("cross_entropy", 0.05), rule("adam", params, 0.01)
+    found = [train(kernels, network, params, data, goal, state._replace(clip_norm=limit)) for limit in (None, 1e9)]
+    assert found[0][0] == found[1][0]
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    np.testing.assert_array_equal(found[0][2], found[1][2])
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 14, 15, 36, 37, 38, 1000])
 @pytest.mark.parametrize("targets", LOSS_OF)
 def test_batch_sizes(batch_size, targets, rng, dtype):

@@ -46,8 +46,9 @@ for d, k, dtype in itertools.product(WIDTHS, WIDTHS, ("float32", "float64")):
         ("cross_entropy", guarded(rng.integers(0, k, M)), dtype),
         ("squared_error", guarded(rng.normal(size=(M, k)).astype(dtype)), np.uint8),
         ("huber", guarded(rng.normal(size=(M, k)).astype(dtype)), "float64"),
+        (fnn.Pinball(rng.uniform(0.1, 0.9, k)), guarded(rng.normal(size=(M, k)).astype(dtype)), dtype),
     ]
-    for (loss, y, x_dtype), (batch_size, optimizer) in zip(goals, ((1, "adam"), (7, "sgd"), (M, "adam"))):
+    for (loss, y, x_dtype), (batch_size, optimizer) in zip(goals, ((1, "adam"), (7, "sgd"), (M, "adam"), (5, "sgd"))):
         X = guarded(rng.integers(0, 5, (M, d)).astype(x_dtype))
         settings = dict(loss=loss, optimizer=optimizer, epochs=2, batch_size=batch_size, verbose=0)
         models, alone = networks(d, k, dtype), networks(d, k, dtype)

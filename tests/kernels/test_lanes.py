@@ -11,6 +11,9 @@ from tests.networks import RULES, SCALED, batches, build, frozen, problem, rule
 
 LOSS_OF = {"labels": "cross_entropy", "soft": "cross_entropy", "squared": "squared_error", "any": "huber"}
 SKLEARN = Reduction(1e-3, 3.0, value=0.5, gradient=0.25, penalty_per_batch=True, mean_over_rows=True, stop=False)
+TARGETS = {"cross_entropy": "labels", "squared_error": "values", "absolute_error": "values", "pinball": "values"}
+TARGETS |= {"bounded_binary_cross_entropy": "binary", "binary_cross_entropy": "binary"}
+TARGETS |= {"poisson_deviance": "counts", "poisson": "counts"}
 SMALL = (13, [17, "relu", (33, False), ("leaky_relu", 0.1), 5])
 # The networks whose inner dimensions a product of either dtype takes in one block.
 _BLOCKS = "past the cache blocks", "more outputs than a block of gradients"
@@ -100,22 +103,23 @@ def test_sums_over_classes(k, smoothing, rng, dtype):
     assert_same_bits(jobs_of(network, params * 3, x, y, some, "sgd", rng))
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", "binary_cross_entropy", "poisson"])
+@pytest.mark.parametrize("loss", TARGETS)
 @pytest.mark.parametrize("k", [1, 3, 20])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_other_ways_of_counting(loss, k, weighted, rng, dtype):
-    """Those of scikit-learn, whose losses and rules these are."""
+    """Those of scikit-learn, some of whose losses and rules these are."""
     case = 6, [9, "relu", k]
     network, params = build(case, rng, dtype)
     x, _ = problem(case, 30, "labels", rng, dtype)
     y = {
-        "cross_entropy": rng.integers(0, k, 30),
-        "binary_cross_entropy": rng.integers(0, 2, (30, k)).astype(dtype),
-        "poisson": rng.poisson(1.0, (30, k)).astype(dtype),
-        "squared_error": rng.normal(size=(30, k)).astype(dtype),
-    }[loss]
+        "labels": lambda: rng.integers(0, k, 30),
+        "binary": lambda: rng.integers(0, 2, (30, k)).astype(dtype),
+        "counts": lambda: rng.poisson(1.0, (30, k)).astype(dtype),
+        "values": lambda: rng.normal(size=(30, k)).astype(dtype),
+    }[TARGETS[loss]]()
     weights = rng.uniform(0.1, 2, 30).astype(dtype) if weighted else None
-    some = [Objective(loss, 0.01 * (i % 3), reduction=SKLEARN) for i in range(5)]
+    own = [(k, *rng.uniform(0.1, 0.9, k)) if loss in ("binary_cross_entropy", "pinball") else () for _ in range(5)]
+    some = [Objective(loss, 0.01 * (i % 3), reduction=SKLEARN, numbers=own[i]) for i in range(5)]
     jobs = jobs_of(network, params, x, y, some, "sgd", rng, weights=weights, lr=0.01)
     assert_same_bits(jobs)
     for i, job in enumerate(jobs):
@@ -256,6 +260,8 @@ def test_what_does_not_go_in_lanes(rng, dtype):
     assert kernels.lane_key(job) is not None
     shorter = batches(x, y, 8, order=np.arange(7))
     assert kernels.lane_key(job._replace(batches=(*job.batches, shorter), rules=job.rules * 2)) is None
+    for whole in ({"clip_norm": 1.0}, {"accumulate": 2}):
+        assert kernels.lane_key(job._replace(rules=(job.rules[0]._replace(**whole),))) is None
     assert reference.lane_key(job) is None
     assert not reference.lanes_pay(job.network, job.params.dtype, 24, 100)
 

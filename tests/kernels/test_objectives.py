@@ -11,7 +11,8 @@ from fastnn.nn.lowering import Objective, OptimizerSpec, Reduction
 from tests.networks import batches, build
 
 TWINS = pytest.mark.parametrize("twin", [kernels, reference], ids=["kernels", "reference"])
-CROSS_ENTROPY, SQUARED_ERROR, BINARY, POISSON = "cross_entropy", "squared_error", "binary_cross_entropy", "poisson"
+CROSS_ENTROPY, SQUARED_ERROR = "cross_entropy", "squared_error"
+BINARY, POISSON = "bounded_binary_cross_entropy", "poisson_deviance"
 CASE = (6, [9, "tanh", 11])
 BOUNDS = Reduction(least=0.5, most=2.5)
 SKLEARN = Reduction(value=0.5, gradient=0.25, penalty_per_batch=True, mean_over_rows=True, stop=False)

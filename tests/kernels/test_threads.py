@@ -104,6 +104,23 @@ def test_epoch_and_forward(case, name, on_threads, rng, dtype):
             np.testing.assert_array_equal(first, second)
 
 
+def test_the_norm_of_the_gradient(on_threads, rng, dtype):
+    """Of several pieces, clipped and summed over batches."""
+    network, params = build(DEEP, rng, dtype)
+    x, y = problem(DEEP, 300, "labels", rng, dtype)
+
+    def call():
+        trained, state = params.copy(), rule("momentum", params, 0.1)._replace(clip_norm=0.01, accumulate=2)
+        loss = kernels.train_epoch(network, trained, batches(x, y, 64), objective("cross_entropy", 1e-3), state)
+        return loss, trained, state.slots
+
+    one, *more = on_threads(call)
+    for result in more:
+        assert result[0] == one[0]
+        np.testing.assert_array_equal(result[1], one[1])
+        np.testing.assert_array_equal(result[2], one[2])
+
+
 @pytest.mark.parametrize("shape", [(64, 10), (1000, 100), (8, 32000)], ids=str)
 def test_softmax_and_cross_entropy(shape, on_threads, rng, dtype):
     s, y = rng.normal(size=shape).astype(dtype), rng.integers(0, shape[1], shape[0])

@@ -152,6 +152,38 @@ def test_a_frozen_op_and_its_penalty(rng):
     assert params[second] == pytest.approx(2 - 0.1 * (2 * 2.25 * 2 + 0.5 * 2))
 
 
+def test_clipping_by_hand(rng):
+    """ŷ = a b x at x = 1, y = 0 with a = 3, b = 4: the gradient is (2 a b², 2 a² b) + 2 λ (a, b), its norm known."""
+    network, params = build((1, [(1, False), (1, False)]), rng, np.float64)
+    first, second = network.ops[:, 3]
+    for clip_norm in (1.0, 1e3):
+        params[first], params[second] = 3.0, 4.0
+        data, goal = batches(np.ones((1, 1)), np.zeros((1, 1)), 1), objective("squared_error", 0.5)
+        spec = rule("sgd", params, 0.01)._replace(clip_norm=clip_norm)
+        reference.train_epoch(network, params, data, goal, spec)
+        gradient = np.array([2 * 3 * 16 + 3, 2 * 9 * 4 + 4.0])
+        factor = min(1, clip_norm / (np.hypot(*gradient) + 1e-6))
+        np.testing.assert_allclose(params[[first, second]], [3, 4] - 0.01 * factor * gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_that_are_accumulated_are_one(weighted, name, rng):
+    """A rule of 12 samples a batch, and of 5, 5 and 2 that are summed; the penalty counts once."""
+    case = (3, [4, "tanh", 2])
+    network, params = build(case, rng, np.float64)
+    x, y = problem(case, 24, "labels", rng, np.float64)
+    v = rng.uniform(0, 2, 24) if weighted else None
+    together, apart = params.copy(), params.copy()
+    goal, spec = objective("cross_entropy", 0.1), rule(name, params, 0.1)
+    reference.train_epoch(network, together, batches(x, y, 12, v), goal, spec)
+    own = rule(name, params, 0.1)._replace(accumulate=3)
+    order = np.arange(24)
+    for step, part in enumerate((order[:12], order[12:])):
+        reference.train_epoch(network, apart, batches(x, y, 5, v, part), goal, own._replace(step=step))
+    np.testing.assert_allclose(apart, together, rtol=1e-12, atol=1e-14)
+
+
 def test_a_batch_counts_by_its_weights(rng):
     network, params = build((1, [(1, False)]), rng, np.float64)
     params[0] = 1.0

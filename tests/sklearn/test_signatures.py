@@ -20,7 +20,16 @@ from tests.sklearn.pairs import ESTIMATORS, RELEASE
 
 every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 
-OF_BOTH = {"dropout": 0.0, "dtype": None, "callbacks": None, "n_threads": None}
+OF_BOTH = {
+    "dropout": 0.0,
+    "dtype": None,
+    "callbacks": None,
+    "n_threads": None,
+    "optimizer": None,
+    "weight_decay": 0.01,
+    "layer_norm": False,
+    "batch_norm": False,
+}
 OWN = {
     "MLPClassifier": {"class_weight": None, "label_smoothing": 0.0, "stratify": False} | OF_BOTH,
     "MLPRegressor": OF_BOTH,

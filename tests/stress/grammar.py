@@ -111,7 +111,8 @@ COUNT = One("1", "2", "np.int64(3)", "5", dear=True)
 FLAG = One("True", "False", "np.True_")
 AXIS = One("-1", "0", "1", "None", "(0, 1)", "np.int64(1)")
 DTYPE = One("'float32'", "'float64'", "np.float32", "np.dtype('f8')")
-LOSS = One("'cross_entropy'", "fnn.CrossEntropy()", "fnn.CrossEntropy(0.1)", "OwnLoss()", "fnn.Huber(0.5)")
+LOSS = One("'cross_entropy'", "fnn.CrossEntropy()", "fnn.CrossEntropy(0.1)", "OwnLoss()", "fnn.Huber(0.5)",
+           "'absolute_error'", "fnn.BinaryCrossEntropy(2)", "fnn.Pinball(0.3)", "'poisson'")  # fmt: skip
 OPTIMIZER = One(
     "'sgd'",
     "'adam'",

@@ -11,6 +11,7 @@ import numpy as np
 from numba import types
 
 from ..compiler.jit import Shared, caller, inline
+from ..elementwise_losses import ELEMENTWISE_LOSSES
 from ..loss_rows import binary
 from ..operations import FLOAT64, N, Settings, setting
 from ..simd.vector import fma, get, lanes, load, select, shift, splat, store
@@ -151,8 +152,8 @@ def _squared_error(rows, n, s, s_ld, d, d_ld, labels, targets, t_ld, shares, sha
         store(losses, r * width, _total(sums, n, False))
 
 
-@_lane_loss("binary_cross_entropy")
-def _binary_cross_entropy(
+@_lane_loss("bounded_binary_cross_entropy")
+def _bounded_binary_cross_entropy(
     rows, n, s, s_ld, d, d_ld, labels, targets, t_ld, shares, share_ld, settings, losses, terms, sums
 ):
     width = lanes(s)
@@ -171,3 +172,33 @@ def _binary_cross_entropy(
                 store(out, c * width, difference * share)
                 _add(sums, c, n, loss, False)
             store(losses, r * width, _total(sums, n, False))
+
+
+def _elementwise(function: Any, has_numbers: bool) -> Any:
+    """The form in lanes of a loss of ``elementwise_losses``."""
+
+    def rows_of(rows, n, s, s_ld, d, d_ld, labels, targets, t_ld, shares, share_ld, settings, losses, terms, sums):
+        width, numbers = lanes(s), Settings(settings, lanes(s))
+        several = has_numbers and get(settings, 0) == float(n)
+        for r in range(rows):
+            row, out = shift(s, r * s_ld), shift(d, r * d_ld)
+            share = setting(load(row, 0), Settings(shift(shares, r * share_ld), width), 0)
+            for c in range(n):
+                x, y = load(row, c * width), load(targets, r * t_ld + c * width)
+                w = setting(x, numbers, 1 + (c if several else 0)) if has_numbers else splat(s, 0.0)
+                slope, loss = function(x, y, w)
+                if n == 1:
+                    exact = rounded_product(widened(slope), load_wide(shares, r * share_ld, s))
+                    store(out, 0, narrowed(exact, s))
+                    store(losses, r * width, loss)
+                else:
+                    store(out, c * width, slope * share)
+                    _add(sums, c, n, loss, False)
+            if n > 1:
+                store(losses, r * width, _total(sums, n, False))
+
+    return rows_of
+
+
+for _name, _of in ELEMENTWISE_LOSSES.items():
+    _lane_loss(_name)(_elementwise(*_of))

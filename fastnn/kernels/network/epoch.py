@@ -4,17 +4,17 @@ All threads run the same function, each on its own rows of the batch until the g
 known, then, after a barrier, each on its own part of every weight: two barriers a batch. Where the first layer can be
 dealt out by columns, a third barrier stands behind it, and its weights, most of all as a rule, never leave the cache
 of the thread that updates them. The gradient of a weight is never stored, its update is the epilogue of the product
-that forms it.
+that forms it; where it has to be known as a whole, see ``whole``.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ...codes import INPUTS, OP, OUTPUTS, ROW, SUMS, TRAINED
+from ...codes import OP, OUTPUTS, ROW, TRAINED
 from ..compiler.jit import inline, kernel
-from ..gemm.product import WORKSPACE, Matrix, stop_prefetching, workspace
+from ..gemm.product import WORKSPACE, stop_prefetching, workspace
 from ..gemm.tile import ROWS
 from ..simd.address import as_writeable
 from ..simd.subnormals import flushed
@@ -23,27 +23,17 @@ from ..simd.vector import data, get, integer, itemsize, put, shift
 from ..threading.barrier import ABORTED, barrier
 from ..threading.team import get_num_threads, part, run
 from ..updates import FUSED, PER_STEP, RULES
-from .clock import BACKWARD, FORWARD, GATHER, LOSS, REST, UPDATE, begin, clock_of, lap
+from .clock import REST, UPDATE, begin, clock_of, lap
 from .layers import (
-    Input,
     Net,
-    Rows,
     addressed,
-    backward_op,
     describe,
-    first_trained,
     first_updated,
-    forward_op,
-    gather_row,
     is_updated,
-    linear_op,
-    sum_backward,
-    sum_forward,
-    sums_over_batch,
-    undo_rectifier,
 )
-from .memory import GRADIENT, LD, VALUES, Memory, add_sources, around_op, node, plan_of
-from .objectives import Place, Results, Target, batch_loss, batch_weight, loss_rows, objective_of, penalty_factor
+from .memory import LD, Memory, around_op, plan_of
+from .objectives import Target, objective_of, penalty_factor
+from .passes import Data, batch_of, forward_and_back, loss_of_batch, own_samples, total_of
 from .steps import (
     Step,
     Worker,
@@ -59,28 +49,11 @@ from .steps import (
     update_rows,
     update_span,
 )
+from .whole import train_whole, whole_of
 
 # Multiply-adds of a step that are worth a thread: besides waiting at barriers, each core fetches from the other what it
 # has written.
 STEP_GRAIN = 2_000_000
-
-
-class Data(NamedTuple):
-    """The samples and their targets, the order in which to train on them, and the size of a batch."""
-
-    x: Input
-    target: Target
-    order: np.ndarray
-    batch_size: int
-
-
-class Batch(NamedTuple):
-    """``m`` samples from place ``start`` of the order on, for update t, and Σ of their weights."""
-
-    start: int
-    m: int
-    t: int
-    weight: float
 
 
 @kernel
@@ -106,12 +79,12 @@ def _train_batches(net, samples, objective, shared, memory, worker):
     if not barrier(memory.sync.p, worker.n_threads):
         return 0.0, -1
     for number in range((samples.order.rows + samples.batch_size - 1) // samples.batch_size):
-        batch = _batch(samples, number, step.made)
+        batch = batch_of(samples, number, step.made)
         l2 = penalty_factor(objective, objective.l2, batch.weight)
-        penalty = l2 * _total(memory.squares) if l2 != 0.0 else 0.0
-        if not _forward_and_back(net, samples, batch, objective, columns, memory, worker):
+        penalty = l2 * total_of(memory.squares) if l2 != 0.0 else 0.0
+        if not forward_and_back(net, samples, batch, objective, columns, memory, worker):
             break
-        value = objective.value * _batch_loss(samples, batch, memory) + penalty
+        value = objective.value * loss_of_batch(samples, batch, memory) + penalty
         share = float(batch.m) if objective.mean_over_rows else batch.weight
         total += share * value
         seen += share
@@ -124,44 +97,6 @@ def _train_batches(net, samples, objective, shared, memory, worker):
             break
         lap(worker.clock, -1, REST)
     return total / seen if seen != 0.0 else 0.0, -1
-
-
-@inline
-def _batch(samples, number, made):
-    """Batch ``number`` of the epoch, after ``made`` updates before it."""
-    start = number * samples.batch_size
-    m = min(samples.batch_size, samples.order.rows - start)
-    return Batch(start, m, made + number + 1, batch_weight(samples.target.weights, samples.order, start, m))
-
-
-@inline
-def _batch_loss(samples, batch, memory):
-    losses = shift(memory.nodes.p, memory.losses_at)
-    return batch_loss(losses, samples.target.weights, samples.order, batch.start, batch.m, batch.weight)
-
-
-@inline
-def _forward_and_back(net, samples, batch, objective, columns, memory, worker):
-    """All rows of a batch up to the gradients before every op, each thread its share; False where one has failed.
-
-    A thread with columns of its own first computes them for the whole batch.
-    """
-    if columns.end > columns.start:
-        own = _own_samples(memory, worker)
-        _gather(net, samples, batch.start, batch.m, own)
-        lap(worker.clock, -1, GATHER)
-        zeros = shift(memory.nodes.p, memory.zeros_at)
-        out, cols = node(memory, 1, VALUES, 0), columns.end - columns.start
-        linear_op(net, 0, batch.m, columns.start, cols, own, out, zeros, worker.workspace)
-        lap(worker.clock, 0, FORWARD)
-        if not barrier(memory.sync.p, worker.n_threads):
-            return False
-    first, end = part(batch.m, ROWS, worker.thread, worker.n_threads)
-    if end > first or sums_over_batch(net):
-        rows = Rows(batch.t, first, end - first, batch.m)
-        if not _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, worker):
-            return False
-    return barrier(memory.sync.p, worker.n_threads)
 
 
 @inline
@@ -181,7 +116,7 @@ def _update(net, samples, batch, step, columns, memory, worker):
                 _note_samples(net, samples, batch.start + batch.m, by_columns, worker)
             squares = shift(squares, -count_of_squares(net, i, squares))
             if i == 0 and by_columns:
-                own = _own_samples(memory, worker)
+                own = own_samples(memory, worker)
                 sgd_columns(net, step, batch.m, columns, own, around.dy, squares, worker)
             else:
                 update_linear(net, step, i, batch.m, around, squares, worker)
@@ -215,79 +150,6 @@ def _note_samples(net, samples, start, all_of_them, worker):
             put_piece(pieces, count, integer(target), n_out * itemsize(target))
             count += 1
     put(worker.samples, 0, count)
-
-
-@inline
-def _own_samples(memory, worker):
-    """Where a thread gathers a batch for itself."""
-    return Matrix(shift(worker.workspace, memory.own_at), cell(memory.plan, 0, LD), 1)
-
-
-@inline
-def _gather(net, samples, start, rows, out):
-    """The samples from place ``start`` of the order on, one behind the other."""
-    for r in range(rows):
-        gather_row(samples.x, get(samples.order.p, start + r), cell(net.ops, 0, INPUTS), shift(out.p, r * out.row))
-
-
-@inline
-def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, worker):
-    """Some rows of a batch forward, through the loss, and back to the gradient before every op.
-
-    Where threads have columns of their own, the first op has been gone through. At an operation that sums over the
-    batch all threads meet, those without rows as well. False where one has failed.
-    """
-    last, row, nodes, by_columns = net.ops.rows, rows.first, memory.nodes.p, columns.end > columns.start
-    zeros, has_rows = shift(nodes, memory.zeros_at), rows.count > 0
-    if not by_columns:
-        _gather(net, samples, batch.start + row, rows.count, node(memory, 0, VALUES, row))
-        lap(worker.clock, -1, GATHER)
-    for i in range(1 if by_columns else 0, last):
-        around = around_op(net, memory, i, row)
-        if cell(net.ops, i, SUMS) != 0:
-            if has_rows:
-                sum_forward(net, i, rows, around)
-            if not barrier(memory.sync.p, worker.n_threads):
-                return False
-        if has_rows:
-            forward_op(net, i, rows, around.x, around.y, around.source, around.kept, zeros, worker.workspace)
-        lap(worker.clock, i, FORWARD)
-
-    scores, gradient = node(memory, last, VALUES, row), node(memory, last, GRADIENT, row)
-    results = Results(
-        shift(memory.shares.p, row),
-        shift(nodes, memory.losses_at + row),
-        shift(nodes, memory.target_terms_at + row),
-    )
-    n_out = cell(net.ops, last - 1, OUTPUTS)
-    place = Place(shift(samples.order.p, batch.start + row), rows.count, batch.weight)
-    if has_rows:
-        loss_rows(objective, samples.target, place, n_out, scores, gradient, results)
-        undo_rectifier(net, last - 1, rows.count, gradient, scores)
-    lap(worker.clock, -1, LOSS)
-
-    first = first_trained(net)
-    for i in range(last - 1, first - 1, -1):
-        around = around_op(net, memory, i, row)
-        if cell(net.ops, i, SUMS) != 0:
-            if has_rows:
-                sum_backward(net, i, rows, around)
-            if not barrier(memory.sync.p, worker.n_threads):
-                return False
-        if has_rows and i > first:
-            backward_op(net, i, rows, around, worker.workspace)
-            add_sources(net, memory, i, rows)
-        if i > first:
-            lap(worker.clock, i, BACKWARD)
-    return True
-
-
-@inline
-def _total(squares):
-    total = 0.0
-    for i in range(squares.rows):
-        total += float(get(squares.p, i))
-    return total
 
 
 _NO_LABELS = np.empty(0, np.int64)
@@ -341,13 +203,15 @@ def train_epoch(
             prepared=np.empty((n_threads, PER_STEP)),
             places=np.empty((n_threads, len(slots)), np.int64),
         ),
-        memory,
     )
+    is_whole = rule.clip_norm is not None or rule.accumulate > 1
+    whole = whole_of(network.spans, params, rule.clip_norm, rule.accumulate) if is_whole else None
     results: list[tuple[float, int]] = [(0.0, -1)] * n_threads
 
     def task(thread: int, n_threads: int) -> None:
         own = nodes.base if thread == 0 else workspace(dtype, own_size)
-        results[thread] = _train(*fixed, clock_of(clock if thread == 0 else None), own, thread, n_threads)
+        rest = memory, clock_of(clock if thread == 0 else None), own, thread, n_threads
+        results[thread] = _train(*fixed, *rest) if whole is None else train_whole(*fixed, whole, *rest)
 
     def abort() -> None:
         memory.sync[ABORTED] = 1

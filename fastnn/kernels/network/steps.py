@@ -213,12 +213,12 @@ def update_linear(net, step, i, m, around, squares, worker):
         )  # fmt: skip
         x, out, store_it = moved(around.x, 0, first), Matrix(block, n_out, 1), Epilogue(STORE, block, 0, 1.0, 0.0)
         product(rows, n_out, m, transposed(x), around.dy, out, store_it, worker.workspace)
-        _apply_rule(net, step, at + first * n_out, block, WEIGHTS, rows * n_out)
+        apply_rule(net, step, at + first * n_out, block, WEIGHTS, rows * n_out)
         if get(step.prepared, WEIGHTS) != 0.0:
             _sum_squares(net, i, first, rows, shift(squares, first // ROWS * panels), panels)
     if bias_at >= 0 and i % worker.n_threads == worker.thread:
         column_sums(m, n_out, around.dy, block, 1.0, 0.0)
-        _apply_rule(net, step, bias_at, block, OTHERS, n_out)
+        apply_rule(net, step, bias_at, block, OTHERS, n_out)
 
 
 @inline
@@ -228,8 +228,8 @@ def update_span(net, step, span, m, around, worker):
     start, end = part(length, LINE, worker.thread, worker.n_threads)
     for first in range(start, end, GRADIENT_BLOCK):
         count = min(GRADIENT_BLOCK, end - first)
-        _call_gradient(net, span, m, around, first, count, block)
-        _apply_rule(net, step, cell(net.spans, span, START) + first, block, OTHERS, count)
+        gradient_of_span(net, span, m, around, first, count, block)
+        apply_rule(net, step, cell(net.spans, span, START) + first, block, OTHERS, count)
 
 
 @inline
@@ -238,15 +238,16 @@ def update_rows(net, step, span, m, around, worker):
     i, width = cell(net.spans, span, OP), cell(net.spans, span, ROW)
     if i % worker.n_threads != worker.thread:
         return
-    _call_gradient(net, span, m, around, -1, 0, around.kept)
+    gradient_of_span(net, span, m, around, -1, 0, around.kept)
     rows, gradients = pointer(around.kept, np.int64(0)), shift(around.kept, gradients_at(m))
     for k in range(get(rows, 0)):
         at = cell(net.spans, span, START) + get(rows, 1 + k) * width
-        _apply_rule(net, step, at, shift(gradients, k * width), OTHERS, width)
+        apply_rule(net, step, at, shift(gradients, k * width), OTHERS, width)
 
 
 @inline
-def _call_gradient(net, span, m, around, first, count, out):
+def gradient_of_span(net, span, m, around, first, count, out):
+    """Some elements of the gradient of an operation's parameter; that of rows where ``first`` is -1."""
     i = cell(net.spans, span, OP)
     x, y, _, dy, kept, _ = around
     call_gradient(
@@ -258,7 +259,7 @@ def _call_gradient(net, span, m, around, first, count, out):
 
 
 @inline
-def _apply_rule(net, step, at, gradient, kind, n):
+def apply_rule(net, step, at, gradient, kind, n):
     """Update n parameters of a kind, WEIGHTS or OTHERS, from offset ``at``."""
     for s in range(step.slots.rows):
         put(step.places, s, integer(shift(step.slots.p, s * step.slots.cols + at)))

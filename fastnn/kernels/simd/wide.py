@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .vector import Vector, lanes_of
+from .vector import I32, Vector, call_ir, lanes_of, part_mask_ir
 
 _DOUBLE = ir.DoubleType()
 
@@ -43,6 +43,21 @@ def load_wide(typing: Any, p: Any, i: Any, like: Any) -> Any:
         return builder.load(builder.bitcast(place, ir.VectorType(_DOUBLE, width).as_pointer()), align=8)
 
     return Vector(types.float64, width)(types.CPointer(types.float64), types.intp, like), emit
+
+
+@intrinsic
+def load_wide_part(typing: Any, p: Any, i: Any, n: Any, like: Any) -> Any:
+    """The first n lanes of ``load_wide``, and zeros."""
+    width = lanes_of(like.dtype)
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.VectorType(_DOUBLE, width)
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), kind.as_pointer())
+        mask, zeros = part_mask_ir(builder, args[2], width), ir.Constant(kind, [0.0] * width)
+        return call_ir(builder, f"llvm.masked.load.v{width}f64.p0", kind, [place, I32(8), mask, zeros])
+
+    of_doubles = types.CPointer(types.float64)
+    return Vector(types.float64, width)(of_doubles, types.intp, types.intp, like), emit
 
 
 @intrinsic

@@ -43,7 +43,9 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
         order (m,) int64, the samples in the order of training, and batch_size; the last batch may be smaller
     objective : loss (a name), l2, smoothing and reduction, see ``fastnn.nn.lowering`` and ``objectives``
     rule : name, settings, of which the learning rate is the first, slots (s, n_params) updated in place, and step, the
-        number of updates made before this epoch; rates (n,), a learning rate for each update, or None
+        number of updates made before this epoch; rates (n,), a learning rate for each update, or None; clip_norm, the
+        greatest norm of the gradient with its penalty, or None; accumulate, of how many batches the gradient is that of
+        all their samples, for one update
     clock : (n + 1, 3) float64 in C order or None; seconds are added to it. Row i belongs to op i: forward, backward
         (the gradient at its input, through the activation that made it), update (the gradient of its weights and the
         step). The last row: gathering the batch, the loss with its gradient, the rest. With several threads it is the
@@ -57,7 +59,8 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
     failed : int
         The first batch whose loss is not finite, at which training stopped before its update, or -1.
     """
-    reduction = objective.reduction
+    reduction, size = objective.reduction, rule.accumulate
+    is_whole = size > 1 or rule.clip_norm is not None
     starts = range(0, len(batches.order), batches.batch_size)
     total = weights = 0.0
     lap = _stopwatch(clock)
@@ -67,29 +70,67 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
         sample_weight = None if batches.sample_weight is None else batches.sample_weight[rows]
         lap(-1, 0)
         ys = [x]
-        t = rule.step + number + 1
-        for i, y in enumerate(values(network, params, x, t)):
+        drawn = rule.step * size + number + 1  # by the batch, which is the update where there is no other
+        for i, y in enumerate(values(network, params, x, drawn)):
             ys.append(y)
             lap(i, 0)
         d = np.empty_like(ys[-1])
         loss = loss_and_gradient(objective, ys[-1], batches.y[rows], sample_weight, d)
+        weight = _weight(batches, rows)
+        group = batches.order[(number - number % size) * batches.batch_size :][: size * batches.batch_size]
+        group_weight = _weight(batches, group)
+        if size > 1 and group_weight != 0:
+            d *= d.dtype.type(weight / group_weight)
         _undo_rectifier(network, len(ys) - 2, ys, d)
         lap(-1, 1)
-        weight = len(rows) if sample_weight is None else float(sample_weight.sum(dtype=np.float64))
-        l2 = _penalty(objective, weight)
+        l2 = _penalty(objective, group_weight)
         loss += l2 * _sum_of_squares(network, params)
         share = len(rows) if reduction.mean_over_rows else weight
         total, weights = total + share * loss, weights + share
         if reduction.stop and not np.isfinite(loss):
             return _mean(total, weights), number
         lap(-1, 2)
-        ds = _gradients(network, params, ys, d, t, lap)
-        for i in range(len(network.ops)):
-            if i in ds:
-                _update(network, i, params, ys, ds, l2, _of_update(network, rule, i, number), weight, t)
-                lap(i, 2)
+        ds = _gradients(network, params, ys, d, drawn, lap)
+        is_last = number % size == size - 1 or number == len(starts) - 1
+        if number % size == 0:
+            gradients = {}
+        for i in sorted(ds):
+            for part in _parts(network, i, params, ys, ds, l2 if is_last else 0.0, drawn):
+                _add(gradients, i, *part)
+            if not is_whole:
+                _move(network, params, gradients, rule, number, group_weight)
+                gradients = {}
+            lap(i, 2)
+        if is_whole and is_last:
+            _move(network, params, gradients, rule, number // size, group_weight)
         lap(-1, 2)
     return _mean(total, weights), -1
+
+
+def _weight(batches, rows):
+    """Σ of the weights of some samples, or how many they are."""
+    return len(rows) if batches.sample_weight is None else float(batches.sample_weight[rows].sum(dtype=np.float64))
+
+
+def _add(gradients, op, start, gradient, is_weight):
+    """Add the gradient of a part of the parameters of an op, which starts there."""
+    key = start, op, is_weight
+    gradients[key] = gradients[key] + gradient if key in gradients else gradient
+
+
+def _move(network, params, gradients, rule, number, weight):
+    """Update ``number`` of the epoch, from the gradients of some parts of the parameters.
+
+    Where their norm is greater than it may be they are multiplied by what PyTorch takes, clip_norm / (norm + 1e-6).
+    """
+    factor = 1.0
+    if rule.clip_norm is not None:
+        squares = [float(np.square(gradient, dtype=np.float64).sum()) for gradient in gradients.values()]
+        factor = rule.clip_norm / (np.sqrt(sum(squares)) + 1e-6)
+    t = rule.step + number + 1
+    for (start, op, is_weight), gradient in gradients.items():
+        gradient = gradient * gradient.dtype.type(factor) if factor < 1 else gradient
+        _apply(_of_update(network, rule, op, number), params, start, gradient, weight, t, is_weight)
 
 
 def _stopwatch(clock):
@@ -155,30 +196,31 @@ def _undo_rectifier(network, i, ys, d):
         leaky_relu_backward(d, ys[i + 1], network.settings[network.ops[i, SLOPE_AT]], d)
 
 
-def _update(network, i, params, ys, ds, l2, rule, weight, t):
-    """Update number t of the parameters of op i, for a batch's weight."""
+def _parts(network, i, params, ys, ds, l2, t):
+    """The gradients of the parameters of op i: where each part starts, its gradient, and whether it is of weights."""
     op = network.ops[i]
     if op[KIND] == LINEAR:
         w, _ = weight_and_bias(op, params)
         dw, db = np.empty_like(w), np.empty(op[OUTPUTS], params.dtype)
         linear_backward(ds[i], ys[i], w, l2, None, dw, db)
-        _apply(rule, params, op[WEIGHT], dw, weight, t, is_weight=True)
+        yield op[WEIGHT], dw.ravel(), True
         if op[BIAS_AT] >= 0:
-            _apply(rule, params, op[BIAS_AT], db, weight, t)
+            yield op[BIAS_AT], db, False
         return
     for _, which, start, _, trained, width in network.spans[network.spans[:, OP] == i]:
         if trained and width:
             for row in rows_of(network.names[i])(ys[i], which, *arguments_of(network, i, t)):
                 part = slice(row * width, (row + 1) * width)
-                _apply(rule, params, start + part.start, ds[i][which][part], weight, t)
+                yield start + part.start, ds[i][which][part], False
         elif trained:
-            _apply(rule, params, start, ds[i][which], weight, t)
+            yield start, ds[i][which], False
 
 
-def _apply(rule, params, start, gradient, weight, t, is_weight=False):
+def _apply(rule, params, start, gradient, weight, t, is_weight):
+    """Update number t of the parameters from there on, for a batch's weight."""
     span = slice(start, start + gradient.size)
     slots = rule.slots[:, span]
-    RULES[rule.name](params[span], gradient.ravel(), slots, rule.settings, t, weight, is_weight)
+    RULES[rule.name](params[span], gradient, slots, rule.settings, t, weight, is_weight)
 
 
 def _of_update(network, rule, i, number):
