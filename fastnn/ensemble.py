@@ -16,6 +16,7 @@ from .nn import losses
 from .nn.loss import BuiltInLoss, Link, linked
 from .tables import Table, TableText
 from .training.labels import as_fitted, coded_as
+from .training.metrics import Metrics, check_metrics, left_of, measure, suit
 from .validation import Array, DType, features, flag, own_view, sample_weights
 
 _ELEMENTS = 1 << 20  # outputs of all members that are held at once, where nobody asked for each
@@ -173,7 +174,9 @@ class Ensemble(Sequence[Sequential]):
         link = losses.link(self._known("std"))
         return self._by_blocks(X, link, lambda outputs: outputs.std(axis=0, dtype=np.float64))
 
-    def evaluate(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, metrics: Metrics | None = None
+    ) -> dict[str, float]:
         """Return {"loss"} of the mean and, after a cross-entropy, "accuracy": the share of labels that are predicted.
 
         After cross-entropy it is the loss of the mean probabilities, -log of that of the label, computed from the
@@ -187,6 +190,8 @@ class Ensemble(Sequence[Sequential]):
         y : array_like (m,) or (m, n_out)
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero, for both means.
+        metrics : list of names and functions, or dict of names to them, optional
+            What to return as well, see :meth:`Sequential.evaluate`, of the outputs (m, n_out) that stand for the mean.
 
         Raises
         ------
@@ -199,6 +204,9 @@ class Ensemble(Sequence[Sequential]):
         y = coded_as(own_view(y), self._models[0].classes_ if losses.takes_names(loss) else None)
         y = losses.targets(loss, y, len(x), k, dtype)
         weights = sample_weights(own_view(sample_weight), len(x), dtype)
+        chosen = check_metrics(metrics)
+        suit(chosen, loss, y, k)
+        kept: list[Array] = []
         rows = self._rows(k) if losses.is_built_in(loss) else len(x)
         known = isinstance(loss, BuiltInLoss)
         totals, share = dict.fromkeys(("loss", *losses.measured(loss)), 0.0), 0.0
@@ -209,6 +217,8 @@ class Ensemble(Sequence[Sequential]):
             outputs = outputs_of(self._models, x[part], "identity", dtype)
             pooled = loss.pooled(outputs) if known else mean_of(outputs, dtype)
             totals["loss"] += size * losses.value(loss, pooled, y[part], v)
+            if chosen:
+                kept.append(pooled)
             if losses.measured(loss):
                 means = ops.softmax(outputs) if loss.link == "softmax" else linked(loss.link, outputs)
                 predicted = loss.decisions(mean_of(means, dtype))
@@ -217,7 +227,8 @@ class Ensemble(Sequence[Sequential]):
             share += size
         if not math.isfinite(totals["loss"]):
             losses.check_again(loss, y, k, dtype, "y")
-        return {name: total / share for name, total in totals.items()}
+        measured = {name: total / share for name, total in totals.items()}
+        return measured | measure(left_of(chosen, measured), loss, y, kept, weights)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save all members in one .npz file without pickle, as :meth:`Sequential.save` saves one; see :func:`load`.

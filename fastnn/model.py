@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike
 from . import serialization
 from .nn import losses
 from .nn.chain import call_list
-from .nn.layers import BuiltIn, Layer, rate_of
+from .nn.layers import Layer
 from .nn.loss import Loss, linked
 from .nn.losses import LossName
 from .nn.optimizer import Optimizer
 from .nn.optimizers import OptimizerName
 from .nn.stack import Stack
-from .tables import Table, TableText
+from .nn.summary import summary
+from .tables import TableText
 from .training.callbacks import Callback, begun
 from .training.evaluation import evaluate
 from .training.fit import run
@@ -241,11 +242,11 @@ class Sequential:
             ``end(model)`` is called however the training ends.
         metrics : list of names and functions, or dict of names to them, optional
             What the history holds beside the losses: the value for the training data, computed after the epoch and
-            without weights, and, with "val_" before its name, that for the validation data. Of classes "accuracy",
-            "balanced_accuracy" and "f1", the mean over the classes; of values "mse", "rmse", "mae" and "r2", means over
-            the outputs, of what these stand for: e^s after Poisson's loss, probabilities after binary cross-entropy,
-            where one output makes two classes. A function is called as ``function(y, outputs)``, with labels (m,) or
-            targets (m, n_out) and what :meth:`forward` returns, which it may only read, and returns a number.
+            without weights, and, with "val_" before its name, that for the validation data. After a cross-entropy
+            "accuracy", "balanced_accuracy" and "f1", the mean over the classes, or over binary outputs, of which it is
+            that of 1; else "mse", "rmse", "mae" and "r2" of what :meth:`predict` returns, means over the outputs. A
+            function is called as ``function(y, outputs)``, with integer labels (m,) or targets (m, n_out) and what
+            :meth:`forward` returns, which it may only read, and returns a number.
         verbose : {0, 1}
             1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
             epoch.
@@ -268,9 +269,10 @@ class Sequential:
 
         Notes
         -----
-        Whatever else is raised within the first epoch, MemoryError and exceptions of your own layers and loss included,
-        has changed nothing: not the model, its history and random generator, and not the optimizer. What is raised
-        later leaves all of them as at the end of the last whole epoch, and an exception of a callback as it found them.
+        Whatever else is raised within the first epoch, MemoryError and exceptions of your own layers, loss and metrics
+        included, has changed nothing: not the model, its history and random generator, and not the optimizer. What is
+        raised later leaves all of them as at the end of the last whole epoch, and an exception of a callback as it
+        found them.
 
         Ctrl-C ends the training after the current epoch, with ``history.interrupted`` true. A second one raises
         KeyboardInterrupt as soon as Python hears it: at once among layers of your own, in validation and callbacks, but
@@ -374,19 +376,7 @@ class Sequential:
 
     def summary(self) -> TableText:
         """Return a table of the layers, their outputs and numbers of parameters, and of what is frozen."""
-        rows = []
-        for layer, width in zip(self.layers, self._stack.widths, strict=True):
-            n_parameters = sum(p.size for p in call_list(layer, "parameters"))
-            own = type(layer).__name__ + (", frozen" if rate_of(layer) is None else "")
-            name = repr(layer) if isinstance(layer, BuiltIn) else own
-            rows.append((name, "?" if width is None else str(width), f"{n_parameters:,}"))
-        total, size = (sum(getattr(p, name) for p in self.parameters()) for name in ("size", "nbytes"))
-        leaves = zip(self._stack.leaves, self._stack.rates, strict=True)
-        trained = sum(p.size for leaf, rate in leaves if rate is not None for p in call_list(leaf, "parameters"))
-        share = "" if trained == total else f", {trained:,} of them trainable"
-        note = f"{total:,} parameters{share}, {self.dtype}, {size / 1024:,.1f} KiB"
-        table = Table(("layer", "outputs", "parameters"), rows, note=note)
-        return TableText(table.text(), table.html())
+        return summary(self._stack)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save layers, weights, dtype and loss as an .npz file without pickle; see :func:`fastnn.load`.

@@ -52,7 +52,8 @@ def call_everything(dtype, folder):
         model.predict(given), model.predict(given[:1]), model.evaluate(given, y, v)
         if loss == "cross_entropy":
             model.predict_proba(given), model.predict_proba(given[:1])
-    for optimizer in (fnn.SGD(), fnn.SGD(momentum=0.9), fnn.SGD(momentum=0.9, nesterov=True), fnn.Adam(), fnn.AdamW()):
+    momenta = [fnn.SGD(momentum=0.9), fnn.SGD(momentum=0.9, nesterov=True), fnn.RMSprop(momentum=0.5)]
+    for optimizer in (fnn.SGD(), *momenta, fnn.Adam(), fnn.AdamW(), fnn.RMSprop(), fnn.SGD(clip_norm=1.0)):
         model = network(dtype)
         model.fit(x, labels, optimizer=optimizer, l2=0.1, epochs=1, batch_size=7, verbose=0)
         scores = model.forward(x, training=True)

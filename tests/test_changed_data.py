@@ -172,7 +172,7 @@ def test_another_shape_or_dtype_of_an_array_moves_nothing(make, data):
 def test_another_shape_while_an_array_is_checked(call, monkeypatch):
     """As another thread may give it: what was checked is what is used."""
     X, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
-    module = {"fit": fnn.training.plan, "evaluate": fnn.model}[call]
+    module = {"fit": fnn.training.plan, "evaluate": fnn.nn.stack}[call]
     checked = module.features
 
     def reshaped_behind(x, *args, **kwargs):

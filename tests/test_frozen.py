@@ -245,6 +245,17 @@ class TestScales:
         np.testing.assert_array_equal(slow.weight, fast.weight)
 
 
+@pytest.mark.parametrize("activation", [fnn.Tanh, UserReLU])
+def test_the_profile_has_no_way_back_to_what_is_frozen(activation, data, backend):
+    profile = fnn.profile(network(frozen=(0, 1), activation=activation), *data, seconds=0.01)
+    times = {(part.layer, part.phase): part.seconds for part in profile.parts}
+    # A layer of the user's own may do more on the way back than it says.
+    before = (0, 1, 2, 3) if activation is fnn.Tanh else (0,)
+    assert not any(times.get((layer, "backward"), 0) for layer in before)
+    assert not any(times.get((layer, "update"), 0) for layer in (0, 2))
+    assert times[0, "forward"] > 0
+
+
 class TestDeclared:
     def test_shown_and_counted(self):
         model = fnn.Sequential(

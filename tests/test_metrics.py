@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn.training.metrics import BY_NAME
+from fastnn.training.metrics import BY_NAME, OfClasses, check_metrics, measure
 from tests.many import assert_as_alone, small
 from tests.test_fit_refusals import state
 from tests.training import assert_same_weights, labelled, network
 from tests.user_code import UserCrossEntropy, UserReLU
 
 SHORT = {"epochs": 3, "batch_size": 16, "verbose": 0}
-CLASSES = [name for name, known in BY_NAME.items() if known.classifies]
-VALUES = [name for name, known in BY_NAME.items() if not known.classifies]
+CLASSES = [name for name, known in BY_NAME.items() if isinstance(known, OfClasses)]
+VALUES = [name for name in BY_NAME if name not in CLASSES]
 
 
 @pytest.fixture
@@ -22,8 +22,9 @@ def data(rng):
     return labelled(rng)
 
 
-def of(name, y, outputs, v=None):
-    return BY_NAME[name].function(np.array(y), np.array(outputs, float), None if v is None else np.array(v, float))
+def of(name, y, outputs, v=None, loss=None):
+    loss = loss or (fnn.CrossEntropy() if name in CLASSES else fnn.SquaredError())
+    return measure(check_metrics([name]), loss, np.array(y), [np.array(outputs, float)], v)[name]
 
 
 class TestByHand:
@@ -57,6 +58,22 @@ class TestByHand:
         assert np.isnan(of("r2", [[3]], [[3]]))
 
 
+class TestBinaryByHand:
+    """Two outputs: 1 1 0 0 of which 1 0 0 0 are predicted, and 0 0 0 0 of which 1 0 0 0 are."""
+
+    y, scores = np.array([[1, 0], [1, 0], [0, 0], [0, 0]], float), np.array([[1, 2], [-1, -1], [0, -2], [-3, 0]])
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [("accuracy", 6 / 8), ("balanced_accuracy", ((1 / 2 + 1) / 2 + 3 / 4) / 2), ("f1", (2 / 3 + 0) / 2)],
+    )
+    def test_classes(self, name, expected):
+        assert of(name, self.y, self.scores, loss=fnn.BinaryCrossEntropy()) == pytest.approx(expected)
+
+    def test_nothing_there_and_nothing_predicted(self):
+        assert of("f1", np.zeros((3, 1)), -np.ones((3, 1)), loss=fnn.BinaryCrossEntropy()) == 0
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 class TestAgainstScikitLearn:
     def test_classes(self, weighted, rng):
@@ -70,6 +87,19 @@ class TestAgainstScikitLearn:
             "f1": theirs.f1_score(y, labels, average="macro", sample_weight=v),
         }
         assert {name: of(name, y, scores, v) for name in CLASSES} == pytest.approx(expected, rel=1e-12)
+
+    def test_binary_outputs(self, weighted, rng):
+        theirs = pytest.importorskip("sklearn.metrics")
+        y, scores = rng.integers(0, 2, (60, 3)), rng.normal(size=(60, 3))
+        v = rng.uniform(size=60) if weighted else None
+        columns = list(zip(y.T, (scores > 0).astype(int).T, strict=True))
+        expected = {
+            "accuracy": np.mean([theirs.accuracy_score(*pair, sample_weight=v) for pair in columns]),
+            "balanced_accuracy": np.mean([theirs.balanced_accuracy_score(*pair, sample_weight=v) for pair in columns]),
+            "f1": theirs.f1_score(y, scores > 0, average="macro", sample_weight=v),
+        }
+        found = {name: of(name, y.astype(float), scores, v, fnn.BinaryCrossEntropy()) for name in CLASSES}
+        assert found == pytest.approx(expected, rel=1e-12)
 
     def test_values(self, weighted, rng):
         theirs = pytest.importorskip("sklearn.metrics")
@@ -123,6 +153,22 @@ class TestFit:
         assert history["val_mse"] == pytest.approx(history["val_loss"])
         mean = 0.6 * history["mse"][-1] + 0.4 * history["val_mse"][-1]
         assert mean == pytest.approx(np.mean((model.forward(X)[:, 0] - target) ** 2))
+
+    def test_after_binary_cross_entropy(self, data):
+        X, y = data
+        model = fnn.Sequential(fnn.Linear(6, 1), dtype="float64", seed=2)
+        settings = {"metrics": ["f1", "accuracy"], "validation_split": 0.4}
+        history = model.fit(X, y == 0, loss="binary_cross_entropy", **settings, **SHORT)
+        assert list(history) == ["loss", "f1", "accuracy", "val_loss", "val_accuracy", "val_f1"]
+        right = np.mean((model.forward(X)[:, 0] > 0) == (y == 0))
+        assert 0.6 * history["accuracy"][-1] + 0.4 * history["val_accuracy"][-1] == pytest.approx(right)
+
+    def test_predictions_and_not_outputs_are_compared(self, data):
+        """After Poisson's loss, whose outputs are logarithms."""
+        X, y = data
+        model = fnn.Sequential(fnn.Linear(6, 1), dtype="float64", seed=2)
+        history = model.fit(X, y, loss="poisson", metrics=["mae"], **SHORT)
+        assert history["mae"][-1] == pytest.approx(np.mean(np.abs(np.exp(model.forward(X)[:, 0]) - y)))
 
     def test_names_of_ones_own(self, data):
         history = network().fit(*data, metrics={"hits": "accuracy", "top": lambda y, s: s.max()}, **SHORT)
@@ -212,6 +258,25 @@ def test_evaluate(data):
     assert {name: measured[name] for name in ("loss", "accuracy")} == model.evaluate(X, y, v)
     assert measured["f1"] == pytest.approx(of("f1", y, scores, v))
     assert measured["largest"] == scores.max()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_evaluate_of_an_ensemble(loss, data, monkeypatch):
+    monkeypatch.setattr("fastnn.ensemble._FEWEST_ROWS", 8)
+    monkeypatch.setattr("fastnn.ensemble._ELEMENTS", 8)
+    X, y = data
+    y, v = y if loss == "cross_entropy" else np.eye(3)[y], np.linspace(0, 1, 50)
+    ensemble = fnn.Ensemble([network(seed=i) for i in range(3)])
+    for model in ensemble:
+        model.loss = loss
+    name = "f1" if loss == "cross_entropy" else "mae"
+    measured = ensemble.evaluate(X, y, v, metrics=[name, largest])
+    pooled = np.log(ensemble.predict_proba(X)) if loss == "cross_entropy" else ensemble.outputs(X)
+    assert measured[name] == pytest.approx(of(name, y, pooled, v))
+    assert measured["largest"] == pytest.approx(pooled.max())
+    assert {key: measured[key] for key in ensemble.evaluate(X, y, v)} == ensemble.evaluate(X, y, v)
+    with pytest.raises(ValueError, match=r"metrics\[0\] is 'auc', expected"):
+        ensemble.evaluate(X, y, metrics=["auc"])
 
 
 def unnamed():

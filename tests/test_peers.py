@@ -12,7 +12,7 @@ from tests.comparing import module, peer, problem
 from tests.comparing import scripts as scripts
 
 TRAINERS = ("ours", "numpy", "twin", "sklearn", "torch", "torch_compile", "jax")
-RULES = ("SGD", "momentum", "Nesterov", "Adam", "AdamW")
+RULES = ("SGD", "momentum", "Nesterov", "Adam", "AdamW", "RMSprop", "SGD, clipped")
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
@@ -34,6 +34,9 @@ def trained_by_hand(problem, eps_last=True):
         for rows in np.split(rng.permutation(len(x)), network.steps):
             t += 1
             gradients = gradients_by_hand(problem, layers, x[rows], problem.y[rows])
+            if network.rule == "SGD, clipped":
+                norm = np.sqrt(sum(np.square(dp).sum() for of_layer in gradients for dp in of_layer))
+                gradients = [[dp * min(1, 0.1 / (norm + 1e-6)) for dp in of_layer] for of_layer in gradients]
             for layer, of_layer, kept in zip(layers, gradients, moments, strict=True):
                 for i, (p, dp, (m, v)) in enumerate(zip(layer, of_layer, kept, strict=True)):
                     decay = 0.1 * p if i == 0 and network.rule == "AdamW" else 0
@@ -96,8 +99,11 @@ def step_by_hand(rule, dp, m, v, t, eps_last):
 
     Adam adds eps to the root of its second moment, after it corrected it, or before as scikit-learn does.
     """
-    if rule == "SGD":
+    if rule in ("SGD", "SGD, clipped"):
         return dp
+    if rule == "RMSprop":
+        v += (dp**2 - v) / 100
+        return dp / (np.sqrt(v) + 1e-8)
     if rule in ("Adam", "AdamW"):
         m += (dp - m) / 10
         v += (dp**2 - v) / 1000
@@ -137,7 +143,7 @@ class TestPeers:
         trainer = peer(key).Trainer(given)
         layers = trained_by_hand(given, eps_last=key != "sklearn")
         # A mean over the batch takes off what a bias before it adds: its gradient is rounding, on which Adam steps.
-        is_noise = more.get("normalised") == "BatchNorm" and rule in ("Adam", "AdamW")
+        is_noise = more.get("normalised") == "BatchNorm" and rule in ("Adam", "AdamW", "RMSprop")
         # The second time everything starts again.
         for _ in range(2):
             trainer.prepare()

@@ -110,6 +110,15 @@ class TestFit:
         assert history == expected.fit(X[train], y[train], **settings)
         assert_same_weights(model, expected, rtol=0)
 
+    def test_of_both_classes_of_a_binary_output(self, data):
+        X = data[0]
+        rare = np.arange(50) % 25 == 3
+        model = fnn.Sequential(fnn.Linear(6, 1), dtype="float64", seed=3)
+        history = model.fit(X, rare, loss="binary_cross_entropy", validation_split=0.3, **SHORT)
+        held_out = split(0.3, 50, None, rare.astype(int), 3)[1]
+        assert rare[held_out].sum() == 1
+        assert history["val_loss"][-1] == pytest.approx(model.evaluate(X[held_out], rare[held_out])["loss"])
+
     def test_the_next_fit_sets_the_same_aside(self, data):
         X, y = data
         model, optimizer = network(seed=4), fnn.SGD(momentum=0.9)

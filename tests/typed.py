@@ -30,6 +30,7 @@ def fit_estimators() -> None:
         n_threads=1,
         optimizer="adamw",
         weight_decay=0.1,
+        clip_norm=1.0,
         layer_norm=True,
     ).fit(X, y, X_val=X, y_val=y)
     rates: float | Sequence[float] | NDArray[np.float64] = classifier.dropout

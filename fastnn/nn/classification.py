@@ -219,10 +219,6 @@ class BinaryCrossEntropy(BuiltInLoss):
         """Return 2 for one output: it is so, or not."""
         return 2 if k == 1 else 0
 
-    def as_classes(self, outputs: Array, y: Array) -> tuple[Array, Array]:
-        """Return 0 and the score as scores of two classes, and which of them is right."""
-        return np.concatenate([np.zeros_like(outputs), outputs], axis=1), (y[:, 0] > 0.5).astype(np.int64)
-
     def numbers(self) -> tuple[float, ...]:
         """Return how many weights there are, and the weights."""
         return float(len(self._weights)), *self._weights

@@ -119,10 +119,6 @@ class BuiltInLoss:
         """Return how many classes k outputs tell apart, one of which is right; 0 where they do nothing like it."""
         return 0
 
-    def as_classes(self, outputs: Array, y: Array) -> tuple[Array, Array]:
-        """Return a score for each of those classes, and the labels (m,) or the targets that go with them."""
-        return outputs, y
-
     def compute(self, pred: Array, y: Array, sample_weight: Array | None) -> float:
         """Return the loss of checked arrays."""
         return float(getattr(active(), self.name)(pred, y, sample_weight, *self.given()))

@@ -80,14 +80,16 @@ def classes_of(loss: Any, k: int) -> int:
     return loss.classes_of(k) if isinstance(loss, BuiltInLoss) else 0
 
 
-def as_classes(loss: Any, outputs: Array, y: Array) -> tuple[Array, Array]:
-    """Return scores of classes, and the labels or targets that go with them, of outputs that are such for ``loss``."""
-    return loss.as_classes(outputs, y) if isinstance(loss, BuiltInLoss) else (outputs, y)
-
-
 def measured(loss: Any) -> tuple[str, ...]:
     """Return the names of what is measured beside the loss."""
     return loss.measured if isinstance(loss, BuiltInLoss) else ()
+
+
+def labels_of(loss: Any, y: Array) -> Array | None:
+    """Return checked targets as a copy (m,) of labels, or None where each sample has not one of several classes."""
+    if classifies(loss) and y.ndim == 1:
+        return y.copy()
+    return (y[:, 0] > 0.5).astype(np.int64) if link(loss) == "sigmoid" and y.shape[1:] == (1,) else None
 
 
 def is_built_in(loss: Any) -> bool:

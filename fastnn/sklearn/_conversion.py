@@ -59,6 +59,7 @@ def _check_training(mlp: Any) -> None:
         "label_smoothing": getattr(mlp, "label_smoothing", 0.0) != 0,
         "stratify": getattr(mlp, "stratify", False) and mlp.early_stopping,
         "optimizer": mlp.optimizer is not None,
+        "clip_norm": mlp.clip_norm is not None,
         "dropout": any(dropout_rates(mlp, _n_hidden(mlp))),
     }
     for name, is_asked in asked.items():

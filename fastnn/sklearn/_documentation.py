@@ -82,6 +82,10 @@ optimizer : {'adamw'}, default=None
 weight_decay : float, default=0.01
     The decay of ``optimizer='adamw'``, >= 0; without that it has no effect.
 
+clip_norm : float, default=None
+    The greatest norm of the gradient of a batch, penalty included, > 0: a longer one is scaled to it, as the
+    optimizers of fastnn do. None for no limit.
+
 layer_norm : bool, default=False
     Whether ``fastnn.LayerNorm`` stands between the product of each hidden layer and its activation.
 

@@ -72,6 +72,7 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
         n_threads: int | None = None,
         optimizer: Literal["adamw"] | None = None,
         weight_decay: float = 0.01,
+        clip_norm: float | None = None,
         layer_norm: bool = False,
         batch_norm: bool = False,
     ) -> None:
@@ -84,6 +85,7 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
         self.n_threads = n_threads
         self.optimizer = optimizer
         self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
         self.layer_norm = layer_norm
         self.batch_norm = batch_norm
 
@@ -195,6 +197,7 @@ class MLPRegressor(CompiledPerceptron, neural_network.MLPRegressor):  # type: ig
         n_threads: int | None = None,
         optimizer: Literal["adamw"] | None = None,
         weight_decay: float = 0.01,
+        clip_norm: float | None = None,
         layer_norm: bool = False,
         batch_norm: bool = False,
     ) -> None:
@@ -204,6 +207,7 @@ class MLPRegressor(CompiledPerceptron, neural_network.MLPRegressor):  # type: ig
         self.n_threads = n_threads
         self.optimizer = optimizer
         self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
         self.layer_norm = layer_norm
         self.batch_norm = batch_norm
 

@@ -46,6 +46,7 @@ SHARED_CONSTRAINTS: dict[str, Any] = {
     "callbacks": [list, tuple, None],
     "optimizer": [StrOptions({"adamw"}), None],
     "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
     "layer_norm": ["boolean"],
     "batch_norm": ["boolean"],
     "n_threads": [Interval(Integral, 1, MOST_THREADS, closed="both"), None],
@@ -151,6 +152,7 @@ def check_together(mlp: Any, incremental: bool, given: Given | None) -> None:
             "dropout": any(rates),
             "callbacks": mlp.callbacks,
             "optimizer": mlp.optimizer is not None,
+            "clip_norm": mlp.clip_norm is not None,
             "layer_norm": mlp.layer_norm,
             "batch_norm": mlp.batch_norm,
         }

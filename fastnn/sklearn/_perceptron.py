@@ -56,6 +56,7 @@ class CompiledPerceptron:
     n_threads: Any
     optimizer: Any
     weight_decay: Any
+    clip_norm: Any
     layer_norm: Any
     batch_norm: Any
     # Requested by name, the pair would reach the last step of a Pipeline without what transform_input does to X_val.

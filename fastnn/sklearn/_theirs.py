@@ -77,6 +77,7 @@ def check_their_code(mlp: Any, what: str, training: bool) -> None:
         "layer_norm": mlp.layer_norm,
         "batch_norm": mlp.batch_norm,
         f"optimizer {mlp.optimizer!r}": training and mlp.optimizer is not None,
+        "clip_norm": training and mlp.clip_norm is not None,
         "dropout": training and any(dropout_rates(mlp, n_hidden(mlp))),
         "label_smoothing": training and getattr(mlp, "label_smoothing", 0.0) > 0,
         "class_weight": training and not WEIGHTED and getattr(mlp, "class_weight", None) is not None,

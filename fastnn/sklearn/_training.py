@@ -16,6 +16,7 @@ from sklearn.neural_network import _multilayer_perceptron as theirs
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
+from ..nn.lowering import OptimizerSpec
 from ..training.callbacks import asks_to_stop
 from ..training.gathering import current
 from ..validation import Array
@@ -145,6 +146,7 @@ class _Compiled:
         )
         self._moments = _moments(mlp, weights)
         self._decay = float(mlp.weight_decay) if mlp.optimizer == "adamw" else None
+        self._clip_norm = None if mlp.clip_norm is None else float(mlp.clip_norm)
 
     def suit(self) -> bool:
         """Return whether the estimator still has the weights and moments that these passes change.
@@ -156,7 +158,7 @@ class _Compiled:
 
     def run(self, order: Array) -> np.floating[Any]:
         """Train on the samples in this order, and return the loss of the epoch."""
-        loss = self._epochs.run(order, self._moments.rule(self._mlp.t_, decay=self._decay))
+        loss = self._epochs.run(order, self._rule(self._mlp.t_))
         self._moments.count(-(-len(order) // self._batch_size))
         return loss
 
@@ -164,10 +166,14 @@ class _Compiled:
         """Train for several epochs, between which nothing changes but what the optimizer counts."""
         n = len(orders[0])
         updates, seen = -(-n // self._batch_size), self._mlp.t_
-        rules = [self._moments.rule(seen + i * n, i * updates, self._decay) for i in range(len(orders))]
+        rules = [self._rule(seen + i * n, i * updates) for i in range(len(orders))]
         losses = self._epochs.run_several(orders, rules)
         self._moments.count(len(orders) * updates)
         return losses
+
+    def _rule(self, seen: int, updates: int = 0) -> OptimizerSpec:
+        """Return the rule of an epoch, before which so many samples were seen, and updates made since the last call."""
+        return self._moments.rule(seen, updates, self._decay)._replace(clip_norm=self._clip_norm)
 
 
 def _epoch_ends(mlp: Any, judges: tuple[Any, ...], progress: Progress) -> bool:

@@ -10,6 +10,7 @@ from ..model import Sequential
 from ..nn.activations import ReLU
 from ..nn.dropout import Dropout
 from ..nn.linear import Linear
+from ..nn.optimizers import SGD
 from ..ops import (
     adam_update,
     cross_entropy,
@@ -33,7 +34,7 @@ from ..validation import FloatType, float_dtype
 def warmup(dtypes: Iterable[FloatType] = ("float32", "float64")) -> None:
     """Compile every kernel into the cache on disk, or load it from there.
 
-    The first run on a machine takes about ten seconds for each dtype, a later one a fraction of a second. New
+    The first run on a machine takes about fifteen seconds for each dtype, a later one a fraction of a second. New
     architectures, losses, optimizers and activations compile nothing more.
 
     Parameters
@@ -60,7 +61,8 @@ def _touch_everything(kind: np.dtype) -> None:
     x, w, b = np.ones((3, 4), kind), np.ones((4, 2), kind), np.ones(2, kind)
     y = np.array([0, 1, 0])
     model = Sequential(Linear(4, 3), ReLU(), Dropout(0.5), Linear(3, 2), dtype=kind, seed=0)
-    model.fit(x, y, epochs=1, batch_size=2, verbose=0)
+    for optimizer in (SGD(), SGD(clip_norm=1.0)):
+        model.fit(x, y, optimizer=optimizer, epochs=1, batch_size=2, verbose=0)
     for samples in (x, x.astype(np.uint8)):
         model.predict_proba(samples)
     model.forward(x, training=True)

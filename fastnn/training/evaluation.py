@@ -9,7 +9,7 @@ import numpy as np
 from ..nn import losses
 from ..nn.stack import Stack
 from ..validation import Array
-from .metrics import Metric, measure
+from .metrics import Metric, left_of, measure
 from .plan import Plan
 
 
@@ -26,10 +26,10 @@ def values_after(stack: Stack, plan: Plan) -> dict[str, float]:
 def trained(stack: Stack, plan: Plan) -> dict[str, float]:
     """Return the metrics of the training data, without weights."""
     m, rows = plan.samples, plan.rows
-    outputs = np.empty((m, plan.outputs), stack.dtype)
+    outputs = []
     for start in range(0, m, stack.block):
         part = slice(start, start + stack.block)
-        outputs[part] = stack.outputs(plan.x[part if rows is None else rows[part]])
+        outputs.append(stack.outputs(plan.x[part if rows is None else rows[part]]))
     return measure(plan.metrics, plan.loss, plan.y if rows is None else plan.y[rows], outputs)
 
 
@@ -70,11 +70,8 @@ def evaluate(
     if not math.isfinite(totals["loss"]):
         losses.check_again(loss, y if chosen is None else y[chosen], outputs.shape[1], stack.dtype, name)
     measured = {name_of: total / weights for name_of, total in totals.items()}
-    left = [metric for metric in metrics if metric.name not in measured or metric.known != metric.name]
-    if left:
-        y, v = (y, sample_weight) if chosen is None else (y[chosen], None)
-        measured |= measure(left, loss, y, np.concatenate(kept), v)
-    return measured
+    y, v = (y, sample_weight) if chosen is None or not metrics else (y[chosen], None)
+    return measured | measure(left_of(metrics, measured), loss, y, kept, v)
 
 
 def mean_of(values: Array, sample_weight: Array | None) -> float:

@@ -1,25 +1,45 @@
-"""What ``fit`` and ``evaluate`` measure beside the loss: by names, or by functions of targets and outputs."""
+"""What ``fit`` and ``evaluate`` measure beside the loss: by names, or by functions of targets and outputs.
 
-from collections.abc import Callable, Iterable, Mapping
+A metric of classes counts them: each sample is of one class, or, after binary cross-entropy, each output is of two by
+itself, and what is said of each output is averaged.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..nn import losses
-from ..nn.loss import linked
 from ..validation import Array
 
 Weights = Array | None
 Metrics = Iterable[str | Callable[[Array, Array], Any]] | Mapping[str, str | Callable[[Array, Array], Any]]
-Measure = Callable[[Array, Array, Weights], float]
 
 
-class Known(NamedTuple):
-    """A metric that has a name: its function, the sign of a change for the better, and whether it is of classes."""
+class Counts(NamedTuple):
+    """The weight (outputs, classes) of the samples that are found, predicted, and there, of each class.
 
-    function: Measure
-    better: int
-    classifies: bool
+    Scores of classes count as one output; after binary cross-entropy each is one of two classes, 0 and 1.
+    """
+
+    found: Array
+    predicted: Array
+    there: Array
+    is_binary: bool
+
+
+class OfClasses(NamedTuple):
+    """A metric that is computed from counts; it rises as it gets better."""
+
+    function: Callable[[Counts], float]
+    better: int = 1
+
+
+class OfValues(NamedTuple):
+    """A metric that is computed from targets (m, k), predictions and weights; -1 if it falls as it gets better."""
+
+    function: Callable[[Array, Array, Weights], float]
+    better: int = -1
 
 
 class Metric(NamedTuple):
@@ -30,22 +50,20 @@ class Metric(NamedTuple):
     known: str | None
 
 
-def accuracy(y: Array, scores: Array, v: Weights) -> float:
-    """Return the share of samples whose label has the largest score."""
-    return float(np.average(scores.argmax(axis=1) == _labels(y), weights=v))
+def accuracy(counts: Counts) -> float:
+    """Return the share of samples, or of their outputs, whose class is found."""
+    return float(counts.found.sum() / counts.there.sum())
 
 
-def balanced_accuracy(y: Array, scores: Array, v: Weights) -> float:
-    """Return the mean over the classes in y of the share of their samples that are found."""
-    found, _, there = _counts(y, scores, v)
-    return float(np.mean(found[there > 0] / there[there > 0]))
+def balanced_accuracy(counts: Counts) -> float:
+    """Return the mean over the classes that there are of the share of their samples that are found."""
+    return _mean_over_classes(counts.found, counts.there)
 
 
-def f1(y: Array, scores: Array, v: Weights) -> float:
-    """Return the mean over classes, in y or predicted, of 2 found / (predicted + there)."""
-    found, predicted, there = _counts(y, scores, v)
-    either = predicted + there
-    return float(np.mean(2 * found[either > 0] / either[either > 0]))
+def f1(counts: Counts) -> float:
+    """Return the mean over classes, there or predicted, of 2 found / (predicted + there); of a binary output, of 1."""
+    first = 1 if counts.is_binary else 0
+    return _mean_over_classes(2 * counts.found[:, first:], (counts.predicted + counts.there)[:, first:])
 
 
 def mse(y: Array, pred: Array, v: Weights) -> float:
@@ -76,14 +94,14 @@ def r2(y: Array, pred: Array, v: Weights) -> float:
     return float(np.mean(1 - shares))
 
 
-BY_NAME = {
-    "accuracy": Known(accuracy, 1, True),
-    "balanced_accuracy": Known(balanced_accuracy, 1, True),
-    "f1": Known(f1, 1, True),
-    "mse": Known(mse, -1, False),
-    "rmse": Known(rmse, -1, False),
-    "mae": Known(mae, -1, False),
-    "r2": Known(r2, 1, False),
+BY_NAME: dict[str, OfClasses | OfValues] = {
+    "accuracy": OfClasses(accuracy),
+    "balanced_accuracy": OfClasses(balanced_accuracy),
+    "f1": OfClasses(f1),
+    "mse": OfValues(mse),
+    "rmse": OfValues(rmse),
+    "mae": OfValues(mae),
+    "r2": OfValues(r2, 1),
 }
 
 
@@ -139,43 +157,53 @@ def _metric(place: Any, name: Any, item: Any) -> Metric:
 
 def suit(metrics: Iterable[Metric], loss: Any, y: Array, k: int) -> None:
     """Raise ValueError if a metric that has a name does not apply to checked targets for k outputs under a loss."""
-    is_users = not losses.is_built_in(loss) and y.ndim == 1 and y.dtype.kind in "iu"
-    has_labels = is_users or losses.classes_of(loss, k) > 0
-    has_values = not losses.classifies(loss) and y.shape == (len(y), k)
+    of_classes, of_values = _kinds(loss, y, k)
     for metric in metrics:
-        if (
-            metric.known is None
-            or metric.known in losses.measured(loss)
-            or (has_labels if BY_NAME[metric.known].classifies else has_values)
-        ):
+        known = None if metric.known is None else BY_NAME[metric.known]
+        if known is None or (of_classes if isinstance(known, OfClasses) else of_values):
             continue
-        what = "classes" if BY_NAME[metric.known].classifies else f"values ({len(y)}, {k})"
+        what = "classes" if isinstance(known, OfClasses) else f"values ({len(y)}, {k})"
         raise ValueError(
             f"metrics holds {metric.known!r}, which needs {what}, but the loss is {loss!r} and y has shape {y.shape}: "
             "leave it out, or give a function of (y, outputs)"
         )
 
 
-def measure(
-    metrics: Iterable[Metric], loss: Any, y: Array, outputs: Array, sample_weight: Weights = None
-) -> dict[str, float]:
-    """Return the value of each metric of what ``loss`` says that outputs stand for.
+def _kinds(loss: Any, y: Array, k: int) -> tuple[bool, bool]:
+    """Whether there are classes, and whether there are values; of a loss of a user's own, y alone says so."""
+    if losses.is_built_in(loss):
+        of_classes = losses.link(loss) in ("softmax", "sigmoid")
+        return of_classes, not of_classes
+    return y.ndim == 1 and y.dtype.kind in "iu", y.shape == (len(y), k)
 
-    Functions of a user's get the outputs themselves, know nothing of weights, and only read the arrays.
+
+def left_of(metrics: Iterable[Metric], measured: Mapping[str, float]) -> list[Metric]:
+    """Return the metrics that were not measured with the loss."""
+    return [metric for metric in metrics if metric.name not in measured or metric.known != metric.name]
+
+
+def measure(
+    metrics: Sequence[Metric], loss: Any, y: Array, blocks: Sequence[Array], sample_weight: Weights = None
+) -> dict[str, float]:
+    """Return the value of each metric of targets and outputs, which come in blocks of samples.
+
+    Functions of a user's know nothing of weights, and only read the arrays.
     """
-    values = {}
-    for metric in metrics:
-        if metric.known is not None and metric.known in losses.measured(loss):
-            measures = loss.measures(loss.predictions(outputs.copy()), y)
-            values[metric.name] = float(np.average(measures[metric.known], weights=sample_weight))
-        elif metric.known is not None and BY_NAME[metric.known].classifies:
-            scores, labels = losses.as_classes(loss, outputs, y)
-            values[metric.name] = metric.function(labels, scores, sample_weight)
-        elif metric.known is not None:
-            means = linked(losses.link(loss), outputs.copy())
-            values[metric.name] = metric.function(y, means, sample_weight)
-        else:
-            values[metric.name] = _number(metric.name, metric.function(_read_only(y), _read_only(outputs)))
+    values: dict[str, float] = {}
+    if not metrics:
+        return values
+    counts, predicted, outputs = None, None, np.concatenate(blocks)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for metric in metrics:
+            known = None if metric.known is None else BY_NAME[metric.known]
+            if known is None:
+                values[metric.name] = _number(metric.name, metric.function(_read_only(y), _read_only(outputs)))
+            elif isinstance(known, OfClasses):
+                counts = _counted(loss, y, outputs, sample_weight) if counts is None else counts
+                values[metric.name] = known.function(counts)
+            else:
+                predicted = losses.predictions(loss, outputs.copy()) if predicted is None else predicted
+                values[metric.name] = known.function(y, predicted, sample_weight)
     return values
 
 
@@ -192,17 +220,32 @@ def _read_only(array: Array) -> Array:
     return view
 
 
-def _labels(y: Array) -> Array:
-    return y if y.ndim == 1 else y.argmax(axis=1)
+def _counted(loss: Any, y: Array, outputs: Array, v: Weights) -> Counts:
+    """Count the classes, those of each output by itself after binary cross-entropy."""
+    v = np.ones(len(y)) if v is None else v.astype(np.float64)
+    if losses.link(loss) == "sigmoid":
+        predicted, there = losses.predictions(loss, outputs.copy()) > 0, y > 0.5
+        sets = [(~predicted, ~there), (predicted, there)]
+        found, guessed, real = (
+            np.stack([v @ which for which in of], axis=1)
+            for of in ([a & b for a, b in sets], [a for a, _ in sets], [b for _, b in sets])
+        )
+        return Counts(found, guessed, real, True)
+    k, predicted = outputs.shape[1], outputs.argmax(axis=1)
+    labels = y if y.ndim == 1 else y.argmax(axis=1)
+    labels = np.clip(labels, 0, k - 1)  # a copy: another thread may write to the user's labels at any moment
+    hits = predicted == labels
+    of_each = (labels[hits], v[hits]), (predicted, v), (labels, v)
+    found, guessed, real = (np.bincount(codes, weights, k)[None] for codes, weights in of_each)
+    return Counts(found, guessed, real, False)
 
 
-def _counts(y: Array, scores: Array, v: Weights) -> tuple[Array, Array, Array]:
-    """Return for each class the weight of its samples that are found, of those predicted, and of those there are."""
-    k, predicted = scores.shape[1], scores.argmax(axis=1)
-    labels = np.clip(_labels(y), 0, k - 1)  # a copy: another thread may write to the user's labels at any moment
-    hits, v = predicted == labels, np.ones(len(y)) if v is None else v
-    found = np.bincount(labels[hits], v[hits], k)
-    return found, np.bincount(predicted, v, k), np.bincount(labels, v, k)
+def _mean_over_classes(part: Array, whole: Array) -> float:
+    """Return the mean over outputs of that of part / whole over the classes of which there is a whole; 0 of none."""
+    counts = whole > 0
+    shares = np.divide(part, whole, out=np.zeros_like(whole), where=counts)
+    some = counts.any(axis=1)
+    return float(np.mean(shares[some].sum(axis=1) / counts[some].sum(axis=1))) if some.any() else 0.0
 
 
 def _differences(y: Array, pred: Array) -> Array:

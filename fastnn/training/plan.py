@@ -170,7 +170,7 @@ def prepare(
         validation = Validation(x_val, given.targets(y, len(x_val), k, chosen, "y", True), chosen, "y")
     y = given.targets(y, len(x), k, places, "y", check)
     if validation_split is not None:
-        labels = y.copy() if losses.classifies(loss) and y.ndim == 1 else None  # the user's may change meanwhile
+        labels = losses.labels_of(loss, y)
         places, chosen = split(share_of(validation_split), len(x), places, labels, stack.seed)
         validation = Validation(x, y, chosen, "y")
     samples = len(x) if places is None else len(places)

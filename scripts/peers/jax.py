@@ -23,7 +23,23 @@ from comparison.problems import (
     Network,
     Problem,
 )
-from comparison.rules import ADAM, ADAMW, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY, adam_rate
+from comparison.rules import (
+    ADAM,
+    ADAMW,
+    ALPHA,
+    BETA1,
+    BETA2,
+    CLIPPED,
+    EPS,
+    MOMENTS,
+    MOMENTUM,
+    NESTEROV,
+    RMSPROP,
+    SGD,
+    WEIGHT_DECAY,
+    adam_rate,
+    clip_factor,
+)
 
 NAME = "JAX"
 ACTIVATIONS = {
@@ -158,7 +174,17 @@ def update_function(network: Network):
         v = each(lambda v, dw: BETA2 * v + (1 - BETA2) * dw * dw, moments[1], gradients)
         return each(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + eps), layers, m, v), [m, v]
 
-    return {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam, ADAMW: adam}[network.rule]
+    def rmsprop(layers, gradients, moments, t):
+        s = each(lambda s, dw: ALPHA * s + (1 - ALPHA) * dw * dw, *moments, gradients)
+        return each(lambda w, s, dw: w - lr * dw / (jnp.sqrt(s) + EPS), layers, s, gradients), [s]
+
+    def clipped(layers, gradients, moments, t):
+        norm = jnp.sqrt(sum(jnp.vdot(dw, dw) for dw in jax.tree.leaves(gradients)))
+        step = lr * jnp.minimum(1, clip_factor(norm))
+        return each(lambda w, dw: w - step * dw, layers, gradients), moments
+
+    rules = {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam, ADAMW: adam, RMSPROP: rmsprop}
+    return (rules | {CLIPPED: clipped})[network.rule]
 
 
 def product(a: NDArray, b: NDArray) -> Callable[[], jax.Array]:

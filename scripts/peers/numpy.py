@@ -2,7 +2,7 @@
 
 All parameters lie in one array, weights first, and so do their gradients: an update is a few calls for them all. The
 gradient of the scores is scaled by lr once, so that every gradient that follows from it is an update already; not for
-Adam, whose steps do not grow with the gradient.
+Adam and RMSprop, whose steps do not grow with the gradient, and not where its norm counts.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comparison.problems import BINARY, CROSS_ENTROPY, DELTA, HUBER, RELU, Layers, Network, Problem, flattened
-from comparison.rules import ADAM, ADAMW, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY, adam_rate
+from comparison.rules import (
+    ADAM,
+    ADAMW,
+    ALPHA,
+    BETA1,
+    BETA2,
+    CLIPPED,
+    EPS,
+    MOMENTS,
+    MOMENTUM,
+    NESTEROV,
+    RMSPROP,
+    SGD,
+    WEIGHT_DECAY,
+    adam_rate,
+    clip_factor,
+)
 
 NAME = "NumPy"
 
@@ -35,7 +51,8 @@ class Trainer:
         self._scores = Rows(self._activations[-1])
         self._rows = np.arange(m)
         self._multiply = multiplication(max(dw.size for dw, _ in self._layer_gradients))
-        self._scale = 1.0 if problem.network.rule in (ADAM, ADAMW) else problem.network.lr
+        is_scaled = problem.network.rule in (ADAM, ADAMW, RMSPROP, CLIPPED)
+        self._scale = 1.0 if is_scaled else problem.network.lr
         # A zero that needs no conversion.
         self._zero = dtype.type(0)
         self._ones = np.ones(m, dtype)
@@ -122,6 +139,8 @@ class Update:
             NESTEROV: self._nesterov,
             ADAM: self._adam,
             ADAMW: self._adamw,
+            RMSPROP: self._rmsprop,
+            CLIPPED: self._clipped,
         }
         self._step = steps[network.rule]
 
@@ -171,6 +190,24 @@ class Update:
         np.divide(m, work, out=work)
         work *= rate
         w -= work
+
+    def _rmsprop(self, w: NDArray, dw: NDArray, s: NDArray) -> None:
+        self._penalise(w, dw)
+        work = self._work
+        s *= ALPHA
+        np.multiply(dw, dw, out=work)
+        work *= 1 - ALPHA
+        s += work
+        np.sqrt(s, out=work)
+        work += EPS
+        np.divide(dw, work, out=work)
+        work *= self._lr
+        w -= work
+
+    def _clipped(self, w: NDArray, dw: NDArray) -> None:
+        self._penalise(w, dw)
+        dw *= self._lr * min(1.0, clip_factor(float(np.dot(dw, dw)) ** 0.5))
+        w -= dw
 
     def _penalise(self, w: NDArray, dw: NDArray) -> None:
         """Add the gradient of the penalty."""

@@ -21,7 +21,21 @@ from comparison.problems import (
     Network,
     Problem,
 )
-from comparison.rules import ADAM, ADAMW, BETA1, BETA2, EPS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY
+from comparison.rules import (
+    ADAM,
+    ADAMW,
+    ALPHA,
+    BETA1,
+    BETA2,
+    CLIP_NORM,
+    CLIPPED,
+    EPS,
+    MOMENTUM,
+    NESTEROV,
+    RMSPROP,
+    SGD,
+    WEIGHT_DECAY,
+)
 
 NAME = "fastnn"
 OPTIMIZERS = {
@@ -30,6 +44,8 @@ OPTIMIZERS = {
     NESTEROV: lambda lr: fnn.SGD(lr, momentum=BETA1, nesterov=True),
     ADAM: lambda lr: fnn.Adam(lr, BETA1, BETA2, EPS),
     ADAMW: lambda lr: fnn.AdamW(lr, BETA1, BETA2, EPS, WEIGHT_DECAY),
+    RMSPROP: lambda lr: fnn.RMSprop(lr, ALPHA, EPS),
+    CLIPPED: lambda lr: fnn.SGD(lr, clip_norm=CLIP_NORM),
 }
 ACTIVATIONS = {RELU: fnn.ReLU, GELU: fnn.GELU, GELU_TANH: lambda: fnn.GELU(approximate="tanh"), SILU: fnn.SiLU}
 LOSSES = {HUBER: fnn.Huber(DELTA), BINARY: fnn.BinaryCrossEntropy()}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from comparison.problems import CROSS_ENTROPY, RELU, SQUARED_ERROR, Layers, Network, Problem
-from comparison.rules import ADAM, ADAMW, BETA1, BETA2, EPS, NESTEROV, SGD
+from comparison.rules import ADAM, ADAMW, BETA1, BETA2, CLIPPED, EPS, NESTEROV, RMSPROP, SGD
 
 NAME = "scikit-learn"
 
@@ -21,7 +21,7 @@ NAME = "scikit-learn"
 def trains(network: Network) -> bool:
     """Whether it has such layers, such a loss and such a rule."""
     plain = network.activation == RELU and not network.normalised and not network.residual
-    return plain and network.loss in (CROSS_ENTROPY, SQUARED_ERROR) and network.rule != ADAMW
+    return plain and network.loss in (CROSS_ENTROPY, SQUARED_ERROR) and network.rule not in (ADAMW, RMSPROP, CLIPPED)
 
 
 class Trainer:

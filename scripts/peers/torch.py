@@ -28,7 +28,23 @@ from comparison.problems import (
     Problem,
     flattened,
 )
-from comparison.rules import ADAM, ADAMW, BETA1, BETA2, MOMENTS, MOMENTUM, NESTEROV, SGD, WEIGHT_DECAY, adam_rate
+from comparison.rules import (
+    ADAM,
+    ADAMW,
+    ALPHA,
+    BETA1,
+    BETA2,
+    CLIPPED,
+    EPS,
+    MOMENTS,
+    MOMENTUM,
+    NESTEROV,
+    RMSPROP,
+    SGD,
+    WEIGHT_DECAY,
+    adam_rate,
+    clip_factor,
+)
 
 NAME = "PyTorch"
 ACTIVATIONS = {
@@ -60,7 +76,7 @@ class Trainer:
     def run(self) -> None:
         """Train."""
         parameters = [*self._weights, *self._others]
-        step = self._step_of_all if self._moments else self._step_of_each
+        step = self._step_of_each if self._problem.network.rule == SGD else self._step_of_all
         for _ in range(self._problem.epochs):
             order = torch.from_numpy(self._rng.permutation(len(self._x)))
             for rows in order.split(self._problem.network.batch):
@@ -79,6 +95,8 @@ class Trainer:
         penalised(self._flat[:n], self._gradient[:n], self._penalty)
         if network.rule == ADAMW:
             decay(self._flat[:n], network.lr)
+        if network.rule == CLIPPED:
+            self._gradient.mul_(clip_factor(self._gradient.norm()).clamp(max=1))
         self._t += 1
         t = [self._t] if counts(network) else []
         self._update(self._flat, self._gradient, None, *self._moments, *t)
@@ -150,7 +168,13 @@ def update_function(network: Network) -> Callable:
             decay(w, lr)
         adam(w, dw, None, m, v, t)
 
-    return {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam, ADAMW: adamw}[network.rule]
+    def rmsprop(w, dw, penalty, s) -> None:
+        dw = penalised(w, dw, penalty)
+        s.mul_(ALPHA).addcmul_(dw, dw, value=1 - ALPHA)
+        w.addcdiv_(dw, s.sqrt().add_(EPS), value=-lr)
+
+    rules = {SGD: sgd, MOMENTUM: momentum, NESTEROV: nesterov, ADAM: adam, ADAMW: adamw, RMSPROP: rmsprop}
+    return (rules | {CLIPPED: sgd})[network.rule]
 
 
 def decay(w, lr: float) -> None:

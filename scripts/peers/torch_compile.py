@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from comparison.problems import Layers, Problem
+from comparison.rules import CLIPPED, clip_factor
 
 from .torch import counts, loss_function, scores, tensors, update_function, zeros
 
@@ -24,9 +25,12 @@ class Trainer:
             gradients = torch.func.grad(loss)(layers, x.index_select(0, rows), y.index_select(0, rows))
             for number in t:
                 number.add_(1)
+            of_weight = penalty
+            if problem.network.rule == CLIPPED:
+                gradients, of_weight = clipped(layers, gradients, penalty), None
             for layer, of_layer, kept in zip(layers, gradients, moments, strict=True):
                 for i, (parameter, gradient, of_one) in enumerate(zip(layer, of_layer, kept, strict=True)):
-                    update(parameter, gradient, None if i else penalty, *of_one, *t)
+                    update(parameter, gradient, None if i else of_weight, *of_one, *t)
 
         self._step = compiled(step)
 
@@ -54,6 +58,14 @@ class Trainer:
     def moments(self) -> list[NDArray]:
         """What the update rule keeps."""
         return [moment.numpy() for of_layer in self._moments for of_one in of_layer for moment in of_one]
+
+
+def clipped(layers, gradients, penalty: float):
+    """The gradients with the penalty's, at most of the norm that they may have."""
+    gradients = [(dw + penalty * w, *rest) for (w, *_), (dw, *rest) in zip(layers, gradients, strict=True)]
+    squares = sum(gradient.square().sum() for of_layer in gradients for gradient in of_layer)
+    factor = clip_factor(squares.sqrt()).clamp(max=1)
+    return [tuple(gradient * factor for gradient in of_layer) for of_layer in gradients]
 
 
 def predictor(layers: Layers, x: NDArray) -> Callable[[], torch.Tensor]:

@@ -129,6 +129,42 @@ class TestAdamW:
         np.testing.assert_allclose(theirs.predict_proba(X), model.predict_proba(X), rtol=1e-9)
 
 
+class TestClipping:
+    @pytest.mark.parametrize("optimizer", [None, "adamw"])
+    def test_is_that_of_fastnn(self, optimizer):
+        twin = sequential(initial().fit(X, Y))
+        settings = {"solver": "adam" if optimizer else "sgd", "optimizer": optimizer, "learning_rate_init": 0.1}
+        model = MLPClassifier(**SMALL, **settings, clip_norm=0.1, shuffle=False).fit(X, Y)
+        plain = MLPClassifier(**SMALL, **settings, shuffle=False).fit(X, Y)
+        assert not np.allclose(plain.coefs_[0], model.coefs_[0], rtol=1e-3)
+        clipped = {"clip_norm": 0.1}
+        rule = fnn.AdamW(0.1, **clipped) if optimizer else fnn.SGD(0.1, momentum=0.9, nesterov=True, **clipped)
+        twin.fit(X, Y, optimizer=rule, batch_size=40, shuffle=False, epochs=4, verbose=0)
+        assert_same(model, twin)
+        sparse = MLPClassifier(**SMALL, **settings, clip_norm=0.1, shuffle=False).fit(csr_matrix(X), Y)
+        np.testing.assert_allclose(sparse.predict_proba(X), model.predict_proba(X), rtol=1e-9)
+
+    def test_a_limit_that_is_never_met_changes_nothing(self):
+        model, expected = MLPClassifier(**SMALL, clip_norm=1e9).fit(X, Y), MLPClassifier(**SMALL).fit(X, Y)
+        np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(X), rtol=1e-12)
+
+    def test_in_a_search(self):
+        grid = {"clip_norm": [None, 0.05, 1.0], "alpha": [1e-4, 1.0]}
+        search = GridSearchCV(MLPClassifier(**SMALL), grid, cv=2).fit(X, Y)
+        fold = next(folds(search, X, Y))
+        for i, setting in enumerate(search.cv_results_["params"]):
+            model = MLPClassifier(**{**SMALL, **setting}).fit(X[fold], Y[fold])
+            assert search.cv_results_["split0_test_score"][i] == model.score(X[~fold], Y[~fold])
+
+    def test_refused(self):
+        with pytest.raises(ValueError, match=r"'clip_norm' parameter .* must be a float in the range"):
+            MLPClassifier(**SMALL, clip_norm=0).fit(X, Y)
+        with pytest.raises(ValueError, match="solver 'lbfgs' has no epochs, so clip_norm does not apply"):
+            MLPClassifier(**SMALL, clip_norm=1, solver="lbfgs").fit(X, Y)
+        with pytest.raises(ValueError, match=r"clip_norm is 1, which .*set_params\(clip_norm=None\) first"):
+            MLPClassifier(**SMALL, clip_norm=1).fit(X, Y).to_sklearn()
+
+
 @every_norm
 class TestNorms:
     @pytest.mark.parametrize(("solver", "optimizer"), [("sgd", None), ("adam", "adamw")])
@@ -261,5 +297,7 @@ def test_what_is_left_to_scikit_learn_has_none(monkeypatch):
     for call in (model.predict, lambda X: clone(model).fit(X, Y)):
         with pytest.raises(ValueError, match="is left to scikit-learn's own code, which has no layer_norm: do without"):
             call(X)
+    with pytest.raises(ValueError, match="which has no clip_norm: do without one of them"):
+        MLPClassifier(**SMALL, clip_norm=1.0).fit(X, Y)
     with pytest.raises(ValueError, match="which has no optimizer 'adamw': do without one of them"):
         MLPClassifier(**SMALL, optimizer="adamw").fit(X, Y)

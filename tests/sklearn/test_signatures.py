@@ -27,6 +27,7 @@ OF_BOTH = {
     "n_threads": None,
     "optimizer": None,
     "weight_decay": 0.01,
+    "clip_norm": None,
     "layer_norm": False,
     "batch_norm": False,
 }

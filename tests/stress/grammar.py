@@ -197,7 +197,7 @@ MAKERS = {
     "fnn.datasets.load_digits": {"dtype?": Or(DTYPE, One("'uint8'"))},
 }  # fmt: skip
 METHODS = {
-    "model.fit": {**_training, "epochs?": COUNT, "shuffle?": FLAG, "class_weight?": CLASS_WEIGHT,
+    "model.fit": {**_training, "epochs?": COUNT, "accumulate?": COUNT, "shuffle?": FLAG, "class_weight?": CLASS_WEIGHT,
                   "validation_data?": Pair(X, CLASSES), "callbacks?": CALLBACKS, "verbose?": One("0")},
     "model.forward": {"X": X, "training?": FLAG},
     "model.backward": {"dy": SCORES, "l2?": NUMBER},
