@@ -36,7 +36,10 @@ def tables(text):
 
 
 # What trains or answers as a whole, and what it asks before.
-WHOLE = {"train_epoch", "train_lanes", "forward_lanes", "lane_key", "lanes_pay", "count_lanes", "draw_orders"}
+WHOLE = {
+    "train_epoch", "train_lanes", "forward_lanes", "lane_key", "lanes_pay", "count_lanes", "draw_orders",
+    "embedding_rows",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
@@ -153,6 +156,14 @@ class TestWork:
             ("binary_cross_entropy_backward", "64 × 10"): (14 * m, 3 * m, 3 * m),
             ("layer_norm", "64 × 10"): (7 * m, 2 * m + 20, 2 * m + 20),
             ("layer_norm_backward", "64 × 10"): (16 * m, 3 * m + 30, 3 * m + 30),
+            ("batch_norm", "64 × 10"): (7 * m, 2 * m + 60, 2 * m + 40),
+            ("batch_norm_backward", "64 × 10"): (16 * m, 3 * m + 30, 3 * m + 30),
+            ("batch_norm_inference", "64 × 10"): (3 * m, 2 * m + 40, 2 * m + 40),
+            ("batch_norm_inference_backward", "64 × 10"): (m, 2 * m + 20, 2 * m + 20),
+            ("standardize", "64 × 10"): (2 * m, 2 * m + 20, 2 * m + 20),
+            ("standardize_backward", "64 × 10"): (m, 2 * m + 10, 2 * m + 10),
+            ("embedding", "64 × 10"): (0, m + 64 + 100, m + 64 + 100),
+            ("embedding_backward", "64 × 10"): (m, m + 2 * 64 + 100, m + 2 * 64 + 100),
             ("identity", "1 Ki"): (0, 2 * n, 2 * n),
             ("identity_backward", "1 Ki"): (0, 2 * n, 2 * n),
             ("relu", "1 Ki"): (n, 2 * n, 2 * n),

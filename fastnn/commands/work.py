@@ -83,8 +83,10 @@ LOSSES = {
     "binary_cross_entropy": ((np.array([1.0]),), 9, 14),
 }
 # Operations an element: both sums, the differences, squares and quotients, and the parameters; on the way back also
-# those of dy with the parameters, of both means, and of the gradients of the parameters.
-LAYER_NORM = (7, 16)
+# those of dy with the parameters, of both means, and of the gradients of the parameters. So over rows and over columns.
+NORMS = (7, 16)
+# Of running means and variances, as a factor and a shift, only what is less the mean; and what divides by a scale.
+INFERENCE, STANDARDIZE = (3, 1), (2, 1)
 
 
 class Work(NamedTuple):
@@ -181,17 +183,63 @@ def _rows(s: NDArray[Any], y: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]
         call = functools.partial(getattr(kernels, f"{name}_backward"), s, values, None, *settings, gradient)
         yield Work(ROWS, f"{name}_backward", size, with_gradient * m * k, moved, moved, call)
     yield from _layer_norm(size, s, values, gradient)
+    yield from _batch_norm(size, s, values, gradient)
+    yield from _standardize(size, s, values, gradient)
+    yield from _embedding(size, y, s)
 
 
 def _layer_norm(size: str, x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
     weight, bias, dweight, dbias = np.ones((4, x.shape[1]), x.dtype)
-    forward, backward = LAYER_NORM
+    forward, backward = NORMS
     moved = _bytes(x, weight, bias, out)
     call = functools.partial(kernels.layer_norm, x, weight, bias, 1e-5, out)
     yield Work(ROWS, "layer_norm", size, forward * x.size, moved, moved, call)
     moved = _bytes(dy, x, weight, out, dweight, dbias)
     call = functools.partial(kernels.layer_norm_backward, dy, x, weight, bias, 1e-5, out, dweight, dbias)
     yield Work(ROWS, "layer_norm_backward", size, backward * x.size, moved, moved, call)
+
+
+def _batch_norm(size: str, x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
+    weight, bias, dweight, dbias, mean, variance = np.ones((6, x.shape[1]), x.dtype)
+    held = weight, bias, mean, variance, 0.1, 1e-5
+    forward, backward = NORMS
+    memory = _bytes(x, weight, bias, mean, variance, out)
+    call = functools.partial(kernels.batch_norm, x, *held, out)
+    yield Work(ROWS, "batch_norm", size, forward * x.size, memory + _bytes(mean, variance), memory, call)
+    moved = _bytes(dy, x, weight, out, dweight, dbias)
+    call = functools.partial(kernels.batch_norm_backward, dy, x, *held, out, dweight, dbias)
+    yield Work(ROWS, "batch_norm_backward", size, backward * x.size, moved, moved, call)
+    forward, backward = INFERENCE
+    call = functools.partial(kernels.batch_norm_inference, x, *held, out)
+    yield Work(ROWS, "batch_norm_inference", size, forward * x.size, memory, memory, call)
+    moved = _bytes(dy, weight, variance, out)
+    call = functools.partial(kernels.batch_norm_inference_backward, dy, *held, out)
+    yield Work(ROWS, "batch_norm_inference_backward", size, backward * x.size, moved, moved, call)
+
+
+def _standardize(size: str, x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
+    mean, scale = np.ones((2, x.shape[1]), x.dtype)
+    forward, backward = STANDARDIZE
+    moved = _bytes(x, mean, scale, out)
+    call = functools.partial(kernels.standardize, x, mean, scale, out)
+    yield Work(ROWS, "standardize", size, forward * x.size, moved, moved, call)
+    moved = _bytes(dy, scale, out)
+    call = functools.partial(kernels.standardize_backward, dy, mean, scale, out)
+    yield Work(ROWS, "standardize_backward", size, backward * x.size, moved, moved, call)
+
+
+def _embedding(size: str, y: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
+    """One column of codes, as many and as wide as there are scores; what no row asks for is not read."""
+    k = out.shape[1]
+    codes, table, found = y[:, None].astype(out.dtype), np.ones(k * k, out.dtype), np.empty_like(out)
+    settings = 1.0, 0.0, float(k), float(k)
+    moved = _bytes(codes, out) + len(np.unique(y)) * k * out.itemsize
+    call = functools.partial(kernels.embedding, codes, table, *settings, found)
+    yield Work(ROWS, "embedding", size, 0, moved, moved, call)
+    dx, gradient = np.empty_like(codes), np.empty_like(table)
+    moved = _bytes(out, codes, dx, gradient)
+    call = functools.partial(kernels.embedding_backward, out, codes, table, *settings, dx, gradient)
+    yield Work(ROWS, "embedding_backward", size, out.size, moved, moved, call)
 
 
 def _elements(n: int, normal: Callable[..., NDArray[Any]]) -> Iterator[Work]:
