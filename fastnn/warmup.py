@@ -5,9 +5,11 @@ Imported, it is the function: ``fnn.warmup`` means the same before and after ``i
 
 import sys
 
-from .tools.warmup import main, warmup
+from .tools.warmup import warmup
 
 if __name__ == "__main__":
-    main()
+    from .commands import run
+
+    run("warmup", program="python -m fastnn.warmup")
 else:
     sys.modules[__name__] = warmup  # type: ignore[assignment]

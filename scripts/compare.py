@@ -11,25 +11,25 @@ other backend.
 
 import argparse
 
-import _common as common
-import _measure as measure
 import peers
 from comparison import command
 from comparison.settings import Settings, say
+from fastnn.commands import arguments, measure
 
 SECTIONS = ("training", "optimizers", "operations", "subnormals", "kernels", "inference", "start", "memory")
 # What has nothing to do with the number of cores is measured on the first number alone, and what kernels cost that
 # run alone, without the threads of an epoch, on one.
 ON_ANY_CORES, ON_ONE_CORE = ("start", "memory"), ("operations",)
+EXAMPLES = ("--cores 1 2 --rounds 3", "--peers numpy twin --only training", "--quick")
 PACKAGES = ("scikit-learn", "torch", "jax", "onnxruntime", "scipy")
 
 
-def build_parser() -> common.Parser:
-    parser = command.build_parser(__doc__, SECTIONS, rounds=7)
+def build_parser() -> arguments.Parser:
+    parser = command.build_parser(__doc__, SECTIONS, 7, EXAMPLES)
     add = parser.add_argument
     add("--peers", nargs="+", choices=peers.PEERS, default=list(peers.PEERS), help="whom to compare with [all]")
-    add("--cores", nargs="+", type=common.positive_int, default=[1], metavar="N", help="numbers of cores [1]")
-    add("--epochs", type=common.positive_int, default=1, help="of training in a round [%(default)s]")
+    add("--cores", nargs="+", type=arguments.positive_int, default=[1], metavar="N", help="numbers of cores [1]")
+    add("--epochs", type=arguments.positive_int, default=1, help="of training in a round [%(default)s]")
     return parser
 
 
@@ -55,4 +55,4 @@ def cores_of(section: str, asked: list[int]) -> list[int]:
 
 
 if __name__ == "__main__":
-    common.run(main, build_parser())
+    arguments.run(main, build_parser)

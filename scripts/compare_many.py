@@ -10,12 +10,11 @@ that miss a target are printed like the others, in bold.
 
 import argparse
 
-import _common as common
-import _measure as measure
 import peers
 from comparison import command
 from comparison.many_training import Settings
 from comparison.settings import say
+from fastnn.commands import arguments, measure
 
 # The module of each section, and the cores that it runs on, where these are not those that are asked for.
 SECTIONS: dict[str, tuple[str, list[int] | None]] = {
@@ -28,13 +27,13 @@ PEERS = ("jax", "torch")
 PACKAGES = ("scikit-learn", "torch", "jax")
 
 
-def build_parser() -> common.Parser:
+def build_parser() -> arguments.Parser:
     parser = command.build_parser(__doc__, SECTIONS, rounds=3)
     add = parser.add_argument
     add("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="whom to compare with [all]")
-    add("--cores", nargs="+", type=common.positive_int, default=[1, 2], metavar="N", help="numbers of cores [1 2]")
-    add("--networks", nargs="+", type=common.positive_int, default=[16, 64, 256], metavar="K", help="[16 64 256]")
-    add("--epochs", type=common.positive_int, default=5, help="of training in a round [%(default)s]")
+    add("--cores", nargs="+", type=arguments.positive_int, default=[1, 2], metavar="N", help="numbers of cores [1 2]")
+    add("--networks", nargs="+", type=arguments.positive_int, default=[16, 64, 256], metavar="K", help="[16 64 256]")
+    add("--epochs", type=arguments.positive_int, default=5, help="of training in a round [%(default)s]")
     return parser
 
 
@@ -60,4 +59,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main, build_parser())
+    arguments.run(main, build_parser)

@@ -10,17 +10,16 @@ import argparse
 import importlib
 from pathlib import Path
 
-import _common as common
-import _measure as measure
 import fastnn as fnn
 from comparison import command
 from comparison.sklearn_problems import Settings
+from fastnn.commands import arguments, measure
 
 # The cores that each section runs on.
 SECTIONS = {"fit": 1, "predict": 1, "search": 2}
 
 
-def build_parser() -> common.Parser:
+def build_parser() -> arguments.Parser:
     parser = command.build_parser(__doc__, SECTIONS, rounds=5)
     parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="MNIST's IDX files [random data of the same size]")
     return parser
@@ -40,4 +39,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main, build_parser())
+    arguments.run(main, build_parser)

@@ -300,7 +300,7 @@ class TestTables:
 
 class TestTiming:
     def test_rounds_prepare_before_the_clock_and_take_everyone_in_turn(self, monkeypatch):
-        measure, calls, clock = module("_measure"), [], {"now": 0.0}
+        measure, calls, clock = module("fastnn.commands.measure"), [], {"now": 0.0}
         monkeypatch.setattr(measure.time, "perf_counter", lambda: clock["now"])
 
         def task(name, prepares, runs):
@@ -350,7 +350,7 @@ class TestTiming:
         monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: pinned.append(set(cores)), raising=False)
         monkeypatch.setenv("OMP_NUM_THREADS", "7")
         monkeypatch.delenv("FASTNN_NUM_THREADS", raising=False)
-        with module("_measure").pinned(2):
+        with module("fastnn.commands.measure").pinned(2):
             assert pinned == [{2, 3}]
             assert os.environ["OMP_NUM_THREADS"] == os.environ["FASTNN_NUM_THREADS"] == "2"
         assert pinned == [{2, 3}, {5, 2, 3}]
@@ -386,8 +386,8 @@ class TestCommand:
             ]
 
         monkeypatch.setattr(module("comparison.command"), "in_own_process", measured)
-        monkeypatch.setattr(module("_measure"), "available_cores", lambda: 2)
-        monkeypatch.setattr(module("_measure"), "ROOT", tmp_path)
+        monkeypatch.setattr(module("fastnn.commands.measure"), "available_cores", lambda: 2)
+        monkeypatch.setattr(module("fastnn.commands.measure"), "ROOT", tmp_path)
         readme = tmp_path / "README.md"
         readme.write_text("before\n<!-- compare:begin -->\nold\n<!-- compare:end -->\nafter\n")
         arguments = ["--only", "inference", "--cores", "1", "2", "--peers", "numpy", "--readme"]
@@ -420,9 +420,9 @@ class TestCommand:
         ],
     )
     def test_errors_are_one_line(self, arguments, message, capsys):
-        compare, common = module("compare"), module("_common")
+        compare, common = module("compare"), module("fastnn.commands.arguments")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["compare.py", *arguments])
             with pytest.raises(SystemExit, match="2"):
-                common.run(compare.main, compare.build_parser())
+                common.run(compare.main, compare.build_parser)
         assert re.fullmatch(rf"compare\.py: error: {message}.*\n", capsys.readouterr().err)

@@ -314,8 +314,8 @@ class TestCommand:
             return []
 
         monkeypatch.setattr(module("comparison.command"), "in_own_process", measured)
-        monkeypatch.setattr(module("_measure"), "available_cores", lambda: 2)
-        monkeypatch.setattr(module("_measure"), "ROOT", tmp_path)
+        monkeypatch.setattr(module("fastnn.commands.measure"), "available_cores", lambda: 2)
+        monkeypatch.setattr(module("fastnn.commands.measure"), "ROOT", tmp_path)
         readme = tmp_path / "README.md"
         readme.write_text("before\n<!-- compare_many:begin -->\nold\n<!-- compare_many:end -->\nafter\n")
         arguments = ["--readme", "--rounds", "2", "--networks", "8", "32", "--peers"]
@@ -338,10 +338,10 @@ class TestCommand:
         ],
     )
     def test_errors_are_one_line(self, arguments, message, monkeypatch, capsys):
-        monkeypatch.setattr(module("_measure"), "available_cores", lambda: 1)
+        monkeypatch.setattr(module("fastnn.commands.measure"), "available_cores", lambda: 1)
         monkeypatch.setattr(sys, "argv", ["compare_many.py", *arguments])
         with pytest.raises(SystemExit, match="2"):
-            module("_common").run(module("compare_many").main, module("compare_many").build_parser())
+            module("fastnn.commands.arguments").run(module("compare_many").main, module("compare_many").build_parser)
         assert re.fullmatch(rf"compare_many\.py: error: .*{message}.*\n", capsys.readouterr().err)
 
     def test_without_scikit_learn(self, tmp_path):

@@ -208,8 +208,8 @@ class TestCommand:
             return []
 
         monkeypatch.setattr(module("comparison.command"), "in_own_process", measured)
-        monkeypatch.setattr(module("_measure"), "available_cores", lambda: 2)
-        monkeypatch.setattr(module("_measure"), "ROOT", tmp_path)
+        monkeypatch.setattr(module("fastnn.commands.measure"), "available_cores", lambda: 2)
+        monkeypatch.setattr(module("fastnn.commands.measure"), "ROOT", tmp_path)
         readme = tmp_path / "README.md"
         readme.write_text("before\n<!-- compare_sklearn:begin -->\nold\n<!-- compare_sklearn:end -->\nafter\n")
         folder = write_idx(tmp_path / "idx")
@@ -231,11 +231,13 @@ class TestCommand:
         ],
     )
     def test_errors_are_one_line(self, arguments, message, tmp_path, monkeypatch, capsys):
-        monkeypatch.setattr(module("_measure"), "available_cores", lambda: 1)
+        monkeypatch.setattr(module("fastnn.commands.measure"), "available_cores", lambda: 1)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["compare_sklearn.py", *arguments])
         with pytest.raises(SystemExit, match="2"):
-            module("_common").run(module("compare_sklearn").main, module("compare_sklearn").build_parser())
+            module("fastnn.commands.arguments").run(
+                module("compare_sklearn").main, module("compare_sklearn").build_parser
+            )
         assert re.fullmatch(rf"compare_sklearn\.py: error: .*{message}.*\n", capsys.readouterr().err)
 
     def test_without_scikit_learn(self, tmp_path):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from tests.comparing import module
-from tests.comparing import scripts as scripts
+from fastnn.commands import pictures, search, search_picture
 from tests.test_scripts import png_size, run, succeed
 
 pytest.importorskip("matplotlib")
@@ -68,7 +67,7 @@ def test_scikit_learn_searches_the_same(tmp_path):
 def test_scikit_learn_gets_the_same_penalty(monkeypatch):
     """Its loss after a step that moves nothing, over that without alpha, is λ Σ W²."""
     pytest.importorskip("sklearn")
-    search, given = module("search"), []
+    given = []
 
     class Stop(Exception):
         pass
@@ -95,7 +94,7 @@ def test_scikit_learn_gets_the_same_penalty(monkeypatch):
 
 
 def test_every_sample_is_validated_on_once():
-    folds = module("search").split(17, 4, 3)
+    folds = search.split(17, 4, 3)
     assert sorted(np.concatenate([validated_on for _, validated_on in folds])) == list(range(17))
     for trained_on, validated_on in folds:
         assert sorted([*trained_on, *validated_on]) == list(range(17))
@@ -112,7 +111,6 @@ def test_what_diverges_is_said_and_leaves_the_others(tmp_path):
 
 def test_the_lowest_validation_loss_wins(tmp_path, monkeypatch, capsys):
     """Whatever the training loss says, and wherever a fold is that diverged."""
-    search = module("search")
     models = [fnn.Sequential(fnn.Linear(64, 10), seed=i) for i in range(3)]
     for model in models:
         model.loss = "cross_entropy"
@@ -136,12 +134,12 @@ class Candidate:
 
 
 def test_the_picture(tmp_path, monkeypatch):
-    plt = module("_common").import_pyplot()
+    plt = pictures.import_pyplot()
     figures = []
     monkeypatch.setattr(plt.Figure, "savefig", lambda figure, path: figures.append(figure))
     best = Candidate(0.1, 0.01, [0.9, 0.25])
     candidates = [Candidate(0.01, 0, [3, 2.5]), Candidate(0.01, 0.01, [2, np.nan]), Candidate(0.1, 0, [1, 0.5]), best]
-    module("_search_picture").draw(plt, candidates, best, tmp_path / "search.png")
+    search_picture.draw(plt, candidates, best, tmp_path / "search.png")
     heat, curves = figures[0].axes
     # Penalties upwards, learning rates to the right.
     cells = {text.get_position(): text.get_text() for text in heat.texts}

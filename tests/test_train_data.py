@@ -1,7 +1,6 @@
 """``scripts/train.py`` on tables: labels as text, columns by name, and messages that speak of its options."""
 
 import csv
-import importlib
 import re
 import sys
 from pathlib import Path
@@ -10,23 +9,20 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn import commands
 
 pytest.importorskip("matplotlib")
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 @pytest.fixture
 def train(tmp_path, monkeypatch, capsys):
-    """The script, run in this process on the NumPy backend: what it prints, or the line it ends with."""
-    monkeypatch.syspath_prepend(SCRIPTS)
+    """The command, run in this process on the NumPy backend: what it prints, or the line it ends with."""
     monkeypatch.chdir(tmp_path)
-    script, common = importlib.import_module("train"), importlib.import_module("_common")
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments, "--backend", "numpy"])
         try:
-            common.run(script.main, script.build_parser())
+            commands.run("train")
         except SystemExit:
             return capsys.readouterr().err
         return capsys.readouterr().out

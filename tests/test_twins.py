@@ -15,7 +15,9 @@ from fastnn import kernels, reference
 PACKAGE = Path(fastnn.__file__).parent
 # A module may import from its own line and from those below it.
 LAYERS = [
-    "__init__ sklearn warmup",
+    "__main__ warmup",
+    "commands",
+    "__init__ sklearn",
     "tools",
     "ensemble members",
     "model",

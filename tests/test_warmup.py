@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn import commands
 from fastnn.kernels.compiler import cache
-from fastnn.tools import warmup as warmup_module
 from tests.processes import ROOT, run
 
 
@@ -45,7 +45,6 @@ function = fnn.warmup
 import fastnn.warmup
 from fastnn import warmup
 from fastnn.warmup import __doc__ as doc
-from fastnn.tools import warmup as warmup_module
 assert fnn.warmup is function is warmup is importlib.import_module("fastnn.warmup")
 assert inspect.isfunction(function)
 assert pickle.loads(pickle.dumps(fnn.warmup)) is function
@@ -70,25 +69,22 @@ def test_what_does_not_compile_is_left_out():
     fnn.warmup(["float64"])
 
 
-def test_program(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["warmup", "float64"])
-    warmup_module.main()
+def test_program(capsys):
+    commands.run("warmup", ["float64"])
     assert re.fullmatch(r"kernels ready for float64 after \d+\.\d s\n", capsys.readouterr().out)
-    monkeypatch.setattr(sys, "argv", ["warmup", "float16"])
     with pytest.raises(SystemExit, match="2"):
-        warmup_module.main()
+        commands.run("warmup", ["float16"])
     assert "dtype is 'float16'" in capsys.readouterr().err
 
 
 def test_program_for_all_users(monkeypatch, capsys, tmp_path):
     """Where it keeps the kernels is tried with the cache; here, that it does so first, and whom the mask lets read."""
     done = []
-    monkeypatch.setattr(sys, "argv", ["warmup", "--all-users"])
-    monkeypatch.setattr(warmup_module, "warmup", done.append)
+    monkeypatch.setattr(fnn, "warmup", done.append)
     monkeypatch.setattr(cache, "keep_for_all_users", lambda: done.append(os.umask(0o077)) or tmp_path)
     mask = os.umask(0o077)
     try:
-        warmup_module.main()
+        commands.run("warmup", ["--all-users"])
         assert done == [0o022, ["float32", "float64"]]
         assert capsys.readouterr().out.endswith(f" s in {tmp_path}\n")
     finally:
@@ -99,12 +95,11 @@ def test_program_for_all_users_who_cannot_have_it(monkeypatch, capsys):
     def refuse():
         raise PermissionError("others can write into /open")
 
-    monkeypatch.setattr(sys, "argv", ["warmup", "--all-users", "float32"])
     monkeypatch.setattr(cache, "keep_for_all_users", refuse)
     mask = os.umask(0o022)
     try:
         with pytest.raises(SystemExit, match="2"):
-            warmup_module.main()
+            commands.run("warmup", ["--all-users", "float32"])
     finally:
         os.umask(mask)
     assert "error: others can write into /open" in capsys.readouterr().err

@@ -1,8 +1,6 @@
 """Compile, or load, everything that a first call would otherwise wait for."""
 
 import importlib
-import os
-import time
 from collections.abc import Iterable
 
 import numpy as np
@@ -82,24 +80,3 @@ def _touch_everything(kind: np.dtype) -> None:
     squared_error_backward(scores, np.zeros_like(scores))
     adam_update(b, b.copy(), np.zeros_like(b), np.zeros_like(b), 1.0, 0.9, 0.999, 1e-8, 1)
     importlib.import_module("fastnn.kernels.machine").fma_task(kind, 1)[0]()  # for profile
-
-
-def main() -> None:
-    """Run ``python -m fastnn.warmup``: prime the cache for the dtypes that are named, or for both."""
-    argparse = importlib.import_module("argparse")
-    parser = argparse.ArgumentParser(prog="python -m fastnn.warmup", description="Compile the kernels for this CPU.")
-    parser.add_argument("dtype", nargs="*", default=["float32", "float64"], help="float32 or float64 [both]")
-    parser.add_argument("--all-users", action="store_true", help="keep them where all users of this Python find them")
-    options = parser.parse_args()
-    start = time.perf_counter()
-    try:
-        where = f" in {_for_all_users()}" if options.all_users else ""
-        warmup(options.dtype)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    print(f"kernels ready for {' and '.join(options.dtype)} after {time.perf_counter() - start:.1f} s{where}")
-
-
-def _for_all_users() -> str:
-    os.umask(0o022)
-    return str(importlib.import_module("fastnn.kernels.compiler.cache").keep_for_all_users())

@@ -5,26 +5,25 @@ import importlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import _common as common
-import _measure as measure
 from comparison.settings import Settings
+from fastnn.commands import arguments, measure
 
 DTYPES = ("float32", "float64")
 
 
-def build_parser(description: str | None, sections: Iterable[str], rounds: int) -> common.Parser:
+def build_parser(
+    description: str | None, sections: Iterable[str], rounds: int, examples: Sequence[str] = ()
+) -> arguments.Parser:
     """A parser of the options of every comparison."""
-    parser = common.Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments.Parser(description, examples)
     add, sections = parser.add_argument, list(sections)
     add("--only", nargs="+", choices=sections, default=sections, help="sections [all]")
     add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="[both]")
-    add("--rounds", type=common.positive_int, default=rounds, help="of which the best counts [%(default)s]")
+    add("--rounds", type=arguments.positive_int, default=rounds, help="of which the best counts [%(default)s]")
     add("--json", type=Path, metavar="PATH", help="keep the raw numbers")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--quick", action="store_true", help="see in a minute that it works; the figures mean nothing")
@@ -68,8 +67,7 @@ def run(
 
 def in_own_process(function: Callable[[Settings], list[dict]], settings: Settings) -> list[dict]:
     """What the function returns in a fresh process on as many cores as the settings say."""
-    with measure.pinned(settings.cores), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, settings).result()
+    return measure.in_own_process(settings.cores, function, settings)
 
 
 def described(packages: Iterable[str]) -> str:

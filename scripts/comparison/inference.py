@@ -2,11 +2,11 @@
 
 import numpy as np
 
-import _measure as measure
 import peers
 from comparison.problems import initial_layers
 from comparison.settings import Settings, say
 from comparison.tables import advantage, contenders, micro, on, row_of_times, summary
+from fastnn.commands import measure
 
 CASES = (((64, 100, 10), 1), ((784, 256, 256, 10), 10_000))
 QUICK_CASES = (((64, 100, 10), 1), ((64, 100, 10), 100))

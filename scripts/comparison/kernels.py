@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-import _measure as measure
 import peers
 from comparison.peak import peak_task
 from comparison.settings import Settings, say
 from comparison.tables import advantage, contenders, micro, on, row_of_times, summary
 from comparison.training import NETWORKS
+from fastnn.commands import measure
 
 SQUARE = (32, 64, 128, 256, 512, 1024, 2048)
 # As in a forward pass of one sample.

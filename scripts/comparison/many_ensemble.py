@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from numpy.typing import NDArray
 
-import _measure as measure
 import fastnn as fnn
 from comparison.many_problems import many
 from comparison.many_training import SAMPLES, Settings
 from comparison.problems import Network
 from comparison.settings import say
 from comparison.tables import micro, on, times
+from fastnn.commands import measure
 from peers.many import loop, ours
 
 MEMBERS, EPOCHS = 16, 10

@@ -1,9 +1,9 @@
 """One network, and three, by `fit_many` and by `fit`: where there is nothing to gain, nothing may be lost."""
 
-import _measure as measure
 import peers
 from comparison.many_training import LOOP, Settings, measure_cases
 from comparison.tables import micro, on, times
+from fastnn.commands import measure
 
 COUNTS = (1, 3)
 # How many times the µs of fit fit_many may take, beside what the clock is unsure of.

@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-import _measure as measure
 import peers
 from comparison.fresh import in_fresh_process
 from comparison.many_training import Settings
@@ -25,6 +24,7 @@ from comparison.sklearn_problems import DIGITS, TABLE, THEIRS, WINE, check, esti
 from comparison.sklearn_problems import Settings as DataSettings
 from comparison.sklearn_search import users_environment
 from comparison.tables import advantage, ratio
+from fastnn.commands import measure
 
 
 class Case(NamedTuple):

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import _measure as measure
 import peers
 from comparison.agreement import check
 from comparison.many_problems import Many, many
@@ -14,6 +13,7 @@ from comparison.rules import ADAM, SGD
 from comparison.settings import Settings as CommonSettings
 from comparison.settings import say
 from comparison.tables import micro, on, ratio
+from fastnn.commands import measure
 
 LOOP, JAX = "fit in a loop", "JAX"
 SAMPLES = 2048

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import _measure as measure
 import peers
 from comparison.agreement import check
 from comparison.fresh import WIDE, in_fresh_process
 from comparison.settings import Settings, say
+from fastnn.commands import measure
 
 ROWS, QUICK_ROWS = 100_096, 1_280
 MIB = 2**20

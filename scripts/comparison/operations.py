@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-import _measure as measure
 from comparison.optimizers import RATES
 from comparison.problems import (
     BATCH_NORM,
@@ -32,6 +31,7 @@ from comparison.rules import ADAMW, BETA1, BETA2, EPS, WEIGHT_DECAY
 from comparison.settings import Settings, say
 from comparison.tables import micro, on, times
 from comparison.training import AUTOENCODER, MIDDLE, QUICK_NETWORKS, SMALL
+from fastnn.commands import measure
 from peers.ours import Trainer
 
 # How many times what its arithmetic costs an operation may cost a network.

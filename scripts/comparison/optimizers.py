@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import _measure as measure
 import peers
 from comparison.problems import Network, learnable
 from comparison.rules import ADAM, ADAMW, RMSPROP, RULES, SGD
 from comparison.settings import Settings, say
 from comparison.tables import advantage, contenders, micro, on, ratio, summary, times
 from comparison.training import MIDDLE, line, measure_network
+from fastnn.commands import measure
 
 QUICK_NETWORK = Network((64, 32, 10), batch=32, steps=4)
 # The steps of these do not grow with the gradient; the first ones of RMSprop, whose mean starts at 0, are ten times lr.

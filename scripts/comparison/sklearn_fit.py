@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 from sklearn.base import clone
 
-import _measure as measure
 import peers
 from comparison.settings import say
 from comparison.sklearn_problems import DIGITS, MNIST, TABLE, THEIRS, Settings, check, ended_early, estimators, load
 from comparison.tables import advantage, ratio
+from fastnn.commands import measure
 
 TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
 

@@ -1,10 +1,10 @@
 """Calls of `predict`, of one row and of many, each with all its checks of the input."""
 
-import _measure as measure
 import peers
 from comparison.settings import say
 from comparison.sklearn_problems import DIGITS, MNIST, THEIRS, Settings, check, ended_early, estimators, load
 from comparison.tables import advantage, micro, ratio
+from fastnn.commands import measure
 
 CASES = ((DIGITS, (100,)), (MNIST, (100,)))
 # Rows, and how many times as fast as scikit-learn fastnn has to be.

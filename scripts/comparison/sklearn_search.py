@@ -13,12 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import _measure as measure
 import peers
 from comparison.fresh import in_fresh_process
 from comparison.settings import say
 from comparison.sklearn_problems import DIGITS, THEIRS, Settings, check, estimators, load
 from comparison.tables import ratio
+from fastnn.commands import measure
 
 GRID = {
     "hidden_layer_sizes": [(50,), (100,), (100, 50)],

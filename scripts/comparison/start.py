@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-import _measure as measure
 import fastnn as fnn
 import peers
 from comparison.agreement import check
 from comparison.fresh import DIGITS, in_fresh_process
 from comparison.settings import Settings, say
 from comparison.tables import advantage, contenders, ratio
+from fastnn.commands import measure
 
 # fastnn leaves Numba to the first call, so the import of its kernels has a row of its own.
 IMPORTS = {

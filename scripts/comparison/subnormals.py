@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-import _measure as measure
 import peers
 from comparison.agreement import check
 from comparison.problems import Network, Problem, random_labels, separable
 from comparison.rules import ADAM, MOMENTS, MOMENTUM, NESTEROV, SGD
 from comparison.settings import Settings, say
 from comparison.tables import advantage, contenders, micro, on, ratio, summary, times
+from fastnn.commands import measure
 
 NETWORK, EPOCHS = Network((50, 64, 10), batch=32, steps=64, lr=0.1), 50
 QUICK_NETWORK, QUICK_EPOCHS = Network((20, 8, 10), batch=32, steps=4, lr=0.1), 2

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
 
-import _measure as measure
 import peers
 from comparison.agreement import check
 from comparison.peak import peak_task
@@ -23,6 +22,7 @@ from comparison.problems import (
 )
 from comparison.settings import Settings, say
 from comparison.tables import TARGET, advantage, contenders, micro, on, ratio, summary
+from fastnn.commands import measure
 
 SMALL = Network((64, 100, 10), batch=32, steps=400)
 MIDDLE = Network((784, 256, 256, 10), batch=128, steps=100)

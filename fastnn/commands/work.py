@@ -83,8 +83,10 @@ LOSSES = {
     "binary_cross_entropy": ((np.array([1.0]),), 9, 14),
 }
 # Operations an element: both sums, the differences, squares and quotients, and the parameters; on the way back also
-# those of dy with the parameters, of both means, and of the gradients of the parameters.
-LAYER_NORM = (7, 16)
+# those of dy with the parameters, of both means, and of the gradients of the parameters. So over rows and over columns.
+NORMS = (7, 16)
+# Of running means and variances, as a factor and a shift, only what is less the mean; and what divides by a scale.
+INFERENCE, STANDARDIZE = (3, 1), (2, 1)
 
 
 class Work(NamedTuple):
@@ -101,17 +103,20 @@ class Work(NamedTuple):
 
 def all_work(dtype: Any, quick: bool) -> Iterator[Work]:
     """Every kernel but the epoch, which a network's profile takes apart."""
-    sizes = QUICK if quick else {"squares": SQUARES, "training": TRAINING, "scores": SCORES, "lengths": LENGTHS}
+    sizes: dict[str, Any] = (
+        QUICK if quick else {"squares": SQUARES, "training": TRAINING, "scores": SCORES, "lengths": LENGTHS}
+    )
     rng = np.random.default_rng(0)
 
-    def normal(*shape: int) -> NDArray:
+    def normal(*shape: int) -> NDArray[Any]:
         return rng.standard_normal(shape).astype(dtype)
 
     for n in sizes["squares"]:
         yield _matmul(f"{n}³", n, n, n, "", normal)
     for name, m, k, n, view in sizes["training"]:
         yield _matmul(f"{name} {m}·{k}·{n}", m, k, n, view, normal)
-    yield from _linear(*sizes["training"][0][1:4], normal)
+    _, m, k, n, _ = sizes["training"][0]
+    yield from _linear(m, k, n, normal)
     yield _forward(*FORWARD, normal)
     for m, k in sizes["scores"]:
         yield from _rows(normal(m, k), rng.integers(0, k, m), normal(m, k))
@@ -119,11 +124,11 @@ def all_work(dtype: Any, quick: bool) -> Iterator[Work]:
         yield from _elements(n, normal)
 
 
-def _bytes(*arrays: NDArray) -> int:
+def _bytes(*arrays: NDArray[Any]) -> int:
     return sum(array.nbytes for array in arrays)
 
 
-def _matmul(size: str, m: int, k: int, n: int, view: str, normal: Callable[..., NDArray]) -> Work:
+def _matmul(size: str, m: int, k: int, n: int, view: str, normal: Callable[..., NDArray[Any]]) -> Work:
     a = normal(k, m).T if view == "a" else normal(m, k)
     b = normal(n, k).T if view == "b" else normal(k, n)
     out = normal(m, n)
@@ -131,7 +136,7 @@ def _matmul(size: str, m: int, k: int, n: int, view: str, normal: Callable[..., 
     return Work(PRODUCTS, "matmul", size, 2 * m * k * n, moved, moved, lambda: kernels.matmul(a, b, out))
 
 
-def _linear(m: int, k: int, n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
+def _linear(m: int, k: int, n: int, normal: Callable[..., NDArray[Any]]) -> Iterator[Work]:
     x, w, b, y = normal(m, k), normal(k, n), normal(n), normal(m, n)
     dx, dw, db = normal(m, k), normal(k, n), normal(n)
     size = f"{m}·{k}·{n}"
@@ -143,7 +148,7 @@ def _linear(m: int, k: int, n: int, normal: Callable[..., NDArray]) -> Iterator[
     yield Work(PRODUCTS, "linear_backward", size, 2 * product + sums, moved, moved, call)
 
 
-def _forward(m: int, widths: tuple[int, ...], normal: Callable[..., NDArray]) -> Work:
+def _forward(m: int, widths: tuple[int, ...], normal: Callable[..., NDArray[Any]]) -> Work:
     """Two linear layers with a ReLU between; the hidden values are never moved out of the cache for good."""
     k, h, n = widths
     layers = fnn.Linear(k, h), fnn.ReLU(), fnn.Linear(h, n)
@@ -157,7 +162,7 @@ def _forward(m: int, widths: tuple[int, ...], normal: Callable[..., NDArray]) ->
     return Work(PRODUCTS, "forward", "-".join(map(str, widths)), flops, moved, moved, call)
 
 
-def _rows(s: NDArray, y: NDArray, out: NDArray) -> Iterator[Work]:
+def _rows(s: NDArray[Any], y: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
     (m, k), column, size = s.shape, np.empty(len(s), s.dtype), f"{s.shape[0]} × {s.shape[1]}"
     for name, per_score in SOFTMAX.items():
         call = functools.partial(getattr(kernels, name), s, out)
@@ -178,11 +183,14 @@ def _rows(s: NDArray, y: NDArray, out: NDArray) -> Iterator[Work]:
         call = functools.partial(getattr(kernels, f"{name}_backward"), s, values, None, *settings, gradient)
         yield Work(ROWS, f"{name}_backward", size, with_gradient * m * k, moved, moved, call)
     yield from _layer_norm(size, s, values, gradient)
+    yield from _batch_norm(size, s, values, gradient)
+    yield from _standardize(size, s, values, gradient)
+    yield from _embedding(size, y, s)
 
 
-def _layer_norm(size: str, x: NDArray, dy: NDArray, out: NDArray) -> Iterator[Work]:
+def _layer_norm(size: str, x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
     weight, bias, dweight, dbias = np.ones((4, x.shape[1]), x.dtype)
-    forward, backward = LAYER_NORM
+    forward, backward = NORMS
     moved = _bytes(x, weight, bias, out)
     call = functools.partial(kernels.layer_norm, x, weight, bias, 1e-5, out)
     yield Work(ROWS, "layer_norm", size, forward * x.size, moved, moved, call)
@@ -191,7 +199,50 @@ def _layer_norm(size: str, x: NDArray, dy: NDArray, out: NDArray) -> Iterator[Wo
     yield Work(ROWS, "layer_norm_backward", size, backward * x.size, moved, moved, call)
 
 
-def _elements(n: int, normal: Callable[..., NDArray]) -> Iterator[Work]:
+def _batch_norm(size: str, x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
+    weight, bias, dweight, dbias, mean, variance = np.ones((6, x.shape[1]), x.dtype)
+    held = weight, bias, mean, variance, 0.1, 1e-5
+    forward, backward = NORMS
+    memory = _bytes(x, weight, bias, mean, variance, out)
+    call = functools.partial(kernels.batch_norm, x, *held, out)
+    yield Work(ROWS, "batch_norm", size, forward * x.size, memory + _bytes(mean, variance), memory, call)
+    moved = _bytes(dy, x, weight, out, dweight, dbias)
+    call = functools.partial(kernels.batch_norm_backward, dy, x, *held, out, dweight, dbias)
+    yield Work(ROWS, "batch_norm_backward", size, backward * x.size, moved, moved, call)
+    forward, backward = INFERENCE
+    call = functools.partial(kernels.batch_norm_inference, x, *held, out)
+    yield Work(ROWS, "batch_norm_inference", size, forward * x.size, memory, memory, call)
+    moved = _bytes(dy, weight, variance, out)
+    call = functools.partial(kernels.batch_norm_inference_backward, dy, *held, out)
+    yield Work(ROWS, "batch_norm_inference_backward", size, backward * x.size, moved, moved, call)
+
+
+def _standardize(size: str, x: NDArray[Any], dy: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
+    mean, scale = np.ones((2, x.shape[1]), x.dtype)
+    forward, backward = STANDARDIZE
+    moved = _bytes(x, mean, scale, out)
+    call = functools.partial(kernels.standardize, x, mean, scale, out)
+    yield Work(ROWS, "standardize", size, forward * x.size, moved, moved, call)
+    moved = _bytes(dy, scale, out)
+    call = functools.partial(kernels.standardize_backward, dy, mean, scale, out)
+    yield Work(ROWS, "standardize_backward", size, backward * x.size, moved, moved, call)
+
+
+def _embedding(size: str, y: NDArray[Any], out: NDArray[Any]) -> Iterator[Work]:
+    """One column of codes, as many and as wide as there are scores; what no row asks for is not read."""
+    k = out.shape[1]
+    codes, table, found = y[:, None].astype(out.dtype), np.ones(k * k, out.dtype), np.empty_like(out)
+    settings = 1.0, 0.0, float(k), float(k)
+    moved = _bytes(codes, out) + len(np.unique(y)) * k * out.itemsize
+    call = functools.partial(kernels.embedding, codes, table, *settings, found)
+    yield Work(ROWS, "embedding", size, 0, moved, moved, call)
+    dx, gradient = np.empty_like(codes), np.empty_like(table)
+    moved = _bytes(out, codes, dx, gradient)
+    call = functools.partial(kernels.embedding_backward, out, codes, table, *settings, dx, gradient)
+    yield Work(ROWS, "embedding_backward", size, out.size, moved, moved, call)
+
+
+def _elements(n: int, normal: Callable[..., NDArray[Any]]) -> Iterator[Work]:
     x, dy, out = normal(n), normal(n), np.zeros(n, normal(1).dtype)
     size = f"{n >> 20} Mi" if n >= 1 << 20 else f"{n >> 10} Ki"
     for name, (forward, backward) in ACTIVATIONS.items():

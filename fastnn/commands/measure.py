@@ -1,19 +1,24 @@
-"""What the benchmark scripts share: one pinned core, interleaved timing, tables in Markdown, and their place in README.
+"""What is shared by what measures: pinned cores, interleaved timing, tables in Markdown, and their place in README.
 
-Import this module before NumPy: it pins the process, and BLAS libraries count the cores as they load.
+BLAS libraries count the cores as they load, so what times them does so in a process that is pinned from its start.
 """
 
+import importlib.metadata
 import os
 import platform
 import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
+Result = TypeVar("Result")
 Task = Callable[[], object]
 
 
@@ -38,6 +43,12 @@ def pinned(cores: int) -> Iterator[None]:
             os.sched_setaffinity(0, allowed)
         os.environ.clear()
         os.environ.update(environment)
+
+
+def in_own_process(cores: int, function: Callable[..., Result], *arguments: object) -> Result:
+    """What the function returns in a fresh process on so many cores."""
+    with pinned(cores), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def available_cores() -> int:
@@ -94,10 +105,8 @@ def best_rounds(tasks: Mapping[str, tuple[Task, Task]], rounds: int, pause: floa
 
 def machine() -> str:
     """The CPU and the versions that a table was measured with."""
-    import numba
-    import numpy as np
-
-    return f"{cpu_name()}, Python {platform.python_version()}, NumPy {np.__version__}, Numba {numba.__version__}"
+    numpy, numba = map(importlib.metadata.version, ("numpy", "numba"))
+    return f"{cpu_name()}, Python {platform.python_version()}, NumPy {numpy}, Numba {numba}"
 
 
 def blas() -> str:
@@ -128,9 +137,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def put_in_readme(name: str, text: str) -> None:
     """Replace what stands between the README's markers of this name."""
     readme = ROOT / "README.md"
+    if not readme.is_file():
+        raise ValueError(f"--readme is for a checkout of fastnn, but {ROOT} holds no README.md")
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, found, rest = readme.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
-        raise SystemExit(f"README.md has no {begin} ... {end}")
+        raise ValueError(f"README.md has no {begin} ... {end}")
     readme.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", encoding="utf-8", newline="\n")
