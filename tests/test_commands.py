@@ -119,13 +119,10 @@ def test_compare_is_the_script_of_a_checkout(tmp_path):
     assert "examples:\n  python -m fastnn compare --cores 1 2" in done.stdout
 
 
-def test_a_table_for_a_readme_that_is_not_there(monkeypatch, tmp_path):
+def test_a_table_for_documentation_that_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr(measure, "ROOT", tmp_path)
-    with pytest.raises(ValueError, match=r"--readme is for a checkout of fastnn, but .* holds no README\.md"):
-        measure.put_in_readme("mnist", "text")
-    (tmp_path / "README.md").write_text("text")
-    with pytest.raises(ValueError, match=r"README\.md has no <!-- mnist:begin --> \.\.\. <!-- mnist:end -->"):
-        measure.put_in_readme("mnist", "text")
+    with pytest.raises(ValueError, match=r"--docs is for a checkout of fastnn, but .* holds no docs/results"):
+        measure.put_in_docs("mnist", "text")
 
 
 class TestProfile:

@@ -376,7 +376,7 @@ class TestCommand:
         assert set(gelu["seconds"]) == set(batch_norm["seconds"]) == set(huber["seconds"]) == {"fastnn"}
         assert first["losses"]["NumPy"] == pytest.approx(first["losses"]["fastnn"], rel=1e-9)
 
-    def test_readme(self, tmp_path, monkeypatch, capsys):
+    def test_docs(self, tmp_path, monkeypatch, capsys):
         compare, asked = module("compare"), []
 
         def measured(function, settings):
@@ -388,17 +388,18 @@ class TestCommand:
         monkeypatch.setattr(module("comparison.command"), "in_own_process", measured)
         monkeypatch.setattr(module("fastnn.commands.measure"), "available_cores", lambda: 2)
         monkeypatch.setattr(module("fastnn.commands.measure"), "ROOT", tmp_path)
-        readme = tmp_path / "README.md"
-        readme.write_text("before\n<!-- compare:begin -->\nold\n<!-- compare:end -->\nafter\n")
-        arguments = ["--only", "inference", "--cores", "1", "2", "--peers", "numpy", "--readme"]
+        results = tmp_path / "docs" / "results"
+        results.mkdir(parents=True)
+        arguments = ["--only", "inference", "--cores", "1", "2", "--peers", "numpy", "--docs"]
+        monkeypatch.setattr("sys.argv", ["somewhere/scripts/compare.py", *arguments])
         compare.main(compare.build_parser().parse_args(arguments))
         assert asked == [("comparison.inference", 1), ("comparison.inference", 2)]
         out = capsys.readouterr().out.strip()
         one, two = cells(out)
         assert one[1] == ["float32", "some network", "1.00", "3.00", "3.00"]
         assert two[1] == ["float32", "some network", "1.00", "6.00", "6.00"]
-        text = readme.read_text(encoding="utf-8")
-        assert text == f"before\n<!-- compare:begin -->\n{out}\n<!-- compare:end -->\nafter\n"
+        command = "python scripts/compare.py --only inference --cores 1 2 --peers numpy"
+        assert (results / "compare.md").read_text(encoding="utf-8") == f"Made by `{command}`.\n\n{out}\n"
 
     def test_cores_of_a_section(self):
         cores_of = module("compare").cores_of
@@ -416,7 +417,7 @@ class TestCommand:
             (("--epochs", "0"), r"argument --epochs: '0' is not a whole number >= 1"),
             (("--only", "speed"), r"argument --only: invalid choice: 'speed'"),
             (("--peers", "theano"), r"argument --peers: invalid choice: 'theano'"),
-            (("--quick", "--readme"), r"argument --readme: not allowed with argument --quick"),
+            (("--quick", "--docs"), r"argument --docs: not allowed with argument --quick"),
         ],
     )
     def test_errors_are_one_line(self, arguments, message, capsys):

@@ -296,6 +296,7 @@ class TestCommand:
         for key in ("jax", "torch"):
             monkeypatch.setitem(peers.PEERS, key, (("no_such_module",), f"pip install {key}"))
         arguments = ["--quick", "--only", "together", "--cores", "1", "--dtypes", "float64", "--json", str(raw)]
+        monkeypatch.setattr("sys.argv", ["somewhere/scripts/compare_many.py", *arguments])
         command.main(command.build_parser().parse_args(arguments))
         out, err = capsys.readouterr()
         assert "jax is not installed and is skipped: pip install jax\n" in err
@@ -305,7 +306,7 @@ class TestCommand:
         assert [row[:2] for row in rows] == [["float64", rule] for rule in ("SGD", "SGD", "Adam", "Adam")]
         assert {record["cores"] for record in json.loads(raw.read_text())["records"]["together"]} == {1}
 
-    def test_readme(self, tmp_path, monkeypatch, capsys):
+    def test_docs(self, tmp_path, monkeypatch, capsys):
         pytest.importorskip("sklearn")
         command, asked = module("compare_many"), []
 
@@ -316,15 +317,15 @@ class TestCommand:
         monkeypatch.setattr(module("comparison.command"), "in_own_process", measured)
         monkeypatch.setattr(module("fastnn.commands.measure"), "available_cores", lambda: 2)
         monkeypatch.setattr(module("fastnn.commands.measure"), "ROOT", tmp_path)
-        readme = tmp_path / "README.md"
-        readme.write_text("before\n<!-- compare_many:begin -->\nold\n<!-- compare_many:end -->\nafter\n")
-        arguments = ["--readme", "--rounds", "2", "--networks", "8", "32", "--peers"]
+        results = tmp_path / "docs" / "results"
+        results.mkdir(parents=True)
+        arguments = ["--docs", "--rounds", "2", "--networks", "8", "32", "--peers"]
         command.main(command.build_parser().parse_args(arguments))
         where = [("training", 1), ("training", 2), ("few", 1), ("ensemble", 1), ("ensemble", 2), ("search", 2)]
         assert asked == [(f"comparison.many_{name}", cores, (8, 32), 2, ()) for name, cores in where]
         out = capsys.readouterr().out.strip()
-        text = f"before\n<!-- compare_many:begin -->\n{out}\n<!-- compare_many:end -->\nafter\n"
-        assert readme.read_text(encoding="utf-8") == text
+        text = f"Made by `python scripts/compare_many.py --rounds 2 --networks 8 32 --peers`.\n\n{out}\n"
+        assert (results / "compare_many.md").read_text(encoding="utf-8") == text
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -334,7 +335,7 @@ class TestCommand:
             (("--peers", "numpy"), r"argument --peers: invalid choice: 'numpy'"),
             (("--only", "together"), r"together needs 2 cores, but this process may use 1: ask for fewer with --cores"),
             (("--cores", "1"), r"search needs 2 cores, but this process may use 1: leave it out, see --only"),
-            (("--quick", "--readme"), r"argument --readme: not allowed with argument --quick"),
+            (("--quick", "--docs"), r"argument --docs: not allowed with argument --quick"),
         ],
     )
     def test_errors_are_one_line(self, arguments, message, monkeypatch, capsys):

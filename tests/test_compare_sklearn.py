@@ -200,7 +200,7 @@ class TestCommand:
         ]
         assert [record["cores"] for record in json.loads(raw.read_text())["records"]["predict"]] == [1, 1]
 
-    def test_readme(self, tmp_path, monkeypatch, capsys):
+    def test_docs(self, tmp_path, monkeypatch, capsys):
         command, asked = module("compare_sklearn"), []
 
         def measured(function, given):
@@ -210,22 +210,24 @@ class TestCommand:
         monkeypatch.setattr(module("comparison.command"), "in_own_process", measured)
         monkeypatch.setattr(module("fastnn.commands.measure"), "available_cores", lambda: 2)
         monkeypatch.setattr(module("fastnn.commands.measure"), "ROOT", tmp_path)
-        readme = tmp_path / "README.md"
-        readme.write_text("before\n<!-- compare_sklearn:begin -->\nold\n<!-- compare_sklearn:end -->\nafter\n")
+        results = tmp_path / "docs" / "results"
+        results.mkdir(parents=True)
         folder = write_idx(tmp_path / "idx")
-        command.main(command.build_parser().parse_args(["--readme", "--rounds", "2", "--mnist", str(folder)]))
+        arguments = ["--docs", "--rounds", "2", "--mnist", str(folder)]
+        monkeypatch.setattr("sys.argv", ["somewhere/scripts/compare_sklearn.py", *arguments])
+        command.main(command.build_parser().parse_args(arguments))
         modules = zip(SECTIONS, (1, 1, 2), strict=True)
         assert asked == [(f"comparison.sklearn_{name}", cores, 2, folder) for name, cores in modules]
         out = capsys.readouterr().out.strip()
-        begin, end = "<!-- compare_sklearn:begin -->", "<!-- compare_sklearn:end -->"
-        assert readme.read_text(encoding="utf-8") == f"before\n{begin}\n{out}\n{end}\nafter\n"
+        text = f"Made by `python scripts/compare_sklearn.py --rounds 2 --mnist {folder}`.\n\n{out}\n"
+        assert (results / "compare_sklearn.md").read_text(encoding="utf-8") == text
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (("--only", "speed"), r"argument --only: invalid choice: 'speed'"),
             (("--rounds", "0"), r"argument --rounds: '0' is not a whole number >= 1"),
-            (("--quick", "--readme"), r"argument --readme: not allowed with argument --quick"),
+            (("--quick", "--docs"), r"argument --docs: not allowed with argument --quick"),
             ((), r"the search needs 2 cores, but this process may use 1: leave it out, --only fit predict"),
             (("--only", "fit", "--mnist", "."), r"\. holds none of train-images-idx3-ubyte, "),
         ],

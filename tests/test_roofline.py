@@ -103,7 +103,7 @@ class TestScript:
             (("--dtype", "float16"), "argument --dtype: invalid choice: 'float16'"),
             (("--threads", "1000000"), r"--threads is 1000000, but this process may use \d+: ask for fewer"),
             (("--out", __file__), r"--out is .*test_roofline\.py, which is a file, expected a folder"),
-            (("--quick", "--readme"), "argument --readme: not allowed with argument --quick"),
+            (("--quick", "--docs"), "argument --docs: not allowed with argument --quick"),
         ],
     )
     def test_errors_are_one_line(self, arguments, message, tmp_path):
@@ -231,13 +231,13 @@ class TestPoint:
         assert point.rate == flops / 10
         assert point.intensity == flops / traffic
 
-    def test_readme(self, tmp_path, monkeypatch, capsys):
+    def test_docs(self, tmp_path, monkeypatch, capsys):
         kernel = roofline.Point("group", "softmax", "3 × 4", 60, 96, 1e-6, 2e9, 3e9)
         layer = roofline.Point("a network in training", "4-3", "forward", 240, 128, 2e-6, 2e9, 3e9)
         result = fnn.profile(fnn.Sequential(fnn.Linear(4, 3)), np.ones((9, 4)), np.zeros(9, int), seconds=0.001)
         put, before = {}, fnn.get_num_threads()
         monkeypatch.setattr(measure, "pin", lambda cores: None)
-        monkeypatch.setattr(measure, "put_in_readme", lambda name, text: put.update({name: text}))
+        monkeypatch.setattr(measure, "put_in_docs", lambda name, text: put.update({name: text}))
         monkeypatch.setattr(
             roofline, "measure_ceilings", lambda *_: roofline.Ceilings({"float32": 2e9}, {1 << 14: 3e9})
         )
@@ -245,7 +245,7 @@ class TestPoint:
         monkeypatch.setattr(roofline, "time_kernel", lambda *_: kernel)
         monkeypatch.setattr(roofline, "time_network", lambda _: (result, [layer], "rest 1.0%"))
         try:
-            roofline.main(roofline.build_parser().parse_args(["--readme", "--out", str(tmp_path)]))
+            roofline.main(roofline.build_parser().parse_args(["--docs", "--out", str(tmp_path)]))
         finally:
             fnn.set_num_threads(before)
         assert capsys.readouterr().out.startswith(put["roofline"] + "\n")

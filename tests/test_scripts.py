@@ -251,17 +251,17 @@ class TestMnist:
         assert [row[1].split(",")[0] for row in rows] == ["1 epoch"] * 3
         assert all(row[2] == row[3] for row in rows)
 
-    def test_readme(self, tmp_path, monkeypatch):
-        readme = tmp_path / "README.md"
-        readme.write_text("before\n<!-- mnist:begin -->\nold\n<!-- mnist:end -->\nafter\n")
+    def test_docs(self, tmp_path, monkeypatch):
+        results = tmp_path / "docs" / "results"
+        results.mkdir(parents=True)
         folder = write_idx(tmp_path / "idx")
         monkeypatch.setattr(measure, "ROOT", tmp_path)
-        commands.main(["mnist", str(folder), "--seeds", "1", "--readme"])
-        text = readme.read_text(encoding="utf-8")
-        assert re.fullmatch(
-            r"before\n<!-- mnist:begin -->\nMeasured on .*\| 9-2 \|.*\n<!-- mnist:end -->\nafter\n", text, re.S
-        )
-        assert "old" not in text
+        arguments = ["mnist", str(folder), "--seeds", "1", "--docs"]
+        monkeypatch.setattr("sys.argv", ["somewhere/fastnn/__main__.py", *arguments])
+        commands.main(arguments)
+        text = (results / "mnist.md").read_text(encoding="utf-8")
+        command = re.escape(f"python -m fastnn mnist {folder} --seeds 1")
+        assert re.fullmatch(rf"Made by `{command}`\.\n\nMeasured on .*\| 9-2 \|.*\n", text, re.S)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -269,7 +269,7 @@ class TestMnist:
             ((".",), r"holds none of train-images-idx3-ubyte, "),
             ((), r"the following arguments are required: FOLDER"),
             ((".", "--seeds", "0"), r"argument --seeds: '0' is not a whole number >= 1"),
-            ((".", "--quick", "--readme"), r"argument --readme: not allowed with argument --quick"),
+            ((".", "--quick", "--docs"), r"argument --docs: not allowed with argument --quick"),
         ],
     )
     def test_errors_are_one_line(self, tmp_path, arguments, message):

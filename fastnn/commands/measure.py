@@ -1,4 +1,4 @@
-"""What is shared by what measures: pinned cores, interleaved timing, tables in Markdown, and their place in README.
+"""What is shared by what measures: pinned cores, interleaved timing, tables in Markdown, and their place in the docs.
 
 BLAS libraries count the cores as they load, so what times them does so in a process that is pinned from its start.
 """
@@ -7,6 +7,8 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,14 +136,13 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def put_in_readme(name: str, text: str) -> None:
-    """Replace what stands between the README's markers of this name."""
-    readme = ROOT / "README.md"
-    if not readme.is_file():
-        raise ValueError(f"--readme is for a checkout of fastnn, but {ROOT} holds no README.md")
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    before, found, rest = readme.read_text(encoding="utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(f"README.md has no {begin} ... {end}")
-    readme.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", encoding="utf-8", newline="\n")
+def put_in_docs(name: str, text: str) -> None:
+    """Keep tables in the documentation's results under this name, with the command that this process was called by."""
+    folder = ROOT / "docs" / "results"
+    if not folder.is_dir():
+        raise ValueError(f"--docs is for a checkout of fastnn, but {ROOT} holds no docs/results")
+    program, *arguments = sys.argv
+    called = "-m fastnn" if Path(program).name == "__main__.py" else f"scripts/{Path(program).name}"
+    command = shlex.join(argument for argument in arguments if argument != "--docs")
+    content = f"Made by `python {called} {command}".rstrip() + f"`.\n\n{text.strip()}\n"
+    (folder / f"{name}.md").write_text(content, encoding="utf-8", newline="\n")

@@ -46,7 +46,7 @@ def build_parser() -> arguments.Parser:
     parser.add_argument("--seeds", type=arguments.positive_int, default=3, help="runs of each network [%(default)s]")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--quick", action="store_true", help="one seed and one epoch each, to see that it works")
-    what.add_argument("--readme", action="store_true", help="put the table into README.md")
+    what.add_argument("--docs", action="store_true", help="keep the table in docs/results")
     return parser
 
 
@@ -54,8 +54,8 @@ def main(args: argparse.Namespace) -> None:
     table = measure.in_own_process(1, train_all, args)
     text = f"Measured on {measure.machine()}; one core, float32.\n\n{table}"
     print(text)
-    if args.readme:
-        measure.put_in_readme("mnist", text)
+    if args.docs:
+        measure.put_in_docs("mnist", text)
 
 
 def train_all(args: argparse.Namespace) -> str:

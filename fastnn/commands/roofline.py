@@ -78,7 +78,7 @@ def build_parser() -> arguments.Parser:
     add("--out", type=Path, default=Path("out"), help="folder for the picture [%(default)s]")
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--quick", action="store_true", help="see in seconds that it works; the figures mean nothing")
-    either.add_argument("--readme", action="store_true", help="put the tables into README.md")
+    either.add_argument("--docs", action="store_true", help="keep the tables in docs/results")
     return parser
 
 
@@ -116,8 +116,8 @@ def main(args: argparse.Namespace) -> None:
         ]
     )
     print(text)
-    if args.readme:
-        measure.put_in_readme("roofline", text)
+    if args.docs:
+        measure.put_in_docs("roofline", text)
     path = args.out / "roofline.png"
     title = f"{measure.cpu_name()}, {args.dtype}, {cores(args.threads)}"
     draw(plt, [*kernels, *layers], ceilings, args.dtype, title, path)

@@ -27,7 +27,7 @@ def build_parser(
     add("--json", type=Path, metavar="PATH", help="keep the raw numbers")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--quick", action="store_true", help="see in a minute that it works; the figures mean nothing")
-    what.add_argument("--readme", action="store_true", help="put the tables into README.md")
+    what.add_argument("--docs", action="store_true", help="keep the tables in docs/results")
     return parser
 
 
@@ -45,7 +45,7 @@ def run(
 ) -> None:
     """Measure each section, a module of this package, on its numbers of cores, and print the tables.
 
-    The raw numbers are kept, and the tables put into the README under this name, where the arguments say so.
+    The raw numbers are kept, and the tables kept in the documentation under this name, where the arguments say so.
     """
     records: dict[str, list[dict]] = {}
     parts = [about]
@@ -61,8 +61,8 @@ def run(
         parts.append(measured.tables(records[section]))
     text = "\n\n".join(parts)
     print(text)
-    if args.readme:
-        measure.put_in_readme(name, text)
+    if args.docs:
+        measure.put_in_docs(name, text)
 
 
 def in_own_process(function: Callable[[Settings], list[dict]], settings: Settings) -> list[dict]:
