@@ -233,7 +233,7 @@ ESTIMATORS = {
 # Settings of an estimator, of which some are wrong.
 SETTINGS = {
     "hidden_layer_sizes": One("(5,)", "(4, 3)", "()", "3", "[7]", dear=True),
-    "activation": One("'relu'", "'tanh'", "'logistic'", "'leaky_relu'", "('relu',)"),
+    "activation": One("'relu'", "'tanh'", "'logistic'", "'leaky_relu'", "'silu'", "('relu',)"),
     "solver": One("'adam'", "'sgd'", "'lbfgs'"), "alpha": NUMBER, "batch_size": One("'auto'", "3", "200", dear=True),
     "learning_rate": One("'constant'", "'adaptive'", "'invscaling'"), "learning_rate_init": NUMBER,
     "shuffle": FLAG, "random_state": One("0", "None", "np.random.RandomState(1)"), "tol": NUMBER, "warm_start": FLAG,
@@ -241,5 +241,7 @@ SETTINGS = {
     "beta_1": SHARE, "beta_2": SHARE, "epsilon": NUMBER, "n_iter_no_change": COUNT, "dropout": SHARE,
     "dtype": One("None", "'float32'", "'float64'"), "callbacks": CALLBACKS, "n_threads": One("None", "1", "2"),
     "class_weight": CLASS_WEIGHT, "label_smoothing": SHARE, "stratify": FLAG, "max_fun": COUNT,
+    "optimizer": One("None", "'adamw'"), "weight_decay": SHARE, "clip_norm": Or(NUMBER, One("None")),
+    "layer_norm": FLAG, "batch_norm": FLAG,
 }  # fmt: skip
 OF_CLASSIFIERS = ("class_weight", "label_smoothing", "stratify")
