@@ -58,6 +58,15 @@ def fit_model(dtype: np.dtype[np.float32]) -> None:
     model.fit(X, y, loss="cross_entropy", optimizer="adam", class_weight="balanced", callbacks=[stopping])
     model.fit(X, y, loss=fnn.CrossEntropy(0.1), optimizer=fnn.SGD(lr=0.1), class_weight={0: 1.0})
     model.fit(X, X, loss="huber", optimizer="adamw")
+    schedule = fnn.schedules.one_cycle(0.1, 20, per="step")
+    schedule.plot(n=5)
+    callbacks = [stopping, fnn.ReduceOnPlateau(patience=2), fnn.ModelCheckpoint("best.npz", "val_f1")]
+    model.fit(X, ["a", "b", "c"], optimizer=fnn.SGD(schedule), validation_split=0.2, callbacks=callbacks)
+    model.fit(X, y, metrics=["f1", lambda y, outputs: float(outputs.max())])
+    measured: dict[str, float] = model.evaluate(X, y, metrics={"mine": lambda y, outputs: 0})
+    classes: NDArray[np.str_] | None = model.classes_
+    print(measured, classes)
+    fnn.schedules.cosine(0.1, 20, per="batch")  # type: ignore[arg-type]
     model.loss = "squared_error"
     layers: tuple[fnn.Layer, ...] = model.layers
     fnn.warmup([np.float32, np.dtype("float64"), dtype])

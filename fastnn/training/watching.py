@@ -1,5 +1,6 @@
 """What callbacks have in common that watch a value of the history, and the one that lowers the learning rate."""
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -33,12 +34,16 @@ def better_of(monitor: Any, mode: Any) -> int:
     return sign
 
 
-class Watching:
+class Watching(ABC):
     """A callback that watches a value of the history."""
 
     def __init__(self, monitor: str, mode: Mode | None) -> None:
         better_of(monitor, mode)
         self.monitor, self.mode = monitor, mode
+
+    @abstractmethod
+    def __call__(self, model: "Sequential", epoch: int, values: Values) -> Any:
+        """Take the values of an epoch."""
 
     @property
     def _shown_mode(self) -> str:

@@ -123,6 +123,7 @@ OPTIMIZER = One(
     "OPTIMIZERS['schedule']()",
 )
 PER = One("'epoch'", "'step'")
+METRICS = One("None", "['f1']", "['mae', 'r2']", "{'mine': lambda y, outputs: outputs.sum()}", "[]")
 CALLBACKS = One("None", "[]", "[lambda *given: None]", "[fnn.EarlyStopping(1, monitor='loss')]", "()")
 CLASS_WEIGHT = One("'balanced'", "{0: 2.0}", "None", "{}")
 BUILT = One("fnn.ReLU()", "fnn.Linear(3, 4)", "fnn.Tanh()", "fnn.Dropout(0.1)", "UserReLU()", "fnn.LeakyReLU(0.2)",
@@ -183,6 +184,7 @@ MAKERS = {
     "fnn.schedules.one_cycle": {"lr": NUMBER, "length": COUNT, "start?": NUMBER, "warmup?": COUNT, "per?": PER},
     "fnn.schedules.step": {"lr": NUMBER, "factor?": NUMBER, "every?": COUNT, "warmup?": COUNT, "per?": PER},
     "fnn.schedules.piecewise": {"rates": One("[0.1, 0.01]", "(1, 2)"), "boundaries": One("[3]", "(8,)"), "per?": PER},
+    "fnn.ModelCheckpoint": {"path": PATH, "monitor?": One("'loss'", "'val_f1'"), "save_best_only?": FLAG},
     "fnn.ReduceOnPlateau": {"factor?": SHARE, "patience?": COUNT, "min_delta?": NUMBER,
                             "monitor?": One("'loss'", "'val_accuracy'"), "min_lr?": NUMBER},
     "fnn.set_num_threads": {"n": One("1", "2", "np.int64(2)", dear=True)},
@@ -198,12 +200,13 @@ MAKERS = {
 }  # fmt: skip
 METHODS = {
     "model.fit": {**_training, "epochs?": COUNT, "accumulate?": COUNT, "shuffle?": FLAG, "class_weight?": CLASS_WEIGHT,
-                  "validation_data?": Pair(X, CLASSES), "callbacks?": CALLBACKS, "verbose?": One("0")},
+                  "validation_data?": Pair(X, CLASSES), "validation_split?": SHARE, "callbacks?": CALLBACKS,
+                  "metrics?": METRICS, "verbose?": One("0")},
     "model.forward": {"X": X, "training?": FLAG},
     "model.backward": {"dy": SCORES, "l2?": NUMBER},
     "model.predict": {"X": X},
     "model.predict_proba": {"X": X},
-    "model.evaluate": {"X": X, "y": CLASSES, "sample_weight?": WEIGHTS},
+    "model.evaluate": {"X": X, "y": CLASSES, "sample_weight?": WEIGHTS, "metrics?": METRICS},
     "model.save": {"path": PATH},
     "optimizer.step": {"model": MODEL},
     "model.layers[0].forward": {"x": X},
@@ -230,7 +233,7 @@ ESTIMATORS = {
 # Settings of an estimator, of which some are wrong.
 SETTINGS = {
     "hidden_layer_sizes": One("(5,)", "(4, 3)", "()", "3", "[7]", dear=True),
-    "activation": One("'relu'", "'tanh'", "'logistic'", "'leaky_relu'", "('relu',)"),
+    "activation": One("'relu'", "'tanh'", "'logistic'", "'leaky_relu'", "'silu'", "('relu',)"),
     "solver": One("'adam'", "'sgd'", "'lbfgs'"), "alpha": NUMBER, "batch_size": One("'auto'", "3", "200", dear=True),
     "learning_rate": One("'constant'", "'adaptive'", "'invscaling'"), "learning_rate_init": NUMBER,
     "shuffle": FLAG, "random_state": One("0", "None", "np.random.RandomState(1)"), "tol": NUMBER, "warm_start": FLAG,
@@ -238,5 +241,7 @@ SETTINGS = {
     "beta_1": SHARE, "beta_2": SHARE, "epsilon": NUMBER, "n_iter_no_change": COUNT, "dropout": SHARE,
     "dtype": One("None", "'float32'", "'float64'"), "callbacks": CALLBACKS, "n_threads": One("None", "1", "2"),
     "class_weight": CLASS_WEIGHT, "label_smoothing": SHARE, "stratify": FLAG, "max_fun": COUNT,
+    "optimizer": One("None", "'adamw'"), "weight_decay": SHARE, "clip_norm": Or(NUMBER, One("None")),
+    "layer_norm": FLAG, "batch_norm": FLAG,
 }  # fmt: skip
 OF_CLASSIFIERS = ("class_weight", "label_smoothing", "stratify")
