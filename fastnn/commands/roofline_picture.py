@@ -51,10 +51,11 @@ def draw(plt: ModuleType, points: Sequence[Any], ceilings: Any, dtype: str, titl
 
 
 def _columns(groups: dict[str, list[Any]]) -> list[dict[str, list[Any]]]:
-    """The group with the most names in a column of its own, the others in another."""
-    longest = max(groups, key=lambda group: len(_rows(groups[group])))
-    others = {group: members for group, members in groups.items() if group != longest}
-    return [column for column in (others, {longest: groups[longest]}) if column]
+    """The groups in two columns of about the same height, or a single one in one."""
+    columns: list[dict[str, list[Any]]] = [{} for _ in range(min(2, len(groups)))]
+    for group in sorted(groups, key=lambda group: -len(_rows(groups[group]))):
+        min(columns, key=_height)[group] = groups[group]
+    return columns
 
 
 def _height(column: dict[str, list[Any]]) -> float:
@@ -91,7 +92,7 @@ def _draw_ceilings(axes: Any, ceilings: Any, dtype: str) -> Iterator[Any]:
         _text(axes, f"FMA peak, {name}: {height:.0f}", (left if at_left else right, height), "black", **side)
     for size, rate in ((size, rate / 1e9) for size, rate in ceilings.bandwidths.items()):
         start, end = max(left, bottom / rate), min(right, peak / rate)
-        if end < 2 * start:
+        if end < 4 * start:  # too short for its name
             continue
         axes.plot([start, end], [rate * start, rate * end], color=pictures.GREY, linewidth=1, zorder=1)
         label = f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
