@@ -320,6 +320,7 @@ class TestCommand:
         results = tmp_path / "docs" / "results"
         results.mkdir(parents=True)
         arguments = ["--docs", "--rounds", "2", "--networks", "8", "32", "--peers"]
+        monkeypatch.setattr("sys.argv", ["somewhere/scripts/compare_many.py", *arguments])
         command.main(command.build_parser().parse_args(arguments))
         where = [("training", 1), ("training", 2), ("few", 1), ("ensemble", 1), ("ensemble", 2), ("search", 2)]
         assert asked == [(f"comparison.many_{name}", cores, (8, 32), 2, ()) for name, cores in where]
