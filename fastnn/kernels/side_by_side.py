@@ -26,10 +26,10 @@ def lane_key(job: Any) -> tuple[Any, ...] | None:
     """What jobs have in common that train side by side, or None; see ``fastnn.reference.side_by_side``.
 
     Inner dimensions that a product takes in blocks do not come in lanes, nor does a rule of the user's, nor parameters
-    of which a batch updates some rows, others in each network, nor what has to know the whole gradient.
+    of which a batch updates some rows, others in each network, nor what sums gradients over batches.
     """
     network, params, (batches, *others), objective, (rule, *_), *_ = job
-    if rule.clip_norm is not None or rule.accumulate > 1:
+    if rule.accumulate > 1:
         return None
     longest = max(min(batches.batch_size, len(batches.order)), int(network.ops[:, INPUTS : OUTPUTS + 1].max()))
     if hasattr(rule.name, "functions") or network.spans[:, ROW].any() or longest * params.dtype.itemsize > INNER_BYTES:
@@ -39,6 +39,7 @@ def lane_key(job: Any) -> tuple[Any, ...] | None:
     return (
         network.ops.tobytes(), network.spans.tobytes(), network.names, params.dtype, batches.y.ndim, objective.loss,
         len(objective.settings), objective.reduction[2:], rule.name,
+        rule.clip_norm is None,
     )  # fmt: skip
 
 

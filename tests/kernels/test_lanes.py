@@ -180,6 +180,25 @@ def test_a_learning_rate_for_each_op_and_each_update(name, rng, dtype):
         assert_same_bits(jobs)
 
 
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(
+    "case",
+    [SMALL, (60, [150, "tanh", 4]), (13, [17, ("leaky_relu", 0.1), ("dropout", 0.3), 5])],
+    ids=["small", "several pieces of the norm", "dropout"],
+)
+def test_clipped_by_the_norm_of_each(case, name, rng, dtype):
+    """Some always, one never, at other rates and scales; the batches are not of one size."""
+    network, params = build(case, rng, dtype)
+    x, y = problem(case, 37, "labels", rng, dtype)
+    some = goals("cross_entropy", 5)
+    for weights, scales in ((None, None), (rng.uniform(0, 2, 37).astype(dtype), rng.uniform(0, 2, len(network.ops)))):
+        jobs = jobs_of(network._replace(scales=scales), params, x, y, some, name, rng, weights=weights)
+        for k, limit in enumerate((0.01, 0.3, 1.0, 1e9, 0.05)):
+            rules = tuple(spec._replace(clip_norm=limit) for spec in jobs[k].rules)
+            jobs[k] = jobs[k]._replace(rules=rules)
+        assert_same_bits(jobs)
+
+
 def test_dropout(rng, dtype):
     case = 13, [("dropout", 0.2), 17, "relu", ("dropout", 0.5), 5]
     network, params = build(case, rng, dtype)
@@ -260,8 +279,9 @@ def test_what_does_not_go_in_lanes(rng, dtype):
     assert kernels.lane_key(job) is not None
     shorter = batches(x, y, 8, order=np.arange(7))
     assert kernels.lane_key(job._replace(batches=(*job.batches, shorter), rules=job.rules * 2)) is None
-    for whole in ({"clip_norm": 1.0}, {"accumulate": 2}):
-        assert kernels.lane_key(job._replace(rules=(job.rules[0]._replace(**whole),))) is None
+    assert kernels.lane_key(job._replace(rules=(job.rules[0]._replace(accumulate=2),))) is None
+    clipped = job._replace(rules=(job.rules[0]._replace(clip_norm=2.0),))
+    assert kernels.lane_key(job) != kernels.lane_key(clipped) is not None
     assert reference.lane_key(job) is None
     assert not reference.lanes_pay(job.network, job.params.dtype, 24, 100)
 

@@ -59,9 +59,27 @@ def _train(net, each, objective, step, memory, rows, counts):
     if penalised:
         square_all(net, rows, counts)
     while True:
-        m = _next_batch(each, step, counts)
+        m = to_gradients(net, each, objective, step, memory, rows, counts)
         if m == 0:
             break
+        prepare(step, each, counts)
+        for i in range(net.ops.rows - 1, -1, -1):
+            scale_step(step, i, each, counts)
+            if is_updated(net.ops, i):
+                update_linear(net, step, i, m, memory)
+            else:
+                update_operation(net, step, i, m, memory, counts.whole)
+        if penalised:
+            square_all(net, rows, counts)
+        finish(net, each, step, memory, counts)
+    return 0
+
+
+@inline
+def to_gradients(net, each, objective, step, memory, rows, counts):
+    """The next batch of every network up to the gradients before all ops, and its rows, 0 at the end of all."""
+    m = _next_batch(each, step, counts)
+    if m != 0:
         alike = are_alike(each, m, counts)
         for lane in range(counts.failed.rows):
             begin_batch(each, objective, lane, m, alike, rows, counts)
@@ -79,17 +97,7 @@ def _train(net, each, objective, step, memory, rows, counts):
             else:
                 sum_backward(net, i, m, memory, each, counts.whole)
         count_loss(each, objective, m, alike, rows, counts)
-        prepare(step, each, counts)
-        for i in range(last - 1, -1, -1):
-            scale_step(step, i, each, counts)
-            if is_updated(net.ops, i):
-                update_linear(net, step, i, m, memory)
-            else:
-                update_operation(net, step, i, m, memory, counts.whole)
-        if penalised:
-            square_all(net, rows, counts)
-        _finish(net, each, step, memory, counts)
-    return 0
+    return m
 
 
 @inline
@@ -110,7 +118,7 @@ def _next_batch(each, step, counts):
 
 
 @inline
-def _finish(net, each, step, memory, counts):
+def finish(net, each, step, memory, counts):
     """Let every network end its batch, its epoch, and the last of them."""
     width = lanes(memory.nodes.p)
     ended = going = 0

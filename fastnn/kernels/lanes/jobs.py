@@ -14,8 +14,9 @@ from .epoch import train_side_by_side
 from .inference import ROWS, forward_side_by_side
 from .layers import COUNTS, DONE, FIELDS, PARAMS
 from .objectives import REALS, Counts, Objective
-from .room import Room, Use, loss_in_lanes, room_for
+from .room import Room, Use, aligned, loss_in_lanes, room_for
 from .steps import Step
+from .whole import Clipped, train_clipped_side_by_side
 
 
 def train_lanes(jobs: Any) -> Iterable[tuple[list[float], bool]]:
@@ -34,9 +35,12 @@ def train_lanes(jobs: Any) -> Iterable[tuple[list[float], bool]]:
     net = room.net._replace(settings=settings, settings_of_each=np.ascontiguousarray(settings.T))
     # Nothing that needs memory comes after the training, which nobody could repeat.
     results = ((losses[: len(job.batches), lane].tolist(), not counts.failed[lane]) for lane, job in enumerate(jobs))
-    train_side_by_side(
-        net, each, _objective(jobs, width), _step(jobs, room, epochs, width), room.memory, room.rows, counts
-    )
+    objective, step = _objective(jobs, width), _step(jobs, room, epochs, width)
+    if first.rules[0].clip_norm is None:
+        train_side_by_side(net, each, objective, step, room.memory, room.rows, counts)
+    else:
+        clipped = _clipped(jobs, width)
+        train_clipped_side_by_side(net, each, objective, step, clipped, room.memory, room.rows, counts)
     del orders
     return results
 
@@ -131,6 +135,15 @@ def _step(jobs: Any, room: Room, epochs: int, width: int) -> Step:
         places=np.zeros(1 + len(rule.slots), np.int64),
         block=room.block,
     )
+
+
+def _clipped(jobs: Any, width: int) -> Clipped:
+    """The memory for the gradients of all networks, and their greatest norms."""
+    params = jobs[0].params
+    gradient, factors = (aligned(shape, params.dtype) for shape in ((params.size, width), (width,)))
+    norms = np.ones(width)
+    norms[: len(jobs)] = [job.rules[0].clip_norm for job in jobs]
+    return Clipped(gradient, norms, factors, np.zeros((width, width)))
 
 
 def _rates(jobs: Any, epochs: int, width: int) -> np.ndarray:

@@ -78,38 +78,38 @@ def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int, us
     own_ld = -(-max([_PIECE, *of_operations]) // 16) * 16
     by_turns = any(name and not OPERATIONS[name].is_elementwise for name in names)
     by_turns = by_turns or (bool(use.loss) and loss_in_lanes(use.loss) is None)
-    aligned = functools.partial(_aligned, dtype=dtype)
+    zeros = functools.partial(aligned, dtype=dtype)
     panel = np.zeros(FIELDS, np.int64)
     panel[TILES_AT] = LANE_TILES.address(dtype)
     memory = Memory(
         plan=plan,
-        nodes=aligned((places["zeros_at"],)),
-        zeros=aligned((max(widest, 1) * width,)),
-        factors=aligned((2, width)),
+        nodes=zeros((places["zeros_at"],)),
+        zeros=zeros((max(widest, 1) * width,)),
+        factors=zeros((2, width)),
         panel=panel,
-        rows=aligned(((4 * batch if by_turns else 1) * width * row_ld,)),
+        rows=zeros(((4 * batch if by_turns else 1) * width * row_ld,)),
         row_ld=row_ld,
         lane_ld=batch * row_ld,
-        own=aligned((width * own_ld,)),
+        own=zeros((width * own_ld,)),
         own_ld=own_ld,
         places=np.zeros((width, batch), np.int64),
     )
     rows = Rows(
-        labels=aligned((batch, width)),
-        targets=aligned((0 if use.has_labels else batch * n_out * width,)),
+        labels=zeros((batch, width)),
+        targets=zeros((0 if use.has_labels else batch * n_out * width,)),
         shares=np.zeros(batch * width + batch),
-        losses=aligned((batch, width)),
-        terms=aligned((batch, width)),
-        sums=aligned((max(2 * width * width, 2 * batch),)),
-        squares=aligned((width, width)),
+        losses=zeros((batch, width)),
+        terms=zeros((batch, width)),
+        sums=zeros((max(2 * width * width, 2 * batch),)),
+        squares=zeros((width, width)),
     )
     none = np.empty((0, 0))
-    net = Net(_with_kinds(shape, names, dtype, bool(use.loss)), network.spans, none, none, aligned((n_params, width)))
-    block = aligned((max(BLOCK, max(widest, own_ld) * width),))
-    return Room(key, net, memory, rows, aligned((max(1, use.slots) * n_params, width)), block)
+    net = Net(_with_kinds(shape, names, dtype, bool(use.loss)), network.spans, none, none, zeros((n_params, width)))
+    block = zeros((max(BLOCK, max(widest, own_ld) * width),))
+    return Room(key, net, memory, rows, zeros((max(1, use.slots) * n_params, width)), block)
 
 
-def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Zeros that start on a cache line."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.zeros(size + _LINE, np.uint8)

@@ -175,10 +175,10 @@ def update_linear(net, step, i, m, memory):
         some, out = Lanes(shift(x.p, first * width), x.col, x.row), Lanes(step.block.p, n_out * width, width)
         epilogue = Epilogue(STORE, nowhere, memory.factors.p)
         product(count, n_out, m, some, dy, out, epilogue, memory.panel.p)
-        _apply_rule(net, step, cell(net.ops, i, WEIGHT) + first * n_out, WEIGHTS, count * n_out)
+        apply_rule(net, step, cell(net.ops, i, WEIGHT) + first * n_out, step.block.p, WEIGHTS, count * n_out)
     if bias_at >= 0:
         column_sums(m, n_out, dy, step.block.p)
-        _apply_rule(net, step, bias_at, OTHERS, n_out)
+        apply_rule(net, step, bias_at, step.block.p, OTHERS, n_out)
 
 
 @inline
@@ -199,19 +199,17 @@ def update_operation(net, step, i, m, memory, counts):
                         shift(memory.own.p, p), memory.own_ld, width, min(width, count - p),
                         shift(step.block.p, p * width), width,
                     )  # fmt: skip
-                _apply_rule(net, step, cell(net.spans, span, START) + first, OTHERS, count)
+                apply_rule(net, step, cell(net.spans, span, START) + first, step.block.p, OTHERS, count)
 
 
 @inline
-def _apply_rule(net, step, at, kind, n):
-    """Update n parameters of a kind of every network, from offset ``at``, by the gradient in the block."""
+def apply_rule(net, step, at, gradient, kind, n):
+    """Update n parameters of a kind of every network, from offset ``at``, by their gradient."""
     w, width = shift(net.params.p, at * lanes(net.params.p)), lanes(net.params.p)
     for s in range(step.n_slots):
         put(step.places.p, s, integer(shift(step.slots.p, (s * net.params.rows + at) * width)))
     prepared = step.prepared.p
-    call_update(
-        step.update, w, (n * width, w, step.block.p, step.places.p, prepared, shift(prepared, kind * width), width)
-    )
+    call_update(step.update, w, (n * width, w, gradient, step.places.p, prepared, shift(prepared, kind * width), width))
 
 
 @inline

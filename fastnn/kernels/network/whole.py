@@ -73,9 +73,8 @@ def whole_of(spans: np.ndarray, params: np.ndarray, clip_norm: float | None, acc
     """The memory for the gradient of some parameters."""
     n_touched = params.size if np.any(spans[:, ROW]) else 0
     pieces = -(-params.size // PIECE)
-    return Whole(
-        np.zeros_like(params), np.zeros(n_touched, np.int64), np.zeros(pieces), float(clip_norm or 0.0), accumulate
-    )
+    gradient, touched = np.zeros(params.size, params.dtype), np.zeros(n_touched, np.int64)
+    return Whole(gradient, touched, np.zeros(pieces), float(clip_norm or 0.0), accumulate)
 
 
 @kernel
