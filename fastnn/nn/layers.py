@@ -280,6 +280,8 @@ def rate_of(layer: Any) -> float | None:
     TypeError, ValueError
         If a layer of the user's own has an attribute that says something else.
     """
+    if is_built_in(layer):  # which has checked both when they were assigned
+        return layer._lr_scale if layer._trainable else None
     trainable, scale = getattr(layer, "trainable", True), getattr(layer, "lr_scale", 1.0)
     if trainable is not True and not flag(f"trainable of {layer!r}", trainable):
         return None

@@ -79,6 +79,7 @@ class Stack:
         self.layers = layers
         self.leaves = flattened(layers)
         self.built_in = [layer for layer in self.leaves if isinstance(layer, BuiltIn)]
+        self._has_users = not all(map(is_built_in, self.leaves))
         self.coded = coded(self.leaves)
         self.draws = any(layer.draws for layer in self.built_in)
         self.identity = Identity()
@@ -167,7 +168,9 @@ class Stack:
     @property
     def rates(self) -> list[float | None]:
         """The factor of the learning rate for each leaf at the moment, None for frozen ones."""
-        return rates_of(self.layers)
+        if self._has_users or len(self.leaves) != len(self.layers):
+            return rates_of(self.layers)
+        return [layer._lr_scale if layer._trainable else None for layer in self.leaves]
 
     @property
     def network(self) -> Network | None:
@@ -186,7 +189,10 @@ class Stack:
     @property
     def is_frozen(self) -> bool:
         """Whether there are parameters, and all of them are frozen."""
-        found = [rate for rate, leaf in zip(self.rates, self.leaves, strict=True) if call_list(leaf, "parameters")]
+        rates = self.rates
+        if None not in rates:
+            return False
+        found = [rate for rate, leaf in zip(rates, self.leaves, strict=True) if call_list(leaf, "parameters")]
         return bool(found) and all(rate is None for rate in found)
 
     def output_width(self, x: Array) -> int:
@@ -293,7 +299,9 @@ class Stack:
 
     def user_moves(self) -> list[tuple[Array, float | None]]:
         """Return :meth:`user_parameters`, each with its factor of the learning rate, None where it is frozen."""
-        found = []
+        found: list[tuple[Array, float | None]] = []
+        if not self._has_users:
+            return found
         for layer, rate in zip(self.leaves, self.rates, strict=True):
             for p in call_list(layer, "parameters") if not is_built_in(layer) else ():
                 if not isinstance(p, np.ndarray) or p.dtype not in (FLOAT32, FLOAT64) or not p.flags.writeable:

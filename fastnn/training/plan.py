@@ -222,6 +222,8 @@ def _check_batches(stack: Stack, samples: int, batch_size: int) -> None:
 
 
 def _check_one_validation(validation_data: Any, validation_rows: Rows, validation_split: Any) -> None:
+    if validation_data is validation_rows.value is validation_split is None:
+        return
     given = {
         "validation_data": validation_data,
         validation_rows.name: validation_rows.value,
