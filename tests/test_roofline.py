@@ -257,28 +257,30 @@ class TestPoint:
         assert layers[1:] == [["4-3", "forward", "2.0", "1.88", "0.1", "0.1", "6%", "6%", "FMA", share]]
 
 
-class TestPicture:
-    @pytest.fixture
-    def figure(self, rng, tmp_path, monkeypatch):
-        plt = pictures.import_pyplot()
-        figures = []
-        monkeypatch.setattr(plt, "close", figures.append)
-        points = [
-            roofline.Point(group, name, size, flops, 100, rng.uniform(0.5, 2) * 1e-8, 2e11, 1e11)
-            for group in ("some", "others")
-            for name, flops in (("relu", 20), ("softmax", 60), ("logsumexp", 50), ("gelu_tanh_backward", 80))
-            for size in ("small", "large")
-        ]
-        nothing = roofline.Point("some", "identity", "small", 0, 100, 1e-8, 2e11, 1e11)
-        ceilings = roofline.Ceilings({"float32": 2e11, "float64": 1e11}, {1 << 14: 2e11, 1 << 18: 5e10, 1 << 29: 5e9})
-        path = tmp_path / "picture.png"
+@pytest.fixture(scope="module")
+def figure(tmp_path_factory):
+    """The picture of some points, of which the one of most operations a byte is the slowest, and the points."""
+    plt, rng = pictures.import_pyplot(), np.random.default_rng(0)
+    figures = []
+    points = [
+        roofline.Point(group, name, size, flops, 100, rng.uniform(1, 3) * 1e-10 * flops**1.5, 2e11, 1e11)
+        for group in ("some", "others")
+        for name, flops in (("relu", 20), ("softmax", 60), ("logsumexp", 50), ("gelu_tanh_backward", 80))
+        for size in ("small", "as large as it gets")
+    ]
+    nothing = roofline.Point("some", "identity", "small", 0, 100, 1e-8, 2e11, 1e11)
+    ceilings = roofline.Ceilings({"float32": 2e11, "float64": 1e11}, {1 << 14: 2e11, 1 << 18: 5e10, 1 << 29: 5e9})
+    path = tmp_path_factory.mktemp("roofline") / "picture.png"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plt, "close", figures.append)
         roofline_picture.draw(plt, [*points, nothing], ceilings, "float32", "a machine", path)
-        (figure,) = figures
-        monkeypatch.undo()
-        figure.canvas.draw()  # saving has measured the texts at the resolution of the file
-        yield figure, points
-        plt.close(figure)
+    (figure,) = figures
+    figure.canvas.draw()  # saving has measured the texts at the resolution of the file
+    yield figure, points
+    plt.close(figure)
 
+
+class TestPicture:
     def test_every_point_under_the_ceilings(self, figure):
         figure, points = figure
         panels = [axes for axes in figure.axes if axes.get_ylabel() == "GFLOP/s"]
@@ -286,9 +288,15 @@ class TestPicture:
         for axes, group in zip(panels, ("some", "others"), strict=True):
             assert axes.get_xlabel() == "FLOP per byte"
             of_kind = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-            for size in ("small", "large"):
+            for size in ("small", "as large as it gets"):
                 expected = [[p.intensity, p.rate / 1e9] for p in points if (p.group, p.size) == (group, size)]
                 assert of_kind[size] == expected
+            places = [place for kind in ("small", "as large as it gets") for place in of_kind[kind]]
+            covered = axes.get_legend().get_window_extent()
+            seen = axes.get_window_extent()
+            for place in axes.transData.transform(places):
+                assert seen.contains(*place)
+                assert not covered.contains(*place)
             said = [text.get_text() for text in axes.texts]
             assert said[:2] == ["FMA peak, float32: 200", "FMA peak, float64: 100"]
             assert "512 MiB: 5 GB/s" in said
@@ -301,7 +309,7 @@ class TestPicture:
             rows = ["relu   0.2", "logsumexp   0.5", "softmax   0.6", "gelu_tanh_backward   0.8"]
             assert [tick.get_text() for tick in axes.get_yticklabels()] == rows
             of_kind = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-            for size in ("small", "large"):
+            for size in ("small", "as large as it gets"):
                 places = {name.split()[0]: i for i, name in enumerate(rows)}
                 chosen = [p for p in points if (p.group, p.size) == (group, size)]
                 assert of_kind[size] == [[100 * p.share_of_roof, places[p.name]] for p in chosen]
@@ -312,10 +320,13 @@ class TestPicture:
         for axes in figure.axes:
             written += [*axes.texts, axes.xaxis.label, *axes.get_yticklabels(), axes.get_legend()]
             written += [axes.title, axes._right_title, axes._left_title]
-        boxes = [text.get_window_extent() for text in written if not hasattr(text, "get_text") or text.get_text()]
+        written = [text for text in written if not hasattr(text, "get_text") or text.get_text()]
+        boxes = [text.get_window_extent() for text in written]
         assert len(boxes) > 30
-        for one, other in itertools.combinations(boxes, 2):
-            assert not one.overlaps(other)
+        # Two along parallel lines are further apart than their boxes, which are not turned.
+        turned = [getattr(text, "get_rotation", float)() % 90 > 0 for text in written]
+        for (one, is_turned), (other, too) in itertools.combinations(zip(boxes, turned, strict=True), 2):
+            assert (is_turned and too) or not one.overlaps(other)
         width, height = figure.canvas.get_width_height()
         for box in boxes:
             assert box.x0 >= 0

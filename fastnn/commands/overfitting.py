@@ -99,7 +99,9 @@ def draw(plt: ModuleType, runs: list[Run], path: Path) -> None:
     at_end.fill_between(places, train, test, color=pictures.GREY, alpha=0.12, linewidth=0)
     at_end.plot(places, test, "o-", color=pictures.GREY, label="test")
     at_end.plot(places, train, "o--", color=pictures.GREY, label="training")
-    at_end.set(title=f"After {runs[0].epochs[-1]} epochs", ylabel="cross-entropy, nats", ylim=(0, None))
+    epochs = runs[0].epochs[-1]
+    at_end.set(title=f"After {epochs} epoch{'s' * (epochs > 1)}", ylabel="cross-entropy, nats")
+    pictures.from_zero(at_end)
     at_end.legend()
 
     sizes = [run.sum_of_squares for run in runs]
@@ -120,7 +122,10 @@ def draw_epochs(plt: ModuleType, axes: Any, runs: dict[str, Run]) -> None:
         for losses, line, name in ((run.test, "-", "test"), (run.train, "--", "training")):
             label = f"{name}, λ = {run.l2:g}"
             axes.plot(run.epochs, losses, line, color=color, label=label, marker=pictures.marker(losses))
-    axes.set(title="Over the epochs", ylabel="cross-entropy, nats", xscale="log", ylim=(0, None))
-    axes.set_xlabel("epoch")
-    pictures.plain_logarithms(plt, axes.xaxis)
+    axes.set(title="Over the epochs", ylabel="cross-entropy, nats")
+    pictures.from_zero(axes)
+    pictures.whole_epochs(plt, axes)
+    if max(run.epochs[-1] for run in runs.values()) > 1:
+        axes.set_xscale("log")
+        pictures.plain_logarithms(plt, axes.xaxis)
     axes.legend()

@@ -49,6 +49,11 @@ def marker(values: ArrayLike) -> str | None:
     return "o" if np.isfinite(values).sum() < _FEW else None
 
 
+def from_zero(axes: Any) -> None:
+    """Let the vertical axis begin at 0, and end a little above the largest value."""
+    axes.set_ylim(0, 1.05 * axes.dataLim.y1)
+
+
 def whole_epochs(plt: ModuleType, axes: Any) -> None:
     """Label the horizontal axis as epochs, none of them a fraction."""
     axes.set_xlabel("epoch")
