@@ -156,8 +156,8 @@ def test_codes_that_change_after_they_were_checked(backend, rng):
     [
         ({}, ValueError, "columns is empty"),
         ([3], TypeError, "columns is .* expected a mapping"),
-        ({-1: (3, 2)}, ValueError, "column is -1"),
-        ({"a": (3, 2)}, TypeError, "column is 'a'"),
+        ({-1: (3, 2)}, ValueError, "column is -1, expected an integer >= 0"),
+        ({"a": (3, 2)}, TypeError, "column is 'a', expected an integer >= 0"),
         ({0: 3}, TypeError, r"columns\[0\] is 3, expected \(categories, width\)"),
         ({0: (0, 2)}, ValueError, "categories of column 0 is 0"),
         ({0: (3, 2.5)}, TypeError, "width of column 0 is 2.5"),

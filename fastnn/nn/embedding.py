@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, positive_int
+from ..validation import Array, natural, positive_int
 from .layers import BuiltIn, built_in, checked
 
 # Codes beyond are not exact in float32, in which they come out of an array of that dtype.
@@ -204,12 +204,11 @@ def _checked_columns(columns: Any) -> dict[int, tuple[int, int]]:
         raise ValueError("columns is empty, expected at least one column of codes, such as {3: (12, 4)}")
     found = {}
     for column, shape in columns.items():
-        if column != 0 or isinstance(column, bool):
-            positive_int("column", column)
+        place = natural("column", column)
         if not isinstance(shape, (tuple, list)) or len(shape) != 2:
             raise TypeError(f"columns[{column}] is {shape!r}, expected (categories, width)")
         categories = positive_int(f"categories of column {column}", shape[0])
         if categories > _MOST_CATEGORIES:
             raise ValueError(f"categories of column {column} are {categories}, expected at most {_MOST_CATEGORIES}")
-        found[int(column)] = categories, positive_int(f"width of column {column}", shape[1])
+        found[place] = categories, positive_int(f"width of column {column}", shape[1])
     return {column: found[column] for column in sorted(found)}
