@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn import kernels
 from tests.many import OPTIMIZERS, assert_as_alone
 from tests.training import assert_same_weights
 from tests.user_code import UserReLU
@@ -103,6 +104,12 @@ def test_networks_trained_at_once_have_the_bits_of_one_alone(rng):
     assert_as_alone(models, X, y, [{"epochs": 2, "optimizer": "adam"}] * len(models))
     expected = np.mean([each.forward(X) for each in models], axis=0)
     np.testing.assert_allclose(fnn.Ensemble(models).outputs(X), expected, rtol=1e-5)
+
+
+def test_members_of_an_ensemble_do_not_go_side_by_side():
+    """All rows of their tables would be transposed for a sample that takes one."""
+    for each, pays in ((model(), False), (fnn.Sequential(fnn.Linear(8, 9)), True)):
+        assert kernels.lanes_pay(each._stack.inference, each.dtype, 1, 100) == pays
 
 
 def test_it_is_saved_and_behind_features_that_are_standardised(rng, tmp_path):
