@@ -67,8 +67,9 @@ class Embedding(BuiltIn):
     arguments = ("columns",)
     keeps = "x"
     format = 5
-    _SAVED = ("_x",)
+    _SAVED = ("_x", "_x_of_gradients")
     _x: Array | None = None
+    _x_of_gradients: Array | None = None
 
     def __init__(
         self, columns: Mapping[int, tuple[int, int]], *, trainable: bool = True, lr_scale: float = 1.0
@@ -108,8 +109,8 @@ class Embedding(BuiltIn):
 
     @property
     def touched(self) -> dict[str, Array]:
-        """The rows of each table, by its name, that the last training pass has a gradient for."""
-        return {} if self._x is None else self.rows(self._x)
+        """The rows of each table, by its name, that the last backward pass has found a gradient for."""
+        return {} if self._x_of_gradients is None else self.rows(self._x_of_gradients)
 
     def outputs_for(self, width: int | None) -> int | None:
         """Return the outputs for so many inputs."""
@@ -174,6 +175,7 @@ class Embedding(BuiltIn):
         active().embedding_backward(np.ascontiguousarray(dy), self._x, *tables, *self.numbers(), dx, *gradients)
         named = zip(self.shapes().items(), gradients, strict=True)
         self.keep_gradients(**{name: gradient.reshape(shape) for (name, shape), gradient in named})
+        self._x_of_gradients = self._x
         return dx
 
     def check_codes(self, x: Array, name: str, chosen: Array | None = None) -> None:

@@ -217,7 +217,7 @@ class BuiltIn(Layer):
 
     @property
     def touched(self) -> dict[str, Array]:
-        """The rows that the last training pass has a gradient for, of each parameter in :meth:`row_widths`."""
+        """The rows that the last backward pass has a gradient for, of each parameter in :meth:`row_widths`."""
         return {}
 
     def check_codes(self, x: Array, name: str, chosen: Array | None = None) -> None:
