@@ -35,16 +35,25 @@ _MOST_COLUMNS_NAMED = 5
 
 def positive_int(name: str, value: Any) -> int:
     """Return ``value`` as an int of at least 1."""
+    return _integer(name, value, 1, "a positive integer")
+
+
+def natural(name: str, value: Any) -> int:
+    """Return ``value`` as an int of at least 0."""
+    return _integer(name, value, 0, "an integer >= 0")
+
+
+def _integer(name: str, value: Any, least: int, expected: str) -> int:
     if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {value!r}, expected a positive integer")
+        raise TypeError(f"{name} is {value!r}, expected {expected}")
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {value!r}, expected a positive integer") from None
-    if number < 1:
-        raise ValueError(f"{name} is {number}, expected a positive integer")
+        raise TypeError(f"{name} is {value!r}, expected {expected}") from None
+    if number < least:
+        raise ValueError(f"{name} is {number}, expected {expected}")
     if number > _LARGEST_INT:
-        raise ValueError(f"{name} is more than 2**63 - 1, expected a positive integer below 2**63")
+        raise ValueError(f"{name} is more than 2**63 - 1, expected {expected} below 2**63")
     return number
 
 

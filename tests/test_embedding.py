@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn import kernels
 from tests.many import OPTIMIZERS, assert_as_alone
 from tests.training import assert_same_weights
 from tests.user_code import UserReLU
@@ -75,6 +76,7 @@ def test_a_step_of_a_loop_of_ones_own_moves_them_alone_too(backend, rng):
         before = each.layers[0].tables[3].copy()
         outputs = each.forward(rows, training=True)
         each.backward(np.ones_like(outputs))
+        each.forward(X, training=True)  # which has no gradients yet
         optimizer.step(each)
     changed = (each.layers[0].tables[3] != before).any(axis=1)
     np.testing.assert_array_equal(changed, np.isin(np.arange(50), X[:2, 3]))
@@ -103,6 +105,12 @@ def test_networks_trained_at_once_have_the_bits_of_one_alone(rng):
     assert_as_alone(models, X, y, [{"epochs": 2, "optimizer": "adam"}] * len(models))
     expected = np.mean([each.forward(X) for each in models], axis=0)
     np.testing.assert_allclose(fnn.Ensemble(models).outputs(X), expected, rtol=1e-5)
+
+
+def test_members_of_an_ensemble_do_not_go_side_by_side():
+    """All rows of their tables would be transposed for a sample that takes one."""
+    for each, pays in ((model(), False), (fnn.Sequential(fnn.Linear(8, 9)), True)):
+        assert kernels.lanes_pay(each._stack.inference, each.dtype, 1, 100) == pays
 
 
 def test_it_is_saved_and_behind_features_that_are_standardised(rng, tmp_path):
@@ -156,8 +164,8 @@ def test_codes_that_change_after_they_were_checked(backend, rng):
     [
         ({}, ValueError, "columns is empty"),
         ([3], TypeError, "columns is .* expected a mapping"),
-        ({-1: (3, 2)}, ValueError, "column is -1"),
-        ({"a": (3, 2)}, TypeError, "column is 'a'"),
+        ({-1: (3, 2)}, ValueError, "column is -1, expected an integer >= 0"),
+        ({"a": (3, 2)}, TypeError, "column is 'a', expected an integer >= 0"),
         ({0: 3}, TypeError, r"columns\[0\] is 3, expected \(categories, width\)"),
         ({0: (0, 2)}, ValueError, "categories of column 0 is 0"),
         ({0: (3, 2.5)}, TypeError, "width of column 0 is 2.5"),

@@ -8,7 +8,7 @@ import pytest
 
 import fastnn as fnn
 from tests.many import OPTIMIZERS, labelled
-from tests.user_code import UserLinear, UserReLU
+from tests.user_code import UserCrossEntropy, UserLinear, UserReLU
 
 SETTINGS = {"epochs": 3, "batch_size": 16, "shuffle": False, "verbose": 0, "l2": 0.01}
 
@@ -169,6 +169,23 @@ class TestTraining:
         for p, q in zip(own.parameters(), before, strict=True):
             p[...] = q
         np.testing.assert_allclose(own.fit(*data, **SETTINGS)["loss"], history["loss"], rtol=1e-9)
+
+    @pytest.mark.parametrize("loss", [fnn.CrossEntropy(), UserCrossEntropy()], ids=["compiled", "layer by layer"])
+    def test_it_freezes_what_normalises_batches(self, loss, data):
+        """Running means stay, batches are normalised by them, and one sample may be a batch, however deep it is."""
+        X, y = data
+        inner = fnn.BatchNorm(6)
+        block = fnn.Residual(fnn.Residual(fnn.Linear(6, 6), inner), trainable=False)
+        model = fnn.Sequential(block, fnn.Linear(6, 3), dtype="float64")
+        np.testing.assert_array_equal(model.forward(X, training=True), model.forward(X))
+        model.fit(X, y, loss=loss, **{**SETTINGS, "batch_size": len(X) - 1})
+        assert not inner.running_mean.any()
+        block.trainable = True
+        model.fit(X, y, loss=loss, **SETTINGS)
+        assert inner.running_mean.all()
+        free = fnn.BatchNorm(6)
+        fnn.Residual(free, trainable=False)
+        assert fnn.Sequential(free).layers[0].learns
 
     def test_gradients_are_those_of_the_loss_without_the_frozen_weights(self, data):
         X, y = data

@@ -75,6 +75,8 @@ def test_the_peak_is_reached_and_then_it_falls(make, warmup):
     assert (np.diff(rates[: warmup + 1]) > 0).all()
     assert (np.diff(rates[warmup:]) <= 0).all()
     assert rates[-1] < 0.3
+    assert make(warmup=np.int64(warmup)) == make(warmup=warmup)
+    assert make(warmup=np.int64(0)) == make(warmup=0)
 
 
 def test_which_are_known():
@@ -98,8 +100,8 @@ def test_what_they_count():
         (lambda: schedules.cosine_decay(1, 0), ValueError, "epochs is 0, expected a positive integer"),
         (lambda: schedules.cosine_decay(1, 5, final=-1), ValueError, "final is -1, expected a finite number >= 0"),
         (lambda: schedules.linear_warmup(-1, 5), ValueError, "schedule is -1, expected a finite number > 0"),
-        (lambda: schedules.cosine(1, 5, warmup=-1), ValueError, "warmup is -1, expected a positive integer"),
-        (lambda: schedules.cosine(1, 5, warmup=0.5), TypeError, "warmup is 0.5, expected a positive integer"),
+        (lambda: schedules.cosine(1, 5, warmup=-1), ValueError, "warmup is -1, expected an integer >= 0"),
+        (lambda: schedules.cosine(1, 5, warmup=0.5), TypeError, "warmup is 0.5, expected an integer >= 0"),
         (lambda: schedules.cosine(1, 5, warmup=5), ValueError, "warmup is 5, but length is 5: expected fewer, since"),
         (lambda: schedules.linear(1, 5, per="batch"), ValueError, "per is 'batch', expected 'epoch' or 'step'"),
         (lambda: schedules.step(1, every=0), ValueError, "every is 0, expected a positive integer"),

@@ -26,6 +26,16 @@ def test_from_data(rows, rng):
     np.testing.assert_allclose(layer.scale, [*X.std(axis=0)[:2], 1], rtol=1e-9)
 
 
+@pytest.mark.parametrize("value", [0.1, -1e8 / 3])
+def test_the_roundings_of_a_feature_that_is_constant_are_no_scale(value):
+    X = np.full((50_000, 2), value)
+    X[:, 1] += np.arange(50_000) % 2 * 0.001
+    layer = fnn.Standardize(2).adapt(X)
+    fnn.Sequential(layer, dtype="float64")
+    assert layer.scale[0] == 1
+    assert layer.scale[1] == pytest.approx(0.0005, rel=1e-3)
+
+
 def test_from_some_columns_and_after_the_model_was_made(rng):
     X = rng.integers(0, 9, (50, 3)).astype(np.uint8)
     model = fnn.Sequential(fnn.Standardize(3), fnn.Linear(3, 2))

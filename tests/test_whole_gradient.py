@@ -102,6 +102,13 @@ class TestClipping:
             model.fit(X, y, optimizer=fnn.Adam(clip_norm=0.05), **SHORT)
         assert_same_weights(*models, rtol=1e-9)
 
+    def test_a_gradient_that_is_infinite_stays_no_number(self):
+        """As with PyTorch, whose factor is 0 then: ŷ = a b x = 1000 for 0, and 2 ŷ b x is beyond float32."""
+        model = fnn.Sequential(*[fnn.Linear(1, 1, init=[[w]], bias=False) for w in (1e-37, 1e30)])
+        settings = {"loss": "squared_error", "epochs": 1, "verbose": 0}
+        with pytest.raises(fnn.DivergenceError, match="diverged"):
+            model.fit([[1e10]], [[0.0]], optimizer=fnn.SGD(0.1, clip_norm=1), **settings)
+
     def test_many_networks_at_once(self, data):
         models = [fnn.Sequential(*layers("tanh"), seed=seed) for seed in range(4)]
         twins = copy.deepcopy(models)

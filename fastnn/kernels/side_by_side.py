@@ -47,8 +47,11 @@ def lanes_pay(network: Any, dtype: np.dtype, passes: int, count: int) -> bool:
     """Whether so many networks like this one run faster side by side than alone, for samples times passes in a step.
 
     A step alone costs its multiply-adds and much besides, one in lanes a little more for each and little besides, but
-    lanes that are left empty cost as much. Measured with networks from 10-16-2 to 54-64-64-7.
+    lanes that are left empty cost as much. Measured with networks from 10-16-2 to 54-64-64-7. Tables of which a sample
+    takes a row would be transposed as a whole.
     """
+    if network.spans[:, ROW].any():
+        return False
     size, work = dtype.itemsize, multiply_adds(network.ops) * passes
     return count * (_ALONE // size + work) > ISA.lanes(size) * (_IN_LANES // size + 1.05 * work)
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, positive_int
+from ..validation import Array, natural, positive_int
 from .layers import BuiltIn, built_in, checked
 
 # Codes beyond are not exact in float32, in which they come out of an array of that dtype.
@@ -67,8 +67,9 @@ class Embedding(BuiltIn):
     arguments = ("columns",)
     keeps = "x"
     format = 5
-    _SAVED = ("_x",)
+    _SAVED = ("_x", "_x_of_gradients")
     _x: Array | None = None
+    _x_of_gradients: Array | None = None
 
     def __init__(
         self, columns: Mapping[int, tuple[int, int]], *, trainable: bool = True, lr_scale: float = 1.0
@@ -108,8 +109,8 @@ class Embedding(BuiltIn):
 
     @property
     def touched(self) -> dict[str, Array]:
-        """The rows of each table, by its name, that the last training pass has a gradient for."""
-        return {} if self._x is None else self.rows(self._x)
+        """The rows of each table, by its name, that the last backward pass has found a gradient for."""
+        return {} if self._x_of_gradients is None else self.rows(self._x_of_gradients)
 
     def outputs_for(self, width: int | None) -> int | None:
         """Return the outputs for so many inputs."""
@@ -174,6 +175,7 @@ class Embedding(BuiltIn):
         active().embedding_backward(np.ascontiguousarray(dy), self._x, *tables, *self.numbers(), dx, *gradients)
         named = zip(self.shapes().items(), gradients, strict=True)
         self.keep_gradients(**{name: gradient.reshape(shape) for (name, shape), gradient in named})
+        self._x_of_gradients = self._x
         return dx
 
     def check_codes(self, x: Array, name: str, chosen: Array | None = None) -> None:
@@ -204,12 +206,11 @@ def _checked_columns(columns: Any) -> dict[int, tuple[int, int]]:
         raise ValueError("columns is empty, expected at least one column of codes, such as {3: (12, 4)}")
     found = {}
     for column, shape in columns.items():
-        if column != 0 or isinstance(column, bool):
-            positive_int("column", column)
+        place = natural("column", column)
         if not isinstance(shape, (tuple, list)) or len(shape) != 2:
             raise TypeError(f"columns[{column}] is {shape!r}, expected (categories, width)")
         categories = positive_int(f"categories of column {column}", shape[0])
         if categories > _MOST_CATEGORIES:
             raise ValueError(f"categories of column {column} are {categories}, expected at most {_MOST_CATEGORIES}")
-        found[int(column)] = categories, positive_int(f"width of column {column}", shape[1])
+        found[place] = categories, positive_int(f"width of column {column}", shape[1])
     return {column: found[column] for column in sorted(found)}

@@ -118,6 +118,7 @@ class BuiltIn(Layer):
     _gradients: dict[str, Array] | None = None
     _rng: np.random.Generator | None = None
     _trainable: bool = True
+    _held: bool = False
     _lr_scale: float = 1.0
 
     @property
@@ -128,6 +129,19 @@ class BuiltIn(Layer):
     @trainable.setter
     def trainable(self, trainable: bool) -> None:
         self._trainable = flag("trainable", trainable)
+        self.hold(self._held)
+
+    @property
+    def learns(self) -> bool:
+        """Whether training changes the parameters: neither this layer is frozen nor one that it is a part of."""
+        return self._trainable and not self._held
+
+    def hold(self, held: bool) -> None:
+        """Let the layer and its parts know whether one that it is a part of is frozen."""
+        self._held = held
+        for part in self.parts:
+            if isinstance(part, BuiltIn):
+                part.hold(not self.learns)
 
     @property
     def lr_scale(self) -> float:
@@ -203,7 +217,7 @@ class BuiltIn(Layer):
 
     @property
     def touched(self) -> dict[str, Array]:
-        """The rows that the last training pass has a gradient for, of each parameter in :meth:`row_widths`."""
+        """The rows that the last backward pass has a gradient for, of each parameter in :meth:`row_widths`."""
         return {}
 
     def check_codes(self, x: Array, name: str, chosen: Array | None = None) -> None:

@@ -209,7 +209,7 @@ class BatchNorm(BuiltIn):
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return y (m, n) for x (m, n); in training of the batch, which the running mean and variance follow."""
         x, out = np.ascontiguousarray(x), np.empty(x.shape, x.dtype)
-        if training and self.trainable:
+        if training and self.learns:
             active().batch_norm(x, *self._arrays(), *self.numbers(), out)
         else:
             active().batch_norm_inference(x, *self._arrays(), *self.numbers(), out)
@@ -223,7 +223,7 @@ class BatchNorm(BuiltIn):
             raise ValueError(f"{self!r} has no input to go back to: call forward(x, training=True) first")
         dx, dweight, dbias = np.empty_like(self._x), np.zeros_like(self.weight), np.zeros_like(self.bias)
         given, dy = (*self._arrays(), *self.numbers(), dx), np.ascontiguousarray(dy)
-        if self.trainable:
+        if self.learns:
             active().batch_norm_backward(dy, self._x, *given, dweight, dbias)
         else:
             active().batch_norm_inference_backward(dy, *given)

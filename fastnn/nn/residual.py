@@ -19,6 +19,10 @@ class Residual(BuiltIn):
     ----------
     *layers : Layer
         As for :class:`Sequential`; a Residual may be among them.
+    trainable : bool
+        False freezes all of the layers.
+    lr_scale : float
+        A factor >= 0 of the learning rate for all of them, times their own.
 
     Attributes
     ----------
@@ -27,9 +31,9 @@ class Residual(BuiltIn):
     Raises
     ------
     ValueError
-        If there is no layer, widths do not meet, or other than as many units come out as go in.
+        If there is no layer, widths do not meet, other than as many units come out as go in, or lr_scale is negative.
     TypeError
-        If something is not a layer.
+        If something is not a layer, lr_scale no number, or trainable no bool.
 
     Notes
     -----
@@ -46,7 +50,7 @@ class Residual(BuiltIn):
     arguments = ("layers",)
     format = 5
 
-    def __init__(self, *layers: Any) -> None:
+    def __init__(self, *layers: Any, trainable: bool = True, lr_scale: float = 1.0) -> None:
         widths, n_in = check_layers(layers, "Residual"), input_width(layers)
         if None not in (n_in, widths[-1]) and widths[-1] != n_in:
             raise ValueError(
@@ -55,6 +59,7 @@ class Residual(BuiltIn):
             )
         self.n_in = self.n_out = n_in
         self._layers, self._widths = tuple(layers), widths
+        self.trainable, self.lr_scale = trainable, lr_scale
 
     @property
     def layers(self) -> tuple[Any, ...]:

@@ -93,6 +93,9 @@ class Stack:
         self.block = max(32, _BLOCK_ELEMENTS // max(w or 1 for w in [self.n_in, *self.widths]))
         self.trained_shape: tuple[int, ...] | None = None
         self._lock = threading.Lock()
+        for layer in layers:
+            if isinstance(layer, BuiltIn):
+                layer.hold(False)
         initial = {i: self.leaves[i].initial_values(rng) for i in self.spans}
         try:
             self.bind(aligned_zeros(size, dtype))

@@ -70,7 +70,7 @@ class Standardize(BuiltIn):
         """Take mean and standard deviation of each feature from data, and return the layer.
 
         The deviation is that of all m numbers, √(Σ (x - mean)² / m), as scikit-learn's StandardScaler has it; where it
-        is 0 the scale is 1. Data are read block by block.
+        is 0, or no more than rounding, the scale is 1. Data are read block by block.
 
         Parameters
         ----------
@@ -97,7 +97,9 @@ class Standardize(BuiltIn):
             squares += np.square(block - of_block).sum(axis=0) + delta**2 * (before * len(block) / count)
         found = {"mean": np.zeros(X.shape[1]), "scale": np.ones(X.shape[1])}
         deviation = np.sqrt(squares / count)
-        found["mean"][chosen], found["scale"][chosen] = mean, np.where(deviation > 0, deviation, 1.0)
+        # Of numbers that are all equal the roundings of their mean are left, which are no scale.
+        rounding = count * np.abs(mean) * np.finfo(np.float64).eps
+        found["mean"][chosen], found["scale"][chosen] = mean, np.where(deviation > rounding, deviation, 1.0)
         if self.is_bound:
             for name, values in found.items():
                 setattr(self, name, values)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..validation import number, positive_int
+from ..validation import natural, number, positive_int
 from .kinds import (
     Cosine,
     CosineDecay,
@@ -95,7 +95,7 @@ def step(lr: float, factor: float = 0.5, every: int = 10, *, warmup: int = 0, pe
         If a setting is not as described.
     """
     lr, factor, every = number("lr", lr, above=0), number("factor", factor, above=0), positive_int("every", every)
-    return Step(lr, factor, every, _count("warmup", warmup), _per(per))
+    return Step(lr, factor, every, natural("warmup", warmup), _per(per))
 
 
 def exponential(lr: float, factor: float = 0.95, *, warmup: int = 0, per: Per = "epoch") -> KnownSchedule:
@@ -114,7 +114,7 @@ def exponential(lr: float, factor: float = 0.95, *, warmup: int = 0, per: Per = 
         If a setting is not as described.
     """
     lr, factor = number("lr", lr, above=0), number("factor", factor, above=0)
-    return Exponential(lr, factor, _count("warmup", warmup), _per(per))
+    return Exponential(lr, factor, natural("warmup", warmup), _per(per))
 
 
 def one_cycle(
@@ -156,7 +156,7 @@ def one_cycle(
     lr, length = number("lr", lr, above=0), positive_int("length", length)
     start = lr / 25 if start is None else number("start", start, least=0)
     final = start / 1e4 if final is None else number("final", final, least=0)
-    warmup = 3 * length // 10 if warmup is None else _count("warmup", warmup)
+    warmup = 3 * length // 10 if warmup is None else natural("warmup", warmup)
     if warmup >= length - 1:
         raise ValueError(
             f"length is {length}, but {warmup} rates come before the peak and at least one after it: expected at least "
@@ -201,7 +201,7 @@ def piecewise(
         raise ValueError(
             f"there are {len(values)} rates and {len(places)} boundaries: expected one rate more than boundaries"
         )
-    warmup = _count("warmup", warmup)
+    warmup = natural("warmup", warmup)
     for i, (earlier, later) in enumerate(zip((warmup, *places), places, strict=False)):
         if earlier >= later:
             what = f"boundaries[{i - 1}]" if i else "the warm-up"
@@ -238,15 +238,10 @@ def linear_warmup(schedule: float | Schedule, epochs: int) -> KnownSchedule:
 def _fall(lr: Any, final: Any, length: Any, warmup: Any) -> tuple[float, float, int, int]:
     """The checked settings of what falls within a length."""
     lr, final = number("lr", lr, above=0), number("final", final, least=0)
-    length, warmup = positive_int("length", length), _count("warmup", warmup)
+    length, warmup = positive_int("length", length), natural("warmup", warmup)
     if warmup >= length:
         raise ValueError(f"warmup is {warmup}, but length is {length}: expected fewer, since it counts in the length")
     return lr, final, length, warmup
-
-
-def _count(name: str, value: Any) -> int:
-    """Return ``value`` as an int of at least 0."""
-    return 0 if type(value) is int and value == 0 else positive_int(name, value)
 
 
 def _per(per: Any) -> Per:

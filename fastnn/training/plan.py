@@ -214,7 +214,7 @@ def _check_batches(stack: Stack, samples: int, batch_size: int) -> None:
     """Refuse batches that are too small for a layer, of which the last is the smallest."""
     last = samples % batch_size or batch_size
     for layer in stack.built_in:
-        if layer.trainable and last < layer.least_samples:
+        if layer.learns and last < layer.least_samples:
             raise ValueError(
                 f"batch_size is {batch_size} for {samples} samples, which leaves {last} to the last batch, but "
                 f"{layer!r} needs at least {layer.least_samples}: choose another batch_size"

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+import fastnn as fnn
 from fastnn import kernels, reference
 from fastnn.codes import BIAS_AT, FROZEN, INPUTS, KEEPS, KIND, LINEAR, OUTPUTS, WEIGHT
+from fastnn.kernels.network.whole import PIECE, whole_of
 from tests.cases import LAYOUTS, NETWORKS
 from tests.judge import assert_within, eps, written
 from tests.networks import ACTIVATION_LAYERS, RULES, SCALED, batches, build, frozen, objective, problem, rule, scaled
@@ -331,3 +333,19 @@ def check_forward(network, params, x, shape):
     reference.forward(network, wide(params), wide(x), expected)
     scale = 1 + np.abs(expected).max(initial=0)
     assert_within(out, expected, np.full(shape, 64 * eps(params.dtype) * scale))
+
+
+def test_rows_that_no_batch_holds_are_not_read_for_the_norm():
+    """The pieces leave out a table of rows, whose squares have a sum of their own, and cover all else once."""
+    layers = [fnn.Embedding({0: (5000, 3)}), fnn.Linear(3, 3001), fnn.LayerNorm(3001), fnn.Linear(3001, 1)]
+    stack = fnn.Sequential(*layers)._stack
+    whole = whole_of(stack.network.spans, stack.params, 1.0, 1)
+    read = np.zeros(stack.params.size, int)
+    for start, end in whole.pieces:
+        assert 0 < end - start <= PIECE
+        read[start:end] += 1
+    rest = stack.spans[1]["weight"]
+    assert rest == 15008
+    assert not read[:rest].any()
+    assert (read[rest:] == 1).all()
+    assert len(whole.sums) == len(whole.pieces) + len(stack.network.spans)

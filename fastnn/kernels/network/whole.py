@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codes import BIAS_AT, INPUTS, LENGTH, OP, OUTPUTS, ROW, START, TRAINED, WEIGHT
+from ...codes import BIAS_AT, INPUTS, LENGTH, OP, OUTPUTS, ROW, START, STRIDE, TRAINED, WEIGHT
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Epilogue, Matrix, column_sums, moved, product, stop_prefetching, transposed
 from ..gemm.tile import COMBINE, ROWS, STORE
@@ -59,11 +59,16 @@ PIECE = 8192
 class Whole(NamedTuple):
     """The gradient (n_params,), Σ g² of its pieces, its greatest norm, 0 for any, and the batches it is summed over.
 
-    Of a parameter that a batch has a gradient for some rows of, ``touched`` (n_params,) says where those start.
+    Of a parameter of which a batch has a gradient for some rows alone, only these are written, read and moved: the last
+    of them starts at ``heads`` (n_spans,) less 1, 0 for none, and where a row starts ``touched`` (n_params,) holds 1
+    plus the like of the one before. ``sums`` are those of ``pieces`` (n, 2), from where to where, and then of such rows
+    of each span.
     """
 
     gradient: np.ndarray
     touched: np.ndarray
+    heads: np.ndarray
+    pieces: np.ndarray
     sums: np.ndarray
     clip_norm: float
     accumulate: int
@@ -71,10 +76,19 @@ class Whole(NamedTuple):
 
 def whole_of(spans: np.ndarray, params: np.ndarray, clip_norm: float | None, accumulate: int) -> Whole:
     """The memory for the gradient of some parameters."""
-    n_touched = params.size if np.any(spans[:, ROW]) else 0
-    pieces = -(-params.size // PIECE)
-    gradient, touched = np.zeros(params.size, params.dtype), np.zeros(n_touched, np.int64)
-    return Whole(gradient, touched, np.zeros(pieces), float(clip_norm or 0.0), accumulate)
+    n_spans, by_rows = len(spans), spans[spans[:, ROW] != 0]
+    starts, ends = by_rows[:, START], by_rows[:, START] + -(-by_rows[:, LENGTH] // STRIDE) * STRIDE
+    bounds = zip([0, *ends.tolist()], [*starts.tolist(), params.size], strict=True)
+    pieces = [(at, min(at + PIECE, end)) for start, end in bounds for at in range(start, end, PIECE)]
+    return Whole(
+        np.zeros(params.size, params.dtype),
+        np.zeros(params.size if len(by_rows) else 0, np.int64),
+        np.zeros(n_spans, np.int64),
+        np.array(pieces, np.int64).reshape(-1, 2),
+        np.zeros(len(pieces) + n_spans),
+        float(clip_norm or 0.0),
+        accumulate,
+    )
 
 
 @kernel
@@ -186,7 +200,9 @@ def _add_rows(net, whole, span, m, around, worker):
         at = cell(net.spans, span, START) + get(rows, 1 + k) * width
         is_first = get(whole.touched.p, at) == 0
         _add(shift(whole.gradient.p, at), shift(gradients, k * width), width, is_first)
-        put(whole.touched.p, at, 1)
+        if is_first:
+            put(whole.touched.p, at, 1 + get(whole.heads.p, span))
+            put(whole.heads.p, span, 1 + at)
 
 
 @inline
@@ -209,7 +225,7 @@ def _move(net, step, whole, t, weight, memory, worker):
             put(step.prepared, WEIGHTS, 0.0)
         if not barrier(memory.sync.p, worker.n_threads):
             return False
-        _sum_pieces(whole, worker)
+        _sum_pieces(net, whole, worker)
         if not barrier(memory.sync.p, worker.n_threads):
             return False
         # As PyTorch has it, and with a norm that is not a number nothing is clipped.
@@ -238,11 +254,13 @@ def _move_span(net, step, whole, factor, span, worker):
         start, end = part(length, LINE, worker.thread, worker.n_threads)
         _move_part(net, step, whole, factor, at + start, OTHERS, end - start)
     elif cell(net.spans, span, OP) % worker.n_threads == worker.thread:
-        for row in range(at, at + length, width):
-            if get(whole.touched.p, row) != 0:
-                _move_part(net, step, whole, factor, row, OTHERS, width)
-                _scale(shift(whole.gradient.p, row), width, 0.0)
-                put(whole.touched.p, row, 0)
+        row = get(whole.heads.p, span) - 1
+        while row >= 0:
+            _move_part(net, step, whole, factor, row, OTHERS, width)
+            before = get(whole.touched.p, row) - 2
+            put(whole.touched.p, row, 0)
+            row = before
+        put(whole.heads.p, span, 0)
 
 
 @inline
@@ -256,11 +274,11 @@ def _move_part(net, step, whole, factor, at, kind, n):
 
 @inline
 def _scale(x, n, factor):
-    """x (n,) *= factor; a factor of 0 leaves nothing, whatever was there."""
+    """x (n,) *= factor."""
     width = lanes(x)
     for j in range(0, n, width):
         count = min(width, n - j)
-        store_part(x, j, count, load_part(x, j, count, 0.0) * factor if factor != 0.0 else splat(x, 0.0))
+        store_part(x, j, count, load_part(x, j, count, 0.0) * factor)
 
 
 @inline
@@ -279,14 +297,24 @@ def _add_penalty(net, whole, factor, worker):
 
 
 @inline
-def _sum_pieces(whole, worker):
-    """Σ g² of a thread's share of the pieces, in float64."""
-    n, width = whole.gradient.rows, lanes(whole.gradient.p)
-    first, end = part(whole.sums.rows, 1, worker.thread, worker.n_threads)
+def _sum_pieces(net, whole, worker):
+    """Σ g² of a thread's share of the pieces, and of the rows that it moves, in float64."""
+    width, pieces = lanes(whole.gradient.p), whole.pieces.rows
+    first, end = part(pieces, 1, worker.thread, worker.n_threads)
     for piece in range(first, end):
-        g, count = shift(whole.gradient.p, piece * PIECE), min(PIECE, n - piece * PIECE)
-        total = widened(splat(g, 0.0))
-        for j in range(0, count, width):  # the buffer of all parameters holds whole vectors
-            x = widened(load(g, j))
+        total = widened(splat(whole.gradient.p, 0.0))
+        for j in range(cell(whole.pieces, piece, 0), cell(whole.pieces, piece, 1), width):  # of whole vectors
+            x = widened(load(whole.gradient.p, j))
             total = total + x * x
         put(whole.sums.p, piece, reduce_add(total))
+    for span in range(net.spans.rows):
+        if cell(net.spans, span, ROW) != 0 and cell(net.spans, span, OP) % worker.n_threads == worker.thread:
+            total = widened(splat(whole.gradient.p, 0.0))
+            row = get(whole.heads.p, span) - 1
+            while row >= 0:
+                for j in range(0, cell(net.spans, span, ROW), width):
+                    count = min(width, cell(net.spans, span, ROW) - j)
+                    x = widened(load_part(whole.gradient.p, row + j, count, 0.0))
+                    total = total + x * x
+                row = get(whole.touched.p, row) - 2
+            put(whole.sums.p, pieces + span, reduce_add(total))
