@@ -80,6 +80,7 @@ class Stack:
         self.leaves = flattened(layers)
         self.built_in = [layer for layer in self.leaves if isinstance(layer, BuiltIn)]
         self._has_users = not all(map(is_built_in, self.leaves))
+        self._is_plain = not self._has_users and not any(layer.parts for layer in layers)
         self.coded = coded(self.leaves)
         self.draws = any(layer.draws for layer in self.built_in)
         self.identity = Identity()
@@ -171,9 +172,9 @@ class Stack:
     @property
     def rates(self) -> list[float | None]:
         """The factor of the learning rate for each leaf at the moment, None for frozen ones."""
-        if self._has_users or len(self.leaves) != len(self.layers):
-            return rates_of(self.layers)
-        return [layer._lr_scale if layer._trainable else None for layer in self.leaves]
+        if self._is_plain:
+            return [layer._lr_scale if layer._trainable else None for layer in self.layers]
+        return rates_of(self.layers)
 
     @property
     def network(self) -> Network | None:
