@@ -247,17 +247,17 @@ def overflow(axes: Any) -> None:
     _label(axes, "s", "e^s")
 
 
-@picture(size=(7, 2.6))
+@picture(size=(8, 2.4))
 def fused(axes: Any) -> None:
     """How often the (m, k) scores pass through memory, as the formulas stand and in one kernel."""
-    formulas = ["X W", "+ b", "max", "s − max", "exp", "Σ", "/ Σ", "− Y", "/ m", "Xᵀ G", "Σ G"]
-    kernel = ["X W + b", "e^s and Σ", "(P − Y) / m"]
+    formulas = ["X W", "+ b", "max", "s −\nmax", "exp", "Σ", "/ Σ", "− Y", "/ m", "Xᵀ G", "Σ G"]
+    kernel = ["X W\n+ b", "e^s\nand Σ", "(P − Y)\n/ m"]
     for y, (names, color, title) in enumerate(((kernel, GREEN, "fused"), (formulas, BLUE, "as it stands"))):
         for i, name in enumerate(names):
-            axes.barh(y, 0.9, left=i, color=color, alpha=0.8, height=0.6)
-            axes.text(i + 0.45, y, name, ha="center", va="center", fontsize=9, color="white")
+            axes.barh(y, 0.94, left=i, color=color, height=0.6)
+            axes.text(i + 0.47, y, name, ha="center", va="center", fontsize=9, color="white")
         axes.text(-0.2, y, title, ha="right", va="center")
-    axes.set(yticks=[], xlabel="passes over the scores", xlim=(-2.2, 11.2))
+    axes.set(yticks=[], xticks=range(0, 12), xlabel="passes over the scores", xlim=(-1.9, 11.1))
     axes.grid(False)
     axes.spines["left"].set_visible(False)
 
@@ -279,7 +279,7 @@ def training(axes: Any) -> None:
     axes.set_yticks(places, [row["network, batch"] for row in rows])
     axes.set_ylabel("layers, batch size")
     axes.set_xlabel("time of a training step, fastnn = 1 (float32, one core)")
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=6, fontsize=10, handletextpad=0.2)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=6, fontsize=9, handletextpad=0.3, columnspacing=1)
 
 
 @picture()
