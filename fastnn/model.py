@@ -139,7 +139,8 @@ class Sequential:
         Raises
         ------
         ValueError
-            If X is empty, has another number of columns, or holds NaN or infinite values.
+            If X is empty, has another number of columns, or holds NaN or infinite values; in training, if a
+            :class:`BatchNorm` gets one sample.
         TypeError
             If X does not hold real numbers.
         """
@@ -262,8 +263,8 @@ class Sequential:
         ------
         ValueError, TypeError
             If an argument is not as described, the model or the optimizer is busy training, or parameters are not
-            finite; later, if a learning rate turns out wrong before its epoch, or the arrays given were changed to what
-            is refused above.
+            finite; later, if a learning rate turns out wrong before its epoch, or the loss is not finite because
+            the arrays given were changed to what is refused above.
         DivergenceError
             If a loss or a parameter is no longer finite; the model keeps the last finite weights.
 

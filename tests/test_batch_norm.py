@@ -168,7 +168,12 @@ def test_a_batch_of_one_is_refused_before_anything_changes(rng):
             ValueError, match=r"leaves 1 to the last batch, but BatchNorm\(6, .* choose another batch_size"
         ):
             each.fit(X[:samples], y[:samples], batch_size=batch_size, verbose=0)
+    with pytest.raises(ValueError, match=r"X has 1 sample, but in training BatchNorm\(6, .* needs at least 2"):
+        each.forward(X[:1], training=True)
     np.testing.assert_array_equal(each._stack.params, before)
+    for layer in each.layers:
+        layer.trainable = False
+    each.forward(X[:1], training=True)
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,10 @@ class Stack:
 
     def training_pass(self, x: Array) -> Array:
         """Return the outputs of a pass that :meth:`backward` can follow; one that fails has changed nothing."""
+        for layer in self.built_in:
+            if layer.learns and len(x) < layer.least_samples:
+                least = layer.least_samples
+                raise ValueError(f"X has {len(x)} sample, but in training {layer!r} needs at least {least}")
         before = Attributes([(self, ("trained_shape",)), *((layer, layer._SAVED) for layer in self.built_in)])
         params = self.params.copy() if any(layer.sums for layer in self.built_in) else None
         drawn = self.rng.bit_generator.state if self.draws else None

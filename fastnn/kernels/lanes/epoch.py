@@ -15,23 +15,8 @@ from ..network.memory import GRADIENT, VALUES
 from ..simd.subnormals import flushed
 from ..simd.table import cell, row_of, tables
 from ..simd.vector import get, lanes, put
-from .layers import (
-    BATCH_SIZE,
-    COUNT,
-    DONE,
-    EPOCH,
-    EPOCHS,
-    FIRST,
-    SAMPLES,
-    UPDATE,
-    add_sources,
-    backward,
-    forward,
-    gather,
-    node,
-    sum_backward,
-    undo_rectifier,
-)
+from .layers import add_sources, backward, forward, gather, sum_backward, undo_rectifier
+from .memory import BATCH_SIZE, COUNT, DONE, EPOCH, EPOCHS, FIRST, SAMPLES, UPDATE, node
 from .objectives import SEEN, TOTAL, are_alike, begin_batch, count_loss, has_penalty, loss
 from .steps import pack, prepare, scale_step, square_all, unpack, unpack_all, update_linear, update_operation
 

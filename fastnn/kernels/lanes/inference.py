@@ -14,7 +14,8 @@ from ..simd.table import cell, tables
 from ..simd.transpose import lanes_to_rows
 from ..simd.vector import get, lanes, pointer, shift, splat, store
 from ..softmax import softmax_row
-from .layers import PARAMS, forward, node
+from .layers import forward
+from .memory import PARAMS, node
 from .steps import pack_numbers
 
 # Samples that pass at a time.

@@ -12,7 +12,7 @@ from ..simd.address import address
 from ..updates import FUSED, PER_STEP, RULES
 from .epoch import train_side_by_side
 from .inference import ROWS, forward_side_by_side
-from .layers import COUNTS, DONE, FIELDS, PARAMS
+from .memory import COUNTS, DONE, FIELDS, PARAMS
 from .objectives import REALS, Counts, Objective
 from .room import Room, Use, aligned, loss_in_lanes, room_for
 from .steps import Step

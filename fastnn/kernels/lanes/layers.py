@@ -5,29 +5,18 @@ such elements, what maps element by element runs over them as it does over those
 operation is called network by network on rows that are transposed before and after.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 from ...codes import (
     ADD,
     BIAS_AT,
     INPUTS,
-    KEEPS,
-    KEEPS_X,
-    KEEPS_Y,
-    KEPT,
     KIND,
-    LENGTH,
     LINEAR,
     OP,
     OUTPUTS,
     SETTINGS,
     SLOPE_AT,
     SOURCE,
-    START,
     SUMS,
-    TRAINED,
     WEIGHT,
     WHICH,
 )
@@ -44,79 +33,27 @@ from ..network.layers import (
     copy_row,
     gather_row,
 )
-from ..network.memory import GRADIENT, KEPT_AT, LD, VALUES
-from ..operations import call_backward, call_forward, call_gradient, rows_of_sums
+from ..network.memory import GRADIENT, VALUES
+from ..operations import call_backward, call_forward, call_gradient
 from ..simd.random import key_of
 from ..simd.table import cell, row_of
-from ..simd.transpose import rows_to_lanes, transpose_block
-from ..simd.vector import get, integer, lanes, load, pointer, put, select, shift, splat, store
+from ..simd.transpose import rows_to_lanes
+from ..simd.vector import get, integer, lanes, load, put, select, shift, splat, store
+from .memory import ADDRESS, COL, COUNT, ELEMENT, ROW, ROW_BYTES, SEED, UPDATE, kept_of, node, order_of
 from .product import BIAS, BIAS_LEAKY, BIAS_RELU, LEAKY_BACK, RELU_BACK, STORE, Epilogue, Lanes, product
+from .transposed import (
+    matrix_of,
+    matrix_of_all,
+    parameters_of_each,
+    put_back,
+    to_lanes,
+    to_rows,
+    transpose_kept,
+    zero_rest,
+)
 
 # Behind the addresses of an op: whether it maps element by element.
 ELEMENTWISE_AT = BACKWARD_SUMS_AT + 1
-
-# The columns of the table of networks, one row a lane. A lane without a network has no samples.
-#   ADDRESS, ROW, COL, ELEMENT   where its samples lie, see ``layers.Input``
-#   ROW_BYTES
-#   LABELS, TARGETS, WEIGHTS     the addresses of its targets and weights, 0 for what there is not
-#   ORDERS, SAMPLES, BATCH_SIZE  the orders of its epochs, one behind the other, and the samples of each
-#   EPOCHS, SEED
-#   PARAMS, SLOTS                the addresses of its parameters and of up to two slots
-ADDRESS, ROW, COL, ELEMENT, ROW_BYTES, LABELS, TARGETS, WEIGHTS, ORDERS, SAMPLES, BATCH_SIZE = range(11)
-EPOCHS, SEED, PARAMS, SLOTS = range(11, 15)
-FIELDS = SLOTS + 2
-
-# What a lane counts as it goes: its epoch, where its batch starts and the samples in it, the number of its update, and
-# whether it is through.
-EPOCH, FIRST, COUNT, UPDATE, DONE = range(5)
-COUNTS = 5
-
-
-class Net(NamedTuple):
-    """Networks of the same ops; settings (n, lanes) and, network by network, (lanes, n); parameters (n, lanes)."""
-
-    ops: np.ndarray
-    spans: np.ndarray
-    settings: np.ndarray
-    settings_of_each: np.ndarray
-    params: np.ndarray
-
-
-class Memory(NamedTuple):
-    """Memory for a batch of all networks, every offset in elements.
-
-    ``plan`` is as for one network, its numbers times the lanes. ``factors`` holds two vectors for a product, ``rows``
-    four matrices of each network for what is transposed, ``row_ld`` apart and ``lane_ld`` network by network,
-    ``own`` the parameters or a piece of a gradient of each network, ``own_ld`` apart.
-    """
-
-    plan: np.ndarray
-    nodes: np.ndarray
-    zeros: np.ndarray
-    factors: np.ndarray
-    panel: np.ndarray
-    rows: np.ndarray
-    row_ld: int
-    lane_ld: int
-    own: np.ndarray
-    own_ld: int
-    places: np.ndarray
-
-
-@inline
-def node(memory, i, what):
-    """Values or gradient of a node."""
-    p = shift(memory.nodes.p, cell(memory.plan, i, what))
-    return Lanes(p, cell(memory.plan, i, LD), lanes(p))
-
-
-@inline
-def kept_of(net, memory, i, rows, lane):
-    """What op i keeps of the rows of one network."""
-    size = rows * cell(net.ops, i, KEPT)
-    if cell(net.ops, i, SUMS) != 0:
-        size += rows_of_sums(memory.places.cols) * cell(net.ops, i, SUMS)
-    return shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + lane * size)
 
 
 @inline
@@ -170,13 +107,6 @@ def _input(each, lane):
 
 
 @inline
-def order_of(each, counts, lane):
-    """The samples of a network's batch, one after the other."""
-    at = cell(counts, lane, EPOCH) * cell(each, lane, SAMPLES) + cell(counts, lane, FIRST)
-    return shift(pointer(cell(each, lane, ORDERS), np.int64(0)), at)
-
-
-@inline
 def weight_of(net, i, p):
     """The weight of the linear op i as (inputs, outputs)."""
     width = lanes(p)
@@ -218,14 +148,14 @@ def forward(net, i, rows, memory, each, counts):
             (rows, n_in * width, n_out * width, x.p, x.row, y.p, y.row, x.p, x.p, settings, width, 0, 0),
         )  # fmt: skip
     else:
-        to_rows(x, rows, n_in, _matrix(memory, 0), memory)
+        to_rows(x, rows, n_in, matrix_of_all(memory, 0), memory)
         parameters_of_each(net, i, memory)
         if cell(net.ops, i, SUMS) != 0:
             _forward_each(net, i, SUMS_AT, rows, memory, each, counts)
         _forward_each(net, i, FORWARD_AT, rows, memory, each, counts)
-        to_lanes(_matrix(memory, 1), rows, n_out, y, memory)
+        to_lanes(matrix_of_all(memory, 1), rows, n_out, y, memory)
         if cell(net.ops, i, SUMS) != 0:
-            _put_back(net, i, memory)
+            put_back(net, i, memory)
 
 
 @inline
@@ -235,8 +165,8 @@ def _forward_each(net, i, column, rows, memory, each, counts):
         if _takes_part(net, i, counts, lane):
             call_forward(
                 cell(net.ops, i, column), memory.rows.p,
-                (rows, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), _of(memory, 0, lane), memory.row_ld,
-                 _of(memory, 1, lane), memory.row_ld, kept_of(net, memory, i, rows, lane),
+                (rows, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), matrix_of(memory, 0, lane), memory.row_ld,
+                 matrix_of(memory, 1, lane), memory.row_ld, kept_of(net, memory, i, rows, lane),
                  shift(memory.own.p, lane * memory.own_ld),
                  shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
                  _key(net, i, each, counts, lane), 0),
@@ -255,20 +185,6 @@ def _key(net, i, each, counts, lane):
     if cell(net.ops, i, SUMS) != 0:
         return cell(counts, lane, COUNT)
     return key_of(cell(each, lane, SEED), cell(counts, lane, UPDATE), i)
-
-
-@inline
-def _put_back(net, i, memory):
-    """The parameters of operation i that it has changed itself, from ``parameters_of_each``."""
-    width, start = lanes(memory.nodes.p), cell(net.ops, i, WEIGHT)
-    for span in range(net.spans.rows):
-        if cell(net.spans, span, OP) == i and cell(net.spans, span, TRAINED) == 0:
-            at, length = cell(net.spans, span, START), cell(net.spans, span, LENGTH)
-            for p in range(0, length, width):
-                transpose_block(
-                    shift(memory.own.p, at - start + p), memory.own_ld, width, min(width, length - p),
-                    shift(net.params.p, (at + p) * width), width,
-                )  # fmt: skip
 
 
 @inline
@@ -302,7 +218,7 @@ def backward(net, i, rows, memory, each, counts):
         if cell(net.ops, i, SUMS) != 0:
             _backward_each(net, i, BACKWARD_SUMS_AT, rows, memory, each, counts)
         _backward_each(net, i, BACKWARD_AT, rows, memory, each, counts)
-        to_lanes(_matrix(memory, 3), rows, n_in, dx, memory)
+        to_lanes(matrix_of_all(memory, 3), rows, n_in, dx, memory)
         if cell(net.ops, i, SUMS) != 0:
             zero_rest(dx, rows, n_in, counts)
     undo_rectifier(net, i - 1, rows, dx, x, memory)
@@ -323,9 +239,10 @@ def _backward_each(net, i, column, rows, memory, each, counts):
         if _takes_part(net, i, counts, lane):
             call_backward(
                 cell(net.ops, i, column), memory.rows.p,
-                (rows, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), _of(memory, 2, lane), memory.row_ld,
-                 _of(memory, 0, lane), memory.row_ld, _of(memory, 1, lane), memory.row_ld, _of(memory, 3, lane),
-                 memory.row_ld, kept_of(net, memory, i, rows, lane), shift(memory.own.p, lane * memory.own_ld),
+                (rows, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), matrix_of(memory, 2, lane), memory.row_ld,
+                 matrix_of(memory, 0, lane), memory.row_ld, matrix_of(memory, 1, lane), memory.row_ld,
+                 matrix_of(memory, 3, lane), memory.row_ld, kept_of(net, memory, i, rows, lane),
+                 shift(memory.own.p, lane * memory.own_ld),
                  shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
                  _key(net, i, each, counts, lane), 0),
             )  # fmt: skip
@@ -344,17 +261,6 @@ def add_sources(net, i, rows, memory):
 
 
 @inline
-def transpose_kept(net, i, rows, memory):
-    """What the backward pass of an operation takes, network by network: x and y where it asked for them, and dy."""
-    n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
-    if cell(net.ops, i, KEEPS) & KEEPS_X:
-        to_rows(node(memory, i, VALUES), rows, n_in, _matrix(memory, 0), memory)
-    if cell(net.ops, i, KEEPS) & KEEPS_Y:
-        to_rows(node(memory, i + 1, VALUES), rows, n_out, _matrix(memory, 1), memory)
-    to_rows(node(memory, i + 1, GRADIENT), rows, n_out, _matrix(memory, 2), memory)
-
-
-@inline
 def gradient_of_each(net, span, first, count, memory, counts, rows):
     """Some elements of the gradient of an operation's parameter, a vector each, after ``transpose_kept``."""
     i, width, x = cell(net.spans, span, OP), lanes(memory.nodes.p), memory.rows.p
@@ -362,8 +268,8 @@ def gradient_of_each(net, span, first, count, memory, counts, rows):
         call_gradient(
             cell(net.ops, i, GRADIENT_AT), x,
             (cell(counts, lane, COUNT), cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS),
-             _of(memory, 2, lane), memory.row_ld, _of(memory, 0, lane), memory.row_ld, _of(memory, 1, lane),
-             memory.row_ld, kept_of(net, memory, i, rows, lane), x,
+             matrix_of(memory, 2, lane), memory.row_ld, matrix_of(memory, 0, lane), memory.row_ld,
+             matrix_of(memory, 1, lane), memory.row_ld, kept_of(net, memory, i, rows, lane), x,
              shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0, cell(net.spans, span, WHICH),
              first, count, shift(memory.own.p, lane * memory.own_ld)),
         )  # fmt: skip
@@ -381,65 +287,6 @@ def undo_rectifier(net, i, rows, d, y, memory):
                 g, v = load(d.p, r * d.row + c * width), load(y.p, r * y.row + c * width)
                 other = select(slope == 0.0, 0.0, g * slope)
                 store(d.p, r * d.row + c * width, select(v > 0.0, g, select(v != v, v, other)))
-
-
-@inline
-def _matrix(memory, k):
-    """Matrix k of those of each network."""
-    return shift(memory.rows.p, k * lanes(memory.nodes.p) * memory.lane_ld)
-
-
-@inline
-def _of(memory, k, lane):
-    return shift(_matrix(memory, k), lane * memory.lane_ld)
-
-
-@inline
-def to_rows(x, rows, n, out, memory):
-    """A matrix for each network from a matrix of vectors."""
-    width = lanes(x.p)
-    for r in range(rows):
-        for j in range(0, n, width):
-            transpose_block(
-                shift(x.p, r * x.row + j * width), width, min(width, n - j), width,
-                shift(out, r * memory.row_ld + j), memory.lane_ld,
-            )  # fmt: skip
-
-
-@inline
-def to_lanes(x, rows, n, out, memory):
-    """A matrix of vectors from a matrix for each network."""
-    width = lanes(out.p)
-    for r in range(rows):
-        for j in range(0, n, width):
-            transpose_block(
-                shift(x, r * memory.row_ld + j), memory.lane_ld, width, min(width, n - j),
-                shift(out.p, r * out.row + j * width), width,
-            )  # fmt: skip
-
-
-@inline
-def parameters_of_each(net, i, memory):
-    """The parameters of operation i, network by network, into ``own``."""
-    start, end, width = cell(net.ops, i, WEIGHT), 0, lanes(memory.nodes.p)
-    for span in range(net.spans.rows):
-        if cell(net.spans, span, OP) == i:
-            end = cell(net.spans, span, START) + cell(net.spans, span, LENGTH)
-    for p in range(0, end - start, width):
-        transpose_block(
-            shift(net.params.p, (start + p) * width), width, min(width, end - start - p), width,
-            shift(memory.own.p, p), memory.own_ld,
-        )  # fmt: skip
-
-
-@inline
-def zero_rest(x, rows, n, counts):
-    """Nothing is left of rows that a network does not have, whose gradients would count."""
-    width = lanes(x.p)
-    for lane in range(width):
-        for r in range(cell(counts, lane, COUNT), rows):
-            for c in range(n):
-                put(x.p, r * x.row + c * width + lane, 0.0)
 
 
 @inline

@@ -15,8 +15,10 @@ from ..simd.table import cell, row_of
 from ..simd.transpose import rows_to_lanes
 from ..simd.vector import get, itemsize, lanes, load, pointer, put, shift, splat
 from ..simd.wide import store_wide, widened
-from .layers import COUNT, DONE, LABELS, TARGETS, WEIGHTS, node, order_of, put_rows, to_lanes, to_rows, zero_rest
+from .layers import put_rows
 from .losses import call_lane_loss
+from .memory import COUNT, DONE, LABELS, TARGETS, WEIGHTS, node, order_of
+from .transposed import to_lanes, to_rows, zero_rest
 
 
 class Objective(NamedTuple):

@@ -12,8 +12,8 @@ from ..compiler.jit import Shared
 from ..network.layers import addressed
 from ..network.memory import plan_of
 from ..operations import OPERATIONS
-from .layers import Memory, Net
 from .losses import LANE_LOSSES
+from .memory import Memory, Net
 from .objectives import Rows
 from .product import FIELDS, LANE_TILES, TILES_AT
 from .steps import BLOCK

@@ -14,23 +14,12 @@ from ..simd.transpose import lanes_to_rows, rows_to_lanes, transpose_block
 from ..simd.vector import fma, get, integer, lanes, load, pointer, put, shift, splat, store
 from ..simd.wide import store_wide, widened
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
-from .layers import (
-    BATCH_SIZE,
-    COUNT,
-    EPOCH,
-    FIRST,
-    PARAMS,
-    SLOTS,
-    UPDATE,
-    column_sums,
-    gradient_of_each,
-    node,
-    transpose_kept,
-    weight_of,
-)
+from .layers import column_sums, gradient_of_each, weight_of
 from .losses import by_halves
+from .memory import BATCH_SIZE, COUNT, EPOCH, FIRST, PARAMS, SLOTS, UPDATE, node
 from .objectives import PENALTY, SQUARES, WEIGHT_OF_BATCH
 from .product import COMBINE, STORE, Epilogue, Lanes, product
+from .transposed import transpose_kept
 
 # Elements of a block of the weights' gradient of all networks.
 BLOCK = 16384
