@@ -279,7 +279,15 @@ def training(axes: Any) -> None:
     axes.set_yticks(places, [row["network, batch"] for row in rows])
     axes.set_ylabel("layers, batch size")
     axes.set_xlabel("time of a training step, fastnn = 1 (float32, one core)")
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=6, fontsize=9, handletextpad=0.3, columnspacing=1)
+    axes.legend(
+        frameon=False,
+        loc="lower center",
+        bbox_to_anchor=(0.45, 1),
+        ncols=6,
+        fontsize=9,
+        handletextpad=0.3,
+        columnspacing=1,
+    )
 
 
 @picture()
