@@ -40,6 +40,8 @@ class Ensemble(Sequence[Sequential]):
     models : tuple of Sequential
     dtype : numpy.dtype
         The widest of the members', which results have.
+    classes_ : ndarray or None
+        The labels that the members' outputs stand for, as :attr:`Sequential.classes_`.
 
     Raises
     ------
@@ -78,6 +80,11 @@ class Ensemble(Sequence[Sequential]):
     def dtype(self) -> DType:
         """The dtype of results: the widest of the members'."""
         return self._dtype
+
+    @property
+    def classes_(self) -> Array | None:
+        """The labels that the members' outputs stand for, as :attr:`Sequential.classes_`."""
+        return self._models[0].classes_
 
     def outputs(self, X: ArrayLike, each: bool = False) -> Array:
         """Return the mean of the members' outputs, scores before any softmax or predictions, or those of each.
@@ -121,7 +128,7 @@ class Ensemble(Sequence[Sequential]):
         loss = self._known("predict")
         means = self._mean(X, False, losses.link(loss))
         decided = loss.decisions(means) if isinstance(loss, BuiltInLoss) else means
-        return as_fitted(decided, self._models[0].classes_, all(model._flat for model in self._models))
+        return as_fitted(decided, self.classes_, all(model._flat for model in self._models))
 
     def predict_proba(self, X: ArrayLike, each: bool = False) -> Array:
         """Return the mean of the members' probabilities, or those of each.
@@ -201,7 +208,7 @@ class Ensemble(Sequence[Sequential]):
         """
         loss, x = self._loss(), self._features(X)
         k, dtype = self._width(x), self.dtype
-        y = coded_as(own_view(y), self._models[0].classes_ if losses.takes_names(loss) else None)
+        y = coded_as(own_view(y), self.classes_ if losses.takes_names(loss) else None)
         y = losses.targets(loss, y, len(x), k, dtype)
         weights = sample_weights(own_view(sample_weight), len(x), dtype)
         chosen = check_metrics(metrics)

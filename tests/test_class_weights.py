@@ -103,5 +103,7 @@ def test_refused_without_classes(data):
     for loss in ("squared_error", AbsoluteError()):
         message = r"class_weight needs classes, but the loss is .*: use sample_weight"
         refuse(network(), X, np.eye(3)[y], ValueError, message, loss=loss, class_weight="balanced")
+    message = r"BinaryCrossEntropy\(.*\): use sample_weight, or its pos_weight"
+    refuse(network(), X, np.eye(3)[y], ValueError, message, loss="binary_cross_entropy", class_weight="balanced")
     message = r"class_weight needs integer labels, but y holds targets \(50, 3\): use sample_weight"
     refuse(network(), X, np.eye(3)[y], ValueError, message, class_weight="balanced")

@@ -239,6 +239,7 @@ class TestMany:
         models = [small(seed) for seed in range(3)]
         fnn.fit_many(models, X, NAMES[y], **SHORT)
         ensemble = fnn.Ensemble(models)
+        assert list(ensemble.classes_) == sorted(NAMES)
         expected = models[0].classes_[ensemble.predict_proba(X).argmax(axis=1)]
         np.testing.assert_array_equal(ensemble.predict(X), expected)
         assert ensemble.evaluate(X, NAMES[y])["accuracy"] == np.mean(ensemble.predict(X) == NAMES[y])

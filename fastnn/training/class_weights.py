@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..nn.classification import BinaryCrossEntropy
 from ..nn.losses import classifies
 from ..validation import FLOAT64, Array, DType, finite, number, real_array, sample_weights
 from .labels import listed
@@ -33,7 +34,8 @@ def weighted(
         If they are not numbers, or a class is no integer.
     """
     if not classifies(loss):
-        raise ValueError(f"class_weight needs classes, but the loss is {loss!r}: use sample_weight")
+        other = ", or its pos_weight" if isinstance(loss, BinaryCrossEntropy) else ""
+        raise ValueError(f"class_weight needs classes, but the loss is {loss!r}: use sample_weight{other}")
     if y.ndim != 1:
         raise ValueError(f"class_weight needs integer labels, but y holds targets {y.shape}: use sample_weight")
     y = np.clip(y, 0, k - 1)  # a copy: another thread may write to the user's labels at any moment
