@@ -399,7 +399,7 @@ class TestCommand:
         assert one[1] == ["float32", "some network", "1.00", "3.00", "3.00"]
         assert two[1] == ["float32", "some network", "1.00", "6.00", "6.00"]
         command = "python scripts/compare.py --only inference --cores 1 2 --peers numpy"
-        assert (results / "compare.md").read_text(encoding="utf-8") == f"Made by `{command}`.\n\n{out}\n"
+        assert (results / "compare_inference.md").read_text(encoding="utf-8") == f"Made by `{command}`.\n\n{out}\n"
 
     def test_cores_of_a_section(self):
         cores_of = module("compare").cores_of

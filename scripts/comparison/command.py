@@ -28,6 +28,7 @@ def build_parser(
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--quick", action="store_true", help="see in a minute that it works; the figures mean nothing")
     what.add_argument("--docs", action="store_true", help="keep the tables in docs/results")
+    parser.set_defaults(sections=sections)
     return parser
 
 
@@ -45,7 +46,8 @@ def run(
 ) -> None:
     """Measure each section, a module of this package, on its numbers of cores, and print the tables.
 
-    The raw numbers are kept, and the tables kept in the documentation under this name, where the arguments say so.
+    The raw numbers are kept, and the tables kept in the documentation under this name, with those of some sections in a
+    file of their own, where the arguments say so.
     """
     records: dict[str, list[dict]] = {}
     parts = [about]
@@ -62,7 +64,8 @@ def run(
     text = "\n\n".join(parts)
     print(text)
     if args.docs:
-        measure.put_in_docs(name, text)
+        some = [] if len(modules) == len(args.sections) else modules
+        measure.put_in_docs("_".join([name, *some]), text)
 
 
 def in_own_process(function: Callable[[Settings], list[dict]], settings: Settings) -> list[dict]:
