@@ -394,7 +394,8 @@ class Stack:
         return self.params.size > 0 and np.may_share_memory(parameter, self.params)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**vars(self), "_network": None, "gradient": None, "trained_shape": None, "guest": None}
+        passing = "_network", "_sums", "gradient", "trained_shape", "guest"
+        state = {**vars(self), **dict.fromkeys(passing)}
         del state["_lock"]
         return state
 
