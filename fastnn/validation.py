@@ -33,6 +33,12 @@ _SAFE_SUM_OF_SQUARES = 1e36
 _MOST_COLUMNS_NAMED = 5
 
 
+def eps_within(eps: float, dtype: DType, factor: float = 1.0) -> None:
+    """Require that eps, times a factor, is not what training takes for zero in ``dtype``."""
+    if eps * factor < SMALLEST_NORMAL[dtype]:
+        raise ValueError(f"eps is {eps:g}, which vanishes in {dtype}: expected at least 1e-30")
+
+
 def positive_int(name: str, value: Any) -> int:
     """Return ``value`` as an int of at least 1."""
     return _integer(name, value, 1, "a positive integer")

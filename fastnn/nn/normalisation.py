@@ -5,7 +5,7 @@ import numpy as np
 from .. import ops
 from ..backend import active
 from ..codes import STRIDE
-from ..validation import SMALLEST_NORMAL, Array, DType, number, positive_int
+from ..validation import Array, DType, eps_within, number, positive_int
 from .layers import BuiltIn, Gradient, Parameter, built_in
 
 
@@ -234,8 +234,7 @@ class BatchNorm(BuiltIn):
 
     def check(self, dtype: DType) -> None:
         """Raise ValueError where eps vanishes in ``dtype``, so that what does not vary would be divided by zero."""
-        if self.eps < SMALLEST_NORMAL[dtype]:
-            raise ValueError(f"eps is {self.eps:g}, which vanishes in {dtype}: expected at least 1e-30")
+        eps_within(self.eps, dtype)
 
     def _arrays(self) -> list[Array]:
         return [getattr(self, name) for name in self.shapes()]

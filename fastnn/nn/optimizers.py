@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from ..backend import active
-from ..validation import SMALLEST_NORMAL, Array, DType, flag, number
+from ..validation import Array, DType, eps_within, flag, number
 from .optimizer import Optimizer
 
 OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw", "rmsprop"]
@@ -148,8 +148,7 @@ class Adam(Optimizer):
 
     def check(self, dtype: DType) -> None:
         """Raise ValueError where eps vanishes in ``dtype``, so that zero gradients would be divided by zero."""
-        if self.eps * np.sqrt(1 - self.beta2) < SMALLEST_NORMAL[dtype]:  # training takes smaller numbers for zero
-            raise ValueError(f"eps is {self.eps:g}, which vanishes in {dtype}: expected at least 1e-30")
+        eps_within(self.eps, dtype, float(np.sqrt(1 - self.beta2)))
 
     def _settings(self) -> tuple[float, ...]:
         return self.beta1, self.beta2, self.eps
@@ -310,8 +309,7 @@ class RMSprop(Optimizer):
 
     def check(self, dtype: DType) -> None:
         """Raise ValueError where eps vanishes in ``dtype``, so that zero gradients would be divided by zero."""
-        if self.eps < SMALLEST_NORMAL[dtype]:  # training takes smaller numbers for zero
-            raise ValueError(f"eps is {self.eps:g}, which vanishes in {dtype}: expected at least 1e-30")
+        eps_within(self.eps, dtype)
 
     def _settings(self) -> tuple[float, ...]:
         return (self.alpha, self.eps, self.momentum) if self.momentum > 0 else (self.alpha, self.eps)
