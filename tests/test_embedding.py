@@ -1,5 +1,7 @@
 """Embeddings: by hand, on both paths of training, which rows a batch moves, and codes that are none."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -107,10 +109,34 @@ def test_networks_trained_at_once_have_the_bits_of_one_alone(rng):
     np.testing.assert_allclose(fnn.Ensemble(models).outputs(X), expected, rtol=1e-5)
 
 
-def test_members_of_an_ensemble_do_not_go_side_by_side():
-    """All rows of their tables would be transposed for a sample that takes one."""
-    for each, pays in ((model(), False), (fnn.Sequential(fnn.Linear(8, 9)), True)):
-        assert kernels.lanes_pay(each._stack.inference, each.dtype, 1, 100) == pays
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("clip_norm", [None, 0.1])
+def test_networks_side_by_side_have_the_bits_of_one_alone(clip_norm, accumulate, rng, dtype, monkeypatch):
+    """Each with its own samples, so with its own rows of the tables, and one with tables that are frozen."""
+    X, y = coded(rng)
+    trained = []
+    monkeypatch.setattr(kernels, "lanes_pay", lambda *numbers: True)
+    monkeypatch.setattr(
+        kernels, "train_lanes", lambda jobs, train=kernels.train_lanes: trained.append(len(jobs)) or train(jobs)
+    )
+    models = [model(dtype, seed=seed) for seed in range(3)]
+    models[2].layers[0].trainable = False
+    twins, rows = copy.deepcopy(models), [rng.permutation(len(X))[: len(X) - k] for k in range(3)]
+    settings = {"epochs": 3, "batch_size": 8, "accumulate": accumulate, "l2": 0.01, "verbose": 0}
+    optimizers = [[fnn.Adam(0.01 * (1 + k), clip_norm=clip_norm) for k in range(3)] for _ in range(2)]
+    together = fnn.fit_many(models, X, y, rows=rows, optimizer=optimizers[0], **settings)
+    for history, each, twin, own, optimizer in zip(together, models, twins, rows, optimizers[1], strict=True):
+        assert history["loss"] == twin.fit(X[own], y[own], optimizer=optimizer, **settings)["loss"]
+        np.testing.assert_array_equal(each._stack.params, twin._stack.params)
+    assert sum(trained) >= 3 or kernels.count_lanes(np.dtype(dtype)) == 1
+    expected = np.mean([each.forward(X) for each in models], axis=0)
+    np.testing.assert_allclose(fnn.Ensemble(models).outputs(X), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_large_tables_are_not_copied_for_few_samples():
+    large = fnn.Sequential(fnn.Embedding({0: (10_000, 8)}), fnn.Linear(8, 9))
+    for each, samples, pays in ((large, 1, False), (large, 1000, True), (model(), 1, True)):
+        assert kernels.lanes_pay(each._stack.inference, each.dtype, samples, 100) == pays
 
 
 def test_it_is_saved_and_behind_features_that_are_standardised(rng, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..codes import INPUTS, OUTPUTS, ROW
+from ..codes import INPUTS, LENGTH, OUTPUTS, ROW
 from ..loading import undisturbed
 from .compiler.cpu import ISA
 from .gemm.product import INNER_BYTES
@@ -15,6 +15,8 @@ from .network.layers import multiply_adds
 
 # Multiply-adds that take as long as a step does besides them, for elements of one byte.
 _ALONE, _IN_LANES = 380_000, 45_000
+# Elements of tables that are copied in the time of a sample.
+_COPIED = 256
 
 
 def count_lanes(dtype: np.dtype) -> int:
@@ -25,21 +27,20 @@ def count_lanes(dtype: np.dtype) -> int:
 def lane_key(job: Any) -> tuple[Any, ...] | None:
     """What jobs have in common that train side by side, or None; see ``fastnn.reference.side_by_side``.
 
-    Inner dimensions that a product takes in blocks do not come in lanes, nor does a rule of the user's, nor parameters
-    of which a batch updates some rows, others in each network, nor what sums gradients over batches.
+    Inner dimensions that a product takes in blocks do not come in lanes, nor does a rule of the user's. Where gradients
+    are summed over batches, networks side by side have as many batches.
     """
     network, params, (batches, *others), objective, (rule, *_), *_ = job
-    if rule.accumulate > 1:
-        return None
     longest = max(min(batches.batch_size, len(batches.order)), int(network.ops[:, INPUTS : OUTPUTS + 1].max()))
-    if hasattr(rule.name, "functions") or network.spans[:, ROW].any() or longest * params.dtype.itemsize > INNER_BYTES:
+    if hasattr(rule.name, "functions") or longest * params.dtype.itemsize > INNER_BYTES:
         return None
     if any(len(other.order) != len(batches.order) for other in others):
         return None
     return (
         network.ops.tobytes(), network.spans.tobytes(), network.names, params.dtype, batches.y.ndim, objective.loss,
         len(objective.settings), objective.reduction[2:], rule.name,
-        rule.clip_norm is None,
+        rule.clip_norm is None, rule.accumulate,
+        -(-len(batches.order) // batches.batch_size) if rule.accumulate > 1 else 0,
     )  # fmt: skip
 
 
@@ -48,9 +49,9 @@ def lanes_pay(network: Any, dtype: np.dtype, passes: int, count: int) -> bool:
 
     A step alone costs its multiply-adds and much besides, one in lanes a little more for each and little besides, but
     lanes that are left empty cost as much. Measured with networks from 10-16-2 to 54-64-64-7. Tables of which a sample
-    takes a row would be transposed as a whole.
+    takes a row are copied as a whole, which few samples are not worth.
     """
-    if network.spans[:, ROW].any():
+    if network.spans[network.spans[:, ROW] != 0, LENGTH].sum() > _COPIED * passes:
         return False
     size, work = dtype.itemsize, multiply_adds(network.ops) * passes
     return count * (_ALONE // size + work) > ISA.lanes(size) * (_IN_LANES // size + 1.05 * work)

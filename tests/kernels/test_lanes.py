@@ -199,6 +199,23 @@ def test_clipped_by_the_norm_of_each(case, name, rng, dtype):
         assert_same_bits(jobs)
 
 
+@pytest.mark.parametrize("limit", [None, 0.3])
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("size", [2, 3, 10**9])
+def test_summed_over_batches(size, name, limit, rng, dtype):
+    """Rates are those of updates, draws those of batches."""
+    case = 13, [17, ("leaky_relu", 0.1), ("dropout", 0.3), 5]
+    network, params = build(case, rng, dtype)
+    x, y = problem(case, 37, "labels", rng, dtype)
+    for weights in (None, rng.uniform(0, 2, 37).astype(dtype)):
+        jobs = jobs_of(network, params, x, y, goals("cross_entropy", 5), name, rng, weights=weights)
+        for k, job in enumerate(jobs):
+            rates = rng.uniform(0, 0.02, -(-5 // size)) if k % 2 == 0 else None
+            rules = (spec._replace(accumulate=size, clip_norm=limit, rates=rates) for spec in job.rules)
+            jobs[k] = job._replace(rules=tuple(rules))
+        assert_same_bits(jobs)
+
+
 def test_dropout(rng, dtype):
     case = 13, [("dropout", 0.2), 17, "relu", ("dropout", 0.5), 5]
     network, params = build(case, rng, dtype)
@@ -279,9 +296,11 @@ def test_what_does_not_go_in_lanes(rng, dtype):
     assert kernels.lane_key(job) is not None
     shorter = batches(x, y, 8, order=np.arange(7))
     assert kernels.lane_key(job._replace(batches=(*job.batches, shorter), rules=job.rules * 2)) is None
-    assert kernels.lane_key(job._replace(rules=(job.rules[0]._replace(accumulate=2),))) is None
-    clipped = job._replace(rules=(job.rules[0]._replace(clip_norm=2.0),))
-    assert kernels.lane_key(job) != kernels.lane_key(clipped) is not None
+    for other in ({"clip_norm": 2.0}, {"accumulate": 2}, {"accumulate": 3}):
+        changed = job._replace(rules=(job.rules[0]._replace(**other),))
+        assert kernels.lane_key(job) != kernels.lane_key(changed) is not None
+    shorter = changed._replace(batches=(batches(x, y, 8, order=np.arange(8)),))
+    assert kernels.lane_key(shorter) != kernels.lane_key(changed)
     assert reference.lane_key(job) is None
     assert not reference.lanes_pay(job.network, job.params.dtype, 24, 100)
 

@@ -16,8 +16,9 @@ from ..simd.subnormals import flushed
 from ..simd.table import cell, row_of, tables
 from ..simd.vector import get, lanes, put
 from .layers import add_sources, backward, forward, gather, sum_backward, undo_rectifier
-from .memory import BATCH_SIZE, COUNT, DONE, EPOCH, EPOCHS, FIRST, SAMPLES, UPDATE, node
-from .objectives import SEEN, TOTAL, are_alike, begin_batch, count_loss, has_penalty, loss
+from .memory import APART_AT, BATCH, BATCH_SIZE, COUNT, DONE, EPOCH, EPOCHS, FIRST, SAMPLES, UPDATE, node
+from .objectives import SEEN, TOTAL, Group, are_alike, begin_batch, count_loss, has_penalty, loss
+from .rows import update_rows
 from .steps import pack, prepare, scale_step, square_all, unpack, unpack_all, update_linear, update_operation
 
 
@@ -44,7 +45,7 @@ def _train(net, each, objective, step, memory, rows, counts):
     if penalised:
         square_all(net, rows, counts)
     while True:
-        m = to_gradients(net, each, objective, step, memory, rows, counts)
+        m = to_gradients(net, each, objective, step, Group(0, 1), memory, rows, counts)
         if m == 0:
             break
         prepare(step, each, counts)
@@ -52,6 +53,8 @@ def _train(net, each, objective, step, memory, rows, counts):
             scale_step(step, i, each, counts)
             if is_updated(net.ops, i):
                 update_linear(net, step, i, m, memory)
+            elif cell(net.ops, i, APART_AT) != 0:
+                update_rows(net, step, i, m, memory, counts.whole)
             else:
                 update_operation(net, step, i, m, memory, counts.whole)
         if penalised:
@@ -61,13 +64,13 @@ def _train(net, each, objective, step, memory, rows, counts):
 
 
 @inline
-def to_gradients(net, each, objective, step, memory, rows, counts):
+def to_gradients(net, each, objective, step, group, memory, rows, counts):
     """The next batch of every network up to the gradients before all ops, and its rows, 0 at the end of all."""
-    m = _next_batch(each, step, counts)
+    m = _next_batch(each, step, group, counts)
     if m != 0:
         alike = are_alike(each, m, counts)
         for lane in range(counts.failed.rows):
-            begin_batch(each, objective, lane, m, alike, rows, counts)
+            begin_batch(each, objective, lane, m, alike, group, rows, counts)
         gather(net, each, counts.whole, m, memory)
         last = net.ops.rows
         for i in range(last):
@@ -86,7 +89,7 @@ def to_gradients(net, each, objective, step, memory, rows, counts):
 
 
 @inline
-def _next_batch(each, step, counts):
+def _next_batch(each, step, group, counts):
     """Let every network begin its next batch, and return the most samples that one of them has, 0 at the end of all."""
     most, width = 0, counts.failed.rows
     for lane in range(width):
@@ -94,9 +97,12 @@ def _next_batch(each, step, counts):
         m = 0
         if get(state, DONE) == 0:
             if get(state, FIRST) == 0:
-                put(state, UPDATE, cell(step.made, get(state, EPOCH), lane))
+                made = cell(step.made, get(state, EPOCH), lane)
+                put(state, UPDATE, made)
+                put(state, BATCH, made * group.size)
             m = min(cell(each, lane, BATCH_SIZE), cell(each, lane, SAMPLES) - get(state, FIRST))
-            put(state, UPDATE, get(state, UPDATE) + 1)
+            put(state, UPDATE, get(state, UPDATE) + (1 if group.place == 0 else 0))
+            put(state, BATCH, get(state, BATCH) + 1)
         put(state, COUNT, m)
         most = max(most, m)
     return most

@@ -42,7 +42,7 @@ def forward_side_by_side(net, each, counts, samples, memory, outs, count, m, sof
 def _forward(net, places, source, memory, count, m, softmax):
     width, last, finite = lanes(net.params.p), net.ops.rows, True
     n_in, n_out = cell(net.ops, 0, INPUTS), cell(net.ops, last - 1, OUTPUTS)
-    pack_numbers(places.each, PARAMS, net.params.rows, net.params.p, memory.places.p)
+    pack_numbers(net, places.each, PARAMS, net.params.p, memory.places.p)
     for start in range(0, m, ROWS):
         rows = min(ROWS, m - start)
         x, y = node(memory, 0, VALUES), node(memory, last, VALUES)

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ...codes import ROW
 from ..losses import LOSSES
 from ..network.layers import describe
+from ..network.whole import pieces_of
 from ..side_by_side import count_lanes
 from ..simd.address import address
 from ..updates import FUSED, PER_STEP, RULES
@@ -16,7 +18,7 @@ from .memory import COUNTS, DONE, FIELDS, PARAMS
 from .objectives import REALS, Counts, Objective
 from .room import Room, Use, aligned, loss_in_lanes, room_for
 from .steps import Step
-from .whole import Clipped, train_clipped_side_by_side
+from .whole import Whole, train_whole_side_by_side
 
 
 def train_lanes(jobs: Any) -> Iterable[tuple[list[float], bool]]:
@@ -36,11 +38,11 @@ def train_lanes(jobs: Any) -> Iterable[tuple[list[float], bool]]:
     # Nothing that needs memory comes after the training, which nobody could repeat.
     results = ((losses[: len(job.batches), lane].tolist(), not counts.failed[lane]) for lane, job in enumerate(jobs))
     objective, step = _objective(jobs, width), _step(jobs, room, epochs, width)
-    if first.rules[0].clip_norm is None:
+    if first.rules[0].clip_norm is None and step.accumulate == 1:
         train_side_by_side(net, each, objective, step, room.memory, room.rows, counts)
     else:
-        clipped = _clipped(jobs, width)
-        train_clipped_side_by_side(net, each, objective, step, clipped, room.memory, room.rows, counts)
+        whole = _whole(jobs, width)
+        train_whole_side_by_side(net, each, objective, step, whole, room.memory, room.rows, counts)
     del orders
     return results
 
@@ -130,20 +132,34 @@ def _step(jobs: Any, room: Room, epochs: int, width: int) -> Step:
         slots=room.slots,
         n_slots=len(rule.slots),
         made=made,
+        accumulate=rule.accumulate,
         given=np.zeros((len(rule.settings), width)),
         prepared=np.zeros((PER_STEP, width)),
+        own=np.zeros(PER_STEP),
         places=np.zeros(1 + len(rule.slots), np.int64),
         block=room.block,
     )
 
 
-def _clipped(jobs: Any, width: int) -> Clipped:
+def _whole(jobs: Any, width: int) -> Whole:
     """The memory for the gradients of all networks, and their greatest norms."""
-    params = jobs[0].params
+    params, spans = jobs[0].params, jobs[0].network.spans
     gradient, factors = (aligned(shape, params.dtype) for shape in ((params.size, width), (width,)))
+    clips = jobs[0].rules[0].clip_norm is not None
     norms = np.ones(width)
-    norms[: len(jobs)] = [job.rules[0].clip_norm for job in jobs]
-    return Clipped(gradient, norms, factors, np.zeros((width, width)))
+    if clips:
+        norms[: len(jobs)] = [job.rules[0].clip_norm for job in jobs]
+    factors[:] = 1
+    return Whole(
+        clips=clips,
+        gradient=gradient,
+        touched=np.zeros((params.size if spans[:, ROW].any() else 0, width), np.int64),
+        heads=np.zeros((width, len(spans)), np.int64),
+        pieces=pieces_of(spans, params.size),
+        norms=norms,
+        factors=factors,
+        sums=np.zeros((width, width)),
+    )
 
 
 def _rates(jobs: Any, epochs: int, width: int) -> np.ndarray:

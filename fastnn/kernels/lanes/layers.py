@@ -39,11 +39,25 @@ from ..simd.random import key_of
 from ..simd.table import cell, row_of
 from ..simd.transpose import rows_to_lanes
 from ..simd.vector import get, integer, lanes, load, put, select, shift, splat, store
-from .memory import ADDRESS, COL, COUNT, ELEMENT, ROW, ROW_BYTES, SEED, UPDATE, kept_of, node, order_of
+from .memory import (
+    ADDRESS,
+    BATCH,
+    COL,
+    COUNT,
+    ELEMENT,
+    ELEMENTWISE_AT,
+    ROW,
+    ROW_BYTES,
+    SEED,
+    kept_of,
+    node,
+    order_of,
+)
 from .product import BIAS, BIAS_LEAKY, BIAS_RELU, LEAKY_BACK, RELU_BACK, STORE, Epilogue, Lanes, product
 from .transposed import (
     matrix_of,
     matrix_of_all,
+    parameters_of,
     parameters_of_each,
     put_back,
     to_lanes,
@@ -51,9 +65,6 @@ from .transposed import (
     transpose_kept,
     zero_rest,
 )
-
-# Behind the addresses of an op: whether it maps element by element.
-ELEMENTWISE_AT = BACKWARD_SUMS_AT + 1
 
 
 @inline
@@ -167,7 +178,7 @@ def _forward_each(net, i, column, rows, memory, each, counts):
                 cell(net.ops, i, column), memory.rows.p,
                 (rows, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), matrix_of(memory, 0, lane), memory.row_ld,
                  matrix_of(memory, 1, lane), memory.row_ld, kept_of(net, memory, i, rows, lane),
-                 shift(memory.own.p, lane * memory.own_ld),
+                 parameters_of(net, i, memory, lane),
                  shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
                  _key(net, i, each, counts, lane), 0),
             )  # fmt: skip
@@ -184,7 +195,7 @@ def _key(net, i, each, counts, lane):
     """As for one network, see ``network.layers``."""
     if cell(net.ops, i, SUMS) != 0:
         return cell(counts, lane, COUNT)
-    return key_of(cell(each, lane, SEED), cell(counts, lane, UPDATE), i)
+    return key_of(cell(each, lane, SEED), cell(counts, lane, BATCH), i)
 
 
 @inline
@@ -242,7 +253,7 @@ def _backward_each(net, i, column, rows, memory, each, counts):
                 (rows, cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), matrix_of(memory, 2, lane), memory.row_ld,
                  matrix_of(memory, 0, lane), memory.row_ld, matrix_of(memory, 1, lane), memory.row_ld,
                  matrix_of(memory, 3, lane), memory.row_ld, kept_of(net, memory, i, rows, lane),
-                 shift(memory.own.p, lane * memory.own_ld),
+                 parameters_of(net, i, memory, lane),
                  shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0,
                  _key(net, i, each, counts, lane), 0),
             )  # fmt: skip
@@ -263,16 +274,23 @@ def add_sources(net, i, rows, memory):
 @inline
 def gradient_of_each(net, span, first, count, memory, counts, rows):
     """Some elements of the gradient of an operation's parameter, a vector each, after ``transpose_kept``."""
-    i, width, x = cell(net.spans, span, OP), lanes(memory.nodes.p), memory.rows.p
-    for lane in range(width):
-        call_gradient(
-            cell(net.ops, i, GRADIENT_AT), x,
-            (cell(counts, lane, COUNT), cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS),
-             matrix_of(memory, 2, lane), memory.row_ld, matrix_of(memory, 0, lane), memory.row_ld,
-             matrix_of(memory, 1, lane), memory.row_ld, kept_of(net, memory, i, rows, lane), x,
-             shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0, cell(net.spans, span, WHICH),
-             first, count, shift(memory.own.p, lane * memory.own_ld)),
-        )  # fmt: skip
+    for lane in range(lanes(memory.nodes.p)):
+        kept = kept_of(net, memory, cell(net.spans, span, OP), rows, lane)
+        gradient_of_one(net, span, first, count, memory, counts, lane, kept, shift(memory.own.p, lane * memory.own_ld))
+
+
+@inline
+def gradient_of_one(net, span, first, count, memory, counts, lane, kept, out):
+    """Those of one network; with ``first`` -1 those of rows, see ``operations``."""
+    i, x = cell(net.spans, span, OP), memory.rows.p
+    call_gradient(
+        cell(net.ops, i, GRADIENT_AT), x,
+        (cell(counts, lane, COUNT), cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS),
+         matrix_of(memory, 2, lane), memory.row_ld, matrix_of(memory, 0, lane), memory.row_ld,
+         matrix_of(memory, 1, lane), memory.row_ld, kept, x,
+         shift(row_of(net.settings_of_each, lane), cell(net.ops, i, SETTINGS)), 0, cell(net.spans, span, WHICH),
+         first, count, out),
+    )  # fmt: skip
 
 
 @inline

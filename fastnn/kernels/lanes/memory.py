@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codes import KEPT, SUMS
+from ...codes import KEPT, SUMS, WEIGHT
 from ..compiler.jit import inline
+from ..network.layers import BACKWARD_SUMS_AT
 from ..network.memory import KEPT_AT, LD
 from ..operations import rows_of_sums
 from ..simd.table import cell
@@ -23,10 +24,16 @@ ADDRESS, ROW, COL, ELEMENT, ROW_BYTES, LABELS, TARGETS, WEIGHTS, ORDERS, SAMPLES
 EPOCHS, SEED, PARAMS, SLOTS = range(11, 15)
 FIELDS = SLOTS + 2
 
-# What a lane counts as it goes: its epoch, where its batch starts and the samples in it, the number of its update, and
-# whether it is through.
-EPOCH, FIRST, COUNT, UPDATE, DONE = range(5)
-COUNTS = 5
+# What a lane counts as it goes: its epoch, where its batch starts and the samples in it, the numbers of its update and
+# of its batch, which differ where gradients are summed over batches, and whether it is through.
+EPOCH, FIRST, COUNT, UPDATE, BATCH, DONE = range(6)
+COUNTS = 6
+
+# Behind the addresses of an op: whether it maps element by element, and the elements of its parameters where a batch
+# takes some rows of them, 0 for any other op. These parameters, and all that is laid out like them, stand network by
+# network within their place, so that a row of one is in one piece.
+ELEMENTWISE_AT = BACKWARD_SUMS_AT + 1
+APART_AT = ELEMENTWISE_AT + 1
 
 
 class Net(NamedTuple):
@@ -73,7 +80,21 @@ def kept_of(net, memory, i, rows, lane):
     size = rows * cell(net.ops, i, KEPT)
     if cell(net.ops, i, SUMS) != 0:
         size += rows_of_sums(memory.places.cols) * cell(net.ops, i, SUMS)
-    return shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + lane * size)
+    return shift(memory.nodes.p, cell(memory.plan, i, KEPT_AT) + lane * ((size + 15) // 16 * 16))
+
+
+@inline
+def next_apart(net, i):
+    """The first op from i on whose parameters stand network by network; the number of ops if there is none."""
+    while i < net.ops.rows and cell(net.ops, i, APART_AT) == 0:
+        i += 1
+    return i
+
+
+@inline
+def apart_of(net, i, p, lane):
+    """Where those of op i and one network start, in memory laid out like the parameters."""
+    return shift(p, cell(net.ops, i, WEIGHT) * lanes(net.params.p) + lane * cell(net.ops, i, APART_AT))
 
 
 @inline

@@ -17,7 +17,7 @@ from ..simd.vector import get, itemsize, lanes, load, pointer, put, shift, splat
 from ..simd.wide import store_wide, widened
 from .layers import put_rows
 from .losses import call_lane_loss
-from .memory import COUNT, DONE, LABELS, TARGETS, WEIGHTS, node, order_of
+from .memory import BATCH_SIZE, COUNT, DONE, FIRST, LABELS, SAMPLES, TARGETS, WEIGHTS, node, order_of
 from .transposed import to_lanes, to_rows, zero_rest
 
 
@@ -62,10 +62,17 @@ class Counts(NamedTuple):
     failed: np.ndarray
 
 
-# The rows of ``real``: the weight of the batch, the factor of its penalty, Σ w², the loss of the batch, the total of
-# the epoch and of its weights.
-WEIGHT_OF_BATCH, PENALTY, SQUARES, LOSS, TOTAL, SEEN = range(6)
-REALS = 6
+# The rows of ``real``: the weight of the batch, and of all batches whose gradients are summed, the factor of their
+# penalty, Σ w², the loss of the batch, the total of the epoch and of its weights.
+WEIGHT_OF_BATCH, WEIGHT_OF_GROUP, PENALTY, SQUARES, LOSS, TOTAL, SEEN = range(7)
+REALS = 7
+
+
+class Group(NamedTuple):
+    """Batches whose gradients are summed: the place of the one at hand, and how many they are."""
+
+    place: int
+    size: int
 
 
 @inline
@@ -88,7 +95,7 @@ def are_alike(each, most, counts):
 
 
 @inline
-def begin_batch(each, objective, lane, rows_of_all, alike, rows, counts):
+def begin_batch(each, objective, lane, rows_of_all, alike, group, rows, counts):
     """The weight of a network's batch, the factor of its penalty, and the shares of the samples.
 
     The rows of a network that has fewer samples than another have a share of 0. Where all rows have the same share
@@ -96,18 +103,32 @@ def begin_batch(each, objective, lane, rows_of_all, alike, rows, counts):
     """
     width, m = lanes(rows.losses.p), cell(counts.whole, lane, COUNT)
     weights, order = cell(each, lane, WEIGHTS), order_of(each, counts.whole, lane)
-    of_samples, weight = pointer(weights, rows.losses.p), float(m)
-    if weights != 0:
-        weight = 0.0
-        for r in range(m):
-            weight += get(of_samples, get(order, r))
+    of_samples = pointer(weights, rows.losses.p)
+    weight = _weight(of_samples, weights != 0, order, m)
     put(counts.real.p, WEIGHT_OF_BATCH * width + lane, weight)
+    if group.size > 1:
+        batch_size, first = cell(each, lane, BATCH_SIZE), cell(counts.whole, lane, FIRST)
+        before = group.place * batch_size
+        of_all = min(group.size * batch_size, cell(each, lane, SAMPLES) - first + before) if m > 0 else 0
+        weight = _weight(of_samples, weights != 0, shift(order, -before), of_all)
+    put(counts.real.p, WEIGHT_OF_GROUP * width + lane, weight)
     put(counts.real.p, PENALTY * width + lane, penalty_factor(objective, get(objective.l2.p, lane), weight))
     share = share_of(objective, 1.0, weight)
     for r in range(1 if alike else rows_of_all):
         if weights != 0 and r < m:
             share = share_of(objective, get(of_samples, get(order, r)), weight)
         put(rows.shares.p, r * width + lane, share if r < m else 0.0)
+
+
+@inline
+def _weight(weights, are_given, order, m):
+    """Σ of the weights of m samples, one after the other."""
+    if not are_given:
+        return float(m)
+    total = 0.0
+    for r in range(m):
+        total += get(weights, get(order, r))
+    return total
 
 
 @inline

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...codes import INPUTS, LENGTH, OP, OUTPUTS, START, WEIGHT
+from ...codes import INPUTS, LENGTH, OP, OUTPUTS, ROW, START, STRIDE, WEIGHT
 from ..compiler.jit import Shared
 from ..network.layers import addressed
 from ..network.memory import plan_of
@@ -74,7 +74,8 @@ def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int, us
     plan, places = plan_of(shape, batch, dtype.itemsize, width)
     widest, n_out = int(ops[:, INPUTS : OUTPUTS + 1].max()), int(ops[-1, OUTPUTS])
     row_ld = -(-widest // 16) * 16
-    of_operations = [int((span[START] + span[LENGTH]) - ops[span[OP], WEIGHT]) for span in network.spans]
+    spans = network.spans
+    of_operations = [int(span[START] + span[LENGTH] - ops[span[OP], WEIGHT]) for span in spans[spans[:, ROW] == 0]]
     own_ld = -(-max([_PIECE, *of_operations]) // 16) * 16
     by_turns = any(name and not OPERATIONS[name].is_elementwise for name in names)
     by_turns = by_turns or (bool(use.loss) and loss_in_lanes(use.loss) is None)
@@ -104,7 +105,8 @@ def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int, us
         squares=zeros((width, width)),
     )
     none = np.empty((0, 0))
-    net = Net(_with_kinds(shape, names, dtype, bool(use.loss)), network.spans, none, none, zeros((n_params, width)))
+    ops = np.hstack([_with_kinds(shape, names, dtype, bool(use.loss)), _apart(ops, spans)])
+    net = Net(ops, spans, none, none, zeros((n_params, width)))
     block = zeros((max(BLOCK, max(widest, own_ld) * width),))
     return Room(key, net, memory, rows, zeros((max(1, use.slots) * n_params, width)), block)
 
@@ -123,3 +125,11 @@ def _with_kinds(shape: bytes, names: tuple[str, ...], dtype: np.dtype, training:
     ops = addressed(shape, names, dtype, training)
     kinds = [int(bool(name) and OPERATIONS[name].is_elementwise) for name in names]
     return np.hstack([ops, np.array(kinds, np.int64).reshape(-1, 1)])
+
+
+def _apart(ops: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """The elements, gaps included, of each op's parameters of which a batch takes rows; 0 for any other op."""
+    apart = np.zeros((len(ops), 1), np.int64)
+    for span in spans[spans[:, ROW] != 0]:
+        apart[span[OP]] = span[START] + -(-span[LENGTH] // STRIDE) * STRIDE - ops[span[OP], WEIGHT]
+    return apart

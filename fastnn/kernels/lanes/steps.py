@@ -7,7 +7,7 @@ import numpy as np
 from ...codes import BIAS_AT, INPUTS, LENGTH, OP, OUTPUTS, START, TRAINED, WEIGHT
 from ..compiler.jit import inline
 from ..gemm.tile import ROWS, VECTORS
-from ..network.layers import is_updated
+from ..network.layers import copy_row, is_updated
 from ..network.memory import GRADIENT, VALUES
 from ..simd.table import cell, row_of
 from ..simd.transpose import lanes_to_rows, rows_to_lanes, transpose_block
@@ -16,8 +16,20 @@ from ..simd.wide import store_wide, widened
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
 from .layers import column_sums, gradient_of_each, weight_of
 from .losses import by_halves
-from .memory import BATCH_SIZE, COUNT, EPOCH, FIRST, PARAMS, SLOTS, UPDATE, node
-from .objectives import PENALTY, SQUARES, WEIGHT_OF_BATCH
+from .memory import (
+    APART_AT,
+    BATCH_SIZE,
+    COUNT,
+    EPOCH,
+    FIRST,
+    PARAMS,
+    SLOTS,
+    UPDATE,
+    apart_of,
+    next_apart,
+    node,
+)
+from .objectives import PENALTY, SQUARES, WEIGHT_OF_GROUP
 from .product import COMBINE, STORE, Epilogue, Lanes, product
 from .transposed import transpose_kept
 
@@ -29,7 +41,8 @@ class Step(NamedTuple):
     """How they move, see ``Step``: ``settings`` (epochs, n, lanes), ``slots`` (s, n_params, lanes).
 
     ``rates`` (epochs, n_rates, lanes) are empty, or those of each update, and ``scales`` (n_ops, lanes) too. ``made``
-    (epochs, lanes) are the updates before each epoch, and ``given`` (n, lanes) the settings of an update.
+    (epochs, lanes) are the updates before each epoch, each of so many batches, ``given`` (n, lanes) the settings of an
+    update, and ``own`` (PER_STEP,) what one network has prepared.
     """
 
     fused: bool
@@ -43,8 +56,10 @@ class Step(NamedTuple):
     slots: np.ndarray
     n_slots: int
     made: np.ndarray
+    accumulate: int
     given: np.ndarray
     prepared: np.ndarray
+    own: np.ndarray
     places: np.ndarray
     block: np.ndarray
 
@@ -53,14 +68,14 @@ class Step(NamedTuple):
 def pack(net, each, step, memory):
     """Parameters and slots become vectors."""
     n = net.params.rows
-    pack_numbers(each, PARAMS, n, net.params.p, memory.places.p)
+    pack_numbers(net, each, PARAMS, net.params.p, memory.places.p)
     for s in range(step.n_slots):
-        pack_numbers(each, SLOTS + s, n, shift(step.slots.p, s * n * lanes(step.slots.p)), memory.places.p)
+        pack_numbers(net, each, SLOTS + s, shift(step.slots.p, s * n * lanes(step.slots.p)), memory.places.p)
 
 
 @inline
-def pack_numbers(each, column, n, out, places):
-    """Out (n, lanes) = n numbers of each network, from an address in a column of the table.
+def pack_numbers(net, each, column, out, places):
+    """Out (n_params, lanes) = the numbers of each network, from an address in a column of the table.
 
     A lane without a network gets those of the first, which nobody asks for again.
     """
@@ -68,8 +83,23 @@ def pack_numbers(each, column, n, out, places):
     for lane in range(width):
         address = cell(each, lane, column)
         put(places, lane, address if address != 0 else cell(each, 0, column))
-    for p in range(0, n, width):
-        rows_to_lanes(places, 1, p, min(width, n - p), shift(out, p * width))
+    i, start = -1, 0
+    while i < net.ops.rows:
+        i = next_apart(net, i + 1)
+        end = _start_of(net, i)
+        for p in range(start, end, width):
+            rows_to_lanes(places, 1, p, min(width, end - p), shift(out, p * width))
+        if i < net.ops.rows:
+            count = cell(net.ops, i, APART_AT)
+            for lane in range(width):
+                copy_row(shift(pointer(get(places, lane), out), end), apart_of(net, i, out, lane), count)
+            start = end + count
+
+
+@inline
+def _start_of(net, i):
+    """Where the parameters of op i start, or all of them end."""
+    return cell(net.ops, i, WEIGHT) if i < net.ops.rows else net.params.rows
 
 
 @inline
@@ -79,8 +109,15 @@ def unpack(net, each, step, lane):
     for s in range(step.n_slots + 1):
         source = net.params.p if s == 0 else shift(step.slots.p, (s - 1) * n * width)
         to = pointer(cell(each, lane, PARAMS + s), net.params.p)
-        for p in range(n):
-            put(to, p, get(source, p * width + lane))
+        i, start = -1, 0
+        while i < net.ops.rows:
+            i = next_apart(net, i + 1)
+            end = _start_of(net, i)
+            for p in range(start, end):
+                put(to, p, get(source, p * width + lane))
+            if i < net.ops.rows:
+                copy_row(apart_of(net, i, source, lane), shift(to, end), cell(net.ops, i, APART_AT))
+                start = end + cell(net.ops, i, APART_AT)
 
 
 @inline
@@ -91,8 +128,18 @@ def unpack_all(net, each, step, memory):
         source = net.params.p if s == 0 else shift(step.slots.p, (s - 1) * n * width)
         for lane in range(width):
             put(memory.places.p, lane, cell(each, lane, PARAMS + s))
-        for p in range(0, n, width):
-            lanes_to_rows(shift(source, p * width), min(width, n - p), memory.places.p, p)
+        i, start = -1, 0
+        while i < net.ops.rows:
+            i = next_apart(net, i + 1)
+            end = _start_of(net, i)
+            for p in range(start, end, width):
+                lanes_to_rows(shift(source, p * width), min(width, end - p), memory.places.p, p)
+            if i < net.ops.rows:
+                count = cell(net.ops, i, APART_AT)
+                for lane in range(width):
+                    to = pointer(get(memory.places.p, lane), net.params.p)
+                    copy_row(apart_of(net, i, source, lane), shift(to, end), count)
+                start = end + count
 
 
 @inline
@@ -126,14 +173,14 @@ def _prepare_rule(step, each, counts, lane, scale):
     if step.n_rates != 0 or step.scales.rows != 0:
         rate = get(given, 0)
         if step.n_rates != 0:
-            number = get(state, FIRST) // cell(each, lane, BATCH_SIZE)
+            number = get(state, FIRST) // cell(each, lane, BATCH_SIZE) // step.accumulate
             rate = get(step.rates.p, (get(state, EPOCH) * step.n_rates + number) * width + lane)
         own = shift(step.given.p, lane)
         for k in range(1, step.n_settings):
             put(own, k * width, get(given, k * width))
         put(own, 0, rate * scale)
         given = own
-    t, weight = get(state, UPDATE), get(counts.real.p, WEIGHT_OF_BATCH * width + lane)
+    t, weight = get(state, UPDATE), get(counts.real.p, WEIGHT_OF_GROUP * width + lane)
     call_prepare(step.prepare, like, (given, shift(step.prepared.p, lane), width, t, weight))
 
 

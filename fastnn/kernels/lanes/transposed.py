@@ -6,7 +6,7 @@ from ..network.memory import GRADIENT, VALUES
 from ..simd.table import cell
 from ..simd.transpose import transpose_block
 from ..simd.vector import lanes, put, shift
-from .memory import COUNT, node
+from .memory import APART_AT, COUNT, apart_of, node
 
 
 @inline
@@ -58,7 +58,9 @@ def transpose_kept(net, i, rows, memory):
 
 @inline
 def parameters_of_each(net, i, memory):
-    """The parameters of operation i, network by network, into ``own``."""
+    """The parameters of operation i, network by network, into ``own`` where they do not stand so."""
+    if cell(net.ops, i, APART_AT) != 0:
+        return
     start, end, width = cell(net.ops, i, WEIGHT), 0, lanes(memory.nodes.p)
     for span in range(net.spans.rows):
         if cell(net.spans, span, OP) == i:
@@ -68,6 +70,14 @@ def parameters_of_each(net, i, memory):
             shift(net.params.p, (start + p) * width), width, min(width, end - start - p), width,
             shift(memory.own.p, p), memory.own_ld,
         )  # fmt: skip
+
+
+@inline
+def parameters_of(net, i, memory, lane):
+    """The parameters of operation i of one network, after ``parameters_of_each``."""
+    if cell(net.ops, i, APART_AT) != 0:
+        return apart_of(net, i, net.params.p, lane)
+    return shift(memory.own.p, lane * memory.own_ld)
 
 
 @inline

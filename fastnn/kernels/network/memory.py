@@ -112,7 +112,7 @@ def plan_of(shape: bytes, batch: int, size: int, lanes: int = 1) -> tuple[np.nda
             plan[i + 1, VALUES] = at
             at += batch * ld
         plan[i, KEPT_AT] = at
-        at += -(-lanes * (batch * int(op[KEPT]) + rows_of_sums.py_func(batch) * int(op[SUMS])) // 16) * 16
+        at += lanes * (-(-(batch * int(op[KEPT]) + rows_of_sums.py_func(batch) * int(op[SUMS])) // 16) * 16)
     # A gradient that is added to another later on is not to be written over.
     is_wanted = [False] * len(widths)
     for i in range(len(ops), 0, -1):

@@ -76,19 +76,25 @@ class Whole(NamedTuple):
 
 def whole_of(spans: np.ndarray, params: np.ndarray, clip_norm: float | None, accumulate: int) -> Whole:
     """The memory for the gradient of some parameters."""
-    n_spans, by_rows = len(spans), spans[spans[:, ROW] != 0]
-    starts, ends = by_rows[:, START], by_rows[:, START] + -(-by_rows[:, LENGTH] // STRIDE) * STRIDE
-    bounds = zip([0, *ends.tolist()], [*starts.tolist(), params.size], strict=True)
-    pieces = [(at, min(at + PIECE, end)) for start, end in bounds for at in range(start, end, PIECE)]
+    pieces = pieces_of(spans, params.size)
     return Whole(
         np.zeros(params.size, params.dtype),
-        np.zeros(params.size if len(by_rows) else 0, np.int64),
-        np.zeros(n_spans, np.int64),
-        np.array(pieces, np.int64).reshape(-1, 2),
-        np.zeros(len(pieces) + n_spans),
+        np.zeros(params.size if spans[:, ROW].any() else 0, np.int64),
+        np.zeros(len(spans), np.int64),
+        pieces,
+        np.zeros(len(pieces) + len(spans)),
         float(clip_norm or 0.0),
         accumulate,
     )
+
+
+def pieces_of(spans: np.ndarray, n_params: int) -> np.ndarray:
+    """The parts (n, 2) of a gradient whose squares are summed by themselves, where it is whole for every batch."""
+    by_rows = spans[spans[:, ROW] != 0]
+    starts, ends = by_rows[:, START], by_rows[:, START] + -(-by_rows[:, LENGTH] // STRIDE) * STRIDE
+    bounds = zip([0, *ends.tolist()], [*starts.tolist(), n_params], strict=True)
+    pieces = [(at, min(at + PIECE, end)) for start, end in bounds for at in range(start, end, PIECE)]
+    return np.array(pieces, np.int64).reshape(-1, 2)
 
 
 @kernel
