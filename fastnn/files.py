@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -16,11 +17,12 @@ _PREFIX, _SUFFIX = ".fastnn-", ".tmp"
 _ABANDONED_AFTER = 3600.0
 
 
-def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
+def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], None], before: str | None = None) -> None:
     """Let ``write`` fill a new file and put it in the place of ``path``, which stays as it is where that fails.
 
-    The new file stands beside ``path`` meanwhile. Whatever is raised removes it; what a killed process left of its own
-    is removed by the next call for the same folder.
+    What stood there is found at ``before``, if that is given, and at every moment there is a whole file at ``path``.
+    The new file stands beside it meanwhile. Whatever is raised removes it; what a killed process left of its own is
+    removed by the next call for the same folder.
     """
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
@@ -32,12 +34,27 @@ def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> 
             file.flush()
             os.fsync(file.fileno())
             if fcntl is not None:
-                os.replace(temporary, target)  # as long as it is locked
+                _put(temporary, target, before)  # as long as it is locked
         if fcntl is None:
-            os.replace(temporary, target)  # Windows does not rename an open file
+            _put(temporary, target, before)  # Windows does not rename an open file
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
+
+
+def _put(temporary: str, target: str, before: str | None) -> None:
+    if before is not None and os.path.exists(target):
+        aside = f"{temporary.removesuffix(_SUFFIX)}-{_SUFFIX}"
+        try:
+            try:
+                os.link(target, aside)
+            except OSError:  # of a file system without links
+                shutil.copyfile(target, aside)
+            os.replace(aside, before)
+        finally:
+            with contextlib.suppress(FileNotFoundError):  # it is left where both are one file already
+                os.remove(aside)
+    os.replace(temporary, target)
 
 
 def _new(path: str) -> BinaryIO:

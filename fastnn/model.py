@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -194,6 +195,8 @@ class Sequential:
         class_weight: Mapping[Any, float] | Literal["balanced"] | ArrayLike | None = None,
         callbacks: Iterable[Callback] | None = None,
         metrics: Metrics | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | timedelta = 1,
         verbose: int = 1,
     ) -> History:
         """Train the model: minimise mean(loss_i) + l2 Σ W² over batches of the samples.
@@ -240,7 +243,8 @@ class Sequential:
             that the history got for it; if one returns True, training stops there. An object that is called may have
             two more methods: ``begin(model, names)`` is called before anything changes, with the names of the values
             to come, and also with ``optimizer=``, the one that is used, where it takes an argument of that name;
-            ``end(model)`` is called however the training ends.
+            ``end(model)`` is called however the training ends. With ``state_dict()`` and ``load_state_dict(state)`` a
+            ``checkpoint`` keeps what it needs to go on: numbers, texts, arrays, and lists and dicts of these.
         metrics : list of names and functions, or dict of names to them, optional
             What the history holds beside the losses: the value for the training data, computed after the epoch and
             without weights, and, with "val_" before its name, that for the validation data. After a cross-entropy
@@ -248,6 +252,12 @@ class Sequential:
             that of 1; else "mse", "rmse", "mae" and "r2" of what :meth:`predict` returns, means over the outputs. A
             function is called as ``function(y, outputs)``, with integer labels (m,) or targets (m, n_out) and what
             :meth:`forward` returns, which it may only read, and returns a number.
+        checkpoint : path, optional
+            A file from which the same call goes on, should this one not come to its end: with the weights, the state
+            of the optimizer and of callbacks, the generator and the history, so to the same bits. ``epochs`` may be
+            larger then, any other argument must be as it was. A training that is over is there at once.
+        checkpoint_every : int or datetime.timedelta
+            After how many epochs, or after how much time, it is written; at the end and after Ctrl-C it always is.
         verbose : {0, 1}
             1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
             epoch.
@@ -261,10 +271,13 @@ class Sequential:
 
         Raises
         ------
+        OSError
+            If the checkpoint cannot be read, or, after an epoch, written.
         ValueError, TypeError
-            If an argument is not as described, the model or the optimizer is busy training, or parameters are not
-            finite; later, if a learning rate turns out wrong before its epoch, or the loss is not finite because
-            the arrays given were changed to what is refused above.
+            If an argument is not as described, the model or the optimizer is busy training, parameters are not finite,
+            or the checkpoint is damaged or that of a call with other arguments, which are named; later, if a learning
+            rate turns out wrong before its epoch, or the loss is not finite because the arrays given were changed to
+            what is refused above.
         DivergenceError
             If a loss or a parameter is no longer finite; the model keeps the last finite weights.
 
@@ -297,6 +310,8 @@ class Sequential:
             class_weight=class_weight,
             callbacks=callbacks,
             metrics=metrics,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
             verbose=verbose,
             classes=self._classes,
             check_later=True,

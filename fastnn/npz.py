@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,15 @@ from .validation import Array, DType
 DEFLATE_LIMIT = 1032  # deflate never packs more than 1032 bytes into one
 _SUFFIX = ".npy"
 _LONGEST_HEADER = 1 << 14  # numpy.load takes 10,000 characters
+
+
+def write(file: BinaryIO, arrays: dict[str, Any]) -> None:
+    """Write arrays to an open file."""
+    try:
+        np.savez(file, **arrays)
+    except ValueError as error:
+        # What ends the writing of an archive early, Ctrl-C included, is hidden by its complaint of not being finished.
+        raise (error.__context__ or error) from None
 
 
 class Declared(NamedTuple):

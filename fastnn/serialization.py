@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,17 +64,9 @@ def _write(path: str | os.PathLike[str], header: dict[str, Any], stacks: Iterabl
                 array = arrays[f"{prefix}{i}.{name}"] = stack.leaves[i].read(name)
                 finite(f"{prefix}{i}.{name}", array, stack.dtype)
     try:
-        files.replace(path, lambda file: _savez(file, arrays))
+        files.replace(path, lambda file: npz.write(file, arrays))
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
-
-
-def _savez(file: BinaryIO, arrays: dict[str, Any]) -> None:
-    try:
-        np.savez(file, **arrays)
-    except ValueError as error:
-        # What ends the writing of an archive early, Ctrl-C included, is hidden by its complaint of not being finished.
-        raise (error.__context__ or error) from None
 
 
 def _known(loss: Any) -> Any:

@@ -90,6 +90,16 @@ class EarlyStopping(Waiting):
                 array[...] = best
         self._best = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what :meth:`load_state_dict` takes to go on from here, the best weights included."""
+        own = {"best_epoch": self.best_epoch, "best_value": self.best_value, "best": [*self._best]}
+        return {**super().state_dict(), **own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where the state was taken."""
+        super().load_state_dict(state)
+        self.best_epoch, self.best_value, self._best = state["best_epoch"], state["best_value"], [*state["best"]]
+
     def _start(self) -> None:
         self._wait_from(0)
         self.best_epoch = self.best_value = None

@@ -105,6 +105,14 @@ class ModelCheckpoint(Watching):
         """Forget the place among many models."""
         self._place = 0, 1
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what :meth:`load_state_dict` takes to go on from here."""
+        return {"best_epoch": self.best_epoch, "best_value": self.best_value, "saved": self.saved}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where the state was taken."""
+        self.best_epoch, self.best_value, self.saved = state["best_epoch"], state["best_value"], state["saved"]
+
     def at(self, place: int, models: int) -> None:
         """Take a place among so many models."""
         self._place = place, models

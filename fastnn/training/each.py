@@ -1,6 +1,7 @@
 """Arguments of ``fit_many``: one for all models, or a list with one for each, as a Python list says."""
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -105,6 +106,18 @@ def each_pair(value: Any, n: int) -> list[Any]:
                 "tuple"
             )
     return each("validation_data", value, n)
+
+
+def each_path(checkpoint: Any, n: int) -> list[Any]:
+    """Return the path of each model's checkpoint, or None; one for all holds its place."""
+    path = os.fspath(checkpoint) if isinstance(checkpoint, os.PathLike) else checkpoint
+    if not isinstance(path, str):
+        return each("checkpoint", checkpoint, n)
+    if n > 1 and "{model}" not in path:
+        raise ValueError(
+            f"checkpoint is {path!r} for {n} models: put {{model}} into it, the place of each, or give a list of paths"
+        )
+    return [path.replace("{model}", str(i)) for i in range(n)]
 
 
 def depth(value: Any) -> int:

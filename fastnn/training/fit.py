@@ -93,6 +93,8 @@ def _places(model: "Sequential", plan: Plan) -> list[Place]:
     """The attributes that training changes; the compiled epoch knows nothing of the layers'."""
     stack = model._stack
     places: list[Place] = [(model, ("_loss", "_classes", "_flat", "history")), (plan.optimizer, plan.optimizer._STATE)]
+    if plan.checkpoint is not None:
+        places.append((stack, ("seed",)))
     return places if plan.compiled else places + stack.changing()
 
 
@@ -115,12 +117,21 @@ def _train(
     orders = Orders(plan, stack.rng, most)
     epoch = one_by_one = 0
     earlier: Sequence[float] = ()
+    checkpoint = plan.checkpoint
+    if checkpoint is not None:
+        epoch = checkpoint.restore(model, plan, train, history)
+        if epoch:
+            transaction.goal = epoch
+            transaction.commit()
+            report.resumed(epoch)
 
     def rates_of(later: int) -> float | Array:
         return optimizer.rates(optimizer.epoch + later, optimizer.steps + later * plan.updates, plan.updates)
 
-    while epoch < plan.epochs:
+    while epoch < plan.epochs and not history.stopped:
         n = min(most, plan.epochs - epoch) if epoch >= one_by_one else 1
+        if checkpoint is not None:
+            n = min(n, checkpoint.at_most(epoch))
         rates = [rates_of(0)] if epoch else [plan.lr]
         if n > 1:
             try:
@@ -166,7 +177,10 @@ def _train(
         finally:
             _hand_over(model, plan, history)  # of which a fit within a callback has set its own
         history.interrupted = interrupt.requested
-        if history.stopped or history.interrupted:
+        is_over = history.stopped or history.interrupted
+        if checkpoint is not None:
+            checkpoint.write(model, plan, train, history, is_over or epoch == plan.epochs)
+        if is_over:
             report.ended(epoch, "interrupted" if history.interrupted else "a callback returned True")
             break
         if together and not plan.compiled:
@@ -223,6 +237,15 @@ class CompiledEpoch:
         assert network is not None, "a compiled plan has a network"
         self._stack, self._network, self._params, self._seconds = stack, network, stack.params, seconds
         self._plan, self._objective, self._slots = plan, plan.objective, plan.optimizer.state()[0]
+
+    @property
+    def seed(self) -> int | None:
+        """What decides which units a dropout drops, None where nothing does."""
+        return self._network.seed if self._stack.draws else None
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._network = self._network._replace(seed=seed)
 
     def __call__(self, order: Array, lr: float | Array, step: int) -> tuple[float, int]:
         """Return the loss of an epoch in this order, after ``step`` updates, and the batch that failed, or -1."""

@@ -1,8 +1,10 @@
 """``fit_many``: many networks trained at once, each as ``fit`` trains it alone."""
 
+import os
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +26,7 @@ from .each import (
     each_data,
     each_optimizer,
     each_pair,
+    each_path,
     is_each_array,
     is_each_metrics,
 )
@@ -60,6 +63,8 @@ def fit_many(
     class_weight: Mapping[Any, float] | Literal["balanced"] | ArrayLike | list[Any] | None = None,
     callbacks: Iterable[Callback] | list[Any] | None = None,
     metrics: Metrics | list[Any] | None = None,
+    checkpoint: str | os.PathLike[str] | list[Any] | None = None,
+    checkpoint_every: int | timedelta | list[Any] = 1,
     verbose: int = 1,
 ) -> list[History]:
     """Train many models at once, each to the bits that :meth:`Sequential.fit` gives it alone.
@@ -94,6 +99,8 @@ def fit_many(
         As of :meth:`Sequential.fit`. Callback objects for all are copied for each model, functions are not.
     metrics : list of names and functions, a dict, or a list of those, optional
         As of :meth:`Sequential.fit`.
+    checkpoint, checkpoint_every
+        As of :meth:`Sequential.fit`; a path for all holds "{model}", the place of each.
     verbose : {0, 1}
         1 shows a progress bar over networks and epochs, with tqdm on a terminal or in a notebook, else a line at the
         end.
@@ -165,6 +172,8 @@ def fit_many(
         "sample_weight": each_array("sample_weight", sample_weight, n),
         "class_weight": each_array("class_weight", class_weight, n),
         "metrics": each("metrics", metrics, n, is_each_metrics(metrics)),
+        "checkpoint": each_path(checkpoint, n),
+        "checkpoint_every": each("checkpoint_every", checkpoint_every, n),
         "optimizer": each_optimizer(optimizer, n),
         "callbacks": each_callbacks(callbacks, n, [*chosen, X, y, validation_data, sample_weight]),
     }

@@ -18,6 +18,7 @@ from .class_weights import weighted
 from .each import depth
 from .labels import NAMES, check_number, coded, coded_as
 from .metrics import Metric, check_metrics, suit
+from .resuming import Checkpoint, opened
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
 from .splitting import share_of, split
 
@@ -71,6 +72,7 @@ class Plan:
     classes: Array | None = None
     flat: bool = False
     make_weights: Callable[[], Array | None] | None = None
+    checkpoint: Checkpoint | None = None
 
     @property
     def samples(self) -> int:
@@ -118,6 +120,8 @@ def prepare(
     rows: Rows = ALL,
     validation_rows: Rows = ALL,
     validation_split: float | None = None,
+    checkpoint: Any = None,
+    checkpoint_every: Any = 1,
     classes: Array | None = None,
     check_later: bool = False,
     once: Once = always,
@@ -134,6 +138,8 @@ def prepare(
     if verbose not in (0, 1):
         raise ValueError(f"verbose is {verbose!r}, expected 0 or 1")
     callbacks, metrics = check_callbacks(callbacks), check_metrics(metrics)
+    kept = opened(checkpoint, checkpoint_every)
+    seed = stack.seed if kept is None or kept.seed is None else kept.seed
     optimizer.check(stack.dtype)
     if losses.is_built_in(loss):
         loss.check(stack.dtype)
@@ -171,7 +177,7 @@ def prepare(
     y = given.targets(y, len(x), k, places, "y", check)
     if validation_split is not None:
         labels = losses.labels_of(loss, y)
-        places, chosen = split(share_of(validation_split), len(x), places, labels, stack.seed)
+        places, chosen = split(share_of(validation_split), len(x), places, labels, seed)
         validation = Validation(x, y, chosen, "y")
     samples = len(x) if places is None else len(places)
     _check_batches(stack, samples, min(batch_size, samples))
@@ -185,7 +191,7 @@ def prepare(
     first, step = (optimizer.epoch, optimizer.steps) if is_known else (0, 0)
     accumulate = min(accumulate, -(-samples // batch_size))
     lr = optimizer.rates(first, step, -(-samples // (batch_size * accumulate)))
-    return Plan(
+    plan = Plan(
         x=x,
         y=y,
         sample_weight=weights_of_samples,
@@ -207,7 +213,11 @@ def prepare(
         classes=classes,
         flat=is_flat and k == 1,
         make_weights=weights if places is not None and class_weight is not None else None,
+        checkpoint=kept,
     )
+    if kept is not None:
+        kept.check(stack, plan)
+    return plan
 
 
 def _check_batches(stack: Stack, samples: int, batch_size: int) -> None:

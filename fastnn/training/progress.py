@@ -37,6 +37,13 @@ class Report:
         elif self._verbose:
             print(progress_line(epoch, self._epochs, values, samples_per_second), flush=True)
 
+    def resumed(self, epoch: int) -> None:
+        """Say that so many epochs were trained before."""
+        if self._bar is not None:
+            self._bar.update(epoch)
+        elif self._verbose:
+            print(f"going on after epoch {epoch} of {self._epochs}", flush=True)
+
     def lines(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context whose printed lines stand above the bar."""
         return contextlib.nullcontext() if self._bar is None else self._bar.external_write_mode(file=sys.stdout)

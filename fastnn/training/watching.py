@@ -89,6 +89,14 @@ class Waiting(Watching):
         if epoch == 0:
             self._improved_value = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what :meth:`load_state_dict` takes to go on from here."""
+        return {"improved_epoch": self._improved_epoch, "improved_value": self._improved_value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where the state was taken."""
+        self._improved_epoch, self._improved_value = state["improved_epoch"], state["improved_value"]
+
     def _has_waited(self, epoch: int, value: float) -> bool:
         """Return whether, with the value of this epoch, ``patience`` epochs in a row have brought no improvement."""
         if self._betters(value, self._improved_value, self.min_delta):
@@ -168,6 +176,15 @@ class ReduceOnPlateau(Waiting):
     def end(self, model: "Sequential") -> None:
         """Let go of the optimizer."""
         self._optimizer = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what :meth:`load_state_dict` takes to go on from here; the rate is the optimizer's."""
+        return {**super().state_dict(), "reductions": [*self.reductions]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where the state was taken."""
+        super().load_state_dict(state)
+        self.reductions = [*state["reductions"]]
 
     @staticmethod
     def _rate(optimizer: "Optimizer") -> float:
