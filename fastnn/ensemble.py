@@ -4,7 +4,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from .members import agree_in_meaning, alike, checked, counted, is_same, mean_of
 from .model import Sequential
 from .nn import losses
 from .nn.loss import BuiltInLoss, Link, linked
+from .nn.optimizer_files import restore
 from .tables import Table, TableText
 from .training.labels import as_fitted, coded_as
 from .training.metrics import Metrics, check_metrics, left_of, measure, suit
@@ -237,7 +238,7 @@ class Ensemble(Sequence[Sequential]):
         measured = {name: total / share for name, total in totals.items()}
         return measured | measure(left_of(chosen, measured), loss, y, kept, weights)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Save all members in one .npz file without pickle, as :meth:`Sequential.save` saves one; see :func:`load`.
 
         Raises
@@ -252,7 +253,7 @@ class Ensemble(Sequence[Sequential]):
         serialization.write_members(path, [(model._stack, model._meaning) for model in self._models])
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Ensemble":
+    def load(cls, path: str | os.PathLike[str] | BinaryIO) -> "Ensemble":
         """Load an ensemble that :meth:`save` wrote; :func:`fastnn.load` takes files of one model as well.
 
         Raises
@@ -364,7 +365,7 @@ class Ensemble(Sequence[Sequential]):
         return first
 
 
-def load(path: str | os.PathLike[str]) -> Sequential | Any:
+def load(path: str | os.PathLike[str] | BinaryIO, optimizer: bool = False) -> Sequential | Any:
     """Load what :meth:`Sequential.save` or :meth:`Ensemble.save` wrote; it predicts the same bits.
 
     Functions of your own, as in :class:`Activation`, are imported from the modules that the file names, and none is
@@ -372,26 +373,29 @@ def load(path: str | os.PathLike[str]) -> Sequential | Any:
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, path-like or binary file
+    optimizer : bool
+        Whether to return the optimizer as well that was saved with the model.
 
     Returns
     -------
-    Sequential or Ensemble
+    Sequential or Ensemble, or (Sequential, Optimizer)
         For type checkers a Sequential, or anything: :meth:`Ensemble.load` is an Ensemble for them too.
 
     Raises
     ------
     ValueError
         If the file is damaged or cut off, is no saved model, has a newer format, does not fit together, holds pickled
-        data, or names a function that cannot be imported.
+        data, or names a function that cannot be imported; or if the optimizer is wanted and there is none.
     TypeError
-        If ``path`` is no path.
+        If ``path`` is neither a path nor a file.
     OSError
         If it cannot be read.
     """
-    content = serialization.read(path)
+    content = serialization.read(path, flag("optimizer", optimizer))
     if isinstance(content, serialization.Content):
-        return _model(content)
+        model = _model(content)
+        return model if content.optimizer is None else (model, restore(content.optimizer, model._stack))
     with serialization.of_content(path):
         return Ensemble(map(_model, content))
 

@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -394,25 +394,33 @@ class Sequential:
         """Return a table of the layers, their outputs and numbers of parameters, and of what is frozen."""
         return summary(self._stack)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str] | BinaryIO, optimizer: Optimizer | None = None) -> None:
         """Save layers, weights, dtype and loss as an .npz file without pickle; see :func:`fastnn.load`.
 
+        Parameters
+        ----------
+        path : str, path-like or binary file
+            Where to. A file object is written to as it is, and must be able to seek.
+        optimizer : Optimizer, optional
+            The one that trained the model, whose state is saved too: ``fnn.load(path, optimizer=True)`` returns both.
+
         The file is written beside ``path`` and renamed, so an interrupted save leaves an earlier file whole and nothing
-        else; what a killed process left of its own goes with the next save into that folder. The state of the optimizer
-        and of the random generator is not saved: to go on with both, pickle model and optimizer together.
+        else; what a killed process left of its own goes with the next save into that folder. The random generator is
+        not saved: to go on to the same bits give :meth:`fit` a ``checkpoint``, or pickle model and optimizer together.
 
         Raises
         ------
         TypeError
             If a layer is not built in: only its own code could build it again; or if a function of an
             :class:`Activation` or an :class:`ElementwiseLoss` cannot be imported, as a lambda; or if labels are neither
-            strings nor integers.
+            strings nor integers; or if the optimizer is not built in, or its rate a function of your own.
         ValueError
-            If a weight is NaN or infinite, which :func:`fastnn.load` would not take.
+            If a weight is NaN or infinite, which :func:`fastnn.load` would not take, or the optimizer has not trained
+            this model, or is training it.
         OSError
             If the file cannot be written.
         """
-        serialization.write(path, self._stack, self._meaning)
+        serialization.write(path, self._stack, self._meaning, optimizer)
 
     @property
     def _meaning(self) -> serialization.Meaning:

@@ -38,8 +38,8 @@ class Declared(NamedTuple):
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str]) -> "Iterator[Archive]":
-    """Open an .npz file for reading.
+def opened(path: str | os.PathLike[str] | BinaryIO) -> "Iterator[Archive]":
+    """Open an .npz file for reading, or read an open one.
 
     Raises
     ------
@@ -50,7 +50,11 @@ def opened(path: str | os.PathLike[str]) -> "Iterator[Archive]":
     OSError
         If it cannot be read.
     """
-    with open(os.fspath(path), "rb") as file:  # or a number would be that of an open file
+    given: Any = path
+    if hasattr(given, "read") and not isinstance(given, os.PathLike):
+        yield Archive(path, given)
+        return
+    with open(os.fspath(given), "rb") as file:  # or a number would be that of an open file
         yield Archive(path, file)
 
 
@@ -63,7 +67,7 @@ class Archive:
         The names of the arrays.
     """
 
-    def __init__(self, path: str | os.PathLike[str], file: BinaryIO) -> None:
+    def __init__(self, path: str | os.PathLike[str] | BinaryIO, file: BinaryIO) -> None:
         self._path = path
         if file.read(2) != b"PK":
             raise ValueError(f"{path} is no .npz file")

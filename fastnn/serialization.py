@@ -3,24 +3,26 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import contextmanager, nullcontext
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
 from . import files, npz
-from .nn import losses
+from .nn import losses, optimizer_files
 from .nn.chain import check_layers
 from .nn.layers import BUILT_IN, BuiltIn, flattened, is_built_in
 from .nn.loss import Loss
+from .nn.optimizer import Optimizer
 from .nn.stack import Stack
 from .training.labels import as_classes
 from .validation import REAL, Array, finite, float_dtype
 
-FORMAT = 5  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
+FORMAT = 6  # the newest; a model is written in the first one that has all of it, see BuiltIn.format
 _OF_MEMBERS = 4  # the first that has several models in one file
 _OF_MEANING = 5  # the first that has labels that are no integers, and knows one output for targets (m,) from (m, 1)
 _LEARNING = 5  # the first in which layers may be frozen, or have a factor of the learning rate
+_OF_OPTIMIZER = 6  # the first that may hold an optimizer
 _KIND = "fastnn model"
 _LARGEST_HEADER = 1 << 26  # bytes: more than any network needs that fits into memory
 
@@ -39,14 +41,25 @@ class Content(NamedTuple):
     layers: list[Any]
     dtype: str
     meaning: Meaning
+    optimizer: optimizer_files.Kept | None = None
 
 
-def write(path: str | os.PathLike[str], stack: Stack, meaning: Meaning) -> None:
+# Where a model is written to or read from.
+Target: TypeAlias = "str | os.PathLike[str] | BinaryIO"
+
+
+def write(path: Target, stack: Stack, meaning: Meaning, optimizer: Any = None) -> None:
     """Save a model; see :meth:`fastnn.Sequential.save`."""
-    _write(path, {"kind": _KIND, "format": _needed(stack, meaning), **_model(stack, meaning)}, [("", stack)])
+    header = {"kind": _KIND, "format": _needed(stack, meaning), **_model(stack, meaning)}
+    if optimizer is None:
+        _write(path, header, [("", stack)])
+        return
+    with optimizer.held() if hasattr(optimizer, "held") else nullcontext():
+        header |= {"format": _OF_OPTIMIZER, "optimizer": optimizer_files.describe(optimizer, stack)}
+        _write(path, header, [("", stack)], dict(optimizer_files.states(optimizer, stack)))
 
 
-def write_members(path: str | os.PathLike[str], members: Sequence[tuple[Stack, Meaning]]) -> None:
+def write_members(path: Target, members: Sequence[tuple[Stack, Meaning]]) -> None:
     """Save several models, with what their outputs mean, in one file; see :meth:`fastnn.Ensemble.save`."""
     needed = max(_OF_MEMBERS, *(_needed(*member) for member in members))
     header: dict[str, Any] = {"kind": _KIND, "format": needed, "members": []}
@@ -56,13 +69,18 @@ def write_members(path: str | os.PathLike[str], members: Sequence[tuple[Stack, M
     _write(path, header, [(_prefix(i), stack) for i, (stack, _) in enumerate(members)])
 
 
-def _write(path: str | os.PathLike[str], header: dict[str, Any], stacks: Iterable[tuple[str, Stack]]) -> None:
-    arrays = {"header": np.array(json.dumps(header))}
+def _write(
+    path: Target, header: dict[str, Any], stacks: Iterable[tuple[str, Stack]], more: dict[str, Array] | None = None
+) -> None:
+    arrays = {"header": np.array(json.dumps(header)), **(more or {})}
     for prefix, stack in stacks:
         for i, spans in stack.spans.items():
             for name in spans:
                 array = arrays[f"{prefix}{i}.{name}"] = stack.leaves[i].read(name)
                 finite(f"{prefix}{i}.{name}", array, stack.dtype)
+    if not isinstance(path, (str, os.PathLike)):
+        npz.write(path, arrays)
+        return
     try:
         files.replace(path, lambda file: npz.write(file, arrays))
     except OSError as error:
@@ -109,8 +127,8 @@ def _prefix(member: int) -> str:
     return f"{member}/"
 
 
-def read(path: str | os.PathLike[str]) -> Content | list[Content]:
-    """Return the model in a saved file, or the members of an ensemble.
+def read(path: Target, optimizer: bool = False) -> Content | list[Content]:
+    """Return the model in a saved file, with its ``optimizer`` if that is wanted, or the members of an ensemble.
 
     What its header says of the arrays is compared with their own headers before any of them is read.
     """
@@ -124,6 +142,9 @@ def read(path: str | os.PathLike[str]) -> Content | list[Content]:
             for i, layer in enumerate(flattened(content.layers))
             for name, shape in layer.shapes().items()
         }
+        made = _optimizer(path, header) if optimizer else None
+        if made is not None:
+            shapes |= optimizer_files.shapes(made, flattened(found[0][1].layers))
         for name, shape in shapes.items():
             _check_array(path, archive, name, shape)
         arrays = {name: archive.read(name) for name in shapes}
@@ -132,7 +153,23 @@ def read(path: str | os.PathLike[str]) -> Content | list[Content]:
             for i, layer in enumerate(flattened(content.layers)):
                 layer.start_from({name: arrays[f"{prefix}{i}.{name}"] for name in layer.shapes()})
     contents = [content for _, content in found]
+    if made is not None:
+        entry, names = header["optimizer"], [name for name in arrays if name.startswith("optimizer.")]
+        kept = optimizer_files.Kept(made, entry["steps"], entry["epoch"], {name: arrays[name] for name in names})
+        return contents[0]._replace(optimizer=kept)
     return contents if "members" in header else contents[0]
+
+
+def _optimizer(path: Target, header: dict[str, Any]) -> Optimizer:
+    """The optimizer that a header describes, without its state."""
+    if "optimizer" not in header:
+        raise ValueError(f"{path} holds no optimizer: save both with model.save(path, optimizer=optimizer)")
+    with of_content(path):
+        entry = header["optimizer"]
+        for name in ("steps", "epoch"):
+            if type(entry[name]) is not int or entry[name] < 0:
+                raise ValueError(f"{name} of the optimizer is {entry[name]!r}, expected a number of them")
+        return optimizer_files.build(entry)
 
 
 def _contents(header: dict[str, Any]) -> list[tuple[str, Content]]:
@@ -190,7 +227,7 @@ def _of_member(prefix: str) -> Iterator[None]:
         raise ValueError(f"{place}{error}") from None
 
 
-def _header(path: str | os.PathLike[str], archive: npz.Archive) -> dict[str, Any]:
+def _header(path: Target, archive: npz.Archive) -> dict[str, Any]:
     none = f"{path} is not a saved fastnn model: it has no header"
     if "header" not in archive.names:
         raise ValueError(none)
@@ -211,7 +248,7 @@ def _header(path: str | os.PathLike[str], archive: npz.Archive) -> dict[str, Any
     return header
 
 
-def _check_array(path: str | os.PathLike[str], archive: npz.Archive, name: str, shape: tuple[int, ...]) -> None:
+def _check_array(path: Target, archive: npz.Archive, name: str, shape: tuple[int, ...]) -> None:
     if name not in archive.names:
         raise ValueError(f"{path} is not a valid model: {name!r} is missing")
     declared = archive.declared(name)
@@ -222,7 +259,7 @@ def _check_array(path: str | os.PathLike[str], archive: npz.Archive, name: str, 
 
 
 @contextmanager
-def of_content(path: str | os.PathLike[str]) -> Iterator[None]:
+def of_content(path: Target) -> Iterator[None]:
     """Whatever is raised within is about the header of a model that is not one of fastnn's making."""
     try:
         yield

@@ -95,7 +95,7 @@ def change(path, edit):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda h, a: h.update(format=6), "has format 6, but this version of fastnn reads up to 5: update fastnn"),
+        (lambda h, a: h.update(format=7), "has format 7, but this version of fastnn reads up to 6: update fastnn"),
         (lambda h, a: h.update(members=[]), "is not a valid model: models is empty, expected at least one Sequential"),
         (lambda h, a: h.update(members=3), "is not a valid model: 'int' object is not iterable"),
         (lambda h, a: h.update(members="abc"), r"is not a valid model: models\[0\]: string indices must be"),

@@ -245,7 +245,7 @@ def change(path, edit):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda h, a: h.update(format=6), "has format 6, but this version of fastnn reads up to 5: update fastnn"),
+        (lambda h, a: h.update(format=7), "has format 7, but this version of fastnn reads up to 6: update fastnn"),
         (lambda h, a: h.update(kind="other"), "is not a saved fastnn model: its header is that of something else"),
         (lambda h, a: h.pop("format"), "is not a saved fastnn model: its header is that of something else"),
         (lambda h, a: h.pop("layers"), "is not a valid model: 'layers' is missing"),
