@@ -65,9 +65,14 @@ _DTYPES = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 COMMON, COUNT, RESULT, COLUMNS, WORKS, FUNCTIONS, OF_DTYPE, ARGUMENTS = 0, 1, 2, 3, 4, 5, 4, 13
 
 
-@inline
-def _word(place, i):
-    return get(pointer(place, 0), i)
+@intrinsic
+def _word(typing: Any, place: Any, i: Any) -> Any:
+    """Word i from an address on."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(builder.gep(builder.inttoptr(args[0], I64.as_pointer()), [args[1]]))
+
+    return types.intp(types.intp, types.intp), emit
 
 
 def _of_python(name: str, result: Any, *arguments: Any) -> Any:
@@ -245,14 +250,19 @@ class Given(NamedTuple):
     col: int
 
 
-@inline
-def array_of(given, i, like):
+@intrinsic
+def array_of(typing: Any, given: Any, i: Any, like: Any) -> Any:
     """Argument i, an array of elements like those of a pointer, or like a number."""
-    at = WORDS * i
-    return Given(
-        pointer(get(given, at + P), like), get(given, at + SIZE), get(given, at + DIMENSIONS), get(given, at + ROWS),
-        get(given, at + COLS), get(given, at + ROW), get(given, at + COL),
-    )  # fmt: skip
+    p = like if isinstance(like, types.CPointer) else types.CPointer(like)
+    result = types.NamedTuple((p, *[types.intp] * (WORDS - 1)), Given)
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        first = builder.mul(args[1], I64(WORDS))
+        words = [builder.load(builder.gep(args[0], [builder.add(first, I64(k))])) for k in range(WORDS)]
+        words[P] = builder.inttoptr(words[P], context.get_value_type(p))
+        return context.make_tuple(builder, result, words)
+
+    return result(given, types.intp, like), emit
 
 
 @inline

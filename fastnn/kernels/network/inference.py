@@ -128,15 +128,15 @@ def _forward_rows(net, samples, out, softmax, strides, workspace, thread, n_thre
             finite &= is_finite(shift(source.p, r * source.row), n_in)
         for i in range(n_ops):
             target, earlier = _node(i + 1, n_ops, strides, buffers), first_node
-            if i == n_ops - 1:
+            if i == n_ops - 1 and not softmax:
                 target = Matrix(shift(out.p, start * n_out), n_out, 1)
             if cell(net.ops, i, KIND) == ADD:
                 earlier = _node(cell(net.ops, i, SOURCE), n_ops, strides, buffers)
             forward_op(net, i, Rows(0, 0, rows, rows), source, target, earlier, kept, zeros, workspace)
             source = target
-        if softmax:
+        if softmax:  # not in place: a row that follows closely would wait for the one before to be stored
             for r in range(rows):
-                softmax_row(shift(source.p, r * n_out), shift(source.p, r * n_out), n_out)
+                softmax_row(shift(source.p, r * source.row), shift(out.p, (start + r) * n_out), n_out)
     return finite
 
 
