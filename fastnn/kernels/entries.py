@@ -38,18 +38,20 @@ TYPE, VALUE, ELEMENTS, NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEAD + i for i in (
 KIND_OF_DTYPE = HEAD + 1
 LOW_HALF = (1 << 32) - 1
 
-# What an argument is: a Python float, or an array of the call's dtype (that of the first), of float64 or of int64.
-FLOAT, SAME, FLOAT64, INT64 = range(4)
+# What an argument is: a Python float, or an array of the dtype of the call (that of the first), of float64, of int64, or
+# of float32, float64 or uint8.
+NUMBER, REALS, DOUBLES, INTEGERS, ANY = range(5)
 # The flags of NumPy that its array must have.
 READ, ROWWISE, WRITTEN = 0x100, 0x101, 0x501
-# Where the result comes from if the call brings none: an array like the first argument, one of as many rows as that and
-# as many columns as another argument, one of its rows alone, or no new one: the first argument is updated in place.
+# Where the result comes from if the call brings none: an array like the first argument, one of as many rows as one
+# argument and as many columns as another, one of rows alone, or no new one: the first argument is updated in place.
 LIKE_FIRST, TABLE, COLUMN, IN_PLACE = range(4)
 
 # What is written down of each argument, and of the result behind them: the address of the elements or the float itself;
-# elements, dimensions, rows, columns, and the distances of rows and of columns in elements.
-P, SIZE, DIMENSIONS, ROWS, COLS, ROW, COL, WORDS = range(8)
-MOST = 10
+# elements, dimensions, rows, columns, the distances of rows and of columns in elements, and the place of the dtype in
+# _DTYPES; where the dtype may be any, the distances are bytes.
+P, SIZE, DIMENSIONS, ROWS, COLS, ROW, COL, ELEMENT, WORDS = range(9)
+MOST = 12
 # Behind them: how many arguments there are, and the constants of the function.
 GIVEN, CONSTANTS = MOST * WORDS, MOST * WORDS + 1
 _MEMORY = CONSTANTS + 3
@@ -57,12 +59,16 @@ _MEMORY = CONSTANTS + 3
 SHORT, BEYOND = 1 << 13, 1 << 20
 
 # The words for all functions: None, the types of arrays and of floats, NumPy's PyArray_Empty; for float32 and float64
-# the dtype, its kind, the workspace and whether it is lent; and the kind of int64.
-NONE, ARRAY, PYTHON_FLOAT, EMPTY, DTYPES, KINDS, WORKSPACES, LENT = 0, 1, 2, 3, 4, 6, 9, 11
-_DTYPES = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
-# Those of a function: these words, how many arguments there are, whence the result comes and its columns, whether there
-# is a workspace, for both dtypes the function and three constants, and what each argument and the result must be.
-COMMON, COUNT, RESULT, COLUMNS, WORKS, FUNCTIONS, OF_DTYPE, ARGUMENTS = 0, 1, 2, 3, 4, 5, 4, 13
+# the dtype, the workspace and whether it is lent; and the kinds of all dtypes.
+NONE, ARRAY, PYTHON_FLOAT, EMPTY, DTYPES, WORKSPACES, LENT, KINDS = 0, 1, 2, 3, 4, 6, 8, 10
+_DTYPES = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.uint8)
+# Those of a function: these words, how many arguments there are, whence the result, its rows and its columns come,
+# whether there is a workspace, for both dtypes the function and three constants, and what each argument and the result
+# must be.
+COMMON, COUNT, RESULT, ROWS_OF, COLUMNS_OF, WORKS, FUNCTIONS, OF_DTYPE, ARGUMENTS = 0, 1, 2, 3, 4, 5, 6, 4, 14
+
+
+KNOWN, OF_INT64 = len(_DTYPES), 2
 
 
 @intrinsic
@@ -127,15 +133,14 @@ def _record(given, i):
 
 
 @inline
-def _write_down(thing, record, size):
-    """Write down an array, and return whether its strides are whole elements."""
+def _write_down(thing, record, element, bits):
+    """Write down an array, strides in 2^bits bytes, and return whether they are whole."""
     ndim, shape, strides = _word(thing, NDIM) & LOW_HALF, _word(thing, SHAPE), _word(thing, STRIDES)
     elements, odd = 1, 0
     for i in range(ndim):
         elements *= _word(shape, i)
-        odd |= _word(strides, i) & (size - 1)
+        odd |= _word(strides, i) & ((1 << bits) - 1)
     rows, cols = _word(shape, 0) if ndim > 0 else 1, _word(shape, 1) if ndim > 1 else 1
-    bits = 3 if size == 8 else 2
     put(record, P, _word(thing, ELEMENTS))
     put(record, SIZE, elements)
     put(record, DIMENSIONS, ndim)
@@ -143,23 +148,35 @@ def _write_down(thing, record, size):
     put(record, COLS, cols)
     put(record, ROW, _word(strides, 0) >> bits if ndim > 0 and rows > 1 else cols)
     put(record, COL, _word(strides, 1) >> bits if ndim > 1 and cols > 1 else 1)
+    put(record, ELEMENT, element)
     return odd == 0
+
+
+@inline
+def _element(thing, common):
+    """The place of an array's dtype among those that are known, or how many these are."""
+    kind, i = _word(_word(thing, DTYPE), KIND_OF_DTYPE), 0
+    while i < KNOWN and _word(common, KINDS + i) != kind:
+        i += 1
+    return i
 
 
 @inline
 def _check(thing, own, common, i, which, record):
     """Write down argument i, and return whether it is what it must be."""
     kind, flags = _word(own, ARGUMENTS + 2 * i), _word(own, ARGUMENTS + 2 * i + 1)
-    if kind == FLOAT:
+    if kind == NUMBER:
         put(record, P, _word(thing, VALUE))
         put(record, SIZE, 0)
         return _word(thing, TYPE) == _word(common, PYTHON_FLOAT)
     if _word(thing, TYPE) != _word(common, ARRAY) or _word(thing, FLAGS) & flags != flags:
         return False
-    wanted = which if kind == SAME else kind - 1
-    if _word(_word(thing, DTYPE), KIND_OF_DTYPE) != _word(common, KINDS + wanted):
+    element = _element(thing, common)
+    if kind == ANY:
+        return element < KNOWN and element != OF_INT64 and _write_down(thing, record, element, 0)
+    if element != (which if kind == REALS else kind - 1):
         return False
-    return _write_down(thing, record, 4 if wanted == 0 else 8)
+    return _write_down(thing, record, element, 2 if element == 0 else 3)
 
 
 @inline
@@ -167,8 +184,8 @@ def _new(own, common, which, given, first):
     """The result that the call did not bring, or 0 with an exception set."""
     result = _word(own, RESULT)
     shape = scratch(given, 2)
-    put(shape, 0, get(given, ROWS))
-    put(shape, 1, get(_record(given, _word(own, COLUMNS)), COLS))
+    put(shape, 0, get(_record(given, _word(own, ROWS_OF)), ROWS))
+    put(shape, 1, get(_record(given, _word(own, COLUMNS_OF)), COLS))
     place, ndim = integer(shape), 1 if result == COLUMN else 2
     if result == LIKE_FIRST:
         place, ndim = _word(first, SHAPE), get(given, DIMENSIONS)
@@ -211,7 +228,7 @@ def ENTRY(owner, arguments, count):
             returned = _new(own, common, which, given, first)
             if returned == 0:
                 return returned
-            _write_down(returned, record, 8 if which == 1 else 4)
+            _write_down(returned, record, which, 2 + which)
         else:
             returned = _word(arguments, expected)
         total += get(record, SIZE)
@@ -248,6 +265,7 @@ class Given(NamedTuple):
     cols: int
     row: int
     col: int
+    element: int
 
 
 @intrinsic
@@ -306,7 +324,7 @@ class _Method(ctypes.Structure):
 _FASTCALL = 0x80
 # By name the builtin of each function, once it has been compiled for a dtype.
 quick = SimpleNamespace()
-_common = np.zeros(LENT + 2, np.int64)
+_common = np.zeros(KINDS + KNOWN, np.int64)
 _workspaces: list[np.ndarray] = []
 
 
@@ -325,8 +343,8 @@ def _fill_common() -> None:
     core = sys.modules.get("numpy._core._multiarray_umath") or sys.modules["numpy.core._multiarray_umath"]
     functions = _in_capsule(core._ARRAY_API, None)
     _common[NONE : EMPTY + 1] = *map(id, (None, np.ndarray, float)), _word_at(functions, _PLACE_OF_EMPTY)
-    _common[DTYPES:KINDS] = [id(dtype) for dtype in _DTYPES[:2]]
-    _common[KINDS:WORKSPACES] = [_word_at(id(dtype), KIND_OF_DTYPE) for dtype in _DTYPES]
+    _common[DTYPES:WORKSPACES] = [id(dtype) for dtype in _DTYPES[:2]]
+    _common[KINDS:] = [_word_at(id(dtype), KIND_OF_DTYPE) for dtype in _DTYPES]
 
 
 def _word_at(place: int, i: int) -> int:
@@ -345,7 +363,7 @@ def _lend(dtype: Any) -> None:
 
 
 def _take_all_back() -> None:
-    _common[LENT:] = 0
+    _common[LENT:KINDS] = 0
 
 
 if hasattr(os, "register_at_fork"):
@@ -361,9 +379,10 @@ class Entry:
     """A function on arrays, compiled for each dtype at its first use.
 
     ``function(given, workspace)`` reads its arguments by ``array_of`` and ``float_of``, the result behind them, and
-    gives 1, or 0 before it has written anything; without ``works`` it must not touch the workspace. ``constants`` gives
+    gives 1, or 0 before it has written anything; without ``works`` it must not touch the workspace. ``table`` says of
+    which arguments the result has its rows and its columns. ``constants`` gives
     up to three numbers for a dtype that it finds in ``given`` from CONSTANTS on, behind how many arguments there are.
-    A function without a name is for the kernels alone.
+    One that ``is_quick`` is for those who have not checked anything as well, under its name.
     """
 
     def __init__(
@@ -372,16 +391,18 @@ class Entry:
         function: Shared,
         arguments: Sequence[tuple[int, int]],
         result: int,
-        columns: int = 0,
+        table: tuple[int, int] = (0, 0),
         works: bool = False,
         constants: Callable[[Any], tuple[int, ...]] = lambda dtype: (),
+        is_quick: bool = True,
     ) -> None:
         self._name, self._function, self._works, self._constants = name, function, works, constants
         self._words = np.zeros(ARGUMENTS + 2 * (len(arguments) + 1), np.int64)
-        self._words[COUNT:FUNCTIONS] = len(arguments), result, columns, works
-        self._words[ARGUMENTS:] = np.ravel([*arguments, (SAME, WRITTEN)])
+        self._words[COUNT:FUNCTIONS] = len(arguments), result, *table, works
+        self._words[ARGUMENTS:] = np.ravel([*arguments, (REALS, WRITTEN)])
         self.call: Callable[..., Any] = _nothing
-        if name:
+        self._is_quick = is_quick
+        if is_quick:
             setattr(quick, name, _nothing)
 
     def __call__(self, *arguments: Any) -> None:
@@ -411,5 +432,5 @@ class Entry:
         if self.call is _nothing:
             self._method = _Method(self._name.encode(), ENTRY.address(np.int64), _FASTCALL, None)
             self.call = _new_builtin(ctypes.addressof(self._method), self._words, None)
-            if self._name:
+            if self._is_quick:
                 setattr(quick, self._name, self.call)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .compiler.jit import inline, kernel, shared
-from .entries import READ, ROWWISE, SAME, TABLE, Entry, array_of, entry_signature, meet
+from .entries import READ, REALS, ROWWISE, TABLE, Entry, array_of, entry_signature, meet
 from .gemm.product import Epilogue, Matrix, column_sums, moved, product, workspace
 from .gemm.tile import BIAS, COMBINE, ROWS, STORE, VECTORS
 from .simd.address import address, strides, whole_strides
@@ -62,8 +62,8 @@ def _linear(given, workspace):
     return 1
 
 
-_MATMUL = Entry("matmul", _matmul, [(SAME, READ), (SAME, READ)], TABLE, columns=1, works=True)
-_LINEAR = Entry("linear", _linear, [(SAME, READ), (SAME, READ), (SAME, ROWWISE)], TABLE, columns=1, works=True)
+_MATMUL = Entry("matmul", _matmul, [(REALS, READ), (REALS, READ)], TABLE, table=(0, 1), works=True)
+_LINEAR = Entry("linear", _linear, [(REALS, READ), (REALS, READ), (REALS, ROWWISE)], TABLE, table=(0, 1), works=True)
 
 
 @kernel

@@ -32,11 +32,11 @@ from ..codes import STRIDE
 from .compiler.jit import Shared, caller, inline, kernel, shared
 from .entries import (
     CONSTANTS,
-    FLOAT,
     GIVEN,
     LIKE_FIRST,
+    NUMBER,
+    REALS,
     ROWWISE,
-    SAME,
     Entry,
     array_of,
     entry_signature,
@@ -282,19 +282,20 @@ def _map_array_back(given, workspace):
     return 1
 
 
-def on_arrays(name: str, forward: Shared, backward: Shared, settings: int = 0, kept: int = 1) -> tuple[Entry, Entry]:
+def on_arrays(
+    name: str, forward: Shared, backward: Shared, settings: int = 0, kept: int = 1, is_quick: bool = True
+) -> tuple[Entry, Entry]:
     """How Python calls an elementwise operation with so many settings, one at most; ``kept`` is 2 for both x and y."""
-    arrays, numbers = [(SAME, ROWWISE)] * (1 + kept), [(FLOAT, 0)] * settings
-    return (
-        Entry(name, _map_array, [*arrays[:1], *numbers], LIKE_FIRST, constants=lambda dtype: (forward.address(dtype),)),
-        Entry(
-            name and f"{name}_backward",
-            _map_array_back,
-            [*arrays, *numbers],
-            LIKE_FIRST,
-            constants=lambda dtype: (backward.address(dtype), kept),
-        ),
-    )
+    arrays, numbers = [(REALS, ROWWISE)] * (1 + kept), [(NUMBER, 0)] * settings
+    there = Entry(
+        name, _map_array, [*arrays[:1], *numbers], LIKE_FIRST,
+        constants=lambda dtype: (forward.address(dtype),), is_quick=is_quick,
+    )  # fmt: skip
+    back = Entry(
+        f"{name}_backward", _map_array_back, [*arrays, *numbers], LIKE_FIRST,
+        constants=lambda dtype: (backward.address(dtype), kept), is_quick=is_quick,
+    )  # fmt: skip
+    return there, back
 
 
 _NO_SETTINGS = np.empty(0)

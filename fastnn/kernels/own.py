@@ -65,7 +65,8 @@ def _operation(name: Any) -> Operation:
         _Own(forward, forward_signature, name, "forward"),
         _Own(backward, backward_signature, name, "backward"),
     )
-    return Operation(there, back_again, is_elementwise=True, entries=on_arrays("", there, back_again, kept=2))
+    entries = on_arrays(name, there, back_again, kept=2, is_quick=False)
+    return Operation(there, back_again, is_elementwise=True, entries=entries)
 
 
 def _loss(name: Any) -> Shared:

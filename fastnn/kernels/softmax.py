@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .compiler.jit import inline, shared
-from .entries import COLUMN, LIKE_FIRST, ROWWISE, SAME, Entry, array_of, entry_signature
+from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry, array_of, entry_signature
 from .simd.vector import (
     fma,
     get,
@@ -253,9 +253,9 @@ def _logsumexp(given, workspace):
     return 1
 
 
-_SOFTMAX = Entry("softmax", _softmax, [(SAME, ROWWISE)], LIKE_FIRST)
-_LOG_SOFTMAX = Entry("log_softmax", _log_softmax, [(SAME, ROWWISE)], LIKE_FIRST)
-_LOGSUMEXP = Entry("logsumexp", _logsumexp, [(SAME, ROWWISE)], COLUMN)
+_SOFTMAX = Entry("softmax", _softmax, [(REALS, ROWWISE)], LIKE_FIRST)
+_LOG_SOFTMAX = Entry("log_softmax", _log_softmax, [(REALS, ROWWISE)], LIKE_FIRST)
+_LOGSUMEXP = Entry("logsumexp", _logsumexp, [(REALS, ROWWISE)], COLUMN)
 
 
 def softmax(s: np.ndarray, out: np.ndarray) -> None:

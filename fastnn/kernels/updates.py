@@ -13,12 +13,12 @@ from numba import types
 from .compiler.jit import Shared, caller, inline, shared
 from .entries import (
     CONSTANTS,
-    FLOAT,
     GIVEN,
     IN_PLACE,
     MOST,
+    NUMBER,
+    REALS,
     ROWWISE,
-    SAME,
     WRITTEN,
     Entry,
     array_of,
@@ -290,18 +290,19 @@ def _update(given, workspace):
     return 1
 
 
-def _entry(rule: Rule, slots: int, settings: int, name: str = "") -> Entry:
-    arrays = [(SAME, WRITTEN), (SAME, ROWWISE), *[(SAME, WRITTEN)] * slots]
+def _entry(name: str, rule: Rule, slots: int, settings: int, is_quick: bool = False) -> Entry:
+    arrays = [(REALS, WRITTEN), (REALS, ROWWISE), *[(REALS, WRITTEN)] * slots]
     return Entry(
-        name, _update, [*arrays, *[(FLOAT, 0)] * settings], IN_PLACE,
-        constants=lambda dtype: (*rule.addresses(dtype), slots),
+        name, _update, [*arrays, *[(NUMBER, 0)] * settings], IN_PLACE,
+        constants=lambda dtype: (*rule.addresses(dtype), slots), is_quick=is_quick,
     )  # fmt: skip
 
 
-_SGD = _entry(SGD, 0, 1, "sgd_update")
-_MOMENTUM, _NESTEROV = _entry(MOMENTUM, 1, 2), _entry(NESTEROV, 1, 2)
-_ADAM, _ADAMW = _entry(ADAM, 2, 5), _entry(ADAMW, 2, 6)
-_RMSPROP, _RMSPROP_MOMENTUM = _entry(RMSPROP, 1, 3), _entry(RMSPROP_MOMENTUM, 2, 4)
+_SGD = _entry("sgd_update", SGD, 0, 1, is_quick=True)
+_MOMENTUM, _NESTEROV = _entry("momentum_update", MOMENTUM, 1, 2), _entry("nesterov_update", NESTEROV, 1, 2)
+_ADAM, _ADAMW = _entry("adam_update", ADAM, 2, 5), _entry("adamw_update", ADAMW, 2, 6)
+_RMSPROP = _entry("rmsprop_update", RMSPROP, 1, 3)
+_RMSPROP_MOMENTUM = _entry("rmsprop_momentum_update", RMSPROP_MOMENTUM, 2, 4)
 
 
 def _run(entry: Entry, arrays: tuple[np.ndarray, ...], *settings: float) -> None:

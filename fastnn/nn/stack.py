@@ -137,7 +137,7 @@ class Stack:
                 active().softmax(outputs, outputs)
             return outputs
         if self._ready is not None:
-            result: Array | None = active().quick.forward(X, self.params, *self._ready, 1.0 if softmax else 0.0)
+            result: Array | None = active().quick.forward(self.params, X, *self._ready, 1.0 if softmax else 0.0)
             if result is not None:
                 return result
         x = self.features(X, check_finite=False)

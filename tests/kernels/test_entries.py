@@ -11,7 +11,7 @@ import pytest
 import fastnn as fnn
 from fastnn import kernels
 from fastnn.kernels import entries
-from fastnn.kernels.entries import LENT, quick
+from fastnn.kernels.entries import KINDS, LENT, quick
 from tests.cases import LAYOUTS
 
 
@@ -145,26 +145,26 @@ def test_no_reference_is_lost_or_kept(dtype):
 
 def test_a_workspace_that_is_lent_is_not_lent_again(dtype, rng):
     x = rng.integers(-8, 8, (6, 6)).astype(dtype)
-    entries._common[LENT:] = 1
+    entries._common[LENT:KINDS] = 1
     try:
         assert quick.matmul(x, x) is None
         np.testing.assert_array_equal(fnn.matmul(x, x), x @ x)
         assert quick.relu(x) is not None
     finally:
-        entries._common[LENT:] = 0
+        entries._common[LENT:KINDS] = 0
     assert quick.matmul(x, x) is not None
-    assert not entries._common[LENT:].any()
+    assert not entries._common[LENT:KINDS].any()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_has_the_workspace_to_itself(dtype):
     x = np.ones((6, 6), dtype)
-    entries._common[LENT:] = 1
+    entries._common[LENT:KINDS] = 1
     child = os.fork()
     if child == 0:
         os._exit(0 if quick.matmul(x, x) is not None else 1)
-    entries._common[LENT:] = 0
+    entries._common[LENT:KINDS] = 0
     assert os.waitpid(child, 0)[1] == 0
 
 
@@ -191,7 +191,7 @@ def test_threads_at_once(dtype, rng):
 def test_memory_that_there_is_not(dtype):
     with pytest.raises(MemoryError):
         fnn.matmul(np.empty((10**8, 0), dtype), np.empty((0, 10**8), dtype))
-    assert not entries._common[LENT:].any()
+    assert not entries._common[LENT:KINDS].any()
     assert quick.matmul(np.empty((2, 0), dtype), np.empty((0, 3), dtype)).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from ...codes import ADD, INPUTS, KEPT, KIND, LINEAR, OUTPUTS, SOURCE
 from ..compiler.jit import inline, shared
 from ..entries import (
+    ANY,
     BEYOND,
-    FLOAT,
-    FLOAT64,
+    DOUBLES,
     GIVEN,
-    INT64,
-    READ,
+    INTEGERS,
+    NUMBER,
+    REALS,
     ROWWISE,
     TABLE,
     Entry,
@@ -21,7 +22,6 @@ from ..entries import (
     entry_signature,
     float_at,
 )
-from ..entries import SAME as SAME_DTYPE
 from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..gemm.tile import ROWS
 from ..simd.subnormals import flushed
@@ -44,12 +44,14 @@ from ..simd.vector import (
 from ..softmax import softmax_row
 from ..threading.team import GRAIN, part, run
 from .layers import (
+    FLOAT32,
+    FLOAT64,
     SAME,
+    UINT8,
     Input,
     Net,
     Rows,
     addressed,
-    describe,
     forward_op,
     gather_row,
     leading_dimension,
@@ -60,42 +62,54 @@ from .layers import (
 CHUNK = 256
 
 
-# What a call tells of its samples, in int64: their ``Input``, and of threads the one that calls and how many there are.
-# It notes there whether they are finite. Where the address is 0 they are the first argument.
-ADDRESS, ROW, COL, ELEMENT, _, THREAD, THREADS, FINITE = range(8)
 # Behind the numbers of the nodes: what a thread needs beyond a workspace, and the multiply-adds of a sample.
 _BEYOND, _WORK = -2, -1
+# What a share is told.
+_THREAD, _THREADS, _FINITE = range(3)
+# The kind of element by the place of a dtype among those of entries.
+_KINDS = FLOAT32, FLOAT64, 0, UINT8
 
 
 @shared(entry_signature)
 def _forward(given, workspace):
-    """The arguments: samples, parameters, ops, settings, numbers, what is told, memory or none, outputs, softmax."""
-    x, params, ops = array_of(given, 0, workspace), array_of(given, 1, workspace), array_of(given, 2, 0)
-    settings, numbers, told = array_of(given, 3, np.float64(0)), array_of(given, 4, 0), array_of(given, 5, 0)
-    own, out = array_of(given, 6, workspace), array_of(given, get(given, GIVEN), workspace)
+    """The arguments: parameters, samples, ops, settings, numbers, and those of the quick way or of a thread's share.
+
+    The quick way, of a single thread with the workspace that is lent, has no memory. A share tells its thread, and how
+    many there are, and learns whether the samples are finite.
+    """
+    params, x, ops = array_of(given, 0, workspace), array_of(given, 1, np.uint8(0)), array_of(given, 2, 0)
+    settings, numbers = array_of(given, 3, np.float64(0)), array_of(given, 4, 0)
+    memory, told = array_of(given, 5, workspace), array_of(given, 6, 0)
+    out = array_of(given, get(given, GIVEN), workspace)
     net = Net(Table(ops.p, ops.rows, ops.cols), Table(ops.p, 0, 0), Table(settings.p, settings.size, 1),
               Table(params.p, params.size, 1), 0)  # fmt: skip
-    samples = Input(get(told.p, ADDRESS), get(told.p, ROW), get(told.p, COL), get(told.p, ELEMENT), 0)
-    beyond, work = get(numbers.p, numbers.size + _BEYOND), get(numbers.p, numbers.size + _WORK)
-    is_plain = samples.address == 0
-    if is_plain:
-        fits = x.ndim == 2 and x.rows > 0 and x.cols == cell(net.ops, 0, INPUTS) and x.col == 1
-        fits = fits and out.cols == cell(net.ops, net.ops.rows - 1, OUTPUTS) and out.rows == x.rows
-        if not fits or beyond > BEYOND or x.rows * work >= GRAIN:
+    if not _fits(net, x, out):
+        return 0
+    size = itemsize(params.p)
+    is_same = x.element == params.element and (x.cols == 1 or x.col == size) and x.row % size == 0
+    samples = Input(integer(x.p), x.row, x.col, SAME if is_same else _KINDS[x.element], 0)
+    is_quick = memory.size == 0
+    if is_quick:
+        beyond, work = get(numbers.p, numbers.size + _BEYOND), get(numbers.p, numbers.size + _WORK)
+        if beyond > BEYOND or x.rows * work >= GRAIN:
             return 0
-        samples = Input(integer(x.p), x.row * itemsize(x.p), itemsize(x.p), SAME, 0)
-    else:
-        workspace = own.p
-    is_softmax = get(float_at(given, 8), 0) != 0.0
     finite = flushed(
         _forward_rows,
-        (net, samples, Table(out.p, out.rows, out.cols), is_softmax, numbers.p, workspace, get(told.p, THREAD),
-         get(told.p, THREADS)),
+        (net, samples, Table(out.p, out.rows, out.cols), get(float_at(given, 7), 0) != 0.0, numbers.p,
+         workspace if is_quick else memory.p, 0 if is_quick else get(told.p, _THREAD),
+         1 if is_quick else get(told.p, _THREADS)),
     )  # fmt: skip
-    if is_plain:
+    if is_quick:
         return 1 if finite else 0
-    put(told.p, FINITE, 1 if finite else 0)
+    put(told.p, _FINITE, 1 if finite else 0)
     return 1
+
+
+@inline
+def _fits(net, x, out):
+    """Whether x are samples of the network, and out is for its outputs."""
+    fits = x.ndim == 2 and x.rows > 0 and x.rows == out.rows and x.cols == cell(net.ops, 0, INPUTS)
+    return fits and out.cols == cell(net.ops, net.ops.rows - 1, OUTPUTS)
 
 
 @inline
@@ -204,31 +218,31 @@ def _buffers(ops: np.ndarray) -> list[int]:
     return places
 
 
-_ARGUMENTS = [(SAME_DTYPE, READ), (SAME_DTYPE, ROWWISE), (INT64, ROWWISE), (FLOAT64, ROWWISE), (INT64, ROWWISE)]
-_ARGUMENTS += [(INT64, ROWWISE), (SAME_DTYPE, ROWWISE), (SAME_DTYPE, ROWWISE), (FLOAT, 0)]
-_FORWARD = Entry("forward", _forward, _ARGUMENTS, TABLE, columns=7, works=True)
-_SHARE = Entry("", _forward, _ARGUMENTS, TABLE, columns=7)
-_PLAIN = np.array([0, 0, 0, SAME, 0, 0, 1, 0])
+_ARGUMENTS = [(REALS, ROWWISE), (ANY, 0), (INTEGERS, ROWWISE), (DOUBLES, ROWWISE), (INTEGERS, ROWWISE)]
+_ARGUMENTS += [(REALS, ROWWISE), (INTEGERS, ROWWISE), (NUMBER, 0)]
+# The columns of a new result are those of the memory, which is empty then.
+_NOTHING = np.empty(0, np.int64)
+_FORWARD = Entry("forward", _forward, _ARGUMENTS, TABLE, table=(1, 5), works=True)
+_SHARE = Entry("forward", _forward, _ARGUMENTS, TABLE, is_quick=False)
 
 
 def forward_arguments(network: Any, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-    """What the quick way forward takes between the parameters and whether to take the softmax."""
+    """What the quick way forward takes between the samples and whether to take the softmax."""
     _FORWARD.prepare(dtype)
     ops, numbers, _, _ = _prepared(network.ops.tobytes(), network.names, dtype)
-    nothing = np.empty((0, int(ops[-1, OUTPUTS])), dtype)
-    return ops, network.settings, numbers, _PLAIN, nothing, nothing
+    return ops, network.settings, numbers, np.empty((0, int(ops[-1, OUTPUTS])), dtype), _NOTHING
 
 
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
     """Run the network on every sample; see ``fastnn.reference.network.inference.forward``."""
-    dtype, samples, finite = params.dtype, describe(x, params.dtype), []
-    ops, numbers, beyond, work = _prepared(network.ops.tobytes(), network.names, dtype)
+    x, finite = np.asarray(x), []
+    ops, numbers, beyond, work = _prepared(network.ops.tobytes(), network.names, params.dtype)
 
     def task(thread: int, n_threads: int) -> None:
-        told = np.array([*samples, thread, n_threads, 0])
-        memory = workspace(dtype, beyond)
-        _SHARE(out, params, ops, network.settings, numbers, told, memory, out, float(softmax), out)
-        finite.append(bool(told[FINITE]))
+        told = np.array([thread, n_threads, 0])
+        memory = workspace(params.dtype, beyond)
+        _SHARE(params, x, ops, network.settings, numbers, memory, told, float(softmax), out)
+        finite.append(bool(told[_FINITE]))
 
     run(task, len(x) * work)
     return all(finite)
