@@ -27,7 +27,6 @@ from numba.extending import intrinsic
 
 from .compiler.jit import Shared, inline, shared
 from .gemm.product import WORKSPACE, prepared_workspace
-from .simd.address import address
 from .simd.vector import I32, I64, call_ir, get, integer, itemsize, pointer, put, scratch
 
 # The words of 8 bytes of CPython's objects, which end with their type or go on behind HEAD: floats with their value,
@@ -38,8 +37,8 @@ TYPE, VALUE, ELEMENTS, NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEAD + i for i in (
 KIND_OF_DTYPE = HEAD + 1
 LOW_HALF = (1 << 32) - 1
 
-# What an argument is: a Python float, or an array of the dtype of the call (that of the first), of float64, of int64, or
-# of float32, float64 or uint8.
+# What an argument is: a Python float, or an array of the dtype of the call (that of the first), of float64, of int64,
+# or of float32, float64 or uint8.
 NUMBER, REALS, DOUBLES, INTEGERS, ANY = range(5)
 # The flags of NumPy that its array must have.
 READ, ROWWISE, WRITTEN = 0x100, 0x101, 0x501
@@ -359,7 +358,7 @@ def _lend(dtype: Any) -> None:
     which = _DTYPES.index(dtype)
     if _common[WORKSPACES + which] == 0 and getattr(sys, "_is_gil_enabled", lambda: True)():
         _workspaces.append(prepared_workspace(WORKSPACE + BEYOND, dtype))
-        _common[WORKSPACES + which] = address(_workspaces[-1])
+        _common[WORKSPACES + which] = _workspaces[-1].ctypes.data
 
 
 def _take_all_back() -> None:
@@ -427,7 +426,7 @@ class Entry:
             self._words[place + 1 : place + 1 + len(constants)] = constants
             if self._works:
                 _lend(dtype)
-            self._words[COMMON] = address(_common)
+            self._words[COMMON] = _common.ctypes.data
             self._words[place] = self._function.address(dtype)
         if self.call is _nothing:
             self._method = _Method(self._name.encode(), ENTRY.address(np.int64), _FASTCALL, None)
