@@ -378,7 +378,7 @@ class TestFilling:
         (folder,) = fingerprints(tmp_path / "fastnn")
         assert (
             len(list(folder.iterdir())) == 2 * KERNELS - 2
-        )  # the entry and what prepares an update are the same for both
+        )  # for both the same: the entry, what prepares an update
 
     def test_a_folder_that_goes_away(self, tmp_path):
         forget = "import shutil, fastnn.kernels.compiler.cache as c; fnn.sgd_update(np.ones(2), np.ones(2), 1.0)\n"
