@@ -237,8 +237,9 @@ def float_arrays(*named: tuple[str, ArrayLike]) -> list[Array]:
 
 
 def contiguous(array: Array) -> Array:
-    """Return ``array`` in C order; unlike ``np.ascontiguousarray`` this keeps a 0-d array 0-d."""
-    return array if array.flags.c_contiguous else np.asarray(array, order="C")
+    """Return ``array`` in C order and aligned; unlike ``np.ascontiguousarray`` this keeps a 0-d array 0-d."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.array(array, order="C")
 
 
 def dimensions(name: str, array: Array, ndim: int) -> None:

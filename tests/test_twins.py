@@ -37,6 +37,7 @@ ROOMS = [
     "network",
     "*",
     "operations",
+    "entries",
     "registry gemm threading",
     "simd",
     "compiler",

@@ -46,11 +46,12 @@ from .elementwise_losses import (
     poisson_backward,
 )
 from .embedding import embedding, embedding_backward, embedding_rows
+from .entries import quick as quick
 from .layer_norm import layer_norm, layer_norm_backward
 from .losses import cross_entropy, cross_entropy_backward, huber, huber_backward, squared_error, squared_error_backward
 from .matmul import linear, linear_backward, matmul
 from .network.epoch import train_epoch
-from .network.inference import forward
+from .network.inference import forward, forward_arguments
 from .orders import draw_orders
 from .own import own, own_backward, own_check, own_loss, own_update
 from .side_by_side import count_lanes, forward_lanes, lane_key, lanes_pay, train_lanes
@@ -88,6 +89,7 @@ __all__ = [
     "embedding_backward",
     "embedding_rows",
     "forward",
+    "forward_arguments",
     "forward_lanes",
     "gelu",
     "gelu_backward",

@@ -1,10 +1,9 @@
 """Matrix products and the linear layer y = x w + b."""
 
-from typing import Any
-
 import numpy as np
 
-from .compiler.jit import inline, kernel
+from .compiler.jit import inline, kernel, shared
+from .entries import READ, REALS, ROWWISE, TABLE, Entry, array_of, entry_signature, meet
 from .gemm.product import Epilogue, Matrix, column_sums, moved, product, workspace
 from .gemm.tile import BIAS, COMBINE, ROWS, STORE, VECTORS
 from .simd.address import address, strides, whole_strides
@@ -27,20 +26,44 @@ def _multiply(m, n, k, a, b, c, epilogue, thread, n_threads, workspace):
 
 
 @inline
-def _matrix(array, is_transposed):
-    """The matrix of a C-contiguous array, or its transpose."""
-    n = array.shape[1]
-    return Matrix(data(array), 1, n) if is_transposed else Matrix(data(array), n, 1)
+def _fits(a, b, c):
+    """Whether c = a b is a product of matrices, small enough for one thread, that overwrites none of them."""
+    is_product = a.ndim == 2 and b.ndim == 2 and c.ndim == 2 and a.cols == b.rows
+    fits = is_product and c.rows == a.rows and c.cols == b.cols and c.rows * c.cols * a.cols < GRAIN
+    return fits and not meet(c, a) and not meet(c, b)
 
 
-@kernel
-def _matmul(a, a_transposed, b, b_transposed, out, workspace, thread, n_threads):
-    m, n = out.shape
-    c = Matrix(data(out), n, 1)
-    _multiply(
-        m, n, a.shape[0] if a_transposed else a.shape[1], _matrix(a, a_transposed), _matrix(b, b_transposed), c,
-        Epilogue(STORE, c.p, 0, 1.0, 0.0), thread, n_threads, data(workspace),
-    )  # fmt: skip
+@inline
+def _whole(a, b, c, epilogue, workspace):
+    """The product of all of a and b."""
+    if c.size > 0:
+        product(
+            c.rows, c.cols, a.cols, Matrix(a.p, a.row, a.col), Matrix(b.p, b.row, b.col), Matrix(c.p, c.cols, 1),
+            epilogue, workspace,
+        )  # fmt: skip
+
+
+@shared(entry_signature)
+def _matmul(given, workspace):
+    a, b, c = array_of(given, 0, workspace), array_of(given, 1, workspace), array_of(given, 2, workspace)
+    if not _fits(a, b, c):
+        return 0
+    _whole(a, b, c, Epilogue(STORE, c.p, 0, 1.0, 0.0), workspace)
+    return 1
+
+
+@shared(entry_signature)
+def _linear(given, workspace):
+    x, w = array_of(given, 0, workspace), array_of(given, 1, workspace)
+    b, y = array_of(given, 2, workspace), array_of(given, 3, workspace)
+    if not _fits(x, w, y) or b.ndim != 1 or b.rows != w.cols or meet(y, b):
+        return 0
+    _whole(x, w, y, Epilogue(BIAS, b.p, 0, 1.0, 0.0), workspace)
+    return 1
+
+
+_MATMUL = Entry("matmul", _matmul, [(REALS, READ), (REALS, READ)], TABLE, table=(0, 1), works=True)
+_LINEAR = Entry("linear", _linear, [(REALS, READ), (REALS, READ), (REALS, ROWWISE)], TABLE, table=(0, 1), works=True)
 
 
 @kernel
@@ -61,26 +84,14 @@ def _column_sums(x, x_row, m, n, out):
 
 def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """out (m, n) = a (m, k) b (k, n); a and b may have any strides, rows of out are contiguous."""
-    a_transposed, b_transposed = not a.flags.carray, not b.flags.carray
-    x, y = a.T if a_transposed else a, b.T if b_transposed else b
-    if (a_transposed and not x.flags.carray) or (b_transposed and not y.flags.carray) or not out.flags.carray:
+    if a.shape[0] * b.size >= GRAIN or _MATMUL.attempt(a, b, out) is None:
         _strided(STORE, a, b, out, out, 1.0, 0.0)
-        return
-    work = a.shape[0] * a.shape[1] * b.shape[1]
-    if work < GRAIN:
-        _matmul(x, a_transposed, y, b_transposed, out, workspace(out.dtype), 0, 1)
-    else:
-        _share(work, x, a_transposed, y, b_transposed, out)
-
-
-def _share(work: int, *fixed: Any) -> None:
-    dtype = fixed[-1].dtype
-    run(lambda thread, n_threads: _matmul(*fixed, workspace(dtype), thread, n_threads), work)
 
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """out (m, k) = x (m, d) w (d, k) + b (k,)."""
-    _strided(BIAS, x, w, out, np.ascontiguousarray(b), 1.0, 0.0)
+    if x.shape[0] * w.size >= GRAIN or _LINEAR.attempt(x, w, b, out) is None:
+        _strided(BIAS, x, w, out, np.ascontiguousarray(b), 1.0, 0.0)
 
 
 def linear_backward(

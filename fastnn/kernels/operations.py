@@ -29,11 +29,24 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..codes import STRIDE
-from .compiler.jit import Shared, caller, inline, kernel
+from .compiler.jit import Shared, caller, inline, kernel, shared
+from .entries import (
+    CONSTANTS,
+    GIVEN,
+    LIKE_FIRST,
+    NUMBER,
+    REALS,
+    ROWWISE,
+    Entry,
+    array_of,
+    entry_signature,
+    float_at,
+    same_shape,
+)
 from .gemm.tile import ROWS
 from .registry import Registry
 from .simd.address import as_writeable
-from .simd.vector import I64, data, lanes, load, load_part, shift, splat_ir, store, store_part
+from .simd.vector import I64, data, get, lanes, load, load_part, shift, splat_ir, store, store_part
 
 N, FLOAT64 = types.intp, types.CPointer(types.float64)
 INT64 = types.CPointer(types.int64)
@@ -60,7 +73,8 @@ def gradient_signature(dtype: Any) -> Any:
 class Operation(NamedTuple):
     """The compiled functions of a layer, each made at its first use.
 
-    What maps element by element takes any elements as one row, those of networks side by side as well.
+    What maps element by element takes any elements as one row, those of networks side by side as well; its ``entries``
+    are for whole arrays.
     """
 
     forward: Shared
@@ -69,6 +83,7 @@ class Operation(NamedTuple):
     sums: Shared | None = None
     backward_sums: Shared | None = None
     is_elementwise: bool = False
+    entries: tuple[Entry, ...] = ()
 
     def addresses(self, dtype: Any, training: bool = True) -> tuple[int, ...]:
         """Where the functions for a dtype lie in this process; 0 for what there is not, or only training needs."""
@@ -89,8 +104,8 @@ def addresses_of(names: tuple[str, ...], dtype: Any, training: bool = True) -> n
     return np.array([OPERATIONS[name].addresses(dtype, training) if name else _NOWHERE for name in names], np.int64)
 
 
-def elementwise(name: str, function: Any, derivative: Any) -> Operation:
-    """Register a layer that maps element by element.
+def elementwise(name: str, function: Any, derivative: Any, settings: int = 0) -> Operation:
+    """Register a layer that maps element by element, with one setting at most, which is finite and not negative.
 
     ``function(x, settings)`` gives y and ``derivative(d, x, y, settings)`` gives dx, all vectors; settings are read by
     ``setting``. Only what the class asked to be kept may be used of x and y.
@@ -109,11 +124,12 @@ def elementwise(name: str, function: Any, derivative: Any) -> Operation:
                 numbers,
             )  # fmt: skip
 
-    OPERATIONS[name] = made = Operation(
+    there, back = (
         Shared(forward, forward_signature, name=name),
         Shared(backward, backward_signature, name=f"{name}_backward"),
-        is_elementwise=True,
     )
+    entries = on_arrays(name, there, back, settings)
+    OPERATIONS[name] = made = Operation(there, back, is_elementwise=True, entries=entries)
     return made
 
 
@@ -237,17 +253,49 @@ def _gradient(address, which, dy, x, y, kept, params, settings, out):
     )  # fmt: skip
 
 
-@kernel
-def _map_array(address, x, settings, out):
-    """An elementwise operation, which keeps nothing and has no parameters, of a whole array."""
-    p, n = data(x), x.size
-    call_forward(address, p, (1, n, n, p, n, data(out), n, p, p, data(settings), 0, 0, 0))
+@shared(entry_signature)
+def _map_array(given, workspace):
+    """An elementwise operation, which keeps nothing and has no parameters, of a whole array.
+
+    The constant is its address. A setting is finite and not negative.
+    """
+    count = get(given, GIVEN)
+    x, out, last = array_of(given, 0, workspace), array_of(given, count, workspace), float_at(given, count - 1)
+    if out.size != x.size or (count > 1 and not 0.0 <= get(last, 0) < np.inf):
+        return 0
+    n, p = x.size, x.p
+    call_forward(get(given, CONSTANTS), p, (1, n, n, p, n, out.p, n, p, p, last, 0, 0, 0))
+    return 1
 
 
-@kernel
-def _map_array_back(address, dy, x, y, settings, dx):
-    p, n = data(dy), dy.size
-    call_backward(address, p, (1, n, n, p, n, data(x), n, data(y), n, data(dx), n, p, p, data(settings), 0, 0, 0))
+@shared(entry_signature)
+def _map_array_back(given, workspace):
+    """The gradient, from d, x and y. The second constant is which argument y is; who keeps one of them has one."""
+    count, which = get(given, GIVEN), get(given, CONSTANTS + 1)
+    d, x, y = array_of(given, 0, workspace), array_of(given, 1, workspace), array_of(given, which, workspace)
+    dx, last = array_of(given, count, workspace), float_at(given, count - 1)
+    fits = same_shape(d, x) and same_shape(d, y) and dx.size == d.size
+    if not fits or (count > which + 1 and not 0.0 <= get(last, 0) < np.inf):
+        return 0
+    n, p = d.size, d.p
+    call_backward(get(given, CONSTANTS), p, (1, n, n, p, n, x.p, n, y.p, n, dx.p, n, p, p, last, 0, 0, 0))
+    return 1
+
+
+def on_arrays(
+    name: str, forward: Shared, backward: Shared, settings: int = 0, kept: int = 1, is_quick: bool = True
+) -> tuple[Entry, Entry]:
+    """How Python calls an elementwise operation with so many settings, one at most; ``kept`` is 2 for both x and y."""
+    arrays, numbers = [(REALS, ROWWISE)] * (1 + kept), [(NUMBER, 0)] * settings
+    there = Entry(
+        name, _map_array, [*arrays[:1], *numbers], LIKE_FIRST,
+        constants=lambda dtype: (forward.address(dtype),), is_quick=is_quick,
+    )  # fmt: skip
+    back = Entry(
+        f"{name}_backward", _map_array_back, [*arrays, *numbers], LIKE_FIRST,
+        constants=lambda dtype: (backward.address(dtype), kept), is_quick=is_quick,
+    )  # fmt: skip
+    return there, back
 
 
 _NO_SETTINGS = np.empty(0)
@@ -282,9 +330,9 @@ def apply_to(
     The parameters are returned as they lie in a model's buffer, since it may have changed them.
     """
     flat, numbers = _flat(parameters, x.dtype), _numbers(settings)
-    for shared in (operation.sums, operation.forward):
-        if shared is not None:
-            _forward(shared.address(x.dtype), as_writeable(x), kept.reshape(-1), flat, numbers, out)
+    for part in (operation.sums, operation.forward):
+        if part is not None:
+            _forward(part.address(x.dtype), as_writeable(x), kept.reshape(-1), flat, numbers, out)
     return flat
 
 
@@ -300,9 +348,9 @@ def back_through(
     """dx = the gradient at the x of ``apply_to``, whose output the operation must not need."""
     dy, x = as_writeable(dy), as_writeable(x)
     flat, numbers = _flat(parameters, x.dtype), _numbers(settings)
-    for shared in (operation.backward_sums, operation.backward):
-        if shared is not None:
-            _backward(shared.address(x.dtype), dy, x, dy, kept.reshape(-1), flat, numbers, dx)
+    for part in (operation.backward_sums, operation.backward):
+        if part is not None:
+            _backward(part.address(x.dtype), dy, x, dy, kept.reshape(-1), flat, numbers, dx)
 
 
 def gradient_of(
@@ -323,8 +371,8 @@ def gradient_of(
 
 def on_array(operation: Operation, x: np.ndarray, out: np.ndarray, *settings: float) -> None:
     """out = an elementwise operation of x, both C-contiguous and of any shape."""
-    numbers = _numbers(settings)
-    _map_array(operation.forward.address(x.dtype), as_writeable(x.reshape(-1)), numbers, out.reshape(-1))
+    entry, _ = operation.entries
+    entry(x.reshape(-1), *map(float, settings), out.reshape(-1))
 
 
 def back_on_array(
@@ -336,7 +384,6 @@ def back_on_array(
     y: np.ndarray | None = None,
 ) -> None:
     """out = the gradient at the input of an elementwise operation, for the x or y that it keeps, or for both."""
-    address, numbers = operation.backward.address(dy.dtype), _numbers(settings)
-    dy, x = as_writeable(dy.reshape(-1)), as_writeable(kept.reshape(-1))
-    y = x if y is None else as_writeable(y.reshape(-1))
-    _map_array_back(address, dy, x, y, numbers, out.reshape(-1))
+    _, entry = operation.entries
+    arrays = (dy, kept) if y is None else (dy, kept, y)
+    entry(*(array.reshape(-1) for array in arrays), *map(float, settings), out.reshape(-1))

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from ..loading import undisturbed
 from .compiler.jit import Shared, kernel
 from .losses import LOSSES, loss_signature, with_gradient
-from .operations import OPERATIONS, Operation, back_on_array, backward_signature, forward_signature, on_array
+from .operations import OPERATIONS, Operation, back_on_array, backward_signature, forward_signature, on_array, on_arrays
 from .simd.address import address, as_writeable
 from .simd.vector import data, get, put, scratch, shift
 from .simd.vectormath import sum_of
@@ -61,11 +61,12 @@ def _operation(name: Any) -> Operation:
             inputs = shift(d, r * d_ld), shift(x, r * x_ld), shift(y, r * y_ld)
             map_row_back(n_in, inputs, (shift(dx, r * dx_ld),), ())
 
-    return Operation(
+    there, back_again = (
         _Own(forward, forward_signature, name, "forward"),
         _Own(backward, backward_signature, name, "backward"),
-        is_elementwise=True,
     )
+    entries = on_arrays(name, there, back_again, kept=2, is_quick=False)
+    return Operation(there, back_again, is_elementwise=True, entries=entries)
 
 
 def _loss(name: Any) -> Shared:

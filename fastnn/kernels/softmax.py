@@ -10,10 +10,9 @@ import math
 
 import numpy as np
 
-from .compiler.jit import inline, kernel
-from .simd.address import as_writeable
+from .compiler.jit import inline, shared
+from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry, array_of, entry_signature
 from .simd.vector import (
-    data,
     fma,
     get,
     lanes,
@@ -23,6 +22,7 @@ from .simd.vector import (
     put,
     reduce_add,
     reduce_max,
+    scratch,
     select,
     shift,
     splat,
@@ -180,12 +180,21 @@ def softmax_row(s, out, n):
     divide_row(out, total, n)
 
 
-@kernel
-def _softmax(s, out):
+@shared(entry_signature)
+def _softmax(given, workspace):
     """P (m, k) = e^(s - max) / Σ e^(s - max)."""
-    m, n = s.shape
-    for i in range(m):
-        softmax_row(shift(data(s), i * n), shift(data(out), i * n), n)
+    s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
+    if not _are_rows(s, out):
+        return 0
+    for i in range(s.rows):
+        softmax_row(shift(s.p, i * s.cols), shift(out.p, i * s.cols), s.cols)
+    return 1
+
+
+@inline
+def _are_rows(s, out):
+    """Whether s is a matrix, not empty, and out is of its shape."""
+    return s.ndim == 2 and s.size > 0 and out.ndim == 2 and out.rows == s.rows and out.cols == s.cols
 
 
 @inline
@@ -204,18 +213,20 @@ def _shifts_and_sums(s, start, rows, n, tops, sums):
         put(sums, i, total)
 
 
-@kernel
-def _log_softmax(s, out, workspace):
-    m, n = s.shape
-    tops, sums = data(workspace), shift(data(workspace), _ROWS)
-    width = lanes(tops)
+@shared(entry_signature)
+def _log_softmax(given, workspace):
+    s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
+    if not _are_rows(s, out):
+        return 0
+    tops, sums = scratch(s.p, _ROWS), scratch(s.p, _ROWS)
+    m, n, width = s.rows, s.cols, lanes(tops)
     at_once = _rows_at_once(n)
     for start in range(0, m, at_once):
         rows = min(at_once, m - start)
-        _shifts_and_sums(data(s), start, rows, n, tops, sums)
+        _shifts_and_sums(s.p, start, rows, n, tops, sums)
         apply(vlog, sums, sums, rows)
         for i in range(rows):
-            source, target = shift(data(s), (start + i) * n), shift(data(out), (start + i) * n)
+            source, target = shift(s.p, (start + i) * n), shift(out.p, (start + i) * n)
             top, log_sum = get(tops, i), get(sums, i)
             for j in range(0, n, width):
                 count = min(width, n - j)
@@ -223,31 +234,42 @@ def _log_softmax(s, out, workspace):
                     store(target, j, load(source, j) - top - log_sum)
                 else:
                     store_part(target, j, count, load_part(source, j, count, 0.0) - top - log_sum)
+    return 1
 
 
-@kernel
-def _logsumexp(s, out, workspace):
-    m, n = s.shape
-    tops, sums = data(workspace), shift(data(workspace), _ROWS)
-    at_once = _rows_at_once(n)
-    for start in range(0, m, at_once):
-        rows = min(at_once, m - start)
-        _shifts_and_sums(data(s), start, rows, n, tops, sums)
+@shared(entry_signature)
+def _logsumexp(given, workspace):
+    s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
+    if s.ndim != 2 or out.ndim != 1 or out.rows != s.rows:
+        return 0
+    tops, sums = scratch(s.p, _ROWS), scratch(s.p, _ROWS)
+    at_once = _rows_at_once(s.cols)
+    for start in range(0, s.rows, at_once):
+        rows = min(at_once, s.rows - start)
+        _shifts_and_sums(s.p, start, rows, s.cols, tops, sums)
         apply(vlog, sums, sums, rows)
         for i in range(rows):
-            out[start + i] = get(tops, i) + get(sums, i)
+            put(out.p, start + i, get(tops, i) + get(sums, i))
+    return 1
+
+
+_SOFTMAX = Entry("softmax", _softmax, [(REALS, ROWWISE)], LIKE_FIRST)
+_LOG_SOFTMAX = Entry("log_softmax", _log_softmax, [(REALS, ROWWISE)], LIKE_FIRST)
+_LOGSUMEXP = Entry("logsumexp", _logsumexp, [(REALS, ROWWISE)], COLUMN)
 
 
 def softmax(s: np.ndarray, out: np.ndarray) -> None:
     """P (m, k) = e^(s - max) / Σ e^(s - max)."""
-    _softmax(as_writeable(s), out)
+    if s.size > 0:
+        _SOFTMAX(s, out)
 
 
 def log_softmax(s: np.ndarray, out: np.ndarray) -> None:
     """log P (m, k) = (s - max) - log Σ e^(s - max)."""
-    _log_softmax(as_writeable(s), out, np.empty(2 * _ROWS, s.dtype))
+    if s.size > 0:
+        _LOG_SOFTMAX(s, out)
 
 
 def logsumexp(s: np.ndarray, out: np.ndarray) -> None:
     """out (m,) = max + log Σ e^(s - max), -inf for a row without columns."""
-    _logsumexp(as_writeable(s), out, np.empty(2 * _ROWS, s.dtype))
+    _LOGSUMEXP(s, out)

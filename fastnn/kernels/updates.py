@@ -10,10 +10,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from .compiler.jit import Shared, caller, inline, kernel
+from .compiler.jit import Shared, caller, inline, shared
+from .entries import (
+    CONSTANTS,
+    GIVEN,
+    IN_PLACE,
+    MOST,
+    NUMBER,
+    REALS,
+    ROWWISE,
+    WRITTEN,
+    Entry,
+    array_of,
+    entry_signature,
+    float_at,
+    meet,
+    same_shape,
+)
 from .operations import FLOAT64, INT64, N, Settings, setting
 from .registry import Registry
-from .simd.address import as_writeable
 from .simd.vector import (
     data,
     fma,
@@ -233,9 +248,8 @@ rule("plain_adam", 2, _plain_adam_prepare, _adam)  # whose eps has no bias corre
 rule("accumulate", 1, _accumulate_prepare, _accumulate)  # adds lr times the batch's weight times the gradient
 
 
-# The most settings that one of ours has, and for how many numbers an update needs memory.
-_SETTINGS = 5
-_MEMORY = _SETTINGS + PER_STEP + 2
+# For how many numbers an update needs memory: its settings, what a rule prepares, and where two slots are.
+_MEMORY = MOST + PER_STEP + 2
 
 
 @inline
@@ -246,40 +260,68 @@ def update_all(rule, w, dw, given, prepared, places, t):
     call_update(update, p, (w.size, p, data(dw), places, prepared, shift(prepared, WEIGHTS), 0))
 
 
-@kernel
-def _update(rule, w, dw, first, second, t, settings):
-    """One update of whole arrays, all of them weights without a penalty."""
-    given = scratch(pointer(0, np.float64(0)), _MEMORY)
-    prepared = shift(given, _SETTINGS)
-    places = pointer(integer(shift(prepared, PER_STEP)), np.int64(0))
-    for k in range(_SETTINGS):
-        put(given, k, settings[k])
-    put(places, 0, integer(data(first)))
-    put(places, 1, integer(data(second)))
+@shared(entry_signature)
+def _update(given, workspace):
+    """One update of whole arrays, all of them weights without a penalty.
+
+    The arguments are w, dw, the slots, and the settings, a learning rate first; the last is also the number of the
+    update, for rules that count them. The constants are the rule's functions and how many slots it has.
+    """
+    count, slots = get(given, GIVEN), get(given, CONSTANTS + 2)
+    w, dw = array_of(given, 0, workspace), array_of(given, 1, workspace)
+    rate = get(float_at(given, 2 + slots), 0)
+    if not same_shape(w, dw) or meet(w, dw) or not 0.0 < rate < np.inf:
+        return 0
+    settings = scratch(pointer(0, np.float64(0)), _MEMORY)
+    prepared = shift(settings, MOST)
+    places = pointer(integer(shift(prepared, PER_STEP)), 0)
+    for i in range(slots):
+        slot = array_of(given, 2 + i, workspace)
+        if not same_shape(w, slot) or meet(w, slot) or meet(dw, slot):
+            return 0
+        put(places, i, integer(slot.p))
+    for i in range(2 + slots, count):
+        put(settings, i - 2 - slots, get(float_at(given, i), 0))
     put(prepared, WEIGHTS, 0.0)
     put(prepared, WEIGHTS + 2, 1.0)
-    update_all(rule, w, dw, given, prepared, places, t)
+    t = int(get(float_at(given, count - 1), 0))
+    call_prepare(get(given, CONSTANTS), w.p, (settings, prepared, 1, t, 1.0))
+    call_update(get(given, CONSTANTS + 1), w.p, (w.size, w.p, dw.p, places, prepared, shift(prepared, WEIGHTS), 0))
+    return 1
 
 
-def _run(rule: Rule, w: np.ndarray, dw: np.ndarray, slots: tuple[np.ndarray, ...], t: int, *settings: float) -> None:
-    first, second = (*slots, w, w)[:2]
-    flat = [as_writeable(array.reshape(-1)) for array in (w, dw, first, second)]
-    _update(rule.addresses(w.dtype), *flat, t, (*map(float, settings), 0.0, 0.0, 0.0, 0.0)[:_SETTINGS])
+def _entry(name: str, rule: Rule, slots: int, settings: int, is_quick: bool = False) -> Entry:
+    arrays = [(REALS, WRITTEN), (REALS, ROWWISE), *[(REALS, WRITTEN)] * slots]
+    return Entry(
+        name, _update, [*arrays, *[(NUMBER, 0)] * settings], IN_PLACE,
+        constants=lambda dtype: (*rule.addresses(dtype), slots), is_quick=is_quick,
+    )  # fmt: skip
+
+
+_SGD = _entry("sgd_update", SGD, 0, 1, is_quick=True)
+_MOMENTUM, _NESTEROV = _entry("momentum_update", MOMENTUM, 1, 2), _entry("nesterov_update", NESTEROV, 1, 2)
+_ADAM, _ADAMW = _entry("adam_update", ADAM, 2, 5), _entry("adamw_update", ADAMW, 2, 6)
+_RMSPROP = _entry("rmsprop_update", RMSPROP, 1, 3)
+_RMSPROP_MOMENTUM = _entry("rmsprop_momentum_update", RMSPROP_MOMENTUM, 2, 4)
+
+
+def _run(entry: Entry, arrays: tuple[np.ndarray, ...], *settings: float) -> None:
+    entry(*(array.reshape(-1) for array in arrays), *map(float, settings))
 
 
 def sgd_update(w: np.ndarray, dw: np.ndarray, lr: float) -> None:
     """w -= lr dw."""
-    _run(SGD, w, dw, (), 1, lr)
+    _run(_SGD, (w, dw), lr)
 
 
 def momentum_update(w: np.ndarray, dw: np.ndarray, v: np.ndarray, lr: float, momentum: float) -> None:
     """v = momentum v - lr dw, w += v."""
-    _run(MOMENTUM, w, dw, (v,), 1, lr, momentum)
+    _run(_MOMENTUM, (w, dw, v), lr, momentum)
 
 
 def nesterov_update(w: np.ndarray, dw: np.ndarray, v: np.ndarray, lr: float, momentum: float) -> None:
     """v = momentum v - lr dw, w += momentum v - lr dw."""
-    _run(NESTEROV, w, dw, (v,), 1, lr, momentum)
+    _run(_NESTEROV, (w, dw, v), lr, momentum)
 
 
 def adam_update(
@@ -294,7 +336,7 @@ def adam_update(
     t: int,
 ) -> None:
     """Adam's update number t: w -= lr m̂ / (√v̂ + eps)."""
-    _run(ADAM, w, dw, (m, v), t, lr, beta1, beta2, eps)
+    _run(_ADAM, (w, dw, m, v), lr, beta1, beta2, eps, t)
 
 
 def adamw_update(
@@ -310,12 +352,12 @@ def adamw_update(
     t: int,
 ) -> None:
     """w *= 1 - lr weight_decay, and Adam's update number t."""
-    _run(ADAMW, w, dw, (m, v), t, lr, beta1, beta2, eps, weight_decay)
+    _run(_ADAMW, (w, dw, m, v), lr, beta1, beta2, eps, weight_decay, t)
 
 
 def rmsprop_update(w: np.ndarray, dw: np.ndarray, s: np.ndarray, lr: float, alpha: float, eps: float) -> None:
     """s = alpha s + (1 - alpha) dw², w -= lr dw / (√s + eps)."""
-    _run(RMSPROP, w, dw, (s,), 1, lr, alpha, eps)
+    _run(_RMSPROP, (w, dw, s), lr, alpha, eps)
 
 
 def rmsprop_momentum_update(
@@ -329,4 +371,4 @@ def rmsprop_momentum_update(
     momentum: float,
 ) -> None:
     """s = alpha s + (1 - alpha) dw², v = momentum v + dw / (√s + eps), w -= lr v."""
-    _run(RMSPROP_MOMENTUM, w, dw, (s, v), 1, lr, alpha, eps, momentum)
+    _run(_RMSPROP_MOMENTUM, (w, dw, s, v), lr, alpha, eps, momentum)

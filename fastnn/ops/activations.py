@@ -139,6 +139,9 @@ def hard_swish_backward(dy: ArrayLike, x: ArrayLike) -> Array:
 
 def activate(operation: str, x: ArrayLike, *settings: Any) -> Array:
     """Return y = f(x) for the activation that kernels and twins know by that name."""
+    result: Array | None = getattr(active().quick, operation)(x, *settings)
+    if result is not None:
+        return result
     (x,) = float_arrays(("x", x))
     x = contiguous(x)
     out = np.empty(x.shape, x.dtype)
@@ -148,6 +151,9 @@ def activate(operation: str, x: ArrayLike, *settings: Any) -> Array:
 
 def activate_backward(operation: str, dy: ArrayLike, kept: tuple[str, ArrayLike], *settings: Any) -> Array:
     """Return dx for what the activation of that name keeps: ("x", its input) or ("y", its output)."""
+    result: Array | None = getattr(active().quick, f"{operation}_backward")(dy, kept[1], *settings)
+    if result is not None:
+        return result
     dy, values = float_arrays(("dy", dy), kept)
     same_shape("dy", dy, kept[0], values)
     dy, values = contiguous(dy), contiguous(values)

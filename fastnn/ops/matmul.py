@@ -32,29 +32,9 @@ def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
     TypeError
         If an array does not hold real numbers, or ``out`` has another dtype.
     """
-    pair: Any = (a, b) if are_plain(a, b) else float_arrays(("a", a), ("b", b))
-    left, right = pair
-    if left.ndim != 2 or right.ndim != 2:
-        dimensions("a", left, 2)
-        dimensions("b", right, 2)
-    (m, k), (rows, n) = left.shape, right.shape
-    if k != rows:
-        raise ValueError(
-            f"a has shape {left.shape} and b has shape {right.shape}: the columns of a must be the rows of b"
-        )
-    shape = (m, n)
-    if out is None:
-        out = np.empty(shape, left.dtype)
-        active().matmul(left, right, out)
-        return out
-    target = _checked_out(out, shape, left.dtype)
-    fits = target.flags.carray or _has_whole_rows(target)
-    direct = fits and not (_may_overlap(target, left) or _may_overlap(target, right))
-    result = target if direct else np.empty(shape, left.dtype)
-    active().matmul(left, right, result)
-    if not direct:
-        target[...] = result
-    return out
+    quick = active().quick
+    result: Array | None = quick.matmul(a, b) if out is None else quick.matmul(a, b, out)
+    return _matmul(a, b, out) if result is None else result
 
 
 def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> Array:
@@ -78,6 +58,9 @@ def linear(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> Array:
     TypeError
         If an array does not hold real numbers.
     """
+    result: Array | None = active().quick.linear(x, w, b)
+    if result is not None:
+        return result
     x, w, b = float_arrays(("x", x), ("w", w), ("b", b))
     _check_product(x, w)
     if b.shape != w.shape[1:]:
@@ -120,6 +103,33 @@ def linear_backward(dy: ArrayLike, x: ArrayLike, w: ArrayLike, l2: float = 0.0) 
     dx, dw, db = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype), np.empty(w.shape[1], w.dtype)
     active().linear_backward(dy, x, w, l2, dx, dw, db)
     return dx, dw, db
+
+
+def _matmul(a: ArrayLike, b: ArrayLike, out: Array | None) -> Array:
+    """The product of whatever may be multiplied."""
+    pair: Any = (a, b) if are_plain(a, b) else float_arrays(("a", a), ("b", b))
+    left, right = pair
+    if left.ndim != 2 or right.ndim != 2:
+        dimensions("a", left, 2)
+        dimensions("b", right, 2)
+    (m, k), (rows, n) = left.shape, right.shape
+    if k != rows:
+        raise ValueError(
+            f"a has shape {left.shape} and b has shape {right.shape}: the columns of a must be the rows of b"
+        )
+    shape = (m, n)
+    if out is None:
+        out = np.empty(shape, left.dtype)
+        active().matmul(left, right, out)
+        return out
+    target = _checked_out(out, shape, left.dtype)
+    fits = target.flags.carray or _has_whole_rows(target)
+    direct = fits and not (_may_overlap(target, left) or _may_overlap(target, right))
+    result = target if direct else np.empty(shape, left.dtype)
+    active().matmul(left, right, result)
+    if not direct:
+        target[...] = result
+    return out
 
 
 def _check_product(x: Array, w: Array) -> None:

@@ -5,13 +5,12 @@ IMA J. Numer. Anal. 41(4), 2021.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, are_plain, contiguous, float_arrays
+from ..validation import Array, contiguous, float_arrays
 
 Axis = int | tuple[int, ...] | None
 
@@ -38,7 +37,8 @@ def softmax(s: ArrayLike, axis: Axis = -1) -> Array:
     TypeError
         If ``s`` does not hold real numbers.
     """
-    return _normalise(active().softmax, s, axis)
+    result: Array | None = active().quick.softmax(s) if axis == -1 else None
+    return _normalise(active().softmax, s, axis) if result is None else result
 
 
 def log_softmax(s: ArrayLike, axis: Axis = -1) -> Array:
@@ -47,7 +47,8 @@ def log_softmax(s: ArrayLike, axis: Axis = -1) -> Array:
     It keeps its digits where the logarithm of :func:`softmax` would be -inf. Parameters, result and errors are those
     of :func:`softmax`; a score of -inf next to finite ones gives -inf.
     """
-    return _normalise(active().log_softmax, s, axis)
+    result: Array | None = active().quick.log_softmax(s) if axis == -1 else None
+    return _normalise(active().log_softmax, s, axis) if result is None else result
 
 
 def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
@@ -72,10 +73,9 @@ def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
     TypeError
         If ``s`` does not hold real numbers.
     """
-    if _are_rows(s, axis):
-        sums: Array = np.empty(len(s), s.dtype)
-        active().logsumexp(s, sums)
-        return sums
+    quick: Array | None = active().quick.logsumexp(s) if axis == -1 else None
+    if quick is not None:
+        return quick
     rows, kept, _ = _as_rows(s, axis)
     out = np.full(len(rows), -np.inf, rows.dtype)
     if rows.size:
@@ -84,16 +84,7 @@ def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
     return result
 
 
-def _are_rows(s: Any, axis: Axis) -> TypeGuard[Array]:
-    """Whether ``s`` is a plain matrix, not empty, whose rows are meant: the quick way past the door."""
-    return axis == -1 and are_plain(s) and s.ndim == 2 and s.size > 0 and s.flags.c_contiguous
-
-
 def _normalise(kernel: Callable[[Array, Array], None], s: ArrayLike, axis: Axis) -> Array:
-    if _are_rows(s, axis):
-        result: Array = np.empty(s.shape, s.dtype)
-        kernel(s, result)
-        return result
     rows, kept, axes = _as_rows(s, axis)
     if rows.shape[1] == 0 and len(rows):
         raise ValueError(f"s has shape {np.shape(s)}: there are no scores along axis {axis} to normalise")

@@ -27,7 +27,8 @@ def sgd_update(w: Array, dw: ArrayLike, lr: float) -> None:
     TypeError
         If ``w`` is not a float array, or ``dw`` does not hold real numbers.
     """
-    _update("sgd_update", dw, {"w": w}, number("lr", lr, above=0))
+    if active().quick.sgd_update(w, dw, lr) is None:
+        _update("sgd_update", dw, {"w": w}, number("lr", lr, above=0))
 
 
 def momentum_update(w: Array, dw: ArrayLike, v: Array, lr: float, momentum: float) -> None:

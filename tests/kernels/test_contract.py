@@ -7,12 +7,25 @@ import numpy as np
 
 from fastnn import kernels
 from fastnn.kernels import activations
+from fastnn.kernels.entries import quick
 from fastnn.kernels.operations import OPERATIONS, back_on_array, on_array
 from tests.processes import run
 
-OPERATION, ASSEMBLY = re.findall(
+ENTRY, OPERATION, ASSEMBLY = re.findall(
     r"```python\n(.*?)```", Path(kernels.__file__).with_name("README.md").read_text(encoding="utf-8"), re.DOTALL
 )
+
+
+def test_an_entry(rng, dtype):
+    names = {"__name__": "halves"}
+    exec(compile(ENTRY, activations.__file__, "exec"), names)
+    x = rng.normal(size=(2, 5)).astype(dtype)
+    out = np.empty_like(x)
+    assert quick.halve(x) is None
+    names["HALVE"](x, out)
+    np.testing.assert_array_equal(out, x / 2)
+    np.testing.assert_array_equal(quick.halve(x), x / 2)
+    del quick.halve
 
 
 def test_an_operation(rng, dtype):

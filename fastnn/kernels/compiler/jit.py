@@ -169,6 +169,10 @@ class Shared:
         """The address alone in a tuple, as what is made of several functions gives theirs."""
         return (self.address(dtype),)
 
+    def assembly(self, dtype: Any) -> str:
+        """The machine code, to be read, if it was compiled in this process."""
+        return str(self._compile(np.dtype(dtype))._library.get_asm_str())
+
     @global_compiler_lock
     def _compile(self, dtype: Any) -> CFunc:
         if dtype in self._compiled:  # by another thread meanwhile

@@ -349,13 +349,13 @@ def workspace(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
     except (AttributeError, KeyError):
         kept = np.empty(0, dtype)
     if kept.size < WORKSPACE + beyond:
-        kept = _prepare_workspace(WORKSPACE + beyond, dtype)
+        kept = prepared_workspace(WORKSPACE + beyond, dtype)
         if kept.nbytes <= _KEEP:
             _local.__dict__.setdefault("workspaces", {})[dtype] = kept
     return kept
 
 
-def _prepare_workspace(size: int, dtype: np.dtype) -> np.ndarray:
+def prepared_workspace(size: int, dtype: np.dtype) -> np.ndarray:
     """A workspace that knows where the compiled product and its tiles are."""
     prepared = np.empty(size + size % 2, dtype)
     fields = prepared.view(np.int64)

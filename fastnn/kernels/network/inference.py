@@ -6,21 +6,52 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...codes import ADD, INPUTS, KEPT, KIND, LINEAR, OUTPUTS, SOURCE
-from ..compiler.jit import inline, kernel
+from ..compiler.jit import inline, shared
+from ..entries import (
+    ANY,
+    BEYOND,
+    DOUBLES,
+    GIVEN,
+    INTEGERS,
+    NUMBER,
+    REALS,
+    ROWWISE,
+    TABLE,
+    Entry,
+    array_of,
+    entry_signature,
+    float_at,
+)
 from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..gemm.tile import ROWS
 from ..simd.subnormals import flushed
-from ..simd.table import cell, tables
-from ..simd.vector import data, fma, integer, itemsize, lanes, load, load_part, pointer, reduce_add, shift, splat, store
+from ..simd.table import Table, cell
+from ..simd.vector import (
+    fma,
+    get,
+    integer,
+    itemsize,
+    lanes,
+    load,
+    load_part,
+    pointer,
+    put,
+    reduce_add,
+    shift,
+    splat,
+    store,
+)
 from ..softmax import softmax_row
-from ..threading.team import part, run
+from ..threading.team import GRAIN, part, run
 from .layers import (
+    FLOAT32,
+    FLOAT64,
     SAME,
+    UINT8,
     Input,
     Net,
     Rows,
     addressed,
-    describe,
     forward_op,
     gather_row,
     leading_dimension,
@@ -31,62 +62,103 @@ from .layers import (
 CHUNK = 256
 
 
-@kernel
-def _forward(ops, settings, params, x, elsewhere, row, col, kind, out, softmax, strides, workspace, thread, n_threads):
-    net = tables(Net(ops, ops, settings, params, 0))  # which no spans are read of
-    return flushed(
-        _forward_rows, (net, x, elsewhere, row, col, kind, out, softmax, strides, data(workspace), thread, n_threads)
-    )
+# Behind the numbers of the nodes: what a thread needs beyond a workspace, and the multiply-adds of a sample.
+_BEYOND, _WORK = -2, -1
+# What a share is told.
+_THREAD, _THREADS, _FINITE = range(3)
+# The kind of element by the place of a dtype among those of entries.
+_KINDS = FLOAT32, FLOAT64, 0, UINT8
+
+
+@shared(entry_signature)
+def _forward(given, workspace):
+    """The arguments: parameters, samples, ops, settings, numbers, and those of the quick way or of a thread's share.
+
+    The quick way, of a single thread with the workspace that is lent, has no memory. A share tells its thread, and how
+    many there are, and learns whether the samples are finite.
+    """
+    params, x, ops = array_of(given, 0, workspace), array_of(given, 1, np.uint8(0)), array_of(given, 2, 0)
+    settings, numbers = array_of(given, 3, np.float64(0)), array_of(given, 4, 0)
+    memory, told = array_of(given, 5, workspace), array_of(given, 6, 0)
+    out = array_of(given, get(given, GIVEN), workspace)
+    net = Net(Table(ops.p, ops.rows, ops.cols), Table(ops.p, 0, 0), Table(settings.p, settings.size, 1),
+              Table(params.p, params.size, 1), 0)  # fmt: skip
+    if not _fits(net, x, out):
+        return 0
+    size = itemsize(params.p)
+    is_same = x.element == params.element and (x.cols == 1 or x.col == size) and x.row % size == 0
+    samples = Input(integer(x.p), x.row, x.col, SAME if is_same else _KINDS[x.element], 0)
+    is_quick = memory.size == 0
+    if is_quick:
+        beyond, work = get(numbers.p, numbers.size + _BEYOND), get(numbers.p, numbers.size + _WORK)
+        if beyond > BEYOND or x.rows * work >= GRAIN:
+            return 0
+    finite = flushed(
+        _forward_rows,
+        (net, samples, Table(out.p, out.rows, out.cols), get(float_at(given, 7), 0) != 0.0, numbers.p,
+         workspace if is_quick else memory.p, 0 if is_quick else get(told.p, _THREAD),
+         1 if is_quick else get(told.p, _THREADS)),
+    )  # fmt: skip
+    if is_quick:
+        return 1 if finite else 0
+    put(told.p, _FINITE, 1 if finite else 0)
+    return 1
 
 
 @inline
-def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, workspace, thread, n_threads):
+def _fits(net, x, out):
+    """Whether x are samples of the network, and out is for its outputs."""
+    fits = x.ndim == 2 and x.rows > 0 and x.rows == out.rows and x.cols == cell(net.ops, 0, INPUTS)
+    return fits and out.cols == cell(net.ops, net.ops.rows - 1, OUTPUTS)
+
+
+@inline
+def _forward_rows(net, samples, out, softmax, strides, workspace, thread, n_threads):
     """out = the network's output; every thread takes its own rows, CHUNK at a time. Returns whether x is finite.
 
-    The samples are in ``x``, or ``elsewhere`` if that is an address. The nodes are in buffers behind the product's
-    workspace, see ``_buffers``; the first product reads the samples in place if it can.
+    The nodes are in buffers behind the product's workspace, see ``_buffers``; the first product reads the samples in
+    place if it can.
     """
-    samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind, 0)
-    n_ops, n_in, n_out = net.ops.rows, cell(net.ops, 0, INPUTS), out.shape[1]
-    first, end = part(out.shape[0], ROWS, thread, n_threads)
-    widest, n_buffers = strides[n_ops + 1], strides[2 * n_ops + 3]
+    n_ops, n_in, n_out = net.ops.rows, cell(net.ops, 0, INPUTS), out.cols
+    first, end = part(out.rows, ROWS, thread, n_threads)
+    widest, n_buffers = get(strides, n_ops + 1), get(strides, 2 * n_ops + 3)
     zeros = shift(workspace, WORKSPACE)
     for j in range(0, widest, lanes(zeros)):
         store(zeros, j, splat(zeros, 0.0))
     buffers = shift(zeros, widest)
     kept = shift(buffers, n_buffers * CHUNK * widest)
-    in_place = kind == SAME and cell(net.ops, 0, KIND) == LINEAR and strides[2 * n_ops + 4] == 0
+    in_place = samples.kind == SAME and cell(net.ops, 0, KIND) == LINEAR and get(strides, 2 * n_ops + 4) == 0
     finite = True
     for start in range(first, end, CHUNK):
         rows = min(CHUNK, end - start)
         first_node = _node(0, n_ops, strides, buffers)
         source = first_node
         if in_place:
-            place = pointer(samples.address + start * row, zeros)
-            source = Matrix(place, row // itemsize(zeros), 1)
+            place = pointer(samples.address + start * samples.row, zeros)
+            source = Matrix(place, samples.row // itemsize(zeros), 1)
         for r in range(rows):
             if not in_place:
                 gather_row(samples, start + r, n_in, shift(source.p, r * source.row))
             finite &= is_finite(shift(source.p, r * source.row), n_in)
         for i in range(n_ops):
             target, earlier = _node(i + 1, n_ops, strides, buffers), first_node
-            if i == n_ops - 1:
-                target = Matrix(shift(data(out), start * n_out), n_out, 1)
+            if i == n_ops - 1 and not softmax:
+                target = Matrix(shift(out.p, start * n_out), n_out, 1)
             if cell(net.ops, i, KIND) == ADD:
                 earlier = _node(cell(net.ops, i, SOURCE), n_ops, strides, buffers)
             forward_op(net, i, Rows(0, 0, rows, rows), source, target, earlier, kept, zeros, workspace)
             source = target
-        if softmax:
+        if softmax:  # not in place: a row that follows closely would wait for the one before to be stored
             for r in range(rows):
-                softmax_row(shift(source.p, r * n_out), shift(source.p, r * n_out), n_out)
+                softmax_row(shift(source.p, r * source.row), shift(out.p, (start + r) * n_out), n_out)
     return finite
 
 
 @inline
 def _node(i, n_ops, strides, buffers):
     """Where the values of a node are."""
-    widest, place = strides[n_ops + 1], strides[n_ops + 2 + i]
-    return Matrix(shift(buffers, place * CHUNK * widest), strides[i], 1)
+    widest, place = get(strides, n_ops + 1), get(strides, n_ops + 2 + i)
+    return Matrix(shift(buffers, place * CHUNK * widest), get(strides, i), 1)
 
 
 @inline
@@ -107,11 +179,11 @@ class _Prepared(NamedTuple):
     """The ops; what a thread needs beyond a workspace; and numbers of the nodes.
 
     These are their leading dimensions, with the widest behind them, their buffers, how many buffers there are, and
-    whether the first node is read once more.
+    whether the first node is read once more; then the two before and after.
     """
 
     ops: np.ndarray
-    strides: np.ndarray
+    numbers: np.ndarray
     beyond: int
     work: int
 
@@ -123,8 +195,9 @@ def _prepared(shape: bytes, names: tuple[str, ...], dtype: np.dtype) -> _Prepare
     widest, buffers = max(strides), _buffers(ops)
     n_buffers = 1 + max(buffers)
     beyond = widest * (n_buffers * CHUNK + 1) + CHUNK * int(ops[:, KEPT].max())
-    numbers = np.array([*strides, widest, *buffers, n_buffers, _adds_samples(ops)], np.int64)
-    return _Prepared(ops, numbers, beyond, multiply_adds(ops))
+    work = multiply_adds(ops)
+    numbers = np.array([*strides, widest, *buffers, n_buffers, _adds_samples(ops), beyond, work], np.int64)
+    return _Prepared(ops, numbers, beyond, work)
 
 
 def _adds_samples(ops: np.ndarray) -> bool:
@@ -145,21 +218,31 @@ def _buffers(ops: np.ndarray) -> list[int]:
     return places
 
 
+_ARGUMENTS = [(REALS, ROWWISE), (ANY, 0), (INTEGERS, ROWWISE), (DOUBLES, ROWWISE), (INTEGERS, ROWWISE)]
+_ARGUMENTS += [(REALS, ROWWISE), (INTEGERS, ROWWISE), (NUMBER, 0)]
+# The columns of a new result are those of the memory, which is empty then.
+_NOTHING = np.empty(0, np.int64)
+_FORWARD = Entry("forward", _forward, _ARGUMENTS, TABLE, table=(1, 5), works=True)
+_SHARE = Entry("forward", _forward, _ARGUMENTS, TABLE, is_quick=False)
+
+
+def forward_arguments(network: Any, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+    """What the quick way forward takes between the samples and whether to take the softmax."""
+    _FORWARD.prepare(dtype)
+    ops, numbers, _, _ = _prepared(network.ops.tobytes(), network.names, dtype)
+    return ops, network.settings, numbers, np.empty((0, int(ops[-1, OUTPUTS])), dtype), _NOTHING
+
+
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
     """Run the network on every sample; see ``fastnn.reference.network.inference.forward``."""
-    dtype = params.dtype
-    ops, strides, beyond, work = _prepared(network.ops.tobytes(), network.names, dtype)
-    if x.dtype is dtype and x.flags.carray:
-        source: tuple[Any, ...] = (x, 0, x.strides[0], 0, SAME)
-    else:
-        source = (out, *describe(x, dtype)[:4])
-    fixed = (ops, network.settings, params, *source, out, softmax, strides)
-    if len(x) < ROWS:
-        return bool(_forward(*fixed, workspace(dtype, beyond), 0, 1))
-    return _forward_in_parts(fixed, beyond, dtype, len(x) * work)
+    x, finite = np.asarray(x), []
+    ops, numbers, beyond, work = _prepared(network.ops.tobytes(), network.names, params.dtype)
 
+    def task(thread: int, n_threads: int) -> None:
+        told = np.array([thread, n_threads, 0])
+        memory = workspace(params.dtype, beyond)
+        _SHARE(params, x, ops, network.settings, numbers, memory, told, float(softmax), out)
+        finite.append(bool(told[_FINITE]))
 
-def _forward_in_parts(fixed: tuple[Any, ...], beyond: int, dtype: np.dtype, work: int) -> bool:
-    finite = []
-    run(lambda thread, n_threads: finite.append(_forward(*fixed, workspace(dtype, beyond), thread, n_threads)), work)
+    run(task, len(x) * work)
     return all(finite)

@@ -48,6 +48,11 @@ def forward(network, params, x, out, softmax=False):
     return finite
 
 
+def forward_arguments(network, dtype):
+    """What a quick way forward takes beside samples and parameters: there is none."""
+    return None
+
+
 def values(network, params, x, t=0):
     """The output of every op for the samples x of the batch that update t takes."""
     sources = {int(op[SOURCE]) for op in network.ops if op[KIND] == ADD}

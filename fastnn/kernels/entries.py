@@ -1,0 +1,435 @@
+"""How Python calls compiled functions on arrays: as builtins, which read the arrays where they lie.
+
+Numba's own entry asks for the type of each argument, counts references and converts arrays one by one; a small product
+takes a fraction of that time. Here Python calls one compiled function, in the convention of C's extensions
+(METH_FASTCALL), for all functions on arrays. It looks whether the arguments are plain: arrays of exactly NumPy's class,
+of one dtype, in the layout that the function at hand wants, and floats. It writes down once where they lie and their
+shapes, makes the result where none is given, and calls the function for this dtype.
+
+Where something is not plain or does not fit, where the work is worth more than one thread, or where nothing is compiled
+yet, the call gives None and has changed nothing; whoever called then looks at everything, as slowly as that takes.
+
+A short call keeps the GIL, which nobody else would get in less time; a long one lets it go. The workspace is lent and
+taken back under the GIL, so one for each dtype serves all threads: who finds it lent gets None.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .compiler.jit import Shared, inline, shared
+from .gemm.product import WORKSPACE, prepared_workspace
+from .simd.vector import I32, I64, call_ir, get, integer, itemsize, pointer, put, scratch
+
+# The words of 8 bytes of CPython's objects, which end with their type or go on behind HEAD: floats with their value,
+# NumPy's arrays with elements, number of dimensions, shape, strides, base, dtype and flags, its dtypes with kind, byte
+# order and number in the second. All of this is what extensions in C are compiled for.
+HEAD = object.__basicsize__ // 8
+TYPE, VALUE, ELEMENTS, NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEAD + i for i in (-1, 0, 0, 1, 2, 3, 5, 6))
+KIND_OF_DTYPE = HEAD + 1
+LOW_HALF = (1 << 32) - 1
+
+# What an argument is: a Python float, or an array of the dtype of the call (that of the first), of float64, of int64,
+# or of float32, float64 or uint8.
+NUMBER, REALS, DOUBLES, INTEGERS, ANY = range(5)
+# The flags of NumPy that its array must have.
+READ, ROWWISE, WRITTEN = 0x100, 0x101, 0x501
+# Where the result comes from if the call brings none: an array like the first argument, one of as many rows as one
+# argument and as many columns as another, one of rows alone, or no new one: the first argument is updated in place.
+LIKE_FIRST, TABLE, COLUMN, IN_PLACE = range(4)
+
+# What is written down of each argument, and of the result behind them: the address of the elements or the float itself;
+# elements, dimensions, rows, columns, the distances of rows and of columns in elements, and the place of the dtype in
+# _DTYPES; where the dtype may be any, the distances are bytes.
+P, SIZE, DIMENSIONS, ROWS, COLS, ROW, COL, ELEMENT, WORDS = range(9)
+MOST = 12
+# Behind them: how many arguments there are, and the constants of the function.
+GIVEN, CONSTANTS = MOST * WORDS, MOST * WORDS + 1
+_MEMORY = CONSTANTS + 3
+# Elements up to which a call keeps the GIL, and those of the workspace beyond that of products.
+SHORT, BEYOND = 1 << 13, 1 << 20
+
+# The words for all functions: None, the types of arrays and of floats, NumPy's PyArray_Empty; for float32 and float64
+# the dtype, the workspace and whether it is lent; and the kinds of all dtypes.
+NONE, ARRAY, PYTHON_FLOAT, EMPTY, DTYPES, WORKSPACES, LENT, KINDS = 0, 1, 2, 3, 4, 6, 8, 10
+_DTYPES = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.uint8)
+# Those of a function: these words, how many arguments there are, whence the result, its rows and its columns come,
+# whether there is a workspace, for both dtypes the function and three constants, and what each argument and the result
+# must be.
+COMMON, COUNT, RESULT, ROWS_OF, COLUMNS_OF, WORKS, FUNCTIONS, OF_DTYPE, ARGUMENTS = 0, 1, 2, 3, 4, 5, 6, 4, 14
+
+
+KNOWN, OF_INT64 = len(_DTYPES), 2
+
+
+@intrinsic
+def _word(typing: Any, place: Any, i: Any) -> Any:
+    """Word i from an address on."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(builder.gep(builder.inttoptr(args[0], I64.as_pointer()), [args[1]]))
+
+    return types.intp(types.intp, types.intp), emit
+
+
+def _of_python(name: str, result: Any, *arguments: Any) -> Any:
+    """A compiled function that calls one of Python's C functions."""
+
+    @intrinsic
+    def call(typing: Any, argument: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            given = [builder.inttoptr(args[0], kind) for kind in arguments]
+            value = call_ir(builder, name, result, given)
+            return I64(0) if isinstance(result, ir.VoidType) else builder.ptrtoint(value, I64)
+
+        return types.intp(types.intp), emit
+
+    return call
+
+
+_I8P = ir.IntType(8).as_pointer()
+_keep = _of_python("Py_IncRef", ir.VoidType(), _I8P)
+_drop = _of_python("Py_DecRef", ir.VoidType(), _I8P)
+_let_go = _of_python("PyEval_SaveThread", _I8P)
+_take_back = _of_python("PyEval_RestoreThread", ir.VoidType(), _I8P)
+
+
+def _call_at(result: Any, *arguments: Any) -> Any:
+    """A compiled function (address, tuple of numbers) that calls code at an address with these types."""
+
+    @intrinsic
+    def call(typing: Any, place: Any, numbers: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            given = [builder.extract_value(args[1], i) for i in range(len(arguments))]
+            cast = [
+                value if kind == I64 else builder.trunc(value, kind) if kind == I32 else builder.inttoptr(value, kind)
+                for value, kind in zip(given, arguments, strict=True)
+            ]
+            code = builder.inttoptr(args[0], ir.FunctionType(result, arguments).as_pointer())
+            value = builder.call(code, cast)
+            return value if result == I64 else builder.ptrtoint(value, I64)
+
+        return types.intp(types.intp, types.UniTuple(types.intp, len(arguments))), emit
+
+    return call
+
+
+_empty_array = _call_at(_I8P, I32, _I8P, _I8P, I32)
+_run = _call_at(I64, _I8P, _I8P)
+
+
+@inline
+def _record(given, i):
+    return pointer(integer(given) + 8 * WORDS * i, 0)
+
+
+@inline
+def _write_down(thing, record, element, bits):
+    """Write down an array, strides in 2^bits bytes, and return whether they are whole."""
+    ndim, shape, strides = _word(thing, NDIM) & LOW_HALF, _word(thing, SHAPE), _word(thing, STRIDES)
+    elements, odd = 1, 0
+    for i in range(ndim):
+        elements *= _word(shape, i)
+        odd |= _word(strides, i) & ((1 << bits) - 1)
+    rows, cols = _word(shape, 0) if ndim > 0 else 1, _word(shape, 1) if ndim > 1 else 1
+    put(record, P, _word(thing, ELEMENTS))
+    put(record, SIZE, elements)
+    put(record, DIMENSIONS, ndim)
+    put(record, ROWS, rows)
+    put(record, COLS, cols)
+    put(record, ROW, _word(strides, 0) >> bits if ndim > 0 and rows > 1 else cols)
+    put(record, COL, _word(strides, 1) >> bits if ndim > 1 and cols > 1 else 1)
+    put(record, ELEMENT, element)
+    return odd == 0
+
+
+@inline
+def _element(thing, common):
+    """The place of an array's dtype among those that are known, or how many these are."""
+    kind, i = _word(_word(thing, DTYPE), KIND_OF_DTYPE), 0
+    while i < KNOWN and _word(common, KINDS + i) != kind:
+        i += 1
+    return i
+
+
+@inline
+def _check(thing, own, common, i, which, record):
+    """Write down argument i, and return whether it is what it must be."""
+    kind, flags = _word(own, ARGUMENTS + 2 * i), _word(own, ARGUMENTS + 2 * i + 1)
+    if kind == NUMBER:
+        put(record, P, _word(thing, VALUE))
+        put(record, SIZE, 0)
+        return _word(thing, TYPE) == _word(common, PYTHON_FLOAT)
+    if _word(thing, TYPE) != _word(common, ARRAY) or _word(thing, FLAGS) & flags != flags:
+        return False
+    element = _element(thing, common)
+    if kind == ANY:
+        return element < KNOWN and element != OF_INT64 and _write_down(thing, record, element, 0)
+    if element != (which if kind == REALS else kind - 1):
+        return False
+    return _write_down(thing, record, element, 2 if element == 0 else 3)
+
+
+@inline
+def _new(own, common, which, given, first):
+    """The result that the call did not bring, or 0 with an exception set."""
+    result = _word(own, RESULT)
+    shape = scratch(given, 2)
+    put(shape, 0, get(_record(given, _word(own, ROWS_OF)), ROWS))
+    put(shape, 1, get(_record(given, _word(own, COLUMNS_OF)), COLS))
+    place, ndim = integer(shape), 1 if result == COLUMN else 2
+    if result == LIKE_FIRST:
+        place, ndim = _word(first, SHAPE), get(given, DIMENSIONS)
+    dtype = _word(common, DTYPES + which)
+    _keep(dtype)  # which the array takes over
+    return _empty_array(_word(common, EMPTY), (ndim, place, dtype, 0))
+
+
+@shared(lambda dtype: types.intp(types.intp, types.intp, types.intp))
+def ENTRY(owner, arguments, count):
+    """What Python calls, whatever the function, whose words are those of the array ``owner``."""
+    own = _word(owner, ELEMENTS)
+    common = _word(own, COMMON)
+    nothing, expected, result = _word(common, NONE), _word(own, COUNT), _word(own, RESULT)
+    is_new = count == expected and result != IN_PLACE
+    first = _word(arguments, 0) if count > 0 else nothing
+    fits = (count == expected or (count == expected + 1 and result != IN_PLACE)) and (
+        _word(first, TYPE) == _word(common, ARRAY)
+    )
+    if not fits:
+        _keep(nothing)
+        return nothing
+    which = 1 if _word(_word(first, DTYPE), KIND_OF_DTYPE) == _word(common, KINDS + 1) else 0
+    function = own + 8 * (FUNCTIONS + OF_DTYPE * which)
+    workspace = _word(common, WORKSPACES + which) if _word(own, WORKS) != 0 else 0
+    fits = _word(function, 0) != 0 and (_word(own, WORKS) == 0 or (workspace != 0 and _word(common, LENT + which) == 0))
+    given, total, i = scratch(pointer(0, 0), _MEMORY), 0, 0
+    while fits and i < count:
+        record = _record(given, i)
+        fits = _check(_word(arguments, i), own, common, i, which, record)
+        total += get(record, SIZE) if fits else 0
+        i += 1
+    if not fits:
+        _keep(nothing)
+        return nothing
+    returned = first
+    if result != IN_PLACE:
+        record = _record(given, expected)
+        if is_new:
+            returned = _new(own, common, which, given, first)
+            if returned == 0:
+                return returned
+            _write_down(returned, record, which, 2 + which)
+        else:
+            returned = _word(arguments, expected)
+        total += get(record, SIZE)
+    put(given, GIVEN, expected)
+    for constant in range(OF_DTYPE - 1):
+        put(given, CONSTANTS + constant, _word(function, 1 + constant))
+    lent = pointer(common + 8 * (LENT + which), 0)
+    if workspace != 0:
+        put(lent, 0, 1)
+    if total > SHORT:
+        state = _let_go(0)
+        is_done = _run(_word(function, 0), (integer(given), workspace))
+        _take_back(state)
+    else:
+        is_done = _run(_word(function, 0), (integer(given), workspace))
+    if workspace != 0:
+        put(lent, 0, 0)
+    if is_done == 0:
+        if is_new:
+            _drop(returned)
+        returned = nothing
+    if not is_new or is_done == 0:
+        _keep(returned)
+    return returned
+
+
+class Given(NamedTuple):
+    """An array as the call wrote it down."""
+
+    p: Any
+    size: int
+    ndim: int
+    rows: int
+    cols: int
+    row: int
+    col: int
+    element: int
+
+
+@intrinsic
+def array_of(typing: Any, given: Any, i: Any, like: Any) -> Any:
+    """Argument i, an array of elements like those of a pointer, or like a number."""
+    p = like if isinstance(like, types.CPointer) else types.CPointer(like)
+    result = types.NamedTuple((p, *[types.intp] * (WORDS - 1)), Given)
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        first = builder.mul(args[1], I64(WORDS))
+        words = [builder.load(builder.gep(args[0], [builder.add(first, I64(k))])) for k in range(WORDS)]
+        words[P] = builder.inttoptr(words[P], context.get_value_type(p))
+        return context.make_tuple(builder, result, words)
+
+    return result(given, types.intp, like), emit
+
+
+@inline
+def float_at(given, i):
+    """Where argument i stands, a float."""
+    return pointer(integer(given) + 8 * WORDS * i, np.float64(0))
+
+
+@inline
+def same_shape(a, b):
+    """Whether two arrays of at most two dimensions have the same shape; of more it is not known."""
+    return a.ndim <= 2 and a.ndim == b.ndim and a.rows == b.rows and a.cols == b.cols
+
+
+@inline
+def meet(a, b):
+    """Whether two arrays, the first C-contiguous, may share memory: their ranges overlap."""
+    size = itemsize(a.p)
+    start, end = integer(b.p), integer(b.p) + size
+    low = min(0, (b.rows - 1) * b.row) + min(0, (b.cols - 1) * b.col)
+    high = max(0, (b.rows - 1) * b.row) + max(0, (b.cols - 1) * b.col)
+    return integer(a.p) < end + high * size and start + low * size < integer(a.p) + a.size * size
+
+
+def entry_signature(dtype: Any) -> Any:
+    """(given, workspace): gives 1, or 0 for having changed nothing."""
+    return types.intp(types.CPointer(types.int64), types.CPointer(dtype))
+
+
+class _Method(ctypes.Structure):
+    """What Python knows of a function in C."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("code", ctypes.c_void_p),
+        ("convention", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+_FASTCALL = 0x80
+# By name the builtin of each function, once it has been compiled for a dtype.
+quick = SimpleNamespace()
+_common = np.zeros(KINDS + KNOWN, np.int64)
+_workspaces: list[np.ndarray] = []
+
+
+_new_builtin = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
+    ("PyCFunction_NewEx", ctypes.pythonapi)
+)
+_in_capsule = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+# The place of PyArray_Empty in the table that NumPy hands to extensions.
+_PLACE_OF_EMPTY = 184
+
+
+def _fill_common() -> None:
+    """Note down what compiled code cannot know by itself: where things lie in this process."""
+    core = sys.modules.get("numpy._core._multiarray_umath") or sys.modules["numpy.core._multiarray_umath"]
+    functions = _in_capsule(core._ARRAY_API, None)
+    _common[NONE : EMPTY + 1] = *map(id, (None, np.ndarray, float)), _word_at(functions, _PLACE_OF_EMPTY)
+    _common[DTYPES:WORKSPACES] = [id(dtype) for dtype in _DTYPES[:2]]
+    _common[KINDS:] = [_word_at(id(dtype), KIND_OF_DTYPE) for dtype in _DTYPES]
+
+
+def _word_at(place: int, i: int) -> int:
+    return ctypes.c_int64.from_address(place + 8 * i).value
+
+
+_fill_common()
+
+
+def _lend(dtype: Any) -> None:
+    """Have a workspace for a dtype, unless Python has no GIL that keeps it for one call at a time."""
+    which = _DTYPES.index(dtype)
+    if _common[WORKSPACES + which] == 0 and getattr(sys, "_is_gil_enabled", lambda: True)():
+        _workspaces.append(prepared_workspace(WORKSPACE + BEYOND, dtype))
+        _common[WORKSPACES + which] = _workspaces[-1].ctypes.data
+
+
+def _take_all_back() -> None:
+    _common[LENT:KINDS] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    # Of the calls that other threads are in, a child never sees the end.
+    os.register_at_fork(after_in_child=_take_all_back)
+
+
+def _nothing(*arguments: Any) -> None:
+    """What is called as long as nothing is compiled."""
+
+
+class Entry:
+    """A function on arrays, compiled for each dtype at its first use.
+
+    ``function(given, workspace)`` reads its arguments by ``array_of`` and ``float_of``, the result behind them, and
+    gives 1, or 0 before it has written anything; without ``works`` it must not touch the workspace. ``table`` says of
+    which arguments the result has its rows and its columns. ``constants`` gives
+    up to three numbers for a dtype that it finds in ``given`` from CONSTANTS on, behind how many arguments there are.
+    One that ``is_quick`` is for those who have not checked anything as well, under its name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Shared,
+        arguments: Sequence[tuple[int, int]],
+        result: int,
+        table: tuple[int, int] = (0, 0),
+        works: bool = False,
+        constants: Callable[[Any], tuple[int, ...]] = lambda dtype: (),
+        is_quick: bool = True,
+    ) -> None:
+        self._name, self._function, self._works, self._constants = name, function, works, constants
+        self._words = np.zeros(ARGUMENTS + 2 * (len(arguments) + 1), np.int64)
+        self._words[COUNT:FUNCTIONS] = len(arguments), result, *table, works
+        self._words[ARGUMENTS:] = np.ravel([*arguments, (REALS, WRITTEN)])
+        self.call: Callable[..., Any] = _nothing
+        self._is_quick = is_quick
+        if is_quick:
+            setattr(quick, name, _nothing)
+
+    def __call__(self, *arguments: Any) -> None:
+        """Call it with arguments that are known to be plain."""
+        if self.attempt(*arguments) is None:
+            raise TypeError(f"{self._name} got arguments that no kernel takes: arrays must be plain and fit each other")
+
+    def attempt(self, *arguments: Any) -> Any:
+        """Call it, compiled by then; None where it has changed nothing."""
+        result = self.call(*arguments)
+        if result is None:
+            self.prepare(arguments[0].dtype)
+            result = self.call(*arguments)
+        return result
+
+    def prepare(self, dtype: Any) -> None:
+        """Compile or load it for a dtype."""
+        which = _DTYPES.index(dtype)
+        place = FUNCTIONS + OF_DTYPE * which
+        if self._words[place] == 0:
+            constants = self._constants(dtype)
+            self._words[place + 1 : place + 1 + len(constants)] = constants
+            if self._works:
+                _lend(dtype)
+            self._words[COMMON] = _common.ctypes.data
+            self._words[place] = self._function.address(dtype)
+        if self.call is _nothing:
+            self._method = _Method(self._name.encode(), ENTRY.address(np.int64), _FASTCALL, None)
+            self.call = _new_builtin(ctypes.addressof(self._method), self._words, None)
+            if self._is_quick:
+                setattr(quick, self._name, self.call)
