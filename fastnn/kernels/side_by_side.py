@@ -10,13 +10,14 @@ import numpy as np
 from ..codes import INPUTS, LENGTH, OUTPUTS, ROW
 from ..loading import undisturbed
 from .compiler.cpu import ISA
-from .gemm.product import INNER_BYTES
 from .network.layers import multiply_adds
 
 # Multiply-adds that take as long as a step does besides them, for elements of one byte.
 _ALONE, _IN_LANES = 380_000, 45_000
 # Elements of tables that are copied in the time of a sample.
 _COPIED = 256
+# The most bytes of a layer's width or of a batch's column: what is larger is at its best alone.
+_WIDEST = 4096
 
 
 def count_lanes(dtype: np.dtype) -> int:
@@ -27,12 +28,12 @@ def count_lanes(dtype: np.dtype) -> int:
 def lane_key(job: Any) -> tuple[Any, ...] | None:
     """What jobs have in common that train side by side, or None; see ``fastnn.reference.side_by_side``.
 
-    Inner dimensions that a product takes in blocks do not come in lanes, nor does a rule of the user's. Where gradients
-    are summed over batches, networks side by side have as many batches.
+    Wide layers and large batches do not come in lanes, nor does a rule of the user's. Where gradients are summed over
+    batches, networks side by side have as many batches.
     """
     network, params, (batches, *others), objective, (rule, *_), *_ = job
     longest = max(min(batches.batch_size, len(batches.order)), int(network.ops[:, INPUTS : OUTPUTS + 1].max()))
-    if hasattr(rule.name, "functions") or longest * params.dtype.itemsize > INNER_BYTES:
+    if hasattr(rule.name, "functions") or longest * params.dtype.itemsize > _WIDEST:
         return None
     if any(len(other.order) != len(batches.order) for other in others):
         return None

@@ -66,7 +66,7 @@ def spills(cpu, wanted):
     with patch.object(vectors_of_this_cpu, "ISA", TABLE[isa]):
         for tile in wanted:
             # The masks of ragged tiles are branches on some CPUs, whose loops are lost anyway.
-            function = _Emitter(*tile, masked=TABLE[isa].cheap_masks).function(module)
+            function = _Emitter(*tile, masked=False).function(module)
             function.linkage = "external"
             names[tile] = function.name
     bodies = _bodies(assembly(module, cpu))

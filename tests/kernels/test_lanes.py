@@ -15,9 +15,9 @@ TARGETS = {"cross_entropy": "labels", "squared_error": "values", "absolute_error
 TARGETS |= {"bounded_binary_cross_entropy": "binary", "binary_cross_entropy": "binary"}
 TARGETS |= {"poisson_deviance": "counts", "poisson": "counts"}
 SMALL = (13, [17, "relu", (33, False), ("leaky_relu", 0.1), 5])
-# The networks whose inner dimensions a product of either dtype takes in one block.
-_BLOCKS = "past the cache blocks", "more outputs than a block of gradients"
-WHOLE = {name: case for name, case in NETWORKS.items() if name not in _BLOCKS}
+# The networks whose layers are not too wide for lanes.
+_WIDE = "past the cache blocks", "more outputs than a block of gradients"
+NARROW = {name: case for name, case in NETWORKS.items() if name not in _WIDE}
 
 
 def jobs_of(network, params, x, y, goals, name, rng, batch_size=8, weights=None, lr=0.02, epochs=2):
@@ -81,7 +81,7 @@ def goals(loss, count, **numbers):
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("targets", LOSS_OF)
-@pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
+@pytest.mark.parametrize("case", NARROW.values(), ids=NARROW)
 def test_every_network_loss_and_rule(case, targets, name, rng, dtype):
     network, params = build(case, rng, dtype)
     x, y = problem(case, 37, targets if targets != "any" else "squared", rng, dtype)
@@ -126,6 +126,19 @@ def test_other_ways_of_counting(loss, k, weighted, rng, dtype):
         settings = 0.01 * (1 + i), 0.9, 0.99, 1e-3
         spec = OptimizerSpec("plain_adam", settings, np.zeros((2, len(params)), dtype), 5)
         jobs[i] = job._replace(rules=(spec,) * len(job.rules))
+    assert_same_bits(jobs)
+
+
+@pytest.mark.parametrize(("name", "clip_norm"), [("sgd", None), ("adam", None), ("sgd", 1.0)])
+def test_inner_dimensions_in_blocks(name, clip_norm, rng, dtype):
+    """In all three products of a layer."""
+    one = 2048 // np.dtype(dtype).itemsize
+    case = one + 3, [20, "relu", one + 7, ("leaky_relu", 0.1), 3]
+    network, params = build(case, rng, dtype)
+    x, y = problem(case, one + 18, "labels", rng, dtype)
+    jobs = jobs_of(network, params, x, y, goals("cross_entropy", 3), name, rng, batch_size=one + 9)
+    for k, job in enumerate(jobs):
+        jobs[k] = job._replace(rules=tuple(spec._replace(clip_norm=clip_norm) for spec in job.rules))
     assert_same_bits(jobs)
 
 
@@ -328,7 +341,7 @@ def test_lanes_pay_for_small_networks_and_many(networks, rng):
 
 @pytest.mark.parametrize("softmax", [False, True])
 @pytest.mark.parametrize("samples", [1, 2, 63, 130])
-@pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
+@pytest.mark.parametrize("case", NARROW.values(), ids=NARROW)
 def test_predictions_have_the_bits_of_each_network_alone(case, samples, softmax, rng, dtype):
     network, params = build(case, rng, dtype)
     x, _ = problem(case, samples, "labels", rng, dtype)

@@ -5,6 +5,7 @@ fill the register file: 14 * 2 + 2 + 1 of AVX-512's 32 registers, 6 * 2 + 2 + 1 
 need a vector for each element: 6 * 4 + 4 + 1 and 4 * 2 + 2 + 1.
 """
 
+import functools
 import os
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ class Isa(NamedTuple):
     vectors: int  # most vectors in a row of the register tile
     lane_rows: int  # most rows and columns of the tile of networks side by side, whose elements are vectors
     lane_cols: int
-    cheap_masks: bool  # a masked load costs no more than a plain one
+    cheap_masks: bool  # a masked load costs little more than a plain one
     estimates: bool = False  # there is an instruction for about 1 / √x
     fuses: bool = True  # a multiply-add is rounded once
 
@@ -67,3 +68,16 @@ def detect() -> Isa:
 
 
 ISA = detect()
+
+# A cache line.
+LINE_BYTES = 64
+
+
+@functools.cache
+def l2_bytes() -> int:
+    """The L2 cache of a core, as Linux tells it; 1.25 MiB elsewhere."""
+    try:
+        with open("/sys/devices/system/cpu/cpu0/cache/index2/size", encoding="ascii") as file:
+            return 1024 * int(file.read().strip().removesuffix("K"))
+    except (OSError, ValueError):
+        return 1_310_720

@@ -1,10 +1,10 @@
 """The product of two matrices in memory of any layout, with an epilogue applied while a tile is in registers.
 
-A block of B, so large that it stays in the L2 cache, meets all row tiles of A one after the other, and each row tile
-meets the block's panels, a tile's width of columns each. The block is packed, panel after panel, where it serves
-enough row tiles, where its rows lie so far apart that they would share cache sets, or where B is transposed. A is
-read in place from either layout: packing its row tiles too, even those whose rows collide in the L1 cache, cost 6 % of
-a product of 1024 x 1024 and gained nothing.
+The inner dimension comes in blocks. Of each, a block of B so large that it stays in the L2 cache meets all row tiles of
+A one after the other, and each row tile, which stays in the L1 cache, meets the block's panels, a tile's width of
+columns each: the panels are all that the innermost loop gets from the L2 cache. The block is packed, panel after panel,
+where it serves enough row tiles, where its rows lie so far apart that they would share cache sets, or where B is
+transposed; a row tile is packed where it serves enough panels. While one is at work, the next comes into the L2 cache.
 """
 
 import threading
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from ..compiler.cpu import ISA
+from ..compiler.cpu import ISA, LINE_BYTES, l2_bytes
 from ..compiler.jit import inline, shared
 from ..simd.address import address
 from ..simd.transpose import transpose_block
@@ -32,14 +32,13 @@ from ..simd.vector import (
     store,
     store_part,
 )
-from .rectifier import rectify, rectify_backward
 from .tile import (
     A_STRIDE,
     ALPHA,
     B_STRIDE,
     BETA,
-    BIAS,
     C_STRIDE,
+    CARRIED,
     COLS,
     COMBINE,
     COMBINE_SQUARES,
@@ -48,7 +47,6 @@ from .tile import (
     MODE,
     PREFETCH_STEP,
     PREFETCHED,
-    RECTIFY_BACKWARD,
     ROWS,
     STORE,
     TILE,
@@ -60,22 +58,30 @@ from .tile import (
     tile_shape,
 )
 
-# The most bytes of a block of B, well within an L2 cache of 2 MiB, and of its inner dimension. Blocks of the inner
-# dimension must not depend on the number of rows, or a thread's share of them would change the order of the sums.
-BLOCK_BYTES = 800_000
-INNER_BYTES = 4096
-# B is packed where its rows lie this many bytes apart and a few row tiles share it, or where many share it.
-FAR = 4096
-FEW_ROWS = 2 * ROWS
+# The most bytes of the inner dimension in a block, so that a row tile of A stays in the L1 cache while panels of B
+# stream by. It decides about the order of sums, so it depends neither on the CPU's caches nor on the number of rows, of
+# which a thread has a share.
+INNER_BYTES = 2048
+# The most bytes of a block of B, and the part of the L2 cache that it may take.
+BLOCK_BYTES = 1_310_720
+BLOCK_SHARE = 0.625
+# B is packed where its rows lie far apart and some row tiles share it, or where they would share cache sets.
+FAR, SOME_ROWS = 2048, 16 * ROWS
+COLLIDE, FEW_ROWS = 4096, 2 * ROWS
 MANY_ROWS = 32 * ROWS
+# A is packed where so many panels share it.
+FEW_PANELS = 4
 
-# The workspace of a product: the fields of a panel, a packed row tile of A, a packed block of B.
+# The workspace of a product: the fields of a panel, a packed row tile of A, room to write beyond it, a packed block of
+# B. All begin at whole cache lines.
 HEAD = 2 * FIELDS
 # Of the pieces of memory to prefetch: the bytes left of the two at hand, the next, and the end of all.
 LEFT, NEXT, LAST = FIELDS - 6, FIELDS - 4, FIELDS - 3
 PRODUCT_AT, TILES_AT = FIELDS - 2, FIELDS - 1
+# How large a block of B may be on this machine.
+LARGEST = CARRIED + 1
 INNER = INNER_BYTES // 4
-BLOCK = HEAD + ROWS * INNER
+BLOCK = HEAD + ROWS * INNER + LINE_BYTES // 4
 WORKSPACE = BLOCK + max(BLOCK_BYTES // 4, INNER * VECTORS * ISA.lanes(4))
 
 
@@ -109,6 +115,13 @@ def transposed(matrix):
     return Matrix(matrix.p, matrix.col, matrix.row)
 
 
+@inline
+def block_depth(k, like):
+    """How many steps of an inner dimension of k make a block, all but the last of one size."""
+    blocks = max(1, (k * itemsize(like) + INNER_BYTES - 1) // INNER_BYTES)
+    return max(1, (k + blocks - 1) // blocks)
+
+
 def _signature(dtype):
     n, p = types.intp, types.CPointer(dtype)
     return types.void(n, n, n, n, p, n, n, p, n, n, p, n, p, n, dtype, dtype, p)
@@ -119,36 +132,24 @@ def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
     """C (m, n) = epilogue of A (m, k) B (k, n), see ``tile``; strides in elements, rows of C contiguous.
 
     ``workspace`` comes from the function ``workspace``. Over several blocks of the inner dimension C carries the sum,
-    each block scaled as it comes, and the other epilogues follow the last.
+    and the epilogue follows the last; one that combines scales each block and adds it as it comes.
     """
     a, b, c = Matrix(a, a_row, a_col), Matrix(b, b_row, b_col), Matrix(c, c_row, 1)
-    blocks = max(1, (k * itemsize(a.p) + INNER_BYTES - 1) // INNER_BYTES)
-    depth = (k + blocks - 1) // blocks
+    depth = block_depth(k, a.p)
     width = VECTORS * lanes(a.p)
-    most = max(1, BLOCK_BYTES // (max(1, depth) * itemsize(a.p) * width))
+    most = max(1, get(pointer(workspace, 0), LARGEST) // (depth * itemsize(a.p) * width))
     panels = (n + width - 1) // width
     spans = (panels + most - 1) // most
-    split = k > depth
-    first_mode, first_alpha = mode, alpha
-    if split:
-        first_mode = COMBINE if mode == COMBINE_SQUARES else mode
-        if mode in (BIAS, RECTIFY_BACKWARD):
-            first_mode, first_alpha = STORE, 1.0
-    last_mode = COMBINE_SQUARES if mode == COMBINE_SQUARES else COMBINE
+    combines = mode in (COMBINE, COMBINE_SQUARES)
+    early_mode = COMBINE if combines else STORE
     j = 0
     for s in range(spans):
         cols = min(n - j, tile_rows(panels - j // width, spans - s) * width)
         part, rest = moved(c, 0, j), shift(v, j // width if mode == COMBINE_SQUARES else j)
-        for p in range(0, max(1, k), max(1, depth)):
-            now = first_mode if p == 0 else (COMBINE if p + depth < k else last_mode)
-            epilogue = Epilogue(now, rest, v_row, first_alpha, beta if p == 0 else 1.0)
-            _block(m, cols, min(depth, k - p), moved(a, 0, p), moved(b, p, j), part, epilogue, workspace)
-        if split and mode == BIAS:
-            _finish_bias(m, cols, part, rest, alpha)
-        if split and mode == RECTIFY_BACKWARD:
-            for i in range(m):
-                row = shift(part.p, i * c_row)
-                rectify_backward(alpha, row, shift(rest, i * v_row), row, cols)
+        for p in range(0, max(1, k), depth):
+            epilogue = Epilogue(early_mode if p + depth < k else mode, rest, v_row, alpha, beta if p == 0 else 1.0)
+            carried = p > 0 and not combines
+            _block(m, cols, min(depth, k - p), moved(a, 0, p), moved(b, p, j), part, epilogue, carried, workspace)
         j += cols
 
 
@@ -166,26 +167,30 @@ def product(m, n, k, a, b, c, epilogue, workspace):
 
 
 @inline
-def _block(m, n, k, a, b, c, epilogue, workspace):
+def _block(m, n, k, a, b, c, epilogue, carried, workspace):
     """The product with one block of B, which stays in the L2 cache while the row tiles of A pass by."""
     width = (WIDE if m == 1 and a.col == 1 and b.col == 1 else VECTORS) * lanes(a.p)
     panel, packed_tile, packed = pointer(workspace, 0), shift(workspace, HEAD), shift(workspace, BLOCK)
     b_p, b_row, b_step = b.p, b.row, width * b.col
-    if b.col != 1 or m >= MANY_ROWS or (m >= FEW_ROWS and b.row * itemsize(b.p) >= FAR):
-        for j in range(0, n, width):
-            pack_panel(k, min(width, n - j), moved(b, 0, j), shift(packed, j * k), width)
+    if b.col != 1 or _is_worth_packing(m, b.row * itemsize(b.p)):
+        pack_block(k, n, b, packed, width)
         b_p, b_row, b_step = packed, width, width * k
-    by_row = 1 if a.col == 1 else 0
-    pack_a = a.col != 1 and a.row != 1
+    pack_a = n >= FEW_PANELS * width or (a.col != 1 and a.row != 1)
+    by_row = 1 if a.col == 1 and not pack_a else 0
     sums_squares = epilogue.mode == COMBINE_SQUARES
     put(panel, DEPTH, k)
     put(panel, A_STRIDE, a.row if by_row == 1 else a.col)
     put(panel, B_STRIDE, b_row)
     put(panel, C_STRIDE, c.row)
     put(panel, MODE, epilogue.mode)
+    put(panel, CARRIED, 1 if carried else 0)
     put(panel, V_STRIDE, epilogue.v_row)
     put(pointer(shift(panel, ALPHA), a.p), 0, epilogue.alpha)
     put(pointer(shift(panel, BETA), a.p), 0, epilogue.beta)
+    # Where nobody else has something to prefetch, each tile asks for two rows of the row tile to come.
+    looks_ahead = pack_a and a.col == 1 and get(panel, PREFETCH_STEP) == 0
+    if looks_ahead:
+        put(panel, PREFETCH_STEP, itemsize(a.p))
     count, i = (m + ROWS - 1) // ROWS, 0
     for t in range(count):
         # The sums of an update must not depend on the share of a thread, which is a multiple of ROWS.
@@ -194,19 +199,27 @@ def _block(m, n, k, a, b, c, epilogue, workspace):
         tile_a = shift(a.p, i * a.row)
         if pack_a:
             put(panel, A_STRIDE, rows)
-            pack_tile(rows, k, moved(a, i, 0), packed_tile)
+            pack_tile(rows, m - i, k, moved(a, i, 0), packed_tile)
             tile_a = packed_tile
         panel_b = b_p
+        ahead, last = i + rows, min(m, i + 2 * rows)
         for j in range(0, n, width):
+            if looks_ahead:
+                for s in range(2):
+                    to_come = shift(a.p, ahead * a.row)
+                    put(panel, PREFETCHED[0] + s, integer(to_come) if ahead < last else integer(panel))
+                    ahead += 1
             cols = min(width, n - j)
             put(panel, B, integer(panel_b))
             put(panel, COLS, cols)
             shape = tile_shape(rows, by_row, cols, lanes(a.p))
             tile(get(panel, TILES_AT), a.p, (shape, tile_a, shift(c.p, i * c.row + j), tile_v, panel))
             panel_b, tile_v = shift(panel_b, b_step), shift(tile_v, v_step)
-            if by_row == 0:
+            if by_row == 0 and not looks_ahead:
                 _prefetch_on(panel, k)
         i += rows
+    if looks_ahead:
+        stop_prefetching(workspace)
 
 
 @inline
@@ -264,26 +277,68 @@ def tile_rows(left, tiles):
 
 
 @inline
-def pack_tile(rows, k, a, out):
-    """Pack a row tile of A, its rows side by side: out[p rows + r] = a[r, p]."""
-    for p in range(k):
-        for r in range(rows):
-            put(out, p * rows + r, get(a.p, r * a.row + p * a.col))
+def pack_tile(rows, known, k, a, out):
+    """Pack a row tile of A, its rows side by side: out[p rows + r] = a[r, p].
+
+    A has ``known`` rows: what is read beyond those of the tile, to fill a vector, is overwritten by what follows, and
+    behind the tile there is room for a vector.
+    """
+    width = lanes(a.p)
+    if a.col == 1:
+        for r in range((rows - 1) // width * width, -1, -width):
+            for p in range(0, k, width):
+                transpose_block(
+                    shift(a.p, r * a.row + p), a.row, min(width, known - r), min(width, k - p),
+                    shift(out, p * rows + r), rows,
+                )  # fmt: skip
+    elif a.row == 1:
+        for p in range(k):
+            for r in range(0, rows, width):
+                if known - r >= width:
+                    store(out, p * rows + r, load(a.p, p * a.col + r))
+                else:
+                    store(out, p * rows + r, load_part(a.p, p * a.col + r, known - r, 0.0))
+    else:
+        for p in range(k):
+            for r in range(rows):
+                put(out, p * rows + r, get(a.p, r * a.row + p * a.col))
+
+
+@inline
+def _is_worth_packing(m, apart):
+    """Whether to pack a block of B, whose rows lie so many bytes apart, for m rows of A."""
+    return m >= MANY_ROWS or (m >= SOME_ROWS and apart >= FAR) or (m >= FEW_ROWS and apart >= COLLIDE)
+
+
+@inline
+def pack_block(k, n, b, out, width):
+    """Pack a block of B, panel after panel of ``width`` columns; from rows that are contiguous row by row."""
+    if b.col == 1:
+        for p in range(k):
+            for j in range(0, n, width):
+                copy_row(shift(b.p, p * b.row + j), shift(out, j * k + p * width), min(width, n - j))
+    else:
+        for j in range(0, n, width):
+            pack_panel(k, min(width, n - j), moved(b, 0, j), shift(out, j * k), width)
+
+
+@inline
+def copy_row(x, out, n):
+    """out (n,) = x."""
+    width = lanes(x)
+    j = 0
+    while j + width <= n:
+        store(out, j, load(x, j))
+        j += width
+    if j < n:
+        store_part(out, j, n - j, load_part(x, j, n - j, 0.0))
 
 
 @inline
 def pack_panel(k, cols, b, out, ld):
     """out[p, j] = b[p, j] for p < k and j < cols, the rows of out ``ld`` apart."""
     width = lanes(b.p)
-    if b.col == 1:
-        for p in range(k):
-            for j in range(0, cols, width):
-                count = min(width, cols - j)
-                if count == width:
-                    store(out, p * ld + j, load(b.p, p * b.row + j))
-                else:
-                    store_part(out, p * ld + j, count, load_part(b.p, p * b.row + j, count, 0.0))
-    elif b.row == 1:
+    if b.row == 1:
         for j in range(0, cols, width):
             for p in range(0, k, width):
                 transpose_block(
@@ -294,28 +349,6 @@ def pack_panel(k, cols, b, out, ld):
         for p in range(k):
             for j in range(cols):
                 put(out, p * ld + j, get(b.p, p * b.row + j * b.col))
-
-
-@inline
-def _finish_bias(m, n, c, v, slope):
-    """C = f(C + v) row by row, where the sum came in several blocks."""
-    for i in range(m):
-        row = shift(c.p, i * c.row)
-        combine(row, 1.0, v, 1.0, n)
-        if slope != 1.0:
-            rectify(slope, row, row, n)
-
-
-@inline
-def combine(x, alpha, y, beta, n):
-    """x[i] = alpha x[i] + beta y[i] for i < n."""
-    width = lanes(x)
-    i = 0
-    while i + width <= n:
-        store(x, i, load(x, i) * alpha + load(y, i) * beta)
-        i += width
-    if i < n:
-        store_part(x, i, n - i, load_part(x, i, n - i, 0.0) * alpha + load_part(y, i, n - i, 0.0) * beta)
 
 
 @inline
@@ -356,10 +389,15 @@ def workspace(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
 
 
 def prepared_workspace(size: int, dtype: np.dtype) -> np.ndarray:
-    """A workspace that knows where the compiled product and its tiles are."""
-    prepared = np.empty(size + size % 2, dtype)
+    """A workspace of whole cache lines, which knows where the compiled product and its tiles are."""
+    line = LINE_BYTES // dtype.itemsize
+    size = -(-size // line) * line
+    room = np.empty(size + line, dtype)
+    start = -room.ctypes.data % LINE_BYTES // dtype.itemsize
+    prepared = room[start : start + size]
     fields = prepared.view(np.int64)
     fields[PREFETCHED[0] : PREFETCHED[1] + 1] = address(prepared)
     fields[PREFETCH_STEP] = 0
+    fields[LARGEST] = min(BLOCK_BYTES, int(BLOCK_SHARE * l2_bytes()))
     fields[PRODUCT_AT : TILES_AT + 1] = PRODUCT.address(dtype), TILE.address(dtype)
     return prepared

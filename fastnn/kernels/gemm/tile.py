@@ -17,6 +17,7 @@ multiplication, ACM TOMS 34(3), 2008; F. Van Zee and R. van de Geijn, BLIS, ACM 
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -56,6 +57,8 @@ _AHEAD = 8
 # arguments for registers. Copied from stack to stack they would wait for the stores of the tile before.
 FIELDS = 24
 DEPTH, A_STRIDE, B, B_STRIDE, C_STRIDE, COLS, MODE, V_STRIDE, ALPHA, BETA = range(10)
+# Whether C holds the sum of earlier blocks of the inner dimension, to be added before the epilogue.
+CARRIED = 13
 # Two pieces of memory that a tile with A contiguous along its rows prefetches, PREFETCH_STEP bytes each step of k.
 PREFETCHED, PREFETCH_STEP = (10, 11), 12
 
@@ -82,7 +85,7 @@ def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
             block = builder.append_basic_block()
             choice.add_case(I64(number), block)
             with builder.goto_block(block):
-                emitter = _Emitter(dtype, height, width, by_row, masked=ISA.cheap_masks or not whole)
+                emitter = _Emitter(dtype, height, width, by_row, masked=not (whole and _has_whole(height, width)))
                 builder.call(emitter.function(builder.module), rest)
                 builder.branch(end)
         builder.position_at_end(end)
@@ -96,6 +99,11 @@ _SHAPES = [
     *itertools.product((False, True), range(1, ROWS + 1), range(1, VECTORS + 1), (False, True)),
     *itertools.product((True,), (1,), range(VECTORS + 1, WIDE + 1), (False, True)),
 ]
+
+
+def _has_whole(height: int, width: int) -> bool:
+    """Whether there is a function without masks, for what is computed most where a mask costs little."""
+    return not ISA.cheap_masks or (width == VECTORS and height > ROWS // 2)
 
 
 @inline
@@ -137,6 +145,21 @@ def close_loop(builder: Any, left: Any, following: Any, sums: list[Any], zero: A
     return results
 
 
+def add_carried(builder: Any, sums: list[Any], is_carried: Any, places: list[Any], load: Callable[..., Any]) -> Any:
+    """The sums, to which is added what is loaded from their places if these carry sums of their own."""
+    before = builder.block
+    with builder.if_then(is_carried):
+        grown = [builder.fadd(load(builder, place), total) for total, place in zip(sums, places, strict=True)]
+        carried = builder.block
+    results = []
+    for total, value in zip(sums, grown, strict=True):
+        phi = builder.phi(value.type)
+        phi.add_incoming(total, before)
+        phi.add_incoming(value, carried)
+        results.append(phi)
+    return results
+
+
 class _Emitter:
     """Builds the LLVM function of one tile shape."""
 
@@ -172,6 +195,10 @@ class _Emitter:
         sums = self._inner_loop(
             builder, field(DEPTH), a, field(A_STRIDE), field(B, p), field(B_STRIDE), ahead, field(PREFETCH_STEP)
         )
+        is_carried = builder.icmp_signed("!=", field(CARRIED), I64(0))
+        rows = [builder.gep(c, [builder.mul(c_stride, I64(i))]) for i in range(self.height)]
+        places = [(rows[i], v) for i, v in self.cells]
+        sums = add_carried(builder, sums, is_carried, places, lambda builder, place: self._load(builder, *place))
         self._epilogue(builder, sums, c, c_stride, v, field)
         return function
 
@@ -216,7 +243,7 @@ class _Emitter:
         sums = [carried(self.vector, self.zero) for _ in self.cells]
         pieces = [carried(_I8P, piece) for piece in ahead]
         for piece in pieces:
-            self._prefetch_line(builder, piece, level=3)
+            self._prefetch_line(builder, piece, level=2)
         if not self.by_row:
             self._prefetch_line(builder, builder.gep(heads[0], [builder.mul(bytes_apart, I64(_AHEAD))]), level=3)
         soon = builder.gep(b_row, [builder.mul(b_stride, I64(_AHEAD))])

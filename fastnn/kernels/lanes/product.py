@@ -2,8 +2,8 @@
 
 A tile holds ``rows`` times ``cols`` sums in registers over the whole inner loop, each the product of an element of A
 and one of B, network by network. All distances are free, so the three products of a layer are one function. Every sum
-runs over the inner dimension in order, as in ``gemm.tile``, whose epilogues these are as well, with a factor for each
-lane:
+runs over the inner dimension in order and in the blocks of ``gemm.product``, whose epilogues these are as well, with a
+factor for each lane:
 
     STORE         C = A B
     BIAS          C = A B + v, v (n,)
@@ -23,8 +23,8 @@ from numba.extending import intrinsic
 
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline, shared
-from ..gemm.product import tile_rows
-from ..gemm.tile import close_loop
+from ..gemm.product import block_depth, tile_rows
+from ..gemm.tile import add_carried, close_loop
 from ..simd.vector import (
     I32,
     I64,
@@ -52,6 +52,10 @@ _I8P = ir.IntType(8).as_pointer()
 
 # The fields of a panel, 8 bytes each: what all tiles of a product have in common, distances in bytes.
 DEPTH, A_ROW, A_STEP, B_COL, B_STEP, C_ROW, MODE, V_ROW, FACTORS, TILES_AT = range(10)
+# What C holds of earlier blocks of the inner dimension: nothing, a sum to be added before the epilogue, or what COMBINE
+# has scaled already.
+CARRIED = 10
+NOTHING, SUM, SCALED = range(3)
 FIELDS = 16
 
 
@@ -113,7 +117,7 @@ class _Emitter:
     def __init__(self, dtype: Any, height: int, width: int) -> None:
         self.dtype, self.height, self.width = dtype, height, width
         self.vector = llvm_vector(dtype, lanes_of(dtype))
-        self.zero = ir.Constant(self.vector, [0.0] * lanes_of(dtype))
+        self.zero, self.one = (ir.Constant(self.vector, [x] * lanes_of(dtype)) for x in (0.0, 1.0))
         self.cells = [(i, j) for i in range(height) for j in range(width)]
 
     def function(self, module: Any) -> Any:
@@ -127,7 +131,7 @@ class _Emitter:
         function.attributes.add("noinline")
         count, a, *places, panel = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        fields = [builder.load(builder.gep(panel, [I64(number)])) for number in range(FACTORS + 1)]
+        fields = [builder.load(builder.gep(panel, [I64(number)])) for number in range(CARRIED + 1)]
 
         def field(number: int) -> Any:
             return fields[number]
@@ -143,6 +147,7 @@ class _Emitter:
         for place in grid:
             self._prefetch(builder, place)
         sums = self._inner_loop(builder, a, b, field)
+        sums = add_carried(builder, sums, builder.icmp_signed("==", field(CARRIED), I64(SUM)), grid, self._load)
         self._epilogue(builder, sums, grid, v, field)
         fewer = builder.sub(left, I64(1))
         following = [fewer, *(builder.gep(head, [step]) for head, step in zip(heads, across, strict=True))]
@@ -213,6 +218,7 @@ class _Emitter:
         for number, block in enumerate(blocks):
             builder.position_at_end(block)
             alpha, beta = (self._load(builder, builder.gep(factors, [I64(size * k)])) for k in range(2))
+            beta = builder.select(builder.icmp_signed("==", field(CARRIED), I64(SCALED)), self.one, beta)
             beside = self._grid(builder, v, field(V_ROW))
             for k, (total, place) in enumerate(zip(sums, places, strict=True)):
                 result = self._result(builder, number, total, place, beside[k], alpha, beta)
@@ -249,7 +255,20 @@ class _Emitter:
 @inline
 def product(m, n, k, a, b, c, epilogue, panel):
     """C (m, n) = epilogue of A (m, k) B (k, n), all ``Lanes``; the columns of C and of v lie one behind the other."""
-    mode, v, factors = epilogue
+    depth = block_depth(k, a.p)
+    early_mode = COMBINE if epilogue.mode == COMBINE else STORE
+    for p in range(0, max(1, k), depth):
+        carried = NOTHING if p == 0 else (SCALED if epilogue.mode == COMBINE else SUM)
+        put(panel, CARRIED, carried)
+        put(panel, MODE, early_mode if p + depth < k else epilogue.mode)
+        some, rows = shift(a.p, p * a.col), shift(b.p, p * b.row)
+        _block(m, n, min(depth, k - p), Lanes(some, a.row, a.col), Lanes(rows, b.row, b.col), c, epilogue, panel)
+
+
+@inline
+def _block(m, n, k, a, b, c, epilogue, panel):
+    """The product with one block of the inner dimension."""
+    v, factors = epilogue.v, epilogue.factors
     size = itemsize(a.p)
     put(panel, DEPTH, k)
     put(panel, A_ROW, a.row * size)
@@ -257,7 +276,6 @@ def product(m, n, k, a, b, c, epilogue, panel):
     put(panel, B_COL, b.col * size)
     put(panel, B_STEP, b.row * size)
     put(panel, C_ROW, c.row * size)
-    put(panel, MODE, mode)
     put(panel, V_ROW, v.row * size)
     put(panel, FACTORS, integer(factors))
     tiles, count, i = get(panel, TILES_AT), (m + ROWS - 1) // ROWS, 0

@@ -25,6 +25,7 @@ from ..threading.team import get_num_threads, part, run
 from ..updates import FUSED, PER_STEP, RULES
 from .clock import REST, UPDATE, begin, clock_of, lap
 from .layers import (
+    LINE,
     Net,
     addressed,
     describe,
@@ -168,7 +169,9 @@ def train_epoch(
     work = places["work"]
     n_threads = min(get_num_threads(), max(1, work * batch_size // STEP_GRAIN))
     own_size = places["own_at"] - WORKSPACE + (batch_size * int(plan[0, LD]) if n_threads > 1 else 0)
-    nodes = workspace(dtype, own_size + places["size"])[-places["size"] :]
+    size = -(-places["size"] // LINE) * LINE
+    first = workspace(dtype, own_size + size)
+    nodes = first[-size:]
     nodes[places["zeros_at"] : places["losses_at"]] = 0
     slots = rule.slots if len(rule.slots) else params.reshape(1, -1)
     memory = Memory(
@@ -209,7 +212,7 @@ def train_epoch(
     results: list[tuple[float, int]] = [(0.0, -1)] * n_threads
 
     def task(thread: int, n_threads: int) -> None:
-        own = nodes.base if thread == 0 else workspace(dtype, own_size)
+        own = first if thread == 0 else workspace(dtype, own_size)
         rest = memory, clock_of(clock if thread == 0 else None), own, thread, n_threads
         results[thread] = _train(*fixed, *rest) if whole is None else train_whole(*fixed, whole, *rest)
 
