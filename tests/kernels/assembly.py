@@ -74,19 +74,13 @@ def spills(cpu, wanted):
 
 
 def assembly(module, cpu):
-    """The assembly of a module, optimised as Numba's ``CodeLibrary`` does it."""
+    """The assembly of a module, optimised as ``_Library`` of the compiler's ``jit`` does it."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = llvm.Target.from_triple(module.triple)
     machine = target.create_target_machine(cpu=cpu, opt=3, codemodel="jitdefault", jit=True)
     parsed = llvm.parse_assembly(str(module))
     parsed.data_layout = str(machine.target_data)
-    builder = create_pass_builder(machine, opt=0)
-    passes = builder.getModulePassManager()
-    passes.add_loop_rotate_pass()
-    passes.add_instruction_combine_pass()
-    passes.add_jump_threading_pass()
-    passes.run(parsed, builder)
     builder = create_pass_builder(machine, opt=3, loop_vectorize=True)
     builder.getModulePassManager().run(parsed, builder)
     return machine.emit_assembly(parsed)

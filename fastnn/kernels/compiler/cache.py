@@ -95,6 +95,10 @@ def keep_for_all_users() -> Path:
     return folder
 
 
+# By the names of the files that other processes are about to write, how to wait for each; see ``ahead``.
+AHEAD: dict[str, Callable[[], None]] = {}
+
+
 class Cache(NullCache):
     """The compiled signatures of one function: read from every folder, written to the last."""
 
@@ -104,16 +108,28 @@ class Cache(NullCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function for this signature, or None."""
         target_context.refresh()
+        compiled = self._load(sig, target_context)
+        if compiled is None:
+            _announce()
+            if (wait := AHEAD.pop(self.file_name(sig), None)) is not None:
+                wait()
+                compiled = self._load(sig, target_context)
+        return compiled
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
         for folder in FOLDERS:
-            content = read(self._file(folder, sig))
+            content = read(folder / self.file_name(sig))
             # What was whole when it was written may still not fit, as when Numba itself was changed: a miss.
             with contextlib.suppress(Exception):
                 if content is not None:
                     compiled = CompileResult._rebuild(target_context, *pickle.loads(content))
                     _mark_used(folder)
                     return compiled
-        _announce()
         return None
+
+    def is_kept(self, sig: Any) -> bool:
+        """Whether there is a file for this signature."""
+        return any((folder / self.file_name(sig)).exists() for folder in FOLDERS)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled function, unless it holds addresses of this process or the folder cannot be written."""
@@ -122,12 +138,13 @@ class Cache(NullCache):
         folder = FOLDERS[-1]
         is_new = not folder.exists()
         with contextlib.suppress(OSError):
-            write(self._file(folder, sig), dumps(data._reduce()))
+            write(folder / self.file_name(sig), dumps(data._reduce()))
             if is_new:
                 prune(folder.parent)
 
-    def _file(self, folder: Path, sig: Any) -> Path:
-        return folder / f"{self._name}-{hashlib.sha256(str(sig).encode()).hexdigest()[:16]}.nbc"
+    def file_name(self, sig: Any) -> str:
+        """The name of the file for a signature."""
+        return f"{self._name}-{hashlib.sha256(str(sig).encode()).hexdigest()[:16]}.nbc"
 
 
 @functools.cache

@@ -1,7 +1,9 @@
 """The one decorator of every compiled function: flags, the named fastmath set, and code that is optimised only once."""
 
+import contextlib
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -41,11 +43,19 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Library(JITCodeLibrary):
-    """Code that is optimised as a whole; Numba would go through each function by itself before that."""
+    """Code that is optimised once and as a whole.
+
+    Numba would go through each function by itself before that, and then twice through all of them, so that it finds
+    the references it need not count: kernels count none.
+    """
 
     def _optimize_functions(self, ll_module: Any) -> None:
         stop_if_unwanted()
         ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
 
 
 class _FinishedLibrary(_Library):
@@ -55,7 +65,7 @@ class _FinishedLibrary(_Library):
         pass
 
 
-class _PartLibrary(JITCodeLibrary):
+class _PartLibrary(_Library):
     """Code that is only linked into its callers: they optimise it, and it becomes machine code nowhere else."""
 
     def _optimize_final_module(self) -> None:
@@ -77,6 +87,17 @@ class _PartLibrary(JITCodeLibrary):
         pass
 
 
+# What Numba does to closures, to its own functions in Python and to expressions of whole arrays: kernels have none.
+_UNNEEDED = {"inline_closure_likes", "inline_overloads", "nopython_rewrites"}
+
+
+def _counts_references(kind: Any) -> bool:
+    """Whether values of a Numba type hold on to memory; a function of others need not look after each of them."""
+    if isinstance(kind, types.BaseTuple):
+        return any(map(_counts_references, kind))
+    return isinstance(kind, (types.Buffer, types.Optional, types.Omitted))
+
+
 class _Compiler(Compiler):
     """Compiles into a library of ours."""
 
@@ -86,7 +107,16 @@ class _Compiler(Compiler):
         stop_if_unwanted()
         self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
         self.state.library.enable_object_caching()
+        if not any(map(_counts_references, self.state.args)):
+            self.state.flags.nrt = False
         return super().compile_extra(func)
+
+    def define_pipelines(self) -> list[Any]:
+        pipelines = super().define_pipelines()
+        for pipeline in pipelines:
+            pipeline.passes = [step for step in pipeline.passes if step[0].name() not in _UNNEEDED]
+            pipeline.finalize()
+        return pipelines
 
 
 class _FinishedCompiler(_Compiler):
@@ -97,8 +127,24 @@ class _PartCompiler(_Compiler):
     library = _PartLibrary
 
 
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Collect no garbage meanwhile: what Numba makes stays, and to look through it takes a tenth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _undisturbed(compile: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda signature: undisturbed(lambda: compile(signature))
+    def compile_kernel(signature: Any) -> Any:
+        with _no_collection():
+            return undisturbed(lambda: compile(signature))
+
+    return compile_kernel
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -162,7 +208,7 @@ class Shared:
         """The address of the code for a NumPy dtype, compiled or loaded at the first call."""
         address = self._addresses.get(dtype)
         if address is None:
-            address = self._addresses[dtype] = int(undisturbed(lambda: self._compile(dtype)).address)
+            address = self._addresses[dtype] = int(_undisturbed(self._compile)(dtype).address)
         return address
 
     def addresses(self, dtype: Any) -> tuple[int, ...]:
@@ -177,12 +223,21 @@ class Shared:
     def _compile(self, dtype: Any) -> CFunc:
         if dtype in self._compiled:  # by another thread meanwhile
             return self._compiled[dtype]
-        kind = self._signature(numba.from_dtype(np.dtype(dtype)))
-        compiled = CFunc(self._function, (kind.args, kind.return_type), {}, _OPTIONS, pipeline_class=self._compiler)
-        compiled._cache = Cache(self._function, self._name)
+        compiled = self._uncompiled(dtype)
         compiled.compile()
         self._compiled[dtype] = compiled
         return compiled
+
+    def is_kept(self, dtype: Any) -> bool:
+        """Whether the code for a dtype is there, or can be loaded."""
+        uncompiled = self._uncompiled(dtype)
+        return dtype in self._compiled or bool(uncompiled._cache.is_kept(uncompiled._sig))
+
+    def _uncompiled(self, dtype: Any) -> CFunc:
+        kind = self._signature(numba.from_dtype(np.dtype(dtype)))
+        function = CFunc(self._function, (kind.args, kind.return_type), {}, _OPTIONS, pipeline_class=self._compiler)
+        function._cache = Cache(self._function, self._name)
+        return function
 
 
 def shared(signature: Callable[[Any], Any], finished: bool = False) -> Callable[[Callable[..., Any]], Shared]:

@@ -7,15 +7,18 @@ of the thread that updates them. The gradient of a weight is never stored, its u
 that forms it; where it has to be known as a whole, see ``whole``.
 """
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
+from numba import typeof
 
 from ...codes import OP, OUTPUTS, ROW, TRAINED
+from ..compiler.ahead import compile_ahead
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, stop_prefetching, workspace
-from ..gemm.tile import ROWS
+from ..gemm.tile import ROWS, TILE
 from ..simd.address import as_writeable
 from ..simd.subnormals import flushed
 from ..simd.table import cell, row_of, tables
@@ -26,6 +29,7 @@ from ..updates import FUSED, PER_STEP, RULES
 from .clock import REST, UPDATE, begin, clock_of, lap
 from .layers import (
     LINE,
+    Input,
     Net,
     addressed,
     describe,
@@ -33,7 +37,7 @@ from .layers import (
     is_updated,
 )
 from .memory import LD, Memory, around_op, plan_of
-from .objectives import Target, objective_of, penalty_factor
+from .objectives import Objective, Target, objective_of, penalty_factor
 from .passes import Data, batch_of, forward_and_back, loss_of_batch, own_samples, total_of
 from .steps import (
     Step,
@@ -156,6 +160,36 @@ def _note_samples(net, samples, start, all_of_them, worker):
 _NO_LABELS = np.empty(0, np.int64)
 
 
+def _kinds(dtype: np.dtype) -> tuple[Any, ...]:
+    """The types of what ``_train`` takes, which depend on the dtype alone."""
+    number, numbers, ints, reals = np.empty(0, dtype), np.empty((0, 0), dtype), _NO_LABELS, np.empty(0)
+    table, prepared = np.empty((0, 0), np.int64), np.empty((0, 0))
+    examples = (
+        Net(table, table, reals, number, 0),
+        Data(Input(0, 0, 0, 0, 0), Target(ints, number, number), ints, 0),
+        Objective(0, reals, 0.0, 0.0, 0.0, False, False, False),
+        Step(False, 0, 0, reals, reals, reals, numbers, 0, prepared, prepared, table),
+        Memory(table, number, 0, 0, 0, 0, reals, number, table, table, ints),
+        clock_of(None),
+        number,
+        0,
+        0,
+    )
+    return tuple(map(typeof, examples))
+
+
+def compile_train(dtype: np.dtype) -> None:
+    """Compile ``_train``, or load it."""
+    _train.compile(_kinds(dtype))
+
+
+@functools.cache
+def _prepare(dtype: np.dtype) -> None:
+    """Before anything of it is compiled here: let the largest part of the first epoch be compiled elsewhere."""
+    if not TILE.is_kept(dtype):
+        compile_ahead(_train, _kinds(dtype), compile_train.__name__, dtype, get_num_threads())
+
+
 def train_epoch(
     network: Any, params: np.ndarray, batches: Any, objective: Any, rule: Any, clock: np.ndarray | None = None
 ) -> tuple[float, int]:
@@ -163,6 +197,7 @@ def train_epoch(
     if len(batches.order) == 0:
         return 0.0, -1
     dtype = params.dtype
+    _prepare(dtype)
     batch_size = min(batches.batch_size, len(batches.order))
     shape = network.ops.tobytes()
     plan, places = plan_of(shape, batch_size, dtype.itemsize)

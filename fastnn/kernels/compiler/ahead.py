@@ -1,0 +1,140 @@
+"""A kernel compiled by a second process into the cache, while this one compiles what else a first call needs.
+
+The helper is a Python process of its own, which is told on its standard input what to compile and never sees the
+user's script, as one of ``multiprocessing`` would. It ends by itself when that input ends, as it does with this
+process, however that goes. Where there can be none, or it fails, the kernel is compiled here as ever.
+"""
+
+import atexit
+import contextlib
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...loading import stop_if_unwanted, undisturbed
+from . import cache
+from .store import make
+
+# Seconds after which nobody waits for a helper any longer.
+PATIENCE = 60
+_CODE = "import json, sys; order = json.loads(sys.stdin.readline()); sys.path[:] = order.pop('path'); " + (
+    f"import importlib; importlib.import_module({__name__!r}).obey(**order)"
+)
+
+
+class _Helper:
+    """A process that compiles one kernel."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        # In a group of its own, or Ctrl-C would reach it too, and on Windows without a console that opens.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CODE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        assert self._process.stdin is not None
+        self._stdin = self._process.stdin
+        atexit.register(self.end)
+        with contextlib.suppress(OSError):
+            self._stdin.write(json.dumps(order) + "\n")
+            self._stdin.flush()
+
+    def wait(self) -> None:
+        """Wait until it is through."""
+        latest = time.monotonic() + PATIENCE
+        while self._process.poll() is None and time.monotonic() < latest:
+            stop_if_unwanted()
+            time.sleep(0.005)
+        self.end()
+
+    def end(self) -> None:
+        """End it, if it is not through."""
+        atexit.unregister(self.end)
+        self._process.kill()
+        self._process.wait()
+        self._close()
+
+    def disown(self) -> None:
+        """Leave it to the process that this one was forked from."""
+        atexit.unregister(self.end)
+        self._process.returncode = 0
+        self._close()
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
+
+_helpers: dict[str, _Helper] = {}
+_lock = threading.Lock()
+
+
+def compile_ahead(kernel: Any, signature: tuple[Any, ...], function: str, dtype: np.dtype, n_threads: int) -> None:
+    """Let a helper call ``function(dtype)`` of the kernel's module, which compiles the kernel for a signature.
+
+    Whoever needs the kernel meanwhile waits for it. There is no helper for one that is in the cache, nor where
+    kernels cannot be kept, where there is one CPU or one thread, or where this process is not Python's own program.
+    """
+    if n_threads < 2 or not _can_help() or kernel._cache.is_kept(signature):
+        return
+    order = {
+        "path": sys.path,
+        "module": kernel.__module__,
+        "function": function,
+        "dtype": dtype.name,
+        "fingerprint": cache.FINGERPRINT,
+        "folder": str(cache.FOLDERS[-1]),
+    }
+    with _lock, contextlib.suppress(OSError, ValueError, RuntimeError, TypeError):
+        name = kernel._cache.file_name(signature)
+        if name not in _helpers:
+            make(cache.FOLDERS[-1])
+            _helpers[name] = undisturbed(lambda: _Helper(order))
+            cache.AHEAD[name] = lambda: _helpers.pop(name).wait()
+
+
+def _can_help() -> bool:
+    """Whether a second process may run, and what it leaves will be found."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    program = Path(sys.executable or "").name
+    is_python = bool(re.fullmatch(r"python[\d.]*[tdw]?(\.exe)?", program, re.IGNORECASE))
+    return cpus > 1 and is_python and not getattr(sys, "frozen", False) and bool(cache.FOLDERS)
+
+
+def obey(module: str, function: str, dtype: str, fingerprint: str, folder: str) -> None:
+    """Compile what was ordered, in a helper."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    kernels = importlib.import_module(module)
+    if fingerprint == cache.FINGERPRINT:
+        cache.FOLDERS[:] = [Path(folder)]
+        getattr(kernels, function)(np.dtype(dtype))
+    os._exit(0)
+
+
+def _end_with_the_parent() -> None:
+    os.read(0, 1)  # nothing more is written there
+    os._exit(1)
+
+
+def _disown_all() -> None:
+    for name, helper in _helpers.items():
+        cache.AHEAD.pop(name, None)
+        helper.disown()
+    _helpers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)

@@ -1,0 +1,199 @@
+"""A kernel that another process compiles ahead: it is found, and where that cannot be, nothing is lost but time."""
+
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fastnn.kernels.compiler import ahead, cache
+from fastnn.kernels.network import epoch
+from fastnn.kernels.threading.team import get_num_threads
+from tests.processes import ROOT
+
+FLOAT32 = np.dtype(np.float32)
+# A module with a kernel that compiles in a moment, and ways of compiling it.
+TINY = """
+import os, pathlib, time
+from fastnn.kernels.compiler.jit import kernel
+from numba import float32
+
+@kernel
+def double(x):
+    return x + x
+
+def compile_it(dtype):
+    double.compile((float32,))
+
+def fail(dtype):
+    raise ValueError(dtype)
+
+def linger(dtype):
+    pathlib.Path("helper").write_text(str(os.getpid()))
+    time.sleep(60)
+"""
+# Says how often it runs, and whether it found what it needs in the cache.
+SCRIPT = """
+import os, pathlib, sys, time
+import numpy as np
+from numba import float32
+import fastnn.kernels.compiler.ahead as ahead
+import tiny
+
+os.sched_getaffinity = lambda process: {0, 1}
+os.cpu_count = lambda: 2
+ahead.compile_ahead(tiny.double, (float32,), sys.argv[1], np.dtype("float32"), 2)
+assert len(ahead._helpers) == 1
+if sys.argv[1] == "linger":
+    note = pathlib.Path("helper")
+    while not (note.exists() and note.read_text()):
+        time.sleep(0.01)
+    if sys.argv[2] == "forked":
+        if (child := os.fork()) == 0:
+            assert not ahead._helpers and not ahead.cache.AHEAD
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        os.kill(int(note.read_text()), 0)
+    os._exit(0) if sys.argv[2] == "ended" else sys.exit()
+print("result", tiny.double(np.float32(3)), sum(tiny.double.stats.cache_hits.values()), len(ahead._helpers))
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run the script in a folder of its own, from an empty cache, and return what it prints."""
+    (tmp_path / "tiny.py").write_text(TINY)
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def in_process(*arguments):
+        command = [sys.executable, "-W", "error", "script.py", *arguments]
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stderr.splitlines()) <= 1, done.stderr  # that kernels are compiled
+        return done.stdout.split()
+
+    return in_process
+
+
+def test_the_helper_compiles(run):
+    assert run("compile_it") == ["result", "6.0", "1", "0"]
+
+
+@pytest.mark.parametrize("function", ["fail", "missing"])
+def test_a_helper_that_fails(run, function):
+    assert run(function) == ["result", "6.0", "0", "0"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for processes by signal")
+@pytest.mark.parametrize("end", ["ended", "exits", "forked"])
+def test_a_helper_ends_with_its_process(run, tmp_path, end):
+    """However that ends; a forked process leaves it alone."""
+    run("linger", end)
+    helper, latest = int((tmp_path / "helper").read_text()), time.monotonic() + 30
+    while _runs(helper):
+        assert time.monotonic() < latest
+        time.sleep(0.01)
+
+
+def _runs(process):
+    """Whether a process runs; one that nobody has asked for since it ended does not."""
+    status = f"/proc/{process}/stat"
+    if os.path.exists("/proc/self/stat"):
+        try:
+            with open(status) as file:
+                return file.read().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def ordered(monkeypatch, tmp_path):
+    """What helpers are ordered to do, of which none runs, on two CPUs and with a cache that is empty."""
+    orders = []
+    monkeypatch.setattr(ahead, "_Helper", orders.append)
+    monkeypatch.setattr(ahead, "_helpers", {})
+    monkeypatch.setattr(cache, "AHEAD", {})
+    monkeypatch.setattr(cache, "FOLDERS", [tmp_path / "cache"])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3.11")
+    return orders
+
+
+def order(n_threads=2, kept=False):
+    fake = SimpleNamespace(is_kept=lambda signature: kept, file_name=lambda signature: f"kernel-{signature}")
+    ahead.compile_ahead(SimpleNamespace(_cache=fake, __module__="m"), ("s",), "f", FLOAT32, n_threads)
+
+
+def test_one_helper_for_a_kernel(ordered):
+    order()
+    order()
+    (one,) = ordered
+    assert (one["module"], one["function"], one["dtype"]) == ("m", "f", "float32")
+    assert list(cache.AHEAD) == ["kernel-('s',)"]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [
+        (os, "sched_getaffinity", lambda process: {1}),
+        (sys, "executable", "/usr/bin/an_application"),
+        (sys, "executable", None),
+        (sys, "frozen", True),
+        (cache, "FOLDERS", []),
+        (cache, "FOLDERS", [ROOT / "README.md" / "below"]),
+    ],
+)
+def test_no_helper_where_none_can_be(ordered, monkeypatch, where, name, value):
+    monkeypatch.setattr(where, name, value, raising=False)
+    order()
+    assert not ordered
+
+
+@pytest.mark.parametrize("arguments", [{"n_threads": 1}, {"kept": True}], ids=str)
+def test_no_helper_where_none_is_needed(ordered, arguments):
+    order(**arguments)
+    assert not ordered
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_the_first_epoch_has_a_helper_unless_the_product_is_there(monkeypatch, is_kept):
+    calls = []
+    monkeypatch.setattr(epoch, "compile_ahead", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(epoch, "TILE", SimpleNamespace(is_kept=lambda dtype: is_kept))
+    epoch._prepare.__wrapped__(FLOAT32)
+    expected = (epoch._train, epoch._kinds(FLOAT32), "compile_train", FLOAT32, get_num_threads())
+    assert calls == ([] if is_kept else [expected])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_helper_compiles_what_training_calls(data_of_each_kind, dtype):
+    data_of_each_kind(np.dtype(dtype))
+    assert set(epoch._train.signatures) <= {epoch._kinds(np.dtype(kind)) for kind in (np.float32, np.float64)}
+
+
+@pytest.fixture
+def data_of_each_kind():
+    """Train on samples and targets of every kind."""
+    import fastnn as fnn
+
+    def train(dtype):
+        x, rng = np.ones((4, 3), dtype), np.random.default_rng(0)
+        for optimizer in (fnn.SGD(), fnn.Adam()):
+            for y in (np.array([0, 1, 0, 1]), rng.random((4, 2)).astype(dtype)):
+                for samples in (x, x.astype(np.uint8)):
+                    loss = "cross_entropy" if y.ndim == 1 else "squared_error"
+                    model = fnn.Sequential(fnn.Linear(3, 2), dtype=dtype, seed=0)
+                    with fnn.use_backend("numba"):
+                        model.fit(samples, y, loss=loss, optimizer=optimizer, epochs=1, batch_size=2, verbose=0,
+                                  sample_weight=np.ones(4) if y.ndim == 1 else None)  # fmt: skip
+
+    return train
