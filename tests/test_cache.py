@@ -384,7 +384,8 @@ class TestFilling:
         forget = "import shutil, fastnn.kernels.compiler.cache as c; fnn.sgd_update(np.ones(2), np.ones(2), 1.0)\n"
         forget += "shutil.rmtree(c.FOLDERS[0])\n" + STEP
         assert steps(code="import numpy as np, fastnn as fnn\n" + forget, NUMBA_CACHE_DIR=tmp_path) == ("1.5", True)
-        assert steps(NUMBA_CACHE_DIR=tmp_path) == ("1.5", False)
+        # The entry of all dtypes went with the folder.
+        assert [steps(NUMBA_CACHE_DIR=tmp_path) for _ in range(2)] == [("1.5", True), ("1.5", False)]
 
     def test_a_write_that_fails_leaves_nothing(self, tmp_path, monkeypatch):
         def full(source, destination):
@@ -409,7 +410,7 @@ class TestDamage:
         kernel.write_bytes(whole[: middle - 4096] + bytes(8192) + whole[middle + 4096 :])
         assert steps(NUMBA_CACHE_DIR=tmp_path) == ("1.5", True)
         assert steps(NUMBA_CACHE_DIR=tmp_path) == ("1.5", False)
-        assert len(kernel.read_bytes()) == len(whole)
+        assert bytes(8192) not in kernel.read_bytes()
 
     def test_any_bit_and_any_length(self, tmp_path):
         kernel = tmp_path / "0123456789abcdef01234567" / "kernel.nbc"
