@@ -446,7 +446,8 @@ class TestDamage:
                 return Path.touch, (tmp_path / "sprung",)
 
         monkeypatch.setattr(cache, "FOLDERS", [tmp_path / "fastnn" / "0123456789abcdef01234567"])
-        kept, kernel = cache.Cache(steps), cache.Cache(steps)._file(cache.FOLDERS[0], "signature")
+        kept = cache.Cache(steps)
+        kernel = cache.FOLDERS[0] / kept.file_name("signature")
         store.write(kernel, pickle.dumps(Trap()))
         if not verified:
             kernel.write_bytes(pickle.dumps(Trap()))

@@ -3,7 +3,7 @@
     python -m tests.kernels.assembly [cpu ...]
 
 prints how many vectors the loop of each tile of the table stores to the stack or loads from it. LLVM builds for every
-architecture wherever it runs; Numba builds for this machine alone, so its optimisations are repeated here.
+architecture wherever it runs, where Numba builds for this machine alone; what tiles are made of is not optimised.
 """
 
 import re
@@ -14,7 +14,6 @@ from unittest.mock import patch
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core.llvm_bindings import create_pass_builder
 
 from fastnn.kernels.compiler.cpu import TABLE
 from fastnn.kernels.gemm.tile import _Emitter
@@ -74,15 +73,13 @@ def spills(cpu, wanted):
 
 
 def assembly(module, cpu):
-    """The assembly of a module, optimised as ``_Library`` of the compiler's ``jit`` does it."""
+    """The assembly of a module as it is, see ``finished_module``, for Numba's own options of the machine."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = llvm.Target.from_triple(module.triple)
     machine = target.create_target_machine(cpu=cpu, opt=3, codemodel="jitdefault", jit=True)
     parsed = llvm.parse_assembly(str(module))
     parsed.data_layout = str(machine.target_data)
-    builder = create_pass_builder(machine, opt=3, loop_vectorize=True)
-    builder.getModulePassManager().run(parsed, builder)
     return machine.emit_assembly(parsed)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 import numpy.ma  # Numba would, at the first call, where a signal can interrupt it
@@ -59,10 +60,23 @@ class _Library(JITCodeLibrary):
 
 
 class _FinishedLibrary(_Library):
-    """Code that is written as the CPU should get it."""
+    """Code that calls functions which are written as the CPU should get them, and come to it when it is optimised."""
+
+    def __init__(self, codegen: Any, name: str) -> None:
+        super().__init__(codegen, name)
+        self.finished = codegen._create_empty_module(f"{name} finished")
 
     def _optimize_final_module(self) -> None:
-        pass
+        super()._optimize_final_module()
+        names = [function.name for function in self.finished.functions if not function.is_declaration]
+        self._final_module.link_in(llvm.parse_assembly(str(self.finished)))
+        for name in names:
+            self._final_module.get_function(name).linkage = "internal"
+
+
+def finished_module(context: Any) -> Any:
+    """The module for finished functions, all external, of the ``Shared`` that is being compiled."""
+    return context.active_code_library.finished
 
 
 class _PartLibrary(_Library):
@@ -188,8 +202,9 @@ class Shared:
     """A compiled function that others call through its address, so that its code is compiled and cached just once.
 
     Numba links the code of a callee into every caller and optimises it there again: for the matrix product, seconds
-    for each entry point. ``signature`` gives the Numba signature for a float type. A function is ``finished`` if it is
-    LLVM code by hand, which optimising makes no faster. ``name`` tells functions apart that one piece of code makes.
+    for each entry point. ``signature`` gives the Numba signature for a float type. A function is ``finished`` if it
+    calls LLVM code by hand, which optimising makes no faster, see ``finished_module``. ``name`` tells functions apart
+    that one piece of code makes.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..compiler.cpu import ISA
-from ..compiler.jit import inline, shared
+from ..compiler.jit import finished_module, inline, shared
 from ..simd.vector import (
     I32,
     I64,
@@ -79,6 +79,7 @@ def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         shape, *rest = args
+        finished = finished_module(context)
         end = builder.append_basic_block("end")
         choice = builder.switch(shape, end)
         for number, (by_row, height, width, whole) in enumerate(_SHAPES):
@@ -86,12 +87,18 @@ def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
             choice.add_case(I64(number), block)
             with builder.goto_block(block):
                 emitter = _Emitter(dtype, height, width, by_row, masked=not (whole and _has_whole(height, width)))
-                builder.call(emitter.function(builder.module), rest)
+                builder.call(_declared(builder.module, emitter.function(finished)), rest)
                 builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     return _signature(dtype), emit
+
+
+def _declared(module: Any, function: Any) -> Any:
+    """A function of another module, which is made external, in a module that calls it."""
+    function.linkage = "external"
+    return module.globals.get(function.name) or ir.Function(module, function.function_type, function.name)
 
 
 # Every function: the layout of A, rows, vectors, and whether the last vector is whole.
@@ -116,7 +123,7 @@ def tile_shape(rows, by_row, cols, lanes):
     return (((by_row * ROWS) + rows - 1) * VECTORS + vectors - 1) * 2 + whole
 
 
-@shared(_signature)
+@shared(_signature, finished=True)
 def TILE(shape, a, c, v, panel):
     """Dispatch to the function of this tile shape."""
     _tile(shape, a, c, v, panel)
