@@ -1,29 +1,13 @@
 """Matrix products and the linear layer y = x w + b."""
 
-from typing import Any
-
 import numpy as np
 
 from .compiler.jit import inline, kernel
-from .gemm.product import Epilogue, Matrix, column_sums, moved, product, workspace
-from .gemm.tile import BIAS, COMBINE, ROWS, STORE, VECTORS
+from .gemm.product import Epilogue, Matrix, column_sums
+from .gemm.shares import shared_product, shares_of
+from .gemm.tile import BIAS, COMBINE, STORE
 from .simd.address import address, strides, whole_strides
-from .simd.vector import data, lanes, pointer, shift
-from .threading.team import GRAIN, part, run
-
-
-@inline
-def _multiply(m, n, k, a, b, c, epilogue, thread, n_threads, workspace):
-    """The rows or the columns of a product that belong to one thread."""
-    mode, v, v_row, alpha, beta = epilogue
-    if m >= n:
-        i, end = part(m, ROWS, thread, n_threads)
-        a, c, m = moved(a, i, 0), moved(c, i, 0), end - i
-    else:
-        j, end = part(n, VECTORS * lanes(a.p), thread, n_threads)
-        b, c, v, n = moved(b, 0, j), moved(c, 0, j), shift(v, j), end - j
-    if m > 0 and n > 0:
-        product(m, n, k, a, b, c, Epilogue(mode, v, v_row, alpha, beta), workspace)
+from .simd.vector import data, pointer
 
 
 @inline
@@ -34,23 +18,24 @@ def _matrix(array, is_transposed):
 
 
 @kernel
-def _matmul(a, a_transposed, b, b_transposed, out, workspace, thread, n_threads):
+def _matmul(a, a_transposed, b, b_transposed, out, workspace, others, task, crew, plan):
     m, n = out.shape
     c = Matrix(data(out), n, 1)
-    _multiply(
+    shared_product(
         m, n, a.shape[0] if a_transposed else a.shape[1], _matrix(a, a_transposed), _matrix(b, b_transposed), c,
-        Epilogue(STORE, c.p, 0, 1.0, 0.0), thread, n_threads, data(workspace),
+        Epilogue(STORE, c.p, 0, 1.0, 0.0), data(workspace), others, task, crew, plan,
     )  # fmt: skip
 
 
 @kernel
 def _multiply_strided(
-    mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, workspace, thread, n_threads
-):
+    mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, workspace, others, task, crew, plan
+):  # fmt: skip
     like = data(workspace)
-    _multiply(
+    shared_product(
         m, n, k, Matrix(pointer(a, like), a_row, a_col), Matrix(pointer(b, like), b_row, b_col),
-        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), thread, n_threads, like,
+        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), like, others, task, crew,
+        plan,
     )  # fmt: skip
 
 
@@ -67,15 +52,7 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         _strided(STORE, a, b, out, out, 1.0, 0.0)
         return
     work = a.shape[0] * a.shape[1] * b.shape[1]
-    if work < GRAIN:
-        _matmul(x, a_transposed, y, b_transposed, out, workspace(out.dtype), 0, 1)
-    else:
-        _share(work, x, a_transposed, y, b_transposed, out)
-
-
-def _share(work: int, *fixed: Any) -> None:
-    dtype = fixed[-1].dtype
-    run(lambda thread, n_threads: _matmul(*fixed, workspace(dtype), thread, n_threads), work)
+    _matmul(x, a_transposed, y, b_transposed, out, *shares_of(work, out.dtype))
 
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
@@ -105,9 +82,4 @@ def _strided(
     m, k = a.shape
     n = b.shape[1]
     places = (address(a), m, k, *strides(a), address(b), *strides(b), address(out), strides(out)[0], n, address(v))
-    run(
-        lambda thread, n_threads: _multiply_strided(
-            mode, *places, alpha, beta, workspace(out.dtype), thread, n_threads
-        ),
-        m * k * n,
-    )
+    _multiply_strided(mode, *places, alpha, beta, *shares_of(m * k * n, out.dtype))

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .compiler.jit import inline, kernel
+from .compiler.jit import inline, kernel, shared
 from .simd.address import as_writeable
 from .simd.vector import (
     data,
@@ -19,10 +19,12 @@ from .simd.vector import (
     lanes,
     load,
     load_part,
+    pointer,
     prefetch,
     put,
     reduce_add,
     reduce_max,
+    scratch,
     select,
     shift,
     splat,
@@ -30,6 +32,8 @@ from .simd.vector import (
     store_part,
 )
 from .simd.vectormath import apply, vexp_nonpositive, vlog
+from .threading.crew import share, task_signature
+from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows
 
 # Elements of a row that are read for their maximum and, while in the L1 cache, for their exponentials.
 _SPAN = 2048
@@ -180,14 +184,6 @@ def softmax_row(s, out, n):
     divide_row(out, total, n)
 
 
-@kernel
-def _softmax(s, out):
-    """P (m, k) = e^(s - max) / Σ e^(s - max)."""
-    m, n = s.shape
-    for i in range(m):
-        softmax_row(shift(data(s), i * n), shift(data(out), i * n), n)
-
-
 @inline
 def _rows_at_once(n):
     """As many rows as stay in the L1 cache until their logarithms are known."""
@@ -204,50 +200,65 @@ def _shifts_and_sums(s, start, rows, n, tops, sums):
         put(sums, i, total)
 
 
-@kernel
-def _log_softmax(s, out, workspace):
-    m, n = s.shape
-    tops, sums = data(workspace), shift(data(workspace), _ROWS)
-    width = lanes(tops)
+@shared(task_signature)
+def _SOFTMAX(like, job, which, parts, thread):
+    rows = rows_of_part(like, job, which, parts)
+    for i in range(rows.first, rows.end):
+        softmax_row(shift(rows.s, i * rows.n), shift(rows.out, i * rows.n), rows.n)
+
+
+@shared(task_signature)
+def _LOG_SOFTMAX(like, job, which, parts, thread):
+    rows = rows_of_part(like, job, which, parts)
+    tops, sums = scratch(like, _ROWS), scratch(like, _ROWS)
+    width, n = lanes(like), rows.n
     at_once = _rows_at_once(n)
-    for start in range(0, m, at_once):
-        rows = min(at_once, m - start)
-        _shifts_and_sums(data(s), start, rows, n, tops, sums)
-        apply(vlog, sums, sums, rows)
-        for i in range(rows):
-            source, target = shift(data(s), (start + i) * n), shift(data(out), (start + i) * n)
+    for start in range(rows.first, rows.end, at_once):
+        count = min(at_once, rows.end - start)
+        _shifts_and_sums(rows.s, start, count, n, tops, sums)
+        apply(vlog, sums, sums, count)
+        for i in range(count):
+            source, target = shift(rows.s, (start + i) * n), shift(rows.out, (start + i) * n)
             top, log_sum = get(tops, i), get(sums, i)
             for j in range(0, n, width):
-                count = min(width, n - j)
-                if count == width:
+                left = min(width, n - j)
+                if left == width:
                     store(target, j, load(source, j) - top - log_sum)
                 else:
-                    store_part(target, j, count, load_part(source, j, count, 0.0) - top - log_sum)
+                    store_part(target, j, left, load_part(source, j, left, 0.0) - top - log_sum)
+
+
+@shared(task_signature)
+def _LOGSUMEXP(like, job, which, parts, thread):
+    rows = rows_of_part(like, job, which, parts)
+    tops, sums = scratch(like, _ROWS), scratch(like, _ROWS)
+    at_once = _rows_at_once(rows.n)
+    for start in range(rows.first, rows.end, at_once):
+        count = min(at_once, rows.end - start)
+        _shifts_and_sums(rows.s, start, count, rows.n, tops, sums)
+        apply(vlog, sums, sums, count)
+        for i in range(count):
+            put(rows.out, start + i, get(tops, i) + get(sums, i))
 
 
 @kernel
-def _logsumexp(s, out, workspace):
-    m, n = s.shape
-    tops, sums = data(workspace), shift(data(workspace), _ROWS)
-    at_once = _rows_at_once(n)
-    for start in range(0, m, at_once):
-        rows = min(at_once, m - start)
-        _shifts_and_sums(data(s), start, rows, n, tops, sums)
-        apply(vlog, sums, sums, rows)
-        for i in range(rows):
-            out[start + i] = get(tops, i) + get(sums, i)
+def _map_rows(s, out, task, crew, plan):
+    """A function of the rows of s (m, k), in parts."""
+    job = scratch(pointer(0, 0), ROWS_JOB)
+    put_rows(job, data(s), data(out), s.shape[0], s.shape[1])
+    share(crew, plan, task, job, parts_of_rows(s.shape[0], plan))
 
 
 def softmax(s: np.ndarray, out: np.ndarray) -> None:
     """P (m, k) = e^(s - max) / Σ e^(s - max)."""
-    _softmax(as_writeable(s), out)
+    _map_rows(as_writeable(s), out, *shares_of_rows(_SOFTMAX, s))
 
 
 def log_softmax(s: np.ndarray, out: np.ndarray) -> None:
     """log P (m, k) = (s - max) - log Σ e^(s - max)."""
-    _log_softmax(as_writeable(s), out, np.empty(2 * _ROWS, s.dtype))
+    _map_rows(as_writeable(s), out, *shares_of_rows(_LOG_SOFTMAX, s))
 
 
 def logsumexp(s: np.ndarray, out: np.ndarray) -> None:
     """out (m,) = max + log Σ e^(s - max), -inf for a row without columns."""
-    _logsumexp(as_writeable(s), out, np.empty(2 * _ROWS, s.dtype))
+    _map_rows(as_writeable(s), out, *shares_of_rows(_LOGSUMEXP, s))
