@@ -10,7 +10,7 @@ from numba import types
 
 from fastnn.kernels.simd.vector import data
 from fastnn.kernels.threading import crew, team
-from fastnn.kernels.threading.atomics import add_one, pause, read
+from fastnn.kernels.threading.atomics import add, pause, read
 from fastnn.kernels.threading.quota import cpus_granted
 from tests.processes import run
 
@@ -25,17 +25,17 @@ def call(helpers, plan, task, job, parts):
 @numba.cfunc(crew.task_signature(types.float64))
 def count(like, job, which, parts, thread):
     """Note down that a part was made, and by which thread."""
-    add_one(job, which)
-    add_one(job, parts + thread)
+    add(job, which, 1)
+    add(job, parts + thread, 1)
 
 
 @numba.cfunc(crew.task_signature(types.float64))
 def meet(like, job, which, parts, thread):
     """Wait, not for ever, until all parts are being made at once, each in a thread of its own."""
-    add_one(job, parts)
+    add(job, parts, 1)
     for _ in range(100_000):
         if read(job, parts) == parts:
-            add_one(job, which)
+            add(job, which, 1)
             return
         pause(True)
 
@@ -49,7 +49,11 @@ def share(task, work, parts):
 
 def they_meet(work):
     """Whether three threads shared a call, one of which may be on its way from the call before."""
-    return any(share(meet, work, 3)[:3] == [1, 1, 1] for _ in range(100))
+    for _ in range(100):
+        crew.CREW[0, crew.REST] = 0
+        if share(meet, work, 3)[:3] == [1, 1, 1]:
+            return True
+    return False
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +139,43 @@ def test_several_callers_at_once():
     for caller in callers:
         caller.join()
     assert made == [[1] * 5] * 1200
+
+
+def test_after_calls_for_which_no_helper_came_some_do_not_try():
+    def task(thread, n_threads):
+        if n_threads == 3 and thread == 0:
+            arrived.wait(60)
+            crew.CREW[0, [crew.MISSED, crew.REST]] = 0
+            for _ in range(4):
+                crew.CREW[1:3, crew.STATE] = crew.READY
+                share(count, LARGE, 3)
+            crew.CREW[1:3, crew.STATE] = crew.RUNNING
+        elif n_threads == 3:
+            arrived.wait(60)
+        ended.wait(60)
+
+    arrived, ended = threading.Barrier(3), threading.Barrier(3)
+    team.run(task, LARGE)
+    for left in range(100, 0, -1):
+        assert crew.CREW[0, crew.REST] == left
+        assert share(count, LARGE, 3)[3:] == [3, 0, 0]
+    assert they_meet(LARGE)
+
+
+@pytest.mark.parametrize(("waited", "gains"), [(0.019, False), (0.016, False), (0.014, True), (0.0, True)])
+def test_threads_that_take_turns_gain_nothing(waited, gains, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(team.time, "monotonic", lambda: now[0])
+    profit = team._Profit()
+    for _ in range(3):
+        assert profit.is_likely()
+        profit.count(0.005, waited / 4)
+    profit.count(0.005, waited / 4)
+    assert profit.is_likely() is gains
+    now[0] += profit.PAUSE
+    assert profit.is_likely()
+    profit.count(1.0, 0.0)
+    assert profit.is_likely()
 
 
 def test_a_process_ends_while_helpers_spin():

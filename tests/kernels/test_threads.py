@@ -30,6 +30,7 @@ def on_threads(monkeypatch):
     before = team.get_num_threads()
     monkeypatch.setattr(team, "GRAIN", 1)
     monkeypatch.setattr(team, "WAKING_GRAIN", 1)
+    monkeypatch.setattr(team.PROFIT, "WINDOW", np.inf)
     monkeypatch.setattr(importlib.import_module("fastnn.kernels.network.epoch"), "STEP_GRAIN", 1)
 
     def call(function):
@@ -344,6 +345,7 @@ x, y = problem(case, 1200, "labels", rng, np.float32)
 call = lambda: kernels.train_epoch(network, params.copy(), batches(x, y, 600), objective("cross_entropy"),
                                    rule("sgd", params))
 team.set_num_threads(3)
+team.PROFIT.WINDOW = np.inf
 before, workspace = call(), epoch.workspace
 
 def fails(*args):

@@ -103,10 +103,11 @@ def shares_of(work: int, dtype: np.dtype) -> tuple[np.ndarray, int, int, int, in
 def _others(dtype: np.dtype, count: int) -> int:
     """Where workspaces for other threads lie, kept from call to call by the thread that calls them."""
     try:
-        kept: np.ndarray = _local.workspaces[dtype]
+        kept, place = _local.workspaces[dtype]
     except (AttributeError, KeyError):
-        kept = np.empty((0, WORKSPACE), dtype)
+        kept, place = np.empty((0, WORKSPACE), dtype), 0
     if len(kept) < count:
         kept = np.empty((count, WORKSPACE), dtype)
-        _local.__dict__.setdefault("workspaces", {})[dtype] = kept
-    return address(kept)
+        place = address(kept)
+        _local.__dict__.setdefault("workspaces", {})[dtype] = kept, place
+    return int(place)

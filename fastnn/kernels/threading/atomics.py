@@ -10,7 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..compiler.cpu import target
-from ..simd.vector import I32, I64, call_ir
+from ..simd.vector import I32, call_ir
 
 
 @intrinsic
@@ -35,13 +35,13 @@ def write(typing: Any, p: Any, i: Any, x: Any) -> Any:
 
 
 @intrinsic
-def add_one(typing: Any, p: Any, i: Any) -> Any:
-    """Add 1 to p[i] and give the value before."""
+def add(typing: Any, p: Any, i: Any, x: Any) -> Any:
+    """Add x to p[i] and give the value before."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), I64(1), "acq_rel")
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), args[2], "acq_rel")
 
-    return types.int64(p, types.intp), emit
+    return types.int64(p, types.intp, types.int64), emit
 
 
 @intrinsic

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from ..compiler.jit import Shared, caller, inline, kernel
 from ..simd.vector import I32, data, get, integer, pointer, put, scratch, shift
-from .atomics import add_one, exchange, pause, read, write
+from .atomics import add, exchange, pause, read, write
 from .ticks import system_clock, ticks
 
 MOST = 1024
@@ -25,14 +25,18 @@ ALONE = 2
 # Seconds that a helper spins, about the time between two calls of a program that makes many, and several times what
 # waking it costs. Small calls wake helpers only where the one before is not longer ago than this.
 SPIN, BURST = 150e-6, 500e-6
+# After so many calls in a row for which no helper came, the next ones work alone: these share a CPU with it, or all are
+# taken by others.
+_MOST_MISSED, _REST = 4, 100
 # Turns of spinning between two looks at the clock, and before a thread gives its CPU away to others that want it.
 _LOOK, _YIELD = 16, 256
 
 # The numbers of a row, and what the first may be: beyond these, the address of the record of a call to begin.
 STATE, RANK, LOCK, WORDS = 0, 1, 2, 16
 AWAY, READY, ASLEEP, CLAIMED, RUNNING, CALLED = range(6)
-# Row 0 is for all: how many helpers there may be, functions of the system, and, a line on, when a small call came.
-LIMIT, ACQUIRE, RELEASE, CLOCK, SPIN_TICKS, BURST_TICKS, SHARE_AT, LAST = 0, 1, 2, 3, 4, 5, 6, 8
+# Row 0 is for all: how many helpers there may be, functions of the system, and, a line on, when a small call came, how
+# many calls in a row gave work to helpers of which none came, and how many more calls do not try.
+LIMIT, ACQUIRE, RELEASE, CLOCK, SPIN_TICKS, BURST_TICKS, SHARE_AT, LAST, MISSED, REST = 0, 1, 2, 3, 4, 5, 6, 8, 9, 10
 # Of a record, a cache line each: the next part of the work, the helpers that are through, and the call.
 _NEXT, _DONE, _TASK, _JOB, _PARTS, _RECORD = 0, 8, 16, 17, 18, 24
 
@@ -70,6 +74,10 @@ def _share(crew, plan, task, job, parts):
     put(record, _JOB, integer(job))
     put(record, _PARTS, parts)
     most, wakes, count, row = plan >> 1, plan & 1, 0, 1
+    resting = read(header, REST)
+    if resting > 0:
+        write(header, REST, resting - 1)
+        most = 1
     while count < min(most, parts) - 1 and row <= read(header, LIMIT):
         helper = shift(header, row * WORDS)
         if claim(header, helper, wakes == 1):
@@ -83,6 +91,11 @@ def _share(crew, plan, task, job, parts):
     for i in range(count - 1, -1, -1):
         if not exchange(shift(header, get(claimed, i) * WORDS), STATE, integer(record), READY):
             begun += 1
+    if count > 0:
+        missed = read(header, MISSED) + 1 if begun == 0 else 0
+        write(header, MISSED, missed)
+        if missed >= _MOST_MISSED:
+            write(header, REST, _REST)
     turns = 0
     while read(record, _DONE) < begun:
         turns += 1
@@ -120,10 +133,10 @@ def claim(header, helper, wakes):
 def _take_parts(record, thread):
     """Make parts of the work until none is left."""
     parts, job = get(record, _PARTS), pointer(get(record, _JOB), record)
-    part = add_one(record, _NEXT)
+    part = add(record, _NEXT, 1)
     while part < parts:
         _call_task(get(record, _TASK), record, (record, job, part, parts, thread))
-        part = add_one(record, _NEXT)
+        part = add(record, _NEXT, 1)
 
 
 @kernel
@@ -138,7 +151,7 @@ def attend(crew, row):
                 record = pointer(state, header)
                 _take_parts(record, get(me, RANK))
                 write(me, STATE, READY)  # before its caller goes on, who may have more
-                add_one(record, _DONE)
+                add(record, _DONE, 1)
                 since = ticks(get(header, CLOCK))
         elif state == CALLED:
             write(me, STATE, RUNNING)

@@ -70,23 +70,25 @@ class _Job:
 # The jobs that each helper was called back to Python for.
 _jobs: list[deque[_Job]] = []
 _states, _header = memoryview(CREW[:, STATE]), memoryview(CREW[0])
+# Up to which row helpers are known to have begun since the number of threads was set, which makes another list.
+_begun = [0]
 
 
 def _work(row: int) -> None:
     """What the thread of a helper does."""
-    if not enlist(CREW, row):
-        return
-    while attend(CREW, row) or (row <= _header[LIMIT] and enlist(CREW, row)):
-        job = _jobs[row].popleft()
-        job.run()
-        done = job.done
-        del job  # or the arrays of the last call would live until the next
-        _states[row] = READY
-        done.release()
+    while row <= _header[LIMIT] and enlist(CREW, row):
+        while attend(CREW, row):
+            job = _jobs[row].popleft()
+            job.run()
+            done = job.done
+            del job  # or the arrays of the last call would live until the next
+            _states[row] = READY
+            done.release()
 
 
 def _begin(count: int) -> None:
     """Let that many helpers begin, or as many as there can be: some systems have no more threads to give."""
+    begun = _begun
     for row in range(1, count + 1):
         if _states[row] != AWAY:
             continue
@@ -100,6 +102,7 @@ def _begin(count: int) -> None:
             return
         while _states[row] == AWAY and thread.is_alive():
             time.sleep(0)
+    begun[0] = max(begun[0], count)
 
 
 def _initial_threads() -> int:
@@ -129,7 +132,9 @@ _limit: ContextVar[int] = ContextVar("fastnn_thread_limit", default=MOST)
 
 def set_num_threads(n: int) -> None:
     """Use at most n threads; work too small to gain runs on one all the same."""
+    global _begun
     _header[LIMIT] = n - 1
+    _begun = [0]
     if any(_states[n:]):
         wake_beyond(CREW)
 
@@ -150,6 +155,8 @@ def get_num_threads() -> int:
 
 
 def _start_afresh() -> None:
+    global _begun
+    _begun = [0]
     forget(CREW)
     _jobs.clear()
 
@@ -167,12 +174,40 @@ def _rest() -> None:
         time.sleep(0)
 
 
+class _Profit:
+    """Whether threads that meet at barriers gain anything of late: not where they take turns on one CPU.
+
+    Then all but one wait at any time. This is looked at for ``WINDOW`` seconds of work; while there is no gain a thread
+    works alone, and after ``PAUSE`` seconds the others are tried again.
+    """
+
+    WINDOW, PAUSE, LEAST = 0.02, 0.4, 0.75
+
+    def __init__(self) -> None:
+        self._worked = self._waited = self._alone_until = 0.0
+
+    def is_likely(self) -> bool:
+        """Whether to share an epoch."""
+        return self._alone_until == 0.0 or time.monotonic() >= self._alone_until
+
+    def count(self, worked: float, waited: float) -> None:
+        """Count the seconds of a call, and those that a thread waited of them, on average over all but one."""
+        self._worked, self._waited = self._worked + worked, self._waited + waited
+        if self._worked >= self.WINDOW:
+            gains = self._waited < self.LEAST * self._worked
+            self._alone_until = 0.0 if gains else time.monotonic() + self.PAUSE
+            self._worked = self._waited = 0.0
+
+
+PROFIT = _Profit()
+
+
 def plan_for(work: int) -> int:
     """The plan by which ``share`` makes a call of so many multiply-adds, and helpers at hand for it."""
     most = min(_header[LIMIT] + 1, _limit.get(), work // GRAIN)
     if most <= 1:
         return ALONE
-    if AWAY in _states[1:most]:
+    if most - 1 > _begun[0]:
         _begin(most - 1)
     return 2 * most + (work >= WAKING_GRAIN)
 
@@ -195,7 +230,7 @@ def run(
     errors: list[BaseException] = []
     is_through = False
     try:
-        if AWAY in _states[1:wanted]:
+        if wanted - 1 > _begun[0]:
             _begin(wanted - 1)
         n_threads = claim_helpers(CREW, taken, wanted - 1) + 1
         jobs += [_Job(lambda thread=thread: task(thread, n_threads), abort) for thread in range(1, n_threads)]
