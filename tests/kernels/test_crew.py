@@ -50,7 +50,7 @@ def share(task, work, parts):
 def they_meet(work):
     """Whether three threads shared a call, one of which may be on its way from the call before."""
     for _ in range(100):
-        crew.CREW[0, crew.REST] = 0
+        crew.CREW[0, crew.ALONE_UNTIL] = 0
         if share(meet, work, 3)[:3] == [1, 1, 1]:
             return True
     return False
@@ -141,11 +141,11 @@ def test_several_callers_at_once():
     assert made == [[1] * 5] * 1200
 
 
-def test_after_calls_for_which_no_helper_came_some_do_not_try():
+def test_after_calls_for_which_no_helper_came_others_do_not_try_for_a_while():
     def task(thread, n_threads):
         if n_threads == 3 and thread == 0:
             arrived.wait(60)
-            crew.CREW[0, [crew.MISSED, crew.REST]] = 0
+            crew.CREW[0, [crew.MISSED, crew.ALONE_UNTIL]] = 0
             for _ in range(4):
                 crew.CREW[1:3, crew.STATE] = crew.READY
                 share(count, LARGE, 3)
@@ -155,11 +155,18 @@ def test_after_calls_for_which_no_helper_came_some_do_not_try():
         ended.wait(60)
 
     arrived, ended = threading.Barrier(3), threading.Barrier(3)
-    team.run(task, LARGE)
-    for left in range(100, 0, -1):
-        assert crew.CREW[0, crew.REST] == left
-        assert share(count, LARGE, 3)[3:] == [3, 0, 0]
-    assert they_meet(LARGE)
+    before = crew.CREW[0, crew.PAUSE_TICKS]
+    try:
+        crew.CREW[0, crew.PAUSE_TICKS] = 10**15
+        team.run(task, LARGE)
+        for _ in range(100):
+            assert share(count, LARGE, 3)[3:] == [3, 0, 0]
+        crew.CREW[0, crew.ALONE_UNTIL] = 1
+        assert share(count, LARGE, 3)[:3] == [1, 1, 1]
+        assert crew.CREW[0, crew.ALONE_UNTIL] == 0
+        assert they_meet(LARGE)
+    finally:
+        crew.CREW[0, crew.PAUSE_TICKS] = before
 
 
 @pytest.mark.parametrize(("waited", "gains"), [(0.019, False), (0.016, False), (0.014, True), (0.0, True)])

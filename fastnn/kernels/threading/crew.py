@@ -25,9 +25,8 @@ ALONE = 2
 # Seconds that a helper spins, about the time between two calls of a program that makes many, and several times what
 # waking it costs. Small calls wake helpers only where the one before is not longer ago than this.
 SPIN, BURST = 150e-6, 500e-6
-# After so many calls in a row for which no helper came, the next ones work alone: these share a CPU with it, or all are
-# taken by others.
-_MOST_MISSED, _REST = 4, 100
+# After so many calls in a row for which no helper came, those of so many seconds work alone: all CPUs are taken.
+_MOST_MISSED, PAUSE = 4, 10e-3
 # Turns of spinning between two looks at the clock, and before a thread gives its CPU away to others that want it.
 _LOOK, _YIELD = 16, 256
 
@@ -35,8 +34,9 @@ _LOOK, _YIELD = 16, 256
 STATE, RANK, LOCK, WORDS = 0, 1, 2, 16
 AWAY, READY, ASLEEP, CLAIMED, RUNNING, CALLED = range(6)
 # Row 0 is for all: how many helpers there may be, functions of the system, and, a line on, when a small call came, how
-# many calls in a row gave work to helpers of which none came, and how many more calls do not try.
-LIMIT, ACQUIRE, RELEASE, CLOCK, SPIN_TICKS, BURST_TICKS, SHARE_AT, LAST, MISSED, REST = 0, 1, 2, 3, 4, 5, 6, 8, 9, 10
+# many calls in a row gave work to helpers of which none came, and until when calls do not try.
+LIMIT, ACQUIRE, RELEASE, CLOCK, SPIN_TICKS, BURST_TICKS, SHARE_AT, PAUSE_TICKS = range(8)
+LAST, MISSED, ALONE_UNTIL = 8, 9, 10
 # Of a record, a cache line each: the next part of the work, the helpers that are through, and the call.
 _NEXT, _DONE, _TASK, _JOB, _PARTS, _RECORD = 0, 8, 16, 17, 18, 24
 
@@ -74,10 +74,12 @@ def _share(crew, plan, task, job, parts):
     put(record, _JOB, integer(job))
     put(record, _PARTS, parts)
     most, wakes, count, row = plan >> 1, plan & 1, 0, 1
-    resting = read(header, REST)
-    if resting > 0:
-        write(header, REST, resting - 1)
-        most = 1
+    alone_until = read(header, ALONE_UNTIL)
+    if alone_until != 0:
+        if ticks(get(header, CLOCK)) < alone_until:
+            most = 1
+        else:
+            write(header, ALONE_UNTIL, 0)
     while count < min(most, parts) - 1 and row <= read(header, LIMIT):
         helper = shift(header, row * WORDS)
         if claim(header, helper, wakes == 1):
@@ -95,7 +97,8 @@ def _share(crew, plan, task, job, parts):
         missed = read(header, MISSED) + 1 if begun == 0 else 0
         write(header, MISSED, missed)
         if missed >= _MOST_MISSED:
-            write(header, REST, _REST)
+            write(header, ALONE_UNTIL, ticks(get(header, CLOCK)) + get(header, PAUSE_TICKS))
+            write(header, MISSED, 0)
     turns = 0
     while read(record, _DONE) < begun:
         turns += 1
@@ -235,7 +238,8 @@ def _make_crew() -> np.ndarray:
     for word, name in ((ACQUIRE, "PyThread_acquire_lock"), (RELEASE, "PyThread_release_lock")):
         crew[0, word] = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
     address, tick = system_clock()
-    crew[0, CLOCK], crew[0, SPIN_TICKS], crew[0, BURST_TICKS] = address, SPIN / tick, BURST / tick
+    crew[0, CLOCK] = address
+    crew[0, [SPIN_TICKS, BURST_TICKS, PAUSE_TICKS]] = [seconds / tick for seconds in (SPIN, BURST, PAUSE)]
     return crew
 
 
@@ -254,6 +258,18 @@ def prepare(row: int) -> None:
         _acquire_lock(lock, 1)
         _locks.setdefault(row, lock)  # another thread may be here too
     CREW[row, LOCK] = _locks[row]
+
+
+def warm_up() -> None:
+    """Compile, or load, what helpers and those who call them need."""
+    crew, none = np.zeros((2, WORDS), np.int64), np.zeros(1, np.int64)
+    crew[0], crew[1, STATE] = CREW[0], CALLED
+    _SHARE.address(np.int64)
+    attend(crew, 1)
+    enlist(crew, 1)
+    claim_helpers(crew, none, 0)
+    call_helpers(crew, none, 0)
+    wake_beyond(crew)
 
 
 def forget(crew: np.ndarray) -> None:
