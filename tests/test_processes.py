@@ -22,7 +22,7 @@ from fastnn.kernels.network import epoch
 from fastnn.kernels.threading import team
 
 logging.getLogger("fastnn").setLevel("ERROR")  # kernels may have to be compiled
-team.GRAIN, epoch.STEP_GRAIN = 1, 1
+team.GRAIN, team.WAKING_GRAIN, epoch.STEP_GRAIN = 1, 1, 1
 X, y = fnn.datasets.load_digits()
 
 def fit(epochs=2, verbose=0):

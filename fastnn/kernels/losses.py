@@ -6,7 +6,7 @@ A batch whose weights sum to 0 has loss 0 and gradient 0.
 import numpy as np
 from numba import types
 
-from .compiler.jit import Shared, caller, inline, kernel
+from .compiler.jit import Shared, caller, inline, kernel, shared
 from .loss_rows import (
     binary_column,
     binary_row,
@@ -22,8 +22,10 @@ from .loss_rows import (
 from .operations import FLOAT64, INT64, N
 from .registry import Registry
 from .simd.address import as_writeable
-from .simd.vector import data, get, lanes, load_part, pointer, put, reduce_add, shift, splat
+from .simd.vector import data, get, integer, lanes, load_part, pointer, put, reduce_add, scratch, shift, splat
 from .softmax import row_max_and_sum, settle
+from .threading.crew import share, task_signature
+from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows
 
 
 @inline
@@ -140,36 +142,63 @@ def _poisson_deviance_rows(
         put(losses, r, poisson_row(shift(s, r * s_ld), n, y, get(shares, r), shift(d, r * d_ld)))
 
 
-@kernel
-def _cross_entropy(scores, labels, targets, weights, workspace):
-    m, n = scores.shape
-    sums, target_terms = data(workspace), shift(data(workspace), m)
-    for i in range(m):
-        row = shift(data(scores), i * n)
+# What the jobs of cross-entropies have beyond rows: the numbers of the rows, and the labels, targets and weights of the
+# samples or 0; and Σ of the weights.
+_SUMS, _LABELS, _TARGETS, _WEIGHTS, _TOTAL, _JOB = range(ROWS_JOB, ROWS_JOB + 6)
+
+
+@shared(task_signature)
+def _CROSS_ENTROPY(like, job, which, parts, thread):
+    rows = rows_of_part(like, job, which, parts)
+    sums, target_terms = _numbers_of_rows(like, job, rows)
+    labels, targets, n = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n
+    for i in range(rows.first, rows.end):
+        row = shift(rows.s, i * n)
         top, total = settle(row, n, *row_max_and_sum(row, n))
-        label = label_at(data(labels), i, n) if labels.size != 0 else 0
-        score = get(row, max(label, 0)) if labels.size != 0 else target_score(row, n, shift(data(targets), i * n))
+        label = label_at(labels, i, n) if get(job, _LABELS) != 0 else 0
+        score = get(row, max(label, 0)) if get(job, _LABELS) != 0 else target_score(row, n, shift(targets, i * n))
         put(sums, i, total)
         put(target_terms, i, top - score if label >= 0 else np.nan)
-    finish_cross_entropy(sums, target_terms, sums, m)
-    return weighted_mean(sums, weights, m)
+
+
+@shared(task_signature)
+def _CROSS_ENTROPY_BACKWARD(like, job, which, parts, thread):
+    rows = rows_of_part(like, job, which, parts)
+    sums, target_terms = _numbers_of_rows(like, job, rows)
+    labels, targets, n = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n
+    weights, weight = pointer(get(job, _WEIGHTS), like), get(pointer(shift(job, _TOTAL), 0.0), 0)
+    for i in range(rows.first, rows.end):
+        row, d = shift(rows.s, i * n), shift(rows.out, i * n)
+        share = 0.0
+        if weight != 0.0:
+            share = (get(weights, i) if get(job, _WEIGHTS) != 0 else 1.0) / weight
+        if get(job, _LABELS) != 0:
+            total, rest = label_row(row, n, label_at(labels, i, n), 0.0, share, d)
+        else:
+            total, rest = target_row(row, n, shift(targets, i * n), share, d)
+        put(sums, i, total)
+        put(target_terms, i, rest)
+
+
+@inline
+def _numbers_of_rows(like, job, rows):
+    sums = pointer(get(job, _SUMS), like)
+    return sums, shift(sums, rows.m)
 
 
 @kernel
-def _cross_entropy_backward(scores, labels, targets, weights, out, workspace):
+def _cross_entropy(scores, labels, targets, weights, out, workspace, task, crew, plan):
+    """The loss, and the gradient where the task has one; workspace is for two numbers a row."""
     m, n = scores.shape
-    sums, target_terms = data(workspace), shift(data(workspace), m)
-    weight = total_weight(weights, m)
-    for i in range(m):
-        row, d = shift(data(scores), i * n), shift(data(out), i * n)
-        share = share_of(weights, i, weight)
-        if labels.size != 0:
-            total, rest = label_row(row, n, label_at(data(labels), i, n), 0.0, share, d)
-        else:
-            total, rest = target_row(row, n, shift(data(targets), i * n), share, d)
-        put(sums, i, total)
-        put(target_terms, i, rest)
-    finish_cross_entropy(sums, target_terms, sums, m)
+    sums, job = data(workspace), scratch(pointer(0, 0), _JOB)
+    put_rows(job, data(scores), data(out), m, n)
+    put(job, _SUMS, integer(sums))
+    put(job, _LABELS, integer(data(labels)) if labels.size != 0 else 0)
+    put(job, _TARGETS, integer(data(targets)))
+    put(job, _WEIGHTS, integer(data(weights)) if weights.size != 0 else 0)
+    put(pointer(shift(job, _TOTAL), 0.0), 0, total_weight(weights, m))
+    share(crew, plan, task, job, parts_of_rows(m, plan))
+    finish_cross_entropy(sums, shift(sums, m), sums, m)
     return weighted_mean(sums, weights, m)
 
 
@@ -225,16 +254,22 @@ def _optional(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | Non
 
 def cross_entropy(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
     """The mean of -s_y + log Σ e^s over scores (m, k); y holds labels (m,) or targets (m, k)."""
-    workspace = np.empty(2 * len(scores), scores.dtype)
-    return float(_cross_entropy(as_writeable(scores), *_optional(scores, y, sample_weight), workspace))
+    return _shared_cross_entropy(_CROSS_ENTROPY, scores, y, sample_weight, scores)
 
 
 def cross_entropy_backward(
     scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray
 ) -> float:
     """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
+    return _shared_cross_entropy(_CROSS_ENTROPY_BACKWARD, scores, y, sample_weight, out)
+
+
+def _shared_cross_entropy(
+    task: Shared, scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray
+) -> float:
     workspace = np.empty(2 * len(scores), scores.dtype)
-    return float(_cross_entropy_backward(as_writeable(scores), *_optional(scores, y, sample_weight), out, workspace))
+    given = as_writeable(scores), *_optional(scores, y, sample_weight), as_writeable(out)
+    return float(_cross_entropy(*given, workspace, *shares_of_rows(task, scores)))
 
 
 def squared_error(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:

@@ -4,25 +4,12 @@ import numpy as np
 
 from .compiler.jit import inline, kernel, shared
 from .entries import READ, REALS, ROWWISE, TABLE, Entry, array_of, entry_signature, meet
-from .gemm.product import Epilogue, Matrix, column_sums, moved, product, workspace
-from .gemm.tile import BIAS, COMBINE, ROWS, STORE, VECTORS
+from .gemm.product import Epilogue, Matrix, column_sums, product
+from .gemm.shares import shared_product, shares_of
+from .gemm.tile import BIAS, COMBINE, STORE
 from .simd.address import address, strides, whole_strides
-from .simd.vector import data, lanes, pointer, shift
-from .threading.team import GRAIN, part, run
-
-
-@inline
-def _multiply(m, n, k, a, b, c, epilogue, thread, n_threads, workspace):
-    """The rows or the columns of a product that belong to one thread."""
-    mode, v, v_row, alpha, beta = epilogue
-    if m >= n:
-        i, end = part(m, ROWS, thread, n_threads)
-        a, c, m = moved(a, i, 0), moved(c, i, 0), end - i
-    else:
-        j, end = part(n, VECTORS * lanes(a.p), thread, n_threads)
-        b, c, v, n = moved(b, 0, j), moved(c, 0, j), shift(v, j), end - j
-    if m > 0 and n > 0:
-        product(m, n, k, a, b, c, Epilogue(mode, v, v_row, alpha, beta), workspace)
+from .simd.vector import data, pointer
+from .threading.team import GRAIN
 
 
 @inline
@@ -68,12 +55,13 @@ _LINEAR = Entry("linear", _linear, [(REALS, READ), (REALS, READ), (REALS, ROWWIS
 
 @kernel
 def _multiply_strided(
-    mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, workspace, thread, n_threads
-):
+    mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, workspace, others, task, crew, plan
+):  # fmt: skip
     like = data(workspace)
-    _multiply(
+    shared_product(
         m, n, k, Matrix(pointer(a, like), a_row, a_col), Matrix(pointer(b, like), b_row, b_col),
-        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), thread, n_threads, like,
+        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), like, others, task, crew,
+        plan,
     )  # fmt: skip
 
 
@@ -116,9 +104,4 @@ def _strided(
     m, k = a.shape
     n = b.shape[1]
     places = (address(a), m, k, *strides(a), address(b), *strides(b), address(out), strides(out)[0], n, address(v))
-    run(
-        lambda thread, n_threads: _multiply_strided(
-            mode, *places, alpha, beta, workspace(out.dtype), thread, n_threads
-        ),
-        m * k * n,
-    )
+    _multiply_strided(mode, *places, alpha, beta, *shares_of(m * k * n, out.dtype))

@@ -7,17 +7,21 @@ The form exp(x - lse), which saves the division, loses digits (Blanchard, Higham
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .compiler.jit import inline, shared
+from .compiler.jit import Shared, inline, kernel
 from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry, array_of, entry_signature
+from .simd.address import as_writeable
 from .simd.vector import (
+    data,
     fma,
     get,
     lanes,
     load,
     load_part,
+    pointer,
     prefetch,
     put,
     reduce_add,
@@ -30,6 +34,9 @@ from .simd.vector import (
     store_part,
 )
 from .simd.vectormath import apply, vexp_nonpositive, vlog
+from .threading.crew import share, task_signature
+from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows, work_of_rows
+from .threading.team import GRAIN
 
 # Elements of a row that are read for their maximum and, while in the L1 cache, for their exponentials.
 _SPAN = 2048
@@ -180,23 +187,6 @@ def softmax_row(s, out, n):
     divide_row(out, total, n)
 
 
-@shared(entry_signature)
-def _softmax(given, workspace):
-    """P (m, k) = e^(s - max) / Σ e^(s - max)."""
-    s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
-    if not _are_rows(s, out):
-        return 0
-    for i in range(s.rows):
-        softmax_row(shift(s.p, i * s.cols), shift(out.p, i * s.cols), s.cols)
-    return 1
-
-
-@inline
-def _are_rows(s, out):
-    """Whether s is a matrix, not empty, and out is of its shape."""
-    return s.ndim == 2 and s.size > 0 and out.ndim == 2 and out.rows == s.rows and out.cols == s.cols
-
-
 @inline
 def _rows_at_once(n):
     """As many rows as stay in the L1 cache until their logarithms are known."""
@@ -213,63 +203,97 @@ def _shifts_and_sums(s, start, rows, n, tops, sums):
         put(sums, i, total)
 
 
-@shared(entry_signature)
-def _log_softmax(given, workspace):
-    s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
-    if not _are_rows(s, out):
-        return 0
-    tops, sums = scratch(s.p, _ROWS), scratch(s.p, _ROWS)
-    m, n, width = s.rows, s.cols, lanes(tops)
-    at_once = _rows_at_once(n)
-    for start in range(0, m, at_once):
-        rows = min(at_once, m - start)
-        _shifts_and_sums(s.p, start, rows, n, tops, sums)
-        apply(vlog, sums, sums, rows)
-        for i in range(rows):
-            source, target = shift(s.p, (start + i) * n), shift(out.p, (start + i) * n)
+@inline
+def _softmax_of(s, out, n, first, end):
+    for i in range(first, end):
+        softmax_row(shift(s, i * n), shift(out, i * n), n)
+
+
+@inline
+def _log_softmax_of(s, out, n, first, end):
+    tops, sums = scratch(s, _ROWS), scratch(s, _ROWS)
+    width, at_once = lanes(s), _rows_at_once(n)
+    for start in range(first, end, at_once):
+        count = min(at_once, end - start)
+        _shifts_and_sums(s, start, count, n, tops, sums)
+        apply(vlog, sums, sums, count)
+        for i in range(count):
+            source, target = shift(s, (start + i) * n), shift(out, (start + i) * n)
             top, log_sum = get(tops, i), get(sums, i)
             for j in range(0, n, width):
-                count = min(width, n - j)
-                if count == width:
+                left = min(width, n - j)
+                if left == width:
                     store(target, j, load(source, j) - top - log_sum)
                 else:
-                    store_part(target, j, count, load_part(source, j, count, 0.0) - top - log_sum)
-    return 1
+                    store_part(target, j, left, load_part(source, j, left, 0.0) - top - log_sum)
 
 
-@shared(entry_signature)
-def _logsumexp(given, workspace):
-    s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
-    if s.ndim != 2 or out.ndim != 1 or out.rows != s.rows:
-        return 0
-    tops, sums = scratch(s.p, _ROWS), scratch(s.p, _ROWS)
-    at_once = _rows_at_once(s.cols)
-    for start in range(0, s.rows, at_once):
-        rows = min(at_once, s.rows - start)
-        _shifts_and_sums(s.p, start, rows, s.cols, tops, sums)
-        apply(vlog, sums, sums, rows)
-        for i in range(rows):
-            put(out.p, start + i, get(tops, i) + get(sums, i))
-    return 1
+@inline
+def _logsumexp_of(s, out, n, first, end):
+    tops, sums = scratch(s, _ROWS), scratch(s, _ROWS)
+    at_once = _rows_at_once(n)
+    for start in range(first, end, at_once):
+        count = min(at_once, end - start)
+        _shifts_and_sums(s, start, count, n, tops, sums)
+        apply(vlog, sums, sums, count)
+        for i in range(count):
+            put(out, start + i, get(tops, i) + get(sums, i))
 
 
-_SOFTMAX = Entry("softmax", _softmax, [(REALS, ROWWISE)], LIKE_FIRST)
-_LOG_SOFTMAX = Entry("log_softmax", _log_softmax, [(REALS, ROWWISE)], LIKE_FIRST)
-_LOGSUMEXP = Entry("logsumexp", _logsumexp, [(REALS, ROWWISE)], COLUMN)
+class _OfRows(NamedTuple):
+    """A function of rows: for a few of them as Python calls it, and as threads share it."""
+
+    few: Entry
+    part: Shared
+
+
+def _of_rows(name: str, result: int, of: Any) -> _OfRows:
+    """Make both of ``of(s, out, n, first, end)``, which takes rows ``first`` to ``end`` of s (m, n)."""
+
+    def few(given, workspace):
+        s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
+        fits = s.ndim == 2 and s.size > 0 and out.rows == s.rows and out.size == (s.size if out.ndim == 2 else s.rows)
+        if not fits or work_of_rows(s.size, s.rows) >= GRAIN:
+            return 0
+        of(s.p, out.p, s.cols, 0, s.rows)
+        return 1
+
+    def part(like, job, which, parts, thread):
+        rows = rows_of_part(like, job, which, parts)
+        of(rows.s, rows.out, rows.n, rows.first, rows.end)
+
+    entry = Entry(name, Shared(few, entry_signature, name=name), [(REALS, ROWWISE)], result)
+    return _OfRows(entry, Shared(part, task_signature, name=f"{name}_part"))
+
+
+_SOFTMAX = _of_rows("softmax", LIKE_FIRST, _softmax_of)
+_LOG_SOFTMAX = _of_rows("log_softmax", LIKE_FIRST, _log_softmax_of)
+_LOGSUMEXP = _of_rows("logsumexp", COLUMN, _logsumexp_of)
+
+
+@kernel
+def _map_rows(s, out, task, crew, plan):
+    """A function of the rows of s (m, k), in parts."""
+    job = scratch(pointer(0, 0), ROWS_JOB)
+    put_rows(job, data(s), data(out), s.shape[0], s.shape[1])
+    share(crew, plan, task, job, parts_of_rows(s.shape[0], plan))
+
+
+def _apply(function: _OfRows, s: np.ndarray, out: np.ndarray) -> None:
+    if work_of_rows(s.size, len(s)) >= GRAIN or function.few.attempt(s, out) is None:
+        _map_rows(as_writeable(s), out, *shares_of_rows(function.part, s))
 
 
 def softmax(s: np.ndarray, out: np.ndarray) -> None:
     """P (m, k) = e^(s - max) / Σ e^(s - max)."""
-    if s.size > 0:
-        _SOFTMAX(s, out)
+    _apply(_SOFTMAX, s, out)
 
 
 def log_softmax(s: np.ndarray, out: np.ndarray) -> None:
     """log P (m, k) = (s - max) - log Σ e^(s - max)."""
-    if s.size > 0:
-        _LOG_SOFTMAX(s, out)
+    _apply(_LOG_SOFTMAX, s, out)
 
 
 def logsumexp(s: np.ndarray, out: np.ndarray) -> None:
     """out (m,) = max + log Σ e^(s - max), -inf for a row without columns."""
-    _LOGSUMEXP(s, out)
+    _apply(_LOGSUMEXP, s, out)

@@ -49,6 +49,7 @@ def warmup(dtypes: Iterable[FloatType] = ("float32", "float64")) -> None:
     """
     kinds = [float_dtype(dtype) for dtype in dtypes]
     with use_backend("numba"):
+        importlib.import_module("fastnn.kernels.threading.crew").warm_up()
         for kind in kinds:
             _touch_everything(kind)
 

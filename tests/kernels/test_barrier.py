@@ -9,7 +9,7 @@ import pytest
 from llvmlite import ir
 
 from fastnn.kernels.compiler import cpu
-from fastnn.kernels.threading import barrier
+from fastnn.kernels.threading import atomics
 
 from .assembly import ARM, X86, assembly
 
@@ -20,7 +20,7 @@ def wait(triple):
     module.triple = triple
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(1)]), "wait")
     builder = ir.IRBuilder(function.append_basic_block())
-    barrier._pause_ir(builder, function.args[0], triple.split("-")[0])
+    atomics._pause_ir(builder, function.args[0], triple.split("-")[0])
     builder.ret_void()
     return module
 
@@ -46,7 +46,7 @@ def test_windows_gives_the_cpu_away(monkeypatch):
     """Linked by name and called only after a long wait."""
     kernel32 = SimpleNamespace(SwitchToThread=switch_to_thread)
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel32), raising=False)
-    monkeypatch.setattr(barrier, "_YIELD", barrier._name_of_yield("nt"))
+    monkeypatch.setattr(atomics, "_YIELD", atomics._name_of_yield("nt"))
     triple = cpu.target()[0]
     machine = llvm.Target.from_triple(triple).create_target_machine(jit=True)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(wait(triple))), machine)

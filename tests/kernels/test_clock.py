@@ -32,7 +32,7 @@ def ticking(monkeypatch):
         return 0
 
     address = ctypes.cast(clock_gettime, ctypes.c_void_p).value
-    monkeypatch.setattr(clock_module, "_system_clock", lambda: (address, 1e-9))
+    monkeypatch.setattr(clock_module, "system_clock", lambda: (address, 1e-9))
     monkeypatch.setattr(reference_epoch, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
     yield
     del clock_gettime
@@ -75,6 +75,7 @@ def test_seconds_are_added(module, ticking, rng, dtype):
 def test_the_calling_thread_alone_is_timed(ticking, rng, dtype, monkeypatch):
     before = team.get_num_threads()
     monkeypatch.setattr(team, "GRAIN", 1)
+    monkeypatch.setattr(team, "WAKING_GRAIN", 1)
     monkeypatch.setattr(kernels_epoch, "STEP_GRAIN", 1)
     team.set_num_threads(2)
     try:

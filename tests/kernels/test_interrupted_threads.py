@@ -28,11 +28,13 @@ def stop():
     raise KeyboardInterrupt
 
 team.set_num_threads(3)
-if WARM:
-    assert sizes() == [3, 3, 3]
+assert sizes() == [3, 3, 3]
 interrupted = 0
 for n in range(1, 10**6):
     if not WARM:
+        team.set_num_threads(1)
+        while any(team._states[1:]):
+            time.sleep(0)
         team.set_num_threads(3)
     arrived, aborted, interrupt = [], threading.Event(), Interrupt(n, FILES, stop)
     sys.settrace(interrupt)

@@ -34,6 +34,7 @@ def identity_network(dtype):
 @pytest.mark.parametrize("rows", [1, 40, 4000])
 def test_inference(rows, dtype, monkeypatch):
     monkeypatch.setattr(team, "GRAIN", 1)
+    monkeypatch.setattr(team, "WAKING_GRAIN", 1)
     network, params = identity_network(dtype)
     x, out = np.full((rows, 2), tiny(dtype)), np.ones((rows, 2), dtype)
     x[:, 1] = 1
@@ -52,6 +53,7 @@ def test_velocities_of_a_dead_unit_end_at_zero(n, rng, dtype, monkeypatch):
     """0.9 times the smallest subnormal number rounds to itself, so none would ever get there."""
     monkeypatch.setattr(importlib.import_module("fastnn.kernels.network.epoch"), "STEP_GRAIN", 1)
     monkeypatch.setattr(team, "GRAIN", 1)
+    monkeypatch.setattr(team, "WAKING_GRAIN", 1)
     case = (20, [40, "relu", 3])
     network, params = build(case, rng, dtype)
     x, y = problem(case, 640, "labels", rng, dtype)

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +29,8 @@ def on_threads(monkeypatch):
     """Call a function on 1, 2, 3, 5 and 8 team, however small its work, and return the results."""
     before = team.get_num_threads()
     monkeypatch.setattr(team, "GRAIN", 1)
+    monkeypatch.setattr(team, "WAKING_GRAIN", 1)
+    monkeypatch.setattr(team.PROFIT, "WINDOW", np.inf)
     monkeypatch.setattr(importlib.import_module("fastnn.kernels.network.epoch"), "STEP_GRAIN", 1)
 
     def call(function):
@@ -186,13 +190,16 @@ def test_a_team_that_is_replaced_at_work_ends_with_it():
 
     def task(thread, n_threads):
         if thread == 0:
-            team.set_num_threads(before)
+            team.set_num_threads(1)
 
-    team.run(task, 10**12)
-    for thread in threading.enumerate():
-        if thread.name == "fastnn":
-            thread.join(60)
-            assert not thread.is_alive()
+    try:
+        team.run(task, 10**12)
+        for thread in threading.enumerate():
+            if thread.name == "fastnn":
+                thread.join(60)
+                assert not thread.is_alive()
+    finally:
+        team.set_num_threads(before)
 
 
 def test_an_exception_releases_the_helpers(monkeypatch):
@@ -338,6 +345,7 @@ x, y = problem(case, 1200, "labels", rng, np.float32)
 call = lambda: kernels.train_epoch(network, params.copy(), batches(x, y, 600), objective("cross_entropy"),
                                    rule("sgd", params))
 team.set_num_threads(3)
+team.PROFIT.WINDOW = np.inf
 before, workspace = call(), epoch.workspace
 
 def fails(*args):
@@ -365,24 +373,25 @@ def test_a_job_that_cannot_be_queued_is_not_waited_for(monkeypatch):
     team.set_num_threads(3)
     aborted = threading.Event()
 
-    class LittleRoom:
+    class LittleRoom(deque):
         left = 1
 
-        @classmethod
-        def put(cls, queue, job):
-            if cls.left == 0:
+        def append(self, job):
+            if LittleRoom.left == 0:
                 raise MemoryError("no room")
-            cls.left -= 1
-            queue.put(job)
+            LittleRoom.left -= 1
+            super().append(job)
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(team, "SimpleQueue", LittleRoom)
+            patch.setattr(team, "deque", LittleRoom)
+            patch.setattr(team, "_jobs", [LittleRoom() for _ in range(3)])
             with pytest.raises(MemoryError, match="no room"):
                 team.run(lambda thread, n_threads: aborted.wait(60), 10**12, abort=aborted.set)
-        assert aborted.is_set()
-        sizes = []
-        team.run(lambda thread, n_threads: sizes.append(n_threads), 10**12)
+            assert aborted.is_set()
+            LittleRoom.left = 10
+            sizes = []
+            team.run(lambda thread, n_threads: sizes.append(n_threads), 10**12)
         assert sizes == [3, 3, 3]
     finally:
         team.set_num_threads(before)
@@ -392,13 +401,13 @@ def test_where_no_more_threads_can_be_started(monkeypatch):
     """Those that can share the work, and the others are tried again at the next call."""
     before = team.get_num_threads()
     team.set_num_threads(4)
-    left, begin = [1], team._Helper.begin
+    left, start = [1], threading.Thread.start
 
-    def begin_if_there_is_room(helper):
+    def start_if_there_is_room(thread):
         if not left:
             raise RuntimeError("can't start new thread")
         left.pop()
-        begin(helper)
+        start(thread)
 
     def sizes():
         found = []
@@ -406,10 +415,14 @@ def test_where_no_more_threads_can_be_started(monkeypatch):
         return found
 
     try:
+        team.set_num_threads(1)
+        while any(thread.name == "fastnn" for thread in threading.enumerate()):
+            time.sleep(0.001)
+        team.set_num_threads(4)
         with monkeypatch.context() as patch:
-            patch.setattr(team._Helper, "begin", begin_if_there_is_room)
+            patch.setattr(threading.Thread, "start", start_if_there_is_room)
             assert sizes() == [2, 2]
-            assert sizes() == [1]
+            assert sizes() == [2, 2]
         assert sizes() == [4, 4, 4, 4]
     finally:
         team.set_num_threads(before)

@@ -116,7 +116,7 @@ def share_small_work():
     from fastnn.kernels.network import epoch
     from fastnn.kernels.threading import team
 
-    team.GRAIN, epoch.STEP_GRAIN = 1, 1
+    team.GRAIN, team.WAKING_GRAIN, epoch.STEP_GRAIN = 1, 1, 1
 
 
 _X, _y = problem(300, 20, 5)

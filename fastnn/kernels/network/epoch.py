@@ -9,6 +9,7 @@ that forms it; where it has to be known as a whole, see ``whole``.
 
 import functools
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from ..simd.address import as_writeable
 from ..simd.subnormals import flushed
 from ..simd.table import cell, row_of, tables
 from ..simd.vector import data, get, integer, itemsize, put, shift
-from ..threading.barrier import ABORTED, barrier
-from ..threading.team import get_num_threads, part, run
+from ..threading.barrier import ABORTED, CLOCK_AT, NUMBERS, WAITED, barrier
+from ..threading.team import PROFIT, get_num_threads, part, run
+from ..threading.ticks import system_clock
 from ..updates import FUSED, PER_STEP, RULES
 from .clock import REST, UPDATE, begin, clock_of, lap
 from .layers import (
@@ -202,7 +204,7 @@ def train_epoch(
     shape = network.ops.tobytes()
     plan, places = plan_of(shape, batch_size, dtype.itemsize)
     work = places["work"]
-    n_threads = min(get_num_threads(), max(1, work * batch_size // STEP_GRAIN))
+    n_threads = min(get_num_threads(), max(1, work * batch_size // STEP_GRAIN)) if PROFIT.is_likely() else 1
     own_size = places["own_at"] - WORKSPACE + (batch_size * int(plan[0, LD]) if n_threads > 1 else 0)
     size = -(-places["size"] // LINE) * LINE
     first = workspace(dtype, own_size + size)
@@ -220,7 +222,7 @@ def train_epoch(
         squares=np.zeros(places["squares"], dtype),
         samples=np.empty((n_threads, 1 + 4 * batch_size), np.int64),
         pieces=np.empty((n_threads, 4 * batch_size + 2 * (2 + len(slots))), np.int64),
-        sync=np.zeros(16, np.int64),
+        sync=np.zeros(NUMBERS, np.int64),
     )
     prepare, update = RULES[rule.name].addresses(dtype)
     settings, none = np.array(rule.settings, np.float64), np.empty(0)
@@ -254,7 +256,11 @@ def train_epoch(
     def abort() -> None:
         memory.sync[ABORTED] = 1
 
+    memory.sync[CLOCK_AT], tick = system_clock()
+    start = time.monotonic()
     run(task, work * len(batches.order), n_threads, abort)
+    if n_threads > 1:
+        PROFIT.count(time.monotonic() - start, memory.sync[WAITED] * tick / (n_threads - 1))
     loss, failed = results[0]
     return float(loss), int(failed)
 

@@ -1,28 +1,49 @@
 """Threads: one compiled function run by every thread on its own share of the work.
 
-A kernel that can be shared takes ``rank`` and ``size``, the calling thread runs rank 0, and a team of Python threads,
-which need no GIL inside a kernel, runs the others. Work is split over outputs, never over a sum, so every number of
-threads gives the same bits. When several Python threads call at once, whoever finds no idle helper works alone. A
-forked child starts with a team of its own.
+A kernel whose work is in parts hands them to helpers without leaving compiled code, see ``crew``; ``plan_for`` says
+with how many. What needs Python in every thread, as an epoch does, is a task that takes ``rank`` and ``size``: the
+calling thread runs rank 0, and helpers, which need no GIL inside a kernel, run the others. Work is split over outputs,
+never over a sum, so every number of threads gives the same bits. When several Python threads call at once, whoever
+finds no idle helper works alone. A forked child starts with helpers of its own.
 
 No threading layer of Numba takes part, whichever are installed: GNU OpenMP ends a forked child at its first parallel
 region, workqueue ends the whole process when two threads enter it at once, and TBB is seldom there.
 """
 
+import atexit
 import contextlib
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from itertools import repeat
-from queue import SimpleQueue
+
+import numpy as np
 
 from ..compiler.jit import inline
+from .crew import (
+    ALONE,
+    AWAY,
+    CREW,
+    LIMIT,
+    MOST,
+    READY,
+    SPIN_TICKS,
+    STATE,
+    attend,
+    call_helpers,
+    claim_helpers,
+    enlist,
+    forget,
+    prepare,
+    wake_beyond,
+)
+from .quota import cpus_granted
 
-MOST = 1024
-# Multiply-adds that take a thread about as long as waking a helper.
-GRAIN = 4_000_000
+# Multiply-adds that take a thread several times as long as handing work to a helper that spins, and to one that sleeps.
+GRAIN = 400_000
+WAKING_GRAIN = 4_000_000
 
 
 class _Job:
@@ -46,72 +67,54 @@ class _Job:
             self._abort()
 
 
-class _Helper:
-    """A thread that runs the jobs of its queue one after the other, once it has begun."""
+# The jobs that each helper was called back to Python for.
+_jobs: list[deque[_Job]] = []
+_states, _header = memoryview(CREW[:, STATE]), memoryview(CREW[0])
+# Up to which row helpers are known to have begun since the number of threads was set, which makes another list.
+_begun = [0]
 
-    def __init__(self, team: "_Team") -> None:
-        self._team, self.jobs, self._has_begun = team, SimpleQueue(), False
 
-    def begin(self) -> None:
-        """Start the thread if it does not run yet; RuntimeError if there can be no more."""
-        if not self._has_begun:
-            threading.Thread(target=self._work, name="fastnn", daemon=True).start()
-            self._has_begun = True
-
-    def _work(self) -> None:
-        while (job := self.jobs.get()) is not None:
+def _work(row: int) -> None:
+    """What the thread of a helper does."""
+    while row <= _header[LIMIT] and enlist(CREW, row):
+        while attend(CREW, row):
+            job = _jobs[row].popleft()
             job.run()
             done = job.done
             del job  # or the arrays of the last call would live until the next
-            try:
-                self._team.idle.append(self)
-                self._team.dismiss_late()
-            finally:
-                done.release()
+            _states[row] = READY
+            done.release()
 
 
-class _Team:
-    """The helpers of this process; those that wait for work, or have not begun, are in ``idle``."""
-
-    def __init__(self, size: int) -> None:
-        self.size, self._dismissed = size, False
-        self.idle = [_Helper(self) for _ in range(size - 1)]
-
-    def lend(self, most: int, helpers: list[_Helper]) -> None:
-        """Move up to so many idle helpers into a list.
-
-        One call from C moves them all, so no interruption finds one in neither list; the same holds for the way back.
-        """
-        with contextlib.suppress(IndexError):
-            helpers.extend(map(self.idle.pop, repeat(-1, most)))
-
-    def take_back(self, helpers: list[_Helper], kept: int) -> None:
-        """Move all helpers but the first ``kept`` back from a list."""
-        self.idle.extend(map(helpers.pop, repeat(-1, len(helpers) - kept)))
-        self.dismiss_late()
-
-    def dismiss(self) -> None:
-        """End the threads that wait, and those that work as soon as they are through."""
-        self._dismissed = True
-        with contextlib.suppress(IndexError):
-            while True:
-                self.idle.pop().jobs.put(None)
-
-    def dismiss_late(self) -> None:
-        """End the threads that were at work when the team was dismissed, and wait now."""
-        if self._dismissed:
-            self.dismiss()
+def _begin(count: int) -> None:
+    """Let that many helpers begin, or as many as there can be: some systems have no more threads to give."""
+    begun = _begun
+    for row in range(1, count + 1):
+        if _states[row] != AWAY:
+            continue
+        prepare(row)
+        while len(_jobs) <= row:
+            _jobs.append(deque())
+        thread = threading.Thread(target=_work, args=(row,), name="fastnn", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return
+        while _states[row] == AWAY and thread.is_alive():
+            time.sleep(0)
+    begun[0] = max(begun[0], count)
 
 
 def _initial_threads() -> int:
-    """FASTNN_NUM_THREADS, or the CPUs that this process may run on, but no more than its share.
+    """FASTNN_NUM_THREADS, or the CPUs that this process may run on, but no more than its quota and its share.
 
     joblib gives each of its workers a share of the CPUs by NUMBA_NUM_THREADS, Dask and Ray by OMP_NUM_THREADS alone.
     """
     text = os.environ.get("FASTNN_NUM_THREADS", "").strip()
     if not text:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(cpus, _share("NUMBA_NUM_THREADS") or _share("OMP_NUM_THREADS") or cpus)
+        granted = max(1, int(min(cpus_granted(), cpus)))  # who waits for a thread without a CPU of its own waits long
+        return min(granted, _share("NUMBA_NUM_THREADS") or _share("OMP_NUM_THREADS") or cpus)
     if not text.isdecimal() or not 1 <= int(text) <= MOST:
         raise ValueError(f"FASTNN_NUM_THREADS is {text!r}, expected a whole number from 1 to {MOST}")
     return int(text)
@@ -123,15 +126,17 @@ def _share(variable: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-_team = _Team(_initial_threads())
+_header[LIMIT] = _initial_threads() - 1
 _limit: ContextVar[int] = ContextVar("fastnn_thread_limit", default=MOST)
 
 
 def set_num_threads(n: int) -> None:
     """Use at most n threads; work too small to gain runs on one all the same."""
-    global _team
-    before, _team = _team, _Team(n)
-    before.dismiss()
+    global _begun
+    _header[LIMIT] = n - 1
+    _begun = [0]
+    if any(_states[n:]):
+        wake_beyond(CREW)
 
 
 @contextlib.contextmanager
@@ -146,16 +151,65 @@ def limit_threads(n: int) -> Iterator[None]:
 
 def get_num_threads() -> int:
     """The most threads that a kernel uses."""
-    return min(_team.size, _limit.get())
+    return min(_header[LIMIT] + 1, _limit.get())
 
 
 def _start_afresh() -> None:
-    global _team
-    _team = _Team(_team.size)
+    global _begun
+    _begun = [0]
+    forget(CREW)
+    _jobs.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_afresh)
+
+
+@atexit.register
+def _rest() -> None:
+    """Let no helper spin in memory that the interpreter, at its end, is going to free."""
+    _header[SPIN_TICKS] = 0
+    end = time.monotonic() + 1
+    while READY in _states[1:] and time.monotonic() < end:
+        time.sleep(0)
+
+
+class _Profit:
+    """Whether threads that meet at barriers gain anything of late: not where they take turns on one CPU.
+
+    Then all but one wait at any time. This is looked at for ``WINDOW`` seconds of work; while there is no gain a thread
+    works alone, and after ``PAUSE`` seconds the others are tried again.
+    """
+
+    WINDOW, PAUSE, LEAST = 0.02, 0.4, 0.75
+
+    def __init__(self) -> None:
+        self._worked = self._waited = self._alone_until = 0.0
+
+    def is_likely(self) -> bool:
+        """Whether to share an epoch."""
+        return self._alone_until == 0.0 or time.monotonic() >= self._alone_until
+
+    def count(self, worked: float, waited: float) -> None:
+        """Count the seconds of a call, and those that a thread waited of them, on average over all but one."""
+        self._worked, self._waited = self._worked + worked, self._waited + waited
+        if self._worked >= self.WINDOW:
+            gains = self._waited < self.LEAST * self._worked
+            self._alone_until = 0.0 if gains else time.monotonic() + self.PAUSE
+            self._worked = self._waited = 0.0
+
+
+PROFIT = _Profit()
+
+
+def plan_for(work: int) -> int:
+    """The plan by which ``share`` makes a call of so many multiply-adds, and helpers at hand for it."""
+    most = min(_header[LIMIT] + 1, _limit.get(), work // GRAIN)
+    if most <= 1:
+        return ALONE
+    if most - 1 > _begun[0]:
+        _begin(most - 1)
+    return 2 * most + (work >= WAKING_GRAIN)
 
 
 def run(
@@ -166,22 +220,23 @@ def run(
     ``abort`` releases threads that wait for another inside the task; it is called when an exception keeps any of them
     from its part, and must not need memory, whose lack may be that exception.
     """
-    team = _team
-    wanted = min(team.size, _limit.get(), most or team.size, work // GRAIN)
+    wanted = min(get_num_threads(), most or MOST, work // WAKING_GRAIN)
     if wanted <= 1:
         task(0, 1)
         return
-    helpers: list[_Helper] = []
+    taken = np.zeros(wanted, np.int64)
     jobs: list[_Job] = []
     queued: list[None] = []
     errors: list[BaseException] = []
     is_through = False
     try:
-        team.lend(wanted - 1, helpers)
-        n_threads = _begin(helpers) + 1
+        if wanted - 1 > _begun[0]:
+            _begin(wanted - 1)
+        n_threads = claim_helpers(CREW, taken, wanted - 1) + 1
         jobs += [_Job(lambda thread=thread: task(thread, n_threads), abort) for thread in range(1, n_threads)]
-        queues = [helper.jobs for helper in helpers[: n_threads - 1]]
-        queued.extend(map(SimpleQueue.put, queues, jobs))  # one call from C: interrupted or not, it has counted them
+        inboxes = [_jobs[row] for row in taken[1:n_threads]]
+        queued.extend(map(deque.append, inboxes, jobs))  # one call from C: interrupted or not, it has counted them
+        call_helpers(CREW, taken, len(queued))
         task(0, n_threads)
         is_through = True
     finally:
@@ -190,10 +245,10 @@ def run(
             try:  # nothing may come before this: an interruption would leave helpers at work, or out of reach
                 if not is_through:
                     abort()
+                call_helpers(CREW, taken, len(queued))
                 for job in jobs[: len(queued)]:
                     with job.done:
                         pass
-                team.take_back(helpers, len(queued))
                 waiting = False
             except BaseException as error:
                 errors.append(error)
@@ -215,17 +270,7 @@ def share_out(calls: Iterable[Callable[[], None]]) -> None:
                     return
                 call()
 
-    run(task, len(left) * GRAIN, abort=left.clear)
-
-
-def _begin(helpers: list[_Helper]) -> int:
-    """Let helpers begin, and return how many have: some systems have no more threads to give."""
-    for count, helper in enumerate(helpers):
-        try:
-            helper.begin()
-        except RuntimeError:
-            return count
-    return len(helpers)
+    run(task, len(left) * WAKING_GRAIN, abort=left.clear)
 
 
 @inline
