@@ -280,7 +280,7 @@ def _map_rows(s, out, task, crew, plan):
 
 
 def _apply(function: _OfRows, s: np.ndarray, out: np.ndarray) -> None:
-    if work_of_rows(s.size, len(s)) >= GRAIN or function.few.attempt(s, out) is None:
+    if work_of_rows.py_func(s.size, len(s)) >= GRAIN or function.few.attempt(s, out) is None:
         _map_rows(as_writeable(s), out, *shares_of_rows(function.part, s))
 
 

@@ -210,6 +210,8 @@ class Shared:
     def __init__(
         self, function: Callable[..., Any], signature: Callable[[Any], Any], finished: bool = False, name: str = ""
     ) -> None:
+        if name:
+            function.__qualname__ = f"{function.__qualname__}.{name}"
         self._function, self._signature, self._name = function, signature, name
         self._compiler = _FinishedCompiler if finished else _Compiler
         self._compiled: dict[Any, CFunc] = {}

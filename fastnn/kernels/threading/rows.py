@@ -58,4 +58,4 @@ def work_of_rows(size, m):
 
 def shares_of_rows(task: Shared, s: np.ndarray) -> tuple[int, int, int]:
     """Where a task is that goes over the rows of s, and all else that ``share`` takes before the job."""
-    return task.address(s.dtype), ADDRESS, plan_for(work_of_rows(s.size, len(s)))
+    return task.address(s.dtype), ADDRESS, plan_for(work_of_rows.py_func(s.size, len(s)))
