@@ -109,12 +109,13 @@ def transposed(matrix):
     return Matrix(matrix.p, matrix.col, matrix.row)
 
 
-def _signature(dtype):
+def product_signature(dtype):
+    """The Numba signature of a product."""
     n, p = types.intp, types.CPointer(dtype)
     return types.void(n, n, n, n, p, n, n, p, n, n, p, n, p, n, dtype, dtype, p)
 
 
-@shared(_signature)
+@shared(product_signature)
 def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, workspace):
     """C (m, n) = epilogue of A (m, k) B (k, n), see ``tile``; strides in elements, rows of C contiguous.
 
@@ -144,7 +145,7 @@ def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
             epilogue = Epilogue(now, rest, v_row, first_alpha, beta if p == 0 else 1.0)
             _block(m, cols, min(depth, k - p), moved(a, 0, p), moved(b, p, j), part, epilogue, workspace)
         if split and mode == BIAS:
-            _finish_bias(m, cols, part, rest, alpha)
+            finish_bias(m, cols, part, rest, alpha)
         if split and mode == RECTIFY_BACKWARD:
             for i in range(m):
                 row = shift(part.p, i * c_row)
@@ -158,9 +159,15 @@ _product = PRODUCT.caller()
 @inline
 def product(m, n, k, a, b, c, epilogue, workspace):
     """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix; see ``PRODUCT``, which the workspace knows."""
+    product_at(get(pointer(workspace, 0), PRODUCT_AT), m, n, k, a, b, c, epilogue, workspace)
+
+
+@inline
+def product_at(at, m, n, k, a, b, c, epilogue, workspace):
+    """The same by the product at an address: this one or one on the matrix unit, whose memory the workspace knows."""
     mode, v, v_row, alpha, beta = epilogue
     _product(
-        get(pointer(workspace, 0), PRODUCT_AT), a.p,
+        at, a.p,
         (mode, m, n, k, a.p, a.row, a.col, b.p, b.row, b.col, c.p, c.row, v, v_row, alpha, beta, workspace),
     )  # fmt: skip
 
@@ -297,7 +304,7 @@ def pack_panel(k, cols, b, out, ld):
 
 
 @inline
-def _finish_bias(m, n, c, v, slope):
+def finish_bias(m, n, c, v, slope):
     """C = f(C + v) row by row, where the sum came in several blocks."""
     for i in range(m):
         row = shift(c.p, i * c.row)
