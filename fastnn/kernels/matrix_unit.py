@@ -16,7 +16,7 @@ from .gemm.tile import STEP, UNIT_AT
 # The fewest multiply-adds with which the unit is faster, and the least of m n / (m + n), which is how often an element
 # that was split is used: at "highest", and where fewer products gain more. Measured: products of 128 x 784 with 784 x
 # 128 are level, of 160 x 160 with 160 x 160 a fifth faster.
-LEAST_WORK, LEAST_USE = 1_500_000, {"highest": 64, "high": 44, "medium": 40}
+LEAST_WORK, LEAST_USE = 2_000_000, {"highest": 64, "high": 44, "medium": 40}
 _FLOAT32 = np.dtype(np.float32)
 _local = threading.local()
 

@@ -21,7 +21,6 @@ from ..simd.vector import (
     load_part,
     pointer,
     put,
-    reduce_add,
     select,
     shift,
     splat,
@@ -29,7 +28,7 @@ from ..simd.vector import (
 )
 from .amx_pack import is_safe, packing
 from .amx_tile import TILE_SIZE, configure, multiply, release
-from .product import Epilogue, Matrix, finish_bias, moved, product, product_signature
+from .product import Epilogue, Matrix, finish_bias, moved, product, product_signature, sum_of_squares
 from .rectifier import rectify_backward
 from .tile import BIAS, BLOCK, COMBINE, COMBINE_SQUARES, RECTIFY_BACKWARD, STEP, STORE, UNIT_AT
 
@@ -129,9 +128,7 @@ def _make(parts: int) -> Any:
             now = first_mode if p == 0 else (COMBINE if p + depth < k else last_mode)
             for i in range(0, m, chunk):
                 at = i // BLOCK if mode == COMBINE_SQUARES else i
-                epilogue = Epilogue(
-                    now, shift(v, at * v_row), v_row, first_alpha if p == 0 else alpha, beta if p == 0 else 1.0
-                )
+                epilogue = Epilogue(now, shift(v, at * v_row), v_row, first_alpha, beta if p == 0 else 1.0)
                 run_chunk(
                     min(chunk, m - i), n, min(depth, k - p), moved(a, i, p), moved(b, p, 0), moved(c, i, 0), epilogue,
                     workspace,
@@ -166,20 +163,6 @@ def finish(mode, rows, cols, sums, c, v, v_row, alpha, beta):
             elif mode == COMBINE:
                 total = fma(total, alpha, load_part(c.p, at, count, 0.0) * beta)
             store_part(c.p, at, count, total)
-
-
-@inline
-def sum_of_squares(x, rows, cols):
-    """Σ x² of a block: down its columns, then over the vectors of a row, and over their lanes."""
-    width = lanes(x.p)
-    total = splat(x.p, 0.0)
-    for j in range(0, cols, width):
-        count, down = min(width, cols - j), splat(x.p, 0.0)
-        for i in range(rows):
-            value = load_part(x.p, i * x.row + j, count, 0.0)
-            down = fma(value, value, down)
-        total = down if j == 0 else total + down
-    return reduce_add(total)
 
 
 UNIT_PRODUCTS = {

@@ -27,6 +27,7 @@ from ..simd.vector import (
     load_part,
     pointer,
     put,
+    reduce_add,
     shift,
     splat,
     store,
@@ -323,6 +324,20 @@ def combine(x, alpha, y, beta, n):
         i += width
     if i < n:
         store_part(x, i, n - i, load_part(x, i, n - i, 0.0) * alpha + load_part(y, i, n - i, 0.0) * beta)
+
+
+@inline
+def sum_of_squares(x, rows, cols):
+    """Σ x² of a block: down its columns, then over the vectors of a row, and over their lanes."""
+    width = lanes(x.p)
+    total = splat(x.p, 0.0)
+    for j in range(0, cols, width):
+        count, down = min(width, cols - j), splat(x.p, 0.0)
+        for i in range(rows):
+            value = load_part(x.p, i * x.row + j, count, 0.0)
+            down = fma(value, value, down)
+        total = down if j == 0 else total + down
+    return reduce_add(total)
 
 
 @inline

@@ -9,6 +9,7 @@ from ...codes import ADD, INPUTS, KEPT, KIND, LINEAR, OUTPUTS, SOURCE
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..gemm.tile import ROWS
+from ..matrix_unit import level_of_unit, with_unit
 from ..simd.subnormals import flushed
 from ..simd.table import cell, tables
 from ..simd.vector import data, fma, integer, itemsize, lanes, load, load_part, pointer, reduce_add, shift, splat, store
@@ -16,19 +17,22 @@ from ..softmax import softmax_row
 from ..threading.team import part, run
 from .layers import (
     SAME,
+    UNIT_OF_BATCH,
     Input,
     Net,
     Rows,
-    addressed,
     describe,
     forward_op,
     gather_row,
     leading_dimension,
     multiply_adds,
 )
+from .products import with_products
 
 # Rows that pass at a time, so that the memory for it does not grow with the data.
 CHUNK = 256
+# The fewest of which the matrix unit is thought of.
+UNIT_ROWS = 64
 
 
 @kernel
@@ -48,7 +52,7 @@ def _forward_rows(net, x, elsewhere, row, col, kind, out, softmax, strides, work
     """
     samples = Input(elsewhere if elsewhere != 0 else integer(data(x)), row, col, kind, 0)
     n_ops, n_in, n_out = net.ops.rows, cell(net.ops, 0, INPUTS), out.shape[1]
-    first, end = part(out.shape[0], ROWS, thread, n_threads)
+    first, end = part(out.shape[0], cell(net.ops, 0, UNIT_OF_BATCH), thread, n_threads)
     widest, n_buffers = strides[n_ops + 1], strides[2 * n_ops + 3]
     zeros = shift(workspace, WORKSPACE)
     for j in range(0, widest, lanes(zeros)):
@@ -114,17 +118,18 @@ class _Prepared(NamedTuple):
     strides: np.ndarray
     beyond: int
     work: int
+    on_unit: bool
 
 
 @functools.lru_cache(maxsize=64)
-def _prepared(shape: bytes, names: tuple[str, ...], dtype: np.dtype) -> _Prepared:
-    ops = addressed(shape, names, dtype, False)
+def _prepared(shape: bytes, names: tuple[str, ...], dtype: np.dtype, rows: int, level: str) -> _Prepared:
+    ops, on_unit = with_products(shape, names, dtype, False, rows, level)
     strides = [leading_dimension(int(width), dtype.itemsize) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
     widest, buffers = max(strides), _buffers(ops)
     n_buffers = 1 + max(buffers)
     beyond = widest * (n_buffers * CHUNK + 1) + CHUNK * int(ops[:, KEPT].max())
     numbers = np.array([*strides, widest, *buffers, n_buffers, _adds_samples(ops)], np.int64)
-    return _Prepared(ops, numbers, beyond, multiply_adds(ops))
+    return _Prepared(ops, numbers, beyond, multiply_adds(ops), on_unit)
 
 
 def _adds_samples(ops: np.ndarray) -> bool:
@@ -148,7 +153,10 @@ def _buffers(ops: np.ndarray) -> list[int]:
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
     """Run the network on every sample; see ``fastnn.reference.network.inference.forward``."""
     dtype = params.dtype
-    ops, strides, beyond, work = _prepared(network.ops.tobytes(), network.names, dtype)
+    # On the matrix unit what counts is how many rows there are about, so that few forms of a network are made.
+    level = level_of_unit(dtype) if len(x) >= UNIT_ROWS else ""
+    rows = 1 << (min(len(x), CHUNK).bit_length() - 1) if level else 0
+    ops, strides, beyond, work, on_unit = _prepared(network.ops.tobytes(), network.names, dtype, rows, level)
     if x.dtype is dtype and x.flags.carray:
         source: tuple[Any, ...] = (x, 0, x.strides[0], 0, SAME)
     else:
@@ -156,10 +164,15 @@ def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, so
     fixed = (ops, network.settings, params, *source, out, softmax, strides)
     if len(x) < ROWS:
         return bool(_forward(*fixed, workspace(dtype, beyond), 0, 1))
-    return _forward_in_parts(fixed, beyond, dtype, len(x) * work)
+    return _forward_in_parts(fixed, beyond, dtype, len(x) * work, on_unit)
 
 
-def _forward_in_parts(fixed: tuple[Any, ...], beyond: int, dtype: np.dtype, work: int) -> bool:
+def _forward_in_parts(fixed: tuple[Any, ...], beyond: int, dtype: np.dtype, work: int, on_unit: bool) -> bool:
     finite = []
-    run(lambda thread, n_threads: finite.append(_forward(*fixed, workspace(dtype, beyond), thread, n_threads)), work)
+
+    def task(thread: int, n_threads: int) -> None:
+        own = workspace(dtype, beyond)
+        finite.append(_forward(*fixed, with_unit(own) if on_unit else own, thread, n_threads))
+
+    run(task, work)
     return all(finite)
