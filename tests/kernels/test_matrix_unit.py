@@ -180,3 +180,81 @@ def test_what_is_too_small_to_gain_is_left_to_multiply_adds(rng):
     assert matrix_unit.gains("highest", 512, 512, 512)
     wide = a.astype(np.float64).repeat(4, 0)
     assert matrix_unit.level_of_unit(wide.dtype) == ""
+
+
+def network(*layers):
+    """Layers whose products gain by the unit, those of the last alone do not."""
+    first = (fnn.Linear(600, 160), fnn.LeakyReLU(0.1), fnn.Linear(160, 150))
+    return fnn.Sequential(*first, *layers, fnn.ReLU(), fnn.Linear(150, 10), seed=3)
+
+
+def trained(rng, model, optimizer, **given):
+    x = normal(rng, 350, 600)
+    y = x[:, :10].argmax(1)
+    history = model.fit(x, y, optimizer=optimizer, epochs=2, batch_size=150, **given)
+    return model._stack.params.copy(), history["loss"], model.forward(x)
+
+
+WAYS = {
+    "sgd": ((), lambda: fnn.SGD(lr=0.02), {"l2": 1e-3}),
+    "adam": ((), lambda: fnn.Adam(lr=1e-3, eps=1e-2), {"l2": 1e-3}),
+    "clipped": ((), lambda: fnn.SGD(lr=0.02, clip_norm=0.5), {"l2": 1e-3}),
+    "batch norm": ((fnn.BatchNorm,), lambda: fnn.SGD(lr=0.02, momentum=0.5), {}),
+}
+
+
+@needs_unit
+@pytest.mark.parametrize("way", WAYS)
+def test_training_and_inference(way):
+    """All three products of a layer: close to the twin, and the same bits at any number of threads."""
+    layers, optimizer, given = WAYS[way]
+
+    def run():
+        made = network(*(layer(150) for layer in layers))
+        return trained(np.random.default_rng(0), made, optimizer(), **given)
+
+    with fnn.use_backend("numpy"):
+        expected = run()
+    results, before = [], fnn.get_num_threads()
+    try:
+        for n_threads in (1, 2, 3):
+            fnn.set_num_threads(n_threads)
+            results.append(run())
+    finally:
+        fnn.set_num_threads(before)
+    for params, loss, outputs in results[1:]:
+        np.testing.assert_array_equal(params, results[0][0])
+        np.testing.assert_array_equal(outputs, results[0][2])
+        assert loss == results[0][1]
+    for value, exact in zip(results[0], expected, strict=True):
+        np.testing.assert_allclose(value, exact, rtol=1e-4, atol=1e-5)
+    with fnn.use_matmul_precision("medium"):
+        params, loss, _ = run()
+    assert not np.array_equal(params, results[0][0])
+    np.testing.assert_allclose(loss, expected[1], rtol=1e-2)
+
+
+@needs_unit
+def test_values_out_of_range_in_training(rng):
+    """A feature so small that its parts are subnormal, and a batch that holds an infinity."""
+    x, y = normal(rng, 300, 600), rng.integers(0, 10, 300)
+    x[:, 7] = 1e-37
+    results = []
+    for backend in ("numba", "numpy"):
+        with fnn.use_backend(backend):
+            model = network()
+            results.append((model.fit(x, y, epochs=1, batch_size=150)["loss"], model._stack.params))
+    for value, exact in zip(*results, strict=True):
+        np.testing.assert_allclose(value, exact, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(kernels.count_lanes(np.dtype(F4)) < 16, reason="needs vectors of 16 lanes, as the unit does")
+def test_what_goes_side_by_side_never_goes_through_the_unit():
+    sizes = [n for n in (64, 96, 128, 160, 512) if matrix_unit.gains("medium", n, n, n)]
+    assert sizes[0] == 128
+    made = fnn.Sequential(fnn.Linear(128, 128), seed=0)._stack.network
+    assert not kernels.lanes_pay(made, np.dtype(F4), 128, 16)
+    assert matrix_unit.LEAST_WORK < 128**3
+    small = fnn.Sequential(fnn.Linear(10, 10), seed=0)._stack.network
+    assert kernels.lanes_pay(small, np.dtype(F4), 0.75 * matrix_unit.LEAST_WORK / 100, 16)
+    assert not kernels.lanes_pay(small, np.dtype(F4), matrix_unit.LEAST_WORK / 100, 16)
