@@ -26,7 +26,7 @@ from ..simd.vector import (
     splat,
     store_part,
 )
-from .amx_pack import is_safe, packing
+from .amx_pack import is_safe, named_for, packing
 from .amx_tile import TILE_SIZE, configure, multiply, release
 from .product import Epilogue, Matrix, finish_bias, moved, product, product_signature, sum_of_squares
 from .rectifier import rectify_backward
@@ -53,7 +53,7 @@ PARTS = {"highest": 3, "high": 2, "medium": 1}
 def _make(parts: int) -> Any:
     pack_strip, multiply_tiles = packing(parts), multiply(parts)
 
-    @inline
+    @named_for(parts)
     def run_strip(i, rows, j, cols, k, operands, packed, ranges, epilogue, workspace):
         """A strip of rows by a block of columns, both of which are packed."""
         a, b, c = operands
@@ -78,12 +78,12 @@ def _make(parts: int) -> Any:
                 squares = shift(v, i // BLOCK * v_row + (j + r) // BLOCK)
                 put(squares, 0, sum_of_squares(place, rows, width))
 
-    @inline
+    @named_for(parts)
     def size_of_strip(k):
         """What a strip of so many steps takes, in elements."""
         return parts * 2 * TILE_SIZE * ((k + STEP - 1) // STEP)
 
-    @inline
+    @named_for(parts)
     def run_chunk(m, n, k, a, b, c, epilogue, workspace):
         """The product with a block of the inner dimension, for so few rows that all that is packed of A has room."""
         unit = pointer(get(pointer(workspace, 0), UNIT_AT), workspace)
@@ -141,6 +141,7 @@ def _make(parts: int) -> Any:
                 row = shift(c.p, i * c_row)
                 rectify_backward(alpha, row, shift(v, i * v_row), row, n)
 
+    amx_product.__qualname__ = f"amx_product_{parts}"
     return amx_product
 
 
