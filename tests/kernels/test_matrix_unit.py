@@ -189,9 +189,9 @@ def test_what_is_too_small_to_gain_is_left_to_multiply_adds(rng):
 
 
 def network(*layers):
-    """Layers whose products gain by the unit, those of the last alone do not."""
-    first = (fnn.Linear(600, 160), fnn.LeakyReLU(0.1), fnn.Linear(160, 150))
-    return fnn.Sequential(*first, *layers, fnn.ReLU(), fnn.Linear(150, 10), seed=3)
+    """Layers whose products gain by the unit, in one block of the inner dimension or two; those of the last do not."""
+    first = (fnn.Linear(600, 160), fnn.LeakyReLU(0.1), fnn.Linear(160, 530))
+    return fnn.Sequential(*first, *layers, fnn.ReLU(), fnn.Linear(530, 10), seed=3)
 
 
 def trained(rng, model, optimizer, **given):
@@ -216,7 +216,7 @@ def test_training_and_inference(way):
     layers, optimizer, given = WAYS[way]
 
     def run():
-        made = network(*(layer(150) for layer in layers))
+        made = network(*(layer(530) for layer in layers))
         return trained(np.random.default_rng(0), made, optimizer(), **given)
 
     with fnn.use_backend("numpy"):
