@@ -94,6 +94,7 @@ from .ops import (
     tanh,
     tanh_backward,
 )
+from .precision import get_matmul_precision, set_matmul_precision, use_matmul_precision
 from .tools.gradient_check import check_gradients
 from .tools.profile import Profile, profile
 from .tools.warmup import warmup
@@ -168,6 +169,7 @@ __all__ = [
     "fit_many",
     "gelu",
     "gelu_backward",
+    "get_matmul_precision",
     "get_num_threads",
     "hard_swish",
     "hard_swish_backward",
@@ -205,6 +207,7 @@ __all__ = [
     "schedules",
     "selu",
     "selu_backward",
+    "set_matmul_precision",
     "set_num_threads",
     "sgd_update",
     "sigmoid",
@@ -220,6 +223,7 @@ __all__ = [
     "tanh",
     "tanh_backward",
     "use_backend",
+    "use_matmul_precision",
     "warmup",
 ]
 

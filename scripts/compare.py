@@ -16,7 +16,17 @@ from comparison import command
 from comparison.settings import Settings, say
 from fastnn.commands import arguments, measure
 
-SECTIONS = ("training", "optimizers", "operations", "subnormals", "kernels", "inference", "start", "memory")
+SECTIONS = (
+    "training",
+    "optimizers",
+    "operations",
+    "subnormals",
+    "kernels",
+    "precision",
+    "inference",
+    "start",
+    "memory",
+)
 # What has nothing to do with the number of cores is measured on the first number alone, and what kernels cost that
 # run alone, without the threads of an epoch, on one.
 ON_ANY_CORES, ON_ONE_CORE = ("start", "memory"), ("operations",)

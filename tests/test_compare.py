@@ -103,7 +103,8 @@ def settings(**changes):
 
 class TestTables:
     @pytest.mark.parametrize(
-        "name", ["training", "optimizers", "operations", "subnormals", "kernels", "inference", "start", "memory"]
+        "name",
+        ["training", "optimizers", "operations", "subnormals", "kernels", "precision", "inference", "start", "memory"],
     )
     def test_every_section_measures_and_fills_its_tables(self, name):
         assert name in module("compare").SECTIONS
@@ -117,6 +118,17 @@ class TestTables:
         for header, *rows in tables:
             assert rows
             assert all(len(row) == len(header) and all(row) for row in rows)
+
+    def test_precision(self):
+        section = module("comparison.precision")
+        seconds = {"fastnn": 1.0, "fastnn, high": 0.5, "fastnn, medium": 0.4, "NumPy": 2.0}
+        seconds |= {"PyTorch": 1.4, "PyTorch, medium": 0.3}
+        record = {"cores": 1, "kind": "product", "case": "a", "seconds": seconds}
+        assert section.row(record, list(seconds))[-3:] == ["**1.40**", "2.00", "**0.75**"]
+        a = np.full((2, 64), 1 / 3, np.float32)
+        section.check("one", "medium", 1.003 * (a @ a.T), a, a.T)
+        with pytest.raises(ValueError, match="one computes another product than a b"):
+            section.check("one", "high", 1.003 * (a @ a.T), a, a.T)
 
     def test_training(self):
         def record(cores, case, ours, numpy, **others):

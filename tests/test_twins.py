@@ -27,7 +27,7 @@ LAYERS = [
     "backend datasets transaction",
     "kernels reference",
     "schedules initializers",
-    "codes loading validation errors files npz tables",
+    "codes loading precision validation errors files npz tables",
 ]
 # So too the rooms of the kernels, between which stands what has a file of its own: the operations.
 ROOMS = [
@@ -101,7 +101,7 @@ def test_the_reference_imports_numpy_the_standard_library_and_itself_alone(path)
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "kernels").rglob("*.py")), ids=module_name)
 def test_kernels_import_no_other_part_of_fastnn_but_what_imports_nothing_of_it(path):
-    allowed = "fastnn.kernels", "fastnn.loading", "fastnn.codes"
+    allowed = "fastnn.kernels", "fastnn.loading", "fastnn.codes", "fastnn.precision"
     assert [name for name in imports(path) if name.startswith("fastnn") and not name.startswith(allowed)] == []
     for file in ("loading.py", "codes.py"):
         assert [name for name in imports(PACKAGE / file) if name.startswith("fastnn")] == []

@@ -2,6 +2,8 @@
 
 import copy
 
+import numpy as np
+
 import fastnn as fnn
 
 from .common import BACKENDS, CASES, DTYPES, assert_agrees, benchmark, on_reference, use
@@ -24,3 +26,17 @@ def profile(name):
 
 
 globals().update({f"time_{name}": profile(name) for name in CASES.FUNCTIONS})
+
+
+@benchmark("matmul of 512 x 512 in float32, by precision", {"precision": ("highest", "high", "medium")})
+def time_matmul_precision(precision):
+    """On the matrix unit where the CPU has one, else all alike."""
+    a, b = use("numba").standard_normal((2, 512, 512), np.float32)
+
+    def product():
+        with fnn.use_matmul_precision(precision):
+            return fnn.matmul(a, b)
+
+    error = np.abs(product() - a.astype(np.float64) @ b) / (np.abs(a) @ np.abs(b))
+    assert error.max() < {"highest": 1e-6, "high": 1e-5, "medium": 4e-3}[precision]
+    return product

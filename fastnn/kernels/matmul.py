@@ -4,12 +4,13 @@ import numpy as np
 
 from .compiler.jit import inline, kernel, shared
 from .entries import READ, REALS, ROWWISE, TABLE, Entry, array_of, entry_signature, meet
-from .gemm.product import Epilogue, Matrix, column_sums, product
+from .gemm.product import Epilogue, Matrix, column_sums, moved, product, product_at
 from .gemm.shares import shared_product, shares_of
-from .gemm.tile import BIAS, COMBINE, STORE
+from .gemm.tile import BIAS, BLOCK, COMBINE, STORE
+from .matrix_unit import gains, level_of_unit, unit_product, workspace_of_unit
 from .simd.address import address, strides, whole_strides
-from .simd.vector import data, pointer
-from .threading.team import GRAIN
+from .simd.vector import data, pointer, shift
+from .threading.team import GRAIN, part, run
 
 
 @inline
@@ -66,6 +67,25 @@ def _multiply_strided(
 
 
 @kernel
+def _multiply_on_unit(
+    at, mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, workspace, thread, n_threads
+):
+    """One thread's share of a product on the matrix unit, in whole blocks of it."""
+    like = data(workspace)
+    i, rows, j, cols = 0, m, 0, n
+    if m >= n:
+        i, end = part(m, BLOCK, thread, n_threads)
+        rows = end - i
+    else:
+        j, end = part(n, BLOCK, thread, n_threads)
+        cols = end - j
+    if rows > 0 and cols > 0:
+        x, w = Matrix(pointer(a, like), a_row, a_col), Matrix(pointer(b, like), b_row, b_col)
+        y, epilogue = Matrix(pointer(c, like), c_row, 1), Epilogue(mode, shift(pointer(v, like), j), 0, alpha, beta)
+        product_at(at, rows, cols, k, moved(x, i, 0), moved(w, 0, j), moved(y, i, j), epilogue, like)
+
+
+@kernel
 def _column_sums(x, x_row, m, n, out):
     column_sums(m, n, Matrix(pointer(x, data(out)), x_row, 1), data(out), 1.0, 0.0)
 
@@ -104,4 +124,9 @@ def _strided(
     m, k = a.shape
     n = b.shape[1]
     places = (address(a), m, k, *strides(a), address(b), *strides(b), address(out), strides(out)[0], n, address(v))
-    _multiply_strided(mode, *places, alpha, beta, *shares_of(m * k * n, out.dtype))
+    level = level_of_unit(out.dtype)
+    if gains(level, m, n, k):
+        at, fixed = unit_product(level), (mode, *places, alpha, beta)
+        run(lambda thread, n_threads: _multiply_on_unit(at, *fixed, workspace_of_unit(), thread, n_threads), m * n * k)
+    else:
+        _multiply_strided(mode, *places, alpha, beta, *shares_of(m * k * n, out.dtype))

@@ -35,7 +35,8 @@ def warmup(dtypes: Iterable[FloatType] = ("float32", "float64")) -> None:
     """Compile every kernel into the cache on disk, or load it from there.
 
     The first run on a machine takes about fifteen seconds for each dtype, a later one a fraction of a second. New
-    architectures, losses, optimizers and activations compile nothing more.
+    architectures, losses, optimizers and activations compile nothing more. Of the products on a matrix unit those of
+    the precision that holds are prepared, see :func:`fastnn.set_matmul_precision`.
 
     Parameters
     ----------
@@ -70,6 +71,8 @@ def _touch_everything(kind: np.dtype) -> None:
     scores = linear(x, w, b)
     matmul(x, w)
     linear_backward(scores, x, w)
+    large = np.ones((160, 160), kind)  # enough for the matrix unit
+    linear(large, large, matmul(large, large)[0])
     relu_backward(scores, relu(scores))
     for function in (softmax, log_softmax, logsumexp):
         function(scores)

@@ -5,6 +5,7 @@ A module has a NAME and what its library can do of these:
 - `Trainer(problem)`, with `prepare()`, `run()`, `layers()` and `moments()`, and `FlushingTrainer`, which does the same
   with subnormal numbers taken for zero, where the library can be told to; `trains(network)`, where there are networks
   that the library cannot train,
+- `at_precision(level)`, a context in which products of float32 are less exact, where the library has that,
 - `product(a, b)`, `rows(s, y)` and `predictor(layers, x)`, which return what is to be timed.
 """
 

@@ -38,6 +38,7 @@ from comparison.rules import (
 )
 
 NAME = "fastnn"
+at_precision = fnn.use_matmul_precision
 OPTIMIZERS = {
     SGD: fnn.SGD,
     MOMENTUM: lambda lr: fnn.SGD(lr, momentum=BETA1),

@@ -5,7 +5,8 @@ keeps moments moves all parameters at once, which lie in one tensor; for plain S
 takes would cost more than it saves.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -53,6 +54,17 @@ ACTIVATIONS = {
     GELU_TANH: partial(functional.gelu, approximate="tanh"),
     SILU: functional.silu,
 }
+
+
+@contextlib.contextmanager
+def at_precision(level: str) -> Iterator[None]:
+    """Products of float32 in bfloat16 at "medium"."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(level)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class Trainer:

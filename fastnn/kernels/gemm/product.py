@@ -27,11 +27,13 @@ from ..simd.vector import (
     load_part,
     pointer,
     put,
+    reduce_add,
     shift,
     splat,
     store,
     store_part,
 )
+from .rectifier import rectify
 from .tile import (
     A_STRIDE,
     ALPHA,
@@ -122,12 +124,13 @@ def block_depth(k, like):
     return max(1, (k + blocks - 1) // blocks)
 
 
-def _signature(dtype):
+def product_signature(dtype):
+    """The Numba signature of a product."""
     n, p = types.intp, types.CPointer(dtype)
     return types.void(n, n, n, n, p, n, n, p, n, n, p, n, p, n, dtype, dtype, p)
 
 
-@shared(_signature)
+@shared(product_signature)
 def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, workspace):
     """C (m, n) = epilogue of A (m, k) B (k, n), see ``tile``; strides in elements, rows of C contiguous.
 
@@ -159,9 +162,15 @@ _product = PRODUCT.caller()
 @inline
 def product(m, n, k, a, b, c, epilogue, workspace):
     """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix; see ``PRODUCT``, which the workspace knows."""
+    product_at(get(pointer(workspace, 0), PRODUCT_AT), m, n, k, a, b, c, epilogue, workspace)
+
+
+@inline
+def product_at(at, m, n, k, a, b, c, epilogue, workspace):
+    """The same by the product at an address: this one or one on the matrix unit, whose memory the workspace knows."""
     mode, v, v_row, alpha, beta = epilogue
     _product(
-        get(pointer(workspace, 0), PRODUCT_AT), a.p,
+        at, a.p,
         (mode, m, n, k, a.p, a.row, a.col, b.p, b.row, b.col, c.p, c.row, v, v_row, alpha, beta, workspace),
     )  # fmt: skip
 
@@ -349,6 +358,42 @@ def pack_panel(k, cols, b, out, ld):
         for p in range(k):
             for j in range(cols):
                 put(out, p * ld + j, get(b.p, p * b.row + j * b.col))
+
+
+@inline
+def finish_bias(m, n, c, v, slope):
+    """C = f(C + v) row by row, where the sum came in several blocks."""
+    for i in range(m):
+        row = shift(c.p, i * c.row)
+        combine(row, 1.0, v, 1.0, n)
+        if slope != 1.0:
+            rectify(slope, row, row, n)
+
+
+@inline
+def combine(x, alpha, y, beta, n):
+    """x[i] = alpha x[i] + beta y[i] for i < n."""
+    width = lanes(x)
+    i = 0
+    while i + width <= n:
+        store(x, i, load(x, i) * alpha + load(y, i) * beta)
+        i += width
+    if i < n:
+        store_part(x, i, n - i, load_part(x, i, n - i, 0.0) * alpha + load_part(y, i, n - i, 0.0) * beta)
+
+
+@inline
+def sum_of_squares(x, rows, cols):
+    """Σ x² of a block: down its columns, then over the vectors of a row, and over their lanes."""
+    width = lanes(x.p)
+    total = splat(x.p, 0.0)
+    for j in range(0, cols, width):
+        count, down = min(width, cols - j), splat(x.p, 0.0)
+        for i in range(rows):
+            value = load_part(x.p, i * x.row + j, count, 0.0)
+            down = fma(value, value, down)
+        total = down if j == 0 else total + down
+    return reduce_add(total)
 
 
 @inline

@@ -10,7 +10,7 @@ from ..simd.address import address
 from ..simd.vector import get, integer, lanes, pointer, put, scratch, shift
 from ..threading.crew import ADDRESS, ALONE, share, task_signature
 from ..threading.team import part, plan_for
-from .product import PRODUCT_AT, TILES_AT, WORKSPACE, Epilogue, Matrix, moved, product, workspace
+from .product import LARGEST, PRODUCT_AT, TILES_AT, WORKSPACE, Epilogue, Matrix, moved, product, workspace
 from .tile import PREFETCH_STEP, PREFETCHED, ROWS, VECTORS
 
 # The numbers of a job: the product, and where the workspaces are, that of the calling thread and those of all others.
@@ -62,6 +62,7 @@ def _prepared(other, workspace):
     put(fields, PREFETCH_STEP, 0)
     put(fields, PRODUCT_AT, get(known, PRODUCT_AT))
     put(fields, TILES_AT, get(known, TILES_AT))
+    put(fields, LARGEST, get(known, LARGEST))
     return other
 
 

@@ -61,6 +61,10 @@ DEPTH, A_STRIDE, B, B_STRIDE, C_STRIDE, COLS, MODE, V_STRIDE, ALPHA, BETA = rang
 CARRIED = 13
 # Two pieces of memory that a tile with A contiguous along its rows prefetches, PREFETCH_STEP bytes each step of k.
 PREFETCHED, PREFETCH_STEP = (10, 11), 12
+# Where a product on the matrix unit has its memory.
+UNIT_AT = 15
+# Rows and columns of a block of sums there, and what is added up at once.
+BLOCK = STEP = 32
 
 
 def _signature(dtype: Any) -> Any:

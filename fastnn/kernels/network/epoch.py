@@ -19,7 +19,8 @@ from ...codes import OP, OUTPUTS, ROW, TRAINED
 from ..compiler.ahead import compile_ahead
 from ..compiler.jit import inline, kernel
 from ..gemm.product import WORKSPACE, stop_prefetching, workspace
-from ..gemm.tile import ROWS, TILE
+from ..gemm.tile import TILE
+from ..matrix_unit import level_of_unit, with_unit
 from ..simd.address import as_writeable
 from ..simd.subnormals import flushed
 from ..simd.table import cell, row_of, tables
@@ -31,9 +32,9 @@ from ..updates import FUSED, PER_STEP, RULES
 from .clock import REST, UPDATE, begin, clock_of, lap
 from .layers import (
     LINE,
+    UNIT_OF_BATCH,
     Input,
     Net,
-    addressed,
     describe,
     first_updated,
     is_updated,
@@ -41,6 +42,7 @@ from .layers import (
 from .memory import LD, Memory, around_op, plan_of
 from .objectives import Objective, Target, objective_of, penalty_factor
 from .passes import Data, batch_of, forward_and_back, loss_of_batch, own_samples, total_of
+from .products import with_products
 from .steps import (
     Step,
     Worker,
@@ -145,7 +147,7 @@ def _note_samples(net, samples, start, all_of_them, worker):
     """
     x, targets, n_out = samples.x, samples.target.targets, cell(net.ops, net.ops.rows - 1, OUTPUTS)
     m = min(samples.batch_size, samples.order.rows - start)
-    first, end = (0, m) if all_of_them else part(m, ROWS, worker.thread, worker.n_threads)
+    first, end = (0, m) if all_of_them else part(m, cell(net.ops, 0, UNIT_OF_BATCH), worker.thread, worker.n_threads)
     pieces, count = shift(worker.samples, 1), 0
     for i in range(start + first, start + end):
         sample = get(samples.order.p, i)
@@ -202,12 +204,14 @@ def train_epoch(
     _prepare(dtype)
     batch_size = min(batches.batch_size, len(batches.order))
     shape = network.ops.tobytes()
-    plan, places = plan_of(shape, batch_size, dtype.itemsize)
+    products = with_products(shape, network.names, dtype, True, batch_size, level_of_unit(dtype))
+    plan, places = plan_of(shape, batch_size, dtype.itemsize, 1, products.on_unit)
     work = places["work"]
     n_threads = min(get_num_threads(), max(1, work * batch_size // STEP_GRAIN)) if PROFIT.is_likely() else 1
     own_size = places["own_at"] - WORKSPACE + (batch_size * int(plan[0, LD]) if n_threads > 1 else 0)
     size = -(-places["size"] // LINE) * LINE
-    first = workspace(dtype, own_size + size)
+    prepared = with_unit if products.on_unit else _as_it_is
+    first = prepared(workspace(dtype, own_size + size))
     nodes = first[-size:]
     nodes[places["zeros_at"] : places["losses_at"]] = 0
     slots = rule.slots if len(rule.slots) else params.reshape(1, -1)
@@ -227,7 +231,7 @@ def train_epoch(
     prepare, update = RULES[rule.name].addresses(dtype)
     settings, none = np.array(rule.settings, np.float64), np.empty(0)
     fixed = (
-        Net(addressed(shape, network.names, dtype, True), network.spans, network.settings, params, int(network.seed)),
+        Net(products.ops, network.spans, network.settings, params, int(network.seed)),
         Data(describe(batches.x, dtype), _target(batches, dtype), batches.order, int(batch_size)),
         objective_of(objective, dtype),
         Step(
@@ -249,7 +253,7 @@ def train_epoch(
     results: list[tuple[float, int]] = [(0.0, -1)] * n_threads
 
     def task(thread: int, n_threads: int) -> None:
-        own = first if thread == 0 else workspace(dtype, own_size)
+        own = first if thread == 0 else prepared(workspace(dtype, own_size))
         rest = memory, clock_of(clock if thread == 0 else None), own, thread, n_threads
         results[thread] = _train(*fixed, *rest) if whole is None else train_whole(*fixed, whole, *rest)
 
@@ -263,6 +267,10 @@ def train_epoch(
         PROFIT.count(time.monotonic() - start, memory.sync[WAITED] * tick / (n_threads - 1))
     loss, failed = results[0]
     return float(loss), int(failed)
+
+
+def _as_it_is(own: np.ndarray) -> np.ndarray:
+    return own
 
 
 def _target(batches: Any, dtype: np.dtype) -> Target:

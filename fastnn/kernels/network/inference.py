@@ -23,7 +23,7 @@ from ..entries import (
     float_at,
 )
 from ..gemm.product import WORKSPACE, Matrix, workspace
-from ..gemm.tile import ROWS
+from ..matrix_unit import level_of_unit, with_unit
 from ..simd.subnormals import flushed
 from ..simd.table import Table, cell
 from ..simd.vector import (
@@ -48,18 +48,21 @@ from .layers import (
     FLOAT64,
     SAME,
     UINT8,
+    UNIT_OF_BATCH,
     Input,
     Net,
     Rows,
-    addressed,
     forward_op,
     gather_row,
     leading_dimension,
     multiply_adds,
 )
+from .products import with_products
 
 # Rows that pass at a time, so that the memory for it does not grow with the data.
 CHUNK = 256
+# The fewest of which the matrix unit is thought of.
+UNIT_ROWS = 64
 
 
 # Behind the numbers of the nodes: what a thread needs beyond a workspace, and the multiply-adds of a sample.
@@ -120,7 +123,7 @@ def _forward_rows(net, samples, out, softmax, strides, workspace, thread, n_thre
     place if it can.
     """
     n_ops, n_in, n_out = net.ops.rows, cell(net.ops, 0, INPUTS), out.cols
-    first, end = part(out.rows, ROWS, thread, n_threads)
+    first, end = part(out.rows, cell(net.ops, 0, UNIT_OF_BATCH), thread, n_threads)
     widest, n_buffers = get(strides, n_ops + 1), get(strides, 2 * n_ops + 3)
     zeros = shift(workspace, WORKSPACE)
     for j in range(0, widest, lanes(zeros)):
@@ -186,18 +189,19 @@ class _Prepared(NamedTuple):
     numbers: np.ndarray
     beyond: int
     work: int
+    on_unit: bool
 
 
 @functools.lru_cache(maxsize=64)
-def _prepared(shape: bytes, names: tuple[str, ...], dtype: np.dtype) -> _Prepared:
-    ops = addressed(shape, names, dtype, False)
+def _prepared(shape: bytes, names: tuple[str, ...], dtype: np.dtype, rows: int, level: str) -> _Prepared:
+    ops, on_unit = with_products(shape, names, dtype, False, rows, level)
     strides = [leading_dimension(int(width), dtype.itemsize) for width in (ops[0, INPUTS], *ops[:, OUTPUTS])]
     widest, buffers = max(strides), _buffers(ops)
     n_buffers = 1 + max(buffers)
     beyond = widest * (n_buffers * CHUNK + 1) + CHUNK * int(ops[:, KEPT].max())
     work = multiply_adds(ops)
     numbers = np.array([*strides, widest, *buffers, n_buffers, _adds_samples(ops), beyond, work], np.int64)
-    return _Prepared(ops, numbers, beyond, work)
+    return _Prepared(ops, numbers, beyond, work, on_unit)
 
 
 def _adds_samples(ops: np.ndarray) -> bool:
@@ -229,18 +233,22 @@ _SHARE = Entry("forward", _forward, _ARGUMENTS, TABLE, is_quick=False)
 def forward_arguments(network: Any, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     """What the quick way forward takes between the samples and whether to take the softmax."""
     _FORWARD.prepare(dtype)
-    ops, numbers, _, _ = _prepared(network.ops.tobytes(), network.names, dtype)
+    ops, numbers, *_ = _prepared(network.ops.tobytes(), network.names, dtype, 0, "")
     return ops, network.settings, numbers, np.empty((0, int(ops[-1, OUTPUTS])), dtype), _NOTHING
 
 
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
     """Run the network on every sample; see ``fastnn.reference.network.inference.forward``."""
-    x, finite = np.asarray(x), []
-    ops, numbers, beyond, work = _prepared(network.ops.tobytes(), network.names, params.dtype)
+    x, finite, dtype = np.asarray(x), [], params.dtype
+    # On the matrix unit what counts is how many rows there are about, so that few forms of a network are made.
+    level = level_of_unit(dtype) if len(x) >= UNIT_ROWS else ""
+    rows = 1 << (min(len(x), CHUNK).bit_length() - 1) if level else 0
+    ops, numbers, beyond, work, on_unit = _prepared(network.ops.tobytes(), network.names, dtype, rows, level)
 
     def task(thread: int, n_threads: int) -> None:
         told = np.array([thread, n_threads, 0])
-        memory = workspace(params.dtype, beyond)
+        own = workspace(dtype, beyond)
+        memory = with_unit(own) if on_unit else own
         _SHARE(params, x, ops, network.settings, numbers, memory, told, float(softmax), out)
         finite.append(bool(told[_FINITE]))
 

@@ -29,7 +29,7 @@ from ...codes import (
     WEIGHT,
 )
 from ..compiler.jit import inline
-from ..gemm.product import Epilogue, Matrix, moved, product
+from ..gemm.product import Epilogue, Matrix, moved, product_at
 from ..gemm.rectifier import rectify_backward
 from ..gemm.tile import BIAS, RECTIFY_BACKWARD, STORE
 from ..operations import addresses_of, call_backward, call_forward
@@ -38,8 +38,10 @@ from ..simd.random import key_of
 from ..simd.table import cell
 from ..simd.vector import get, integer, lanes, load, load_part, pointer, put, shift, store, store_part
 
-# Behind the columns of ops, in each process anew: where the functions of an operation lie.
+# Behind the columns of ops, in each process anew: where the functions of an operation lie, or the three products of a
+# linear op, and in what multiples threads share out the rows of a weight and of the batch.
 FORWARD_AT, BACKWARD_AT, GRADIENT_AT, SUMS_AT, BACKWARD_SUMS_AT = range(COLUMNS, COLUMNS + 5)
+UNIT_OF_WEIGHT, UNIT_OF_BATCH = range(COLUMNS + 5, COLUMNS + 7)
 
 # A multiple of this many bytes between rows puts them into one set of the L1 cache.
 COLLIDE = 4096
@@ -48,7 +50,7 @@ LINE = 16
 
 
 class Net(NamedTuple):
-    """A network-as-data, its ops from ``addressed``, and its parameters."""
+    """A network-as-data, its ops from ``with_products``, and its parameters."""
 
     ops: np.ndarray
     spans: np.ndarray
@@ -183,7 +185,8 @@ def linear_op(net, i, rows, col, cols, x, y, zeros, workspace):
     weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT) + col), n_out, 1)
     bias = shift(net.params.p, bias_at + col) if bias_at >= 0 else zeros
     slope = get(net.settings.p, slope_at) if slope_at >= 0 else 1.0
-    product(rows, cols, n_in, x, weight, moved(y, 0, col), Epilogue(BIAS, bias, 0, slope, 0.0), workspace)
+    bias_and_slope = Epilogue(BIAS, bias, 0, slope, 0.0)
+    product_at(cell(net.ops, i, FORWARD_AT), rows, cols, n_in, x, weight, moved(y, 0, col), bias_and_slope, workspace)
 
 
 @inline
@@ -211,7 +214,8 @@ def backward_op(net, i, rows, around, workspace):
         weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT)), 1, n_out)
         slope_at = cell(net.ops, i - 1, SLOPE_AT)
         mode, slope = (RECTIFY_BACKWARD, get(net.settings.p, slope_at)) if slope_at >= 0 else (STORE, 1.0)
-        product(rows.count, n_in, n_out, dy, weight, dx, Epilogue(mode, x.p, x.row, slope, 0.0), workspace)
+        undo = Epilogue(mode, x.p, x.row, slope, 0.0)
+        product_at(cell(net.ops, i, BACKWARD_AT), rows.count, n_in, n_out, dy, weight, dx, undo, workspace)
         return
     if cell(net.ops, i, KIND) == ADD:
         if integer(dx.p) != integer(dy.p):

@@ -24,12 +24,12 @@ from ...codes import (
 )
 from ..compiler.jit import inline
 from ..gemm.product import WORKSPACE, Matrix
-from ..gemm.tile import ROWS
+from ..gemm.tile import BLOCK, ROWS
 from ..operations import rows_of_sums
 from ..simd.table import cell
 from ..simd.vector import shift
 from .layers import Around, add_row, leading_dimension, multiply_adds
-from .steps import GRADIENT_BLOCK, count_squares
+from .steps import GRADIENT_BLOCK, UNIT_GRADIENT_BLOCK, count_squares
 
 # The columns of a plan: where the values and the gradient of a node lie, the distance of its rows, and where the op
 # behind it keeps what it keeps.
@@ -87,12 +87,15 @@ def add_sources(net, memory, i, rows):
 
 
 @functools.lru_cache(maxsize=64)
-def plan_of(shape: bytes, batch: int, size: int, lanes: int = 1) -> tuple[np.ndarray, dict[str, int]]:
+def plan_of(
+    shape: bytes, batch: int, size: int, lanes: int = 1, on_unit: bool = False
+) -> tuple[np.ndarray, dict[str, int]]:
     """Where the nodes of a network lie, for a batch, the multiply-adds of a sample, and the places of squares.
 
     ``shape`` holds the ops, ``size`` the bytes of an element. An op that needs neither its input again nor has it
     overwritten what the op before needs writes its output over its input; one without parameters so passes gradients.
-    Of networks side by side every element is a vector of so many ``lanes``.
+    Of networks side by side every element is a vector of so many ``lanes``. On the matrix unit a gradient is formed in
+    larger blocks.
     """
     ops = np.frombuffer(shape, np.int64).reshape(-1, COLUMNS)
     widths = [int(ops[0, INPUTS]), *(int(n) for n in ops[:, OUTPUTS])]
@@ -128,6 +131,8 @@ def plan_of(shape: bytes, batch: int, size: int, lanes: int = 1) -> tuple[np.nda
             at += batch * distances[i]
     widest = max(widths)
     block = max(GRADIENT_BLOCK, ROWS * widest)
+    if on_unit:
+        block = max(UNIT_GRADIENT_BLOCK, BLOCK * widest)
     places = {"zeros_at": at, "losses_at": at + widest, "target_terms_at": at + widest + batch}
     counts = {"work": 3 * multiply_adds(ops), "squares": count_squares(ops, size)}
     return plan, {**places, **counts, "size": at + widest + 2 * batch, "own_at": WORKSPACE + block}

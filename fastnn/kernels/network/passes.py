@@ -7,13 +7,13 @@ import numpy as np
 from ...codes import INPUTS, OUTPUTS, SUMS
 from ..compiler.jit import inline
 from ..gemm.product import Matrix
-from ..gemm.tile import ROWS
 from ..simd.table import cell
 from ..simd.vector import get, shift
 from ..threading.barrier import barrier
 from ..threading.team import part
 from .clock import BACKWARD, FORWARD, GATHER, LOSS, lap
 from .layers import (
+    UNIT_OF_BATCH,
     Input,
     Rows,
     backward_op,
@@ -79,7 +79,7 @@ def forward_and_back(net, samples, batch, objective, columns, memory, worker):
         lap(worker.clock, 0, FORWARD)
         if not barrier(memory.sync.p, worker.n_threads):
             return False
-    first, end = part(batch.m, ROWS, worker.thread, worker.n_threads)
+    first, end = part(batch.m, cell(net.ops, 0, UNIT_OF_BATCH), worker.thread, worker.n_threads)
     if end > first or sums_over_batch(net):
         rows = Rows(batch.t, first, end - first, batch.m)
         if not _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, worker):

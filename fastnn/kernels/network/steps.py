@@ -26,17 +26,18 @@ from ...codes import (
 )
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline
-from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product, transposed
+from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product_at, sum_of_squares, transposed
 from ..gemm.tile import COMBINE, COMBINE_SQUARES, ROWS, STORE, VECTORS
 from ..operations import call_gradient, gradients_at
 from ..simd.table import cell, row_of
-from ..simd.vector import fma, get, integer, itemsize, lanes, load_part, pointer, put, reduce_add, shift, splat
+from ..simd.vector import get, integer, itemsize, lanes, pointer, put, shift
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
-from .layers import GRADIENT_AT, LINE, is_updated
+from .layers import GRADIENT_AT, LINE, UNIT_OF_WEIGHT, is_updated
 
-# Elements of a block of the weights' gradient, which is formed and used up block by block.
-GRADIENT_BLOCK = 16384
+# Elements of a block of the weights' gradient, which is formed and used up block by block; on the matrix unit, which
+# splits the other factor for each anew, larger ones.
+GRADIENT_BLOCK, UNIT_GRADIENT_BLOCK = 16384, 524288
 # Bytes below which fetching them early is not worth the trouble.
 WORTH_FETCHING = 32_768
 
@@ -146,7 +147,7 @@ def columns_of(net, thread, n_threads, like):
 def sgd_rows(net, step, i, m, around, squares, worker):
     """Update a thread's share of the rows of the linear op i, which fetches its share of the next batch."""
     n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
-    start, end = part(n_in, ROWS, worker.thread, worker.n_threads)
+    start, end = part(n_in, cell(net.ops, i, UNIT_OF_WEIGHT), worker.thread, worker.n_threads)
     x = moved(around.x, 0, start)
     _sgd(net, step, i, start, 0, end - start, n_out, m, x, around.dy, squares, worker)
     if i % worker.n_threads == worker.thread:
@@ -168,16 +169,17 @@ def _sgd(net, step, i, row, col, rows, cols, m, x, dy, squares, worker):
 
     The update is the epilogue of the product, which fetches what comes next, see ``Worker``.
     """
-    n_out = cell(net.ops, i, OUTPUTS)
+    n_out, unit = cell(net.ops, i, OUTPUTS), cell(net.ops, i, UNIT_OF_WEIGHT)
     panels = _panels(n_out, x.p)
     if rows > 0 and cols > 0:
-        _prefetch(worker, 0, 0, get(worker.samples, 0), m * tiles_of(rows, cols, x.p))
+        if unit == ROWS:
+            _prefetch(worker, 0, 0, get(worker.samples, 0), m * tiles_of(rows, cols, x.p))
         weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT) + row * n_out + col), n_out, 1)
-        tiles = shift(squares, row // ROWS * panels + _panels(col, x.p))
+        tiles = shift(squares, row // unit * panels + _panels(col, x.p))
         lr, penalty = get(step.prepared, 0), get(step.prepared, WEIGHTS)
         mode = COMBINE_SQUARES if penalty != 0.0 else COMBINE
         epilogue = Epilogue(mode, tiles, panels, -lr, 1.0 - lr * penalty)
-        product(rows, cols, m, transposed(x), dy, weight, epilogue, worker.workspace)
+        product_at(cell(net.ops, i, GRADIENT_AT), rows, cols, m, transposed(x), dy, weight, epilogue, worker.workspace)
 
 
 @inline
@@ -200,22 +202,25 @@ def update_linear(net, step, i, m, around, squares, worker):
         return
     n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
     bias_at, at = cell(net.ops, i, BIAS_AT), cell(net.ops, i, WEIGHT)
-    start, end = part(n_in, ROWS, worker.thread, worker.n_threads)
-    panels, block, samples = _panels(n_out, around.x.p), worker.block, get(worker.samples, 0)
-    height = max(ROWS, GRADIENT_BLOCK // max(1, n_out) // ROWS * ROWS)
+    unit, panels, samples = cell(net.ops, i, UNIT_OF_WEIGHT), _panels(n_out, around.x.p), get(worker.samples, 0)
+    start, end = part(n_in, unit, worker.thread, worker.n_threads)
+    block, most = worker.block, GRADIENT_BLOCK if unit == ROWS else UNIT_GRADIENT_BLOCK
+    height = max(unit, most // max(1, n_out) // unit * unit)
     for first in range(start, end, height):
         rows = min(height, end - first)
-        pieces = _put_state(net, step.slots, at + first * n_out, rows * n_out, worker.pieces)
-        done, more = first - start, min(end, first + height) - start
-        _prefetch(
-            worker, pieces, samples * done // (end - start), samples * more // (end - start),
-            m * tiles_of(rows, n_out, around.x.p),
-        )  # fmt: skip
+        if unit == ROWS:
+            pieces = _put_state(net, step.slots, at + first * n_out, rows * n_out, worker.pieces)
+            done, more = first - start, min(end, first + height) - start
+            _prefetch(
+                worker, pieces, samples * done // (end - start), samples * more // (end - start),
+                m * tiles_of(rows, n_out, around.x.p),
+            )  # fmt: skip
         x, out, store_it = moved(around.x, 0, first), Matrix(block, n_out, 1), Epilogue(STORE, block, 0, 1.0, 0.0)
-        product(rows, n_out, m, transposed(x), around.dy, out, store_it, worker.workspace)
+        at_product = cell(net.ops, i, GRADIENT_AT)
+        product_at(at_product, rows, n_out, m, transposed(x), around.dy, out, store_it, worker.workspace)
         apply_rule(net, step, at + first * n_out, block, WEIGHTS, rows * n_out)
         if get(step.prepared, WEIGHTS) != 0.0:
-            _sum_squares(net, i, first, rows, shift(squares, first // ROWS * panels), panels)
+            _sum_squares(net, i, first, rows, shift(squares, first // unit * panels), panels)
     if bias_at >= 0 and i % worker.n_threads == worker.thread:
         column_sums(m, n_out, around.dy, block, 1.0, 0.0)
         apply_rule(net, step, bias_at, block, OTHERS, n_out)
@@ -308,15 +313,15 @@ def square_sums(net, squares, thread, n_threads):
     for i in range(net.ops.rows):
         if is_updated(net.ops, i):
             n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
-            panels = _panels(n_out, squares)
-            start, end = part(n_in, ROWS, thread, n_threads)
-            _sum_squares(net, i, start, end - start, shift(squares, start // ROWS * panels), panels)
+            panels, unit = _panels(n_out, squares), cell(net.ops, i, UNIT_OF_WEIGHT)
+            start, end = part(n_in, unit, thread, n_threads)
+            _sum_squares(net, i, start, end - start, shift(squares, start // unit * panels), panels)
             squares = shift(squares, count_of_squares(net, i, squares))
 
 
 @inline
 def count_of_squares(net, i, like):
-    """How many places ``square_sums`` fills for the linear op i."""
+    """How many places ``square_sums`` has for the linear op i; on the matrix unit, of larger tiles, some stay zero."""
     return tiles_of(cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS), like)
 
 
@@ -333,7 +338,7 @@ def _panels(n_out, like):
 
 
 def count_squares(ops: np.ndarray, size: int) -> int:
-    """How many places ``square_sums`` fills, for elements of ``size`` bytes."""
+    """How many places ``square_sums`` has, for elements of ``size`` bytes."""
     linear = ops[(ops[:, KIND] == LINEAR) & (ops[:, KEEPS] & FROZEN == 0)]
     width = VECTORS * ISA.lanes(size)
     return int((-(-linear[:, INPUTS] // ROWS) * -(-linear[:, OUTPUTS] // width)).sum())
@@ -344,22 +349,9 @@ def _sum_squares(net, i, first, rows, squares, panels):
     """Σ w² of some rows of a weight, a sum for each tile, as the epilogue of a product has it."""
     n_out = cell(net.ops, i, OUTPUTS)
     weight = shift(net.params.p, cell(net.ops, i, WEIGHT) + first * n_out)
-    width = VECTORS * lanes(weight)
-    for r in range(0, rows, ROWS):
+    width, unit = VECTORS * lanes(weight), cell(net.ops, i, UNIT_OF_WEIGHT)
+    for r in range(0, rows, unit):
         for j in range(0, n_out, width):
             tile = Matrix(shift(weight, r * n_out + j), n_out, 1)
-            put(squares, r // ROWS * panels + j // width, _squares(tile, min(ROWS, rows - r), min(width, n_out - j)))
-
-
-@inline
-def _squares(tile, rows, cols):
-    """Σ w² of a tile: down its columns, then over the vectors of a row, and over their lanes."""
-    width = lanes(tile.p)
-    total = splat(tile.p, 0.0)
-    for j in range(0, cols, width):
-        count, down = min(width, cols - j), splat(tile.p, 0.0)
-        for r in range(rows):
-            x = load_part(tile.p, r * tile.row + j, count, 0.0)
-            down = fma(x, x, down)
-        total = down if j == 0 else total + down
-    return reduce_add(total)
+            total = sum_of_squares(tile, min(unit, rows - r), min(width, n_out - j))
+            put(squares, r // unit * panels + j // width, total)

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...codes import BIAS_AT, INPUTS, LENGTH, OP, OUTPUTS, ROW, START, STRIDE, TRAINED, WEIGHT
 from ..compiler.jit import inline, kernel
-from ..gemm.product import WORKSPACE, Epilogue, Matrix, column_sums, moved, product, stop_prefetching, transposed
-from ..gemm.tile import COMBINE, ROWS, STORE
+from ..gemm.product import WORKSPACE, Epilogue, Matrix, column_sums, moved, product_at, stop_prefetching, transposed
+from ..gemm.tile import COMBINE, STORE
 from ..operations import gradients_at
 from ..simd.subnormals import flushed
 from ..simd.table import cell, row_of, tables
@@ -36,7 +36,7 @@ from ..threading.barrier import barrier
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS
 from .clock import REST, UPDATE, begin, lap
-from .layers import LINE, is_updated
+from .layers import GRADIENT_AT, LINE, UNIT_OF_WEIGHT, is_updated
 from .memory import around_op
 from .objectives import batch_weight, penalty_factor
 from .passes import Batch, batch_of, forward_and_back, loss_of_batch, total_of
@@ -167,12 +167,13 @@ def _add_gradient(net, whole, m, is_first, memory, worker):
         around = around_op(net, memory, i, 0)
         n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
         if is_updated(net.ops, i):
-            start, end = part(n_in, ROWS, worker.thread, worker.n_threads)
+            start, end = part(n_in, cell(net.ops, i, UNIT_OF_WEIGHT), worker.thread, worker.n_threads)
             out = Matrix(shift(gradient, cell(net.ops, i, WEIGHT) + start * n_out), n_out, 1)
             if end > start:
                 epilogue = Epilogue(STORE if is_first else COMBINE, out.p, 0, 1.0, 1.0)
                 x = transposed(moved(around.x, 0, start))
-                product(end - start, n_out, m, x, around.dy, out, epilogue, worker.workspace)
+                at = cell(net.ops, i, GRADIENT_AT)
+                product_at(at, end - start, n_out, m, x, around.dy, out, epilogue, worker.workspace)
             if cell(net.ops, i, BIAS_AT) >= 0 and i % worker.n_threads == worker.thread:
                 bias = shift(gradient, cell(net.ops, i, BIAS_AT))
                 column_sums(m, n_out, around.dy, bias, 1.0, 0.0 if is_first else 1.0)
@@ -241,7 +242,8 @@ def _move(net, step, whole, t, weight, memory, worker):
         n_out = cell(net.ops, i, OUTPUTS)
         scale_step(step, i, t, weight, worker.workspace)
         if is_updated(net.ops, i):
-            start, end = part(cell(net.ops, i, INPUTS), ROWS, worker.thread, worker.n_threads)
+            unit = cell(net.ops, i, UNIT_OF_WEIGHT)
+            start, end = part(cell(net.ops, i, INPUTS), unit, worker.thread, worker.n_threads)
             at = cell(net.ops, i, WEIGHT) + start * n_out
             _move_part(net, step, whole, factor, at, WEIGHTS, (end - start) * n_out)
             if cell(net.ops, i, BIAS_AT) >= 0 and i % worker.n_threads == worker.thread:
@@ -293,7 +295,8 @@ def _add_penalty(net, whole, factor, worker):
     for i in range(net.ops.rows):
         if is_updated(net.ops, i):
             n_out = cell(net.ops, i, OUTPUTS)
-            start, end = part(cell(net.ops, i, INPUTS), ROWS, worker.thread, worker.n_threads)
+            unit = cell(net.ops, i, UNIT_OF_WEIGHT)
+            start, end = part(cell(net.ops, i, INPUTS), unit, worker.thread, worker.n_threads)
             at, n = cell(net.ops, i, WEIGHT) + start * n_out, (end - start) * n_out
             w, g, width = shift(net.params.p, at), shift(whole.gradient.p, at), lanes(whole.gradient.p)
             for j in range(0, n, width):

@@ -1,0 +1,56 @@
+"""Which products go through the CPU's matrix unit; what it needs is loaded when first used."""
+
+import functools
+import importlib
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..loading import undisturbed
+from ..precision import get_matmul_precision
+from .compiler.amx import has_amx
+from .gemm.product import workspace
+from .gemm.tile import STEP, UNIT_AT
+
+# The fewest multiply-adds with which the unit is faster, and the least of m n / (m + n), which is how often an element
+# that was split is used: at "highest", and where fewer products gain more. Measured: products of 128 x 784 with 784 x
+# 128 are level, of 160 x 160 with 160 x 160 a fifth faster.
+LEAST_WORK, LEAST_USE = 2_000_000, {"highest": 64, "high": 44, "medium": 40}
+_FLOAT32 = np.dtype(np.float32)
+_local = threading.local()
+
+
+def level_of_unit(dtype: np.dtype) -> str:
+    """The precision at which the unit computes products of this dtype now, or nothing where it computes none."""
+    return get_matmul_precision() if dtype == _FLOAT32 and has_amx() else ""
+
+
+def gains(level: str, m: int, n: int, k: int) -> bool:
+    """Whether a product (m, k) (k, n) is faster on the unit."""
+    return bool(level) and m * n * k >= LEAST_WORK and k >= STEP and m * n >= LEAST_USE[level] * (m + n)
+
+
+def unit_product(level: str) -> int:
+    """The address of the product on the unit."""
+    address: int = _products().UNIT_PRODUCTS[level].address(_FLOAT32)
+    return address
+
+
+def with_unit(prepared: np.ndarray) -> np.ndarray:
+    """The workspace, which now knows the memory of the calling thread for the unit."""
+    prepared[: 2 * (UNIT_AT + 1)].view(np.int64)[UNIT_AT] = _products().unit_memory()
+    return prepared
+
+
+def workspace_of_unit() -> np.ndarray:
+    """The calling thread's workspace for products on the unit."""
+    kept = workspace(_FLOAT32)
+    if getattr(_local, "prepared", None) is not kept:
+        _local.prepared = with_unit(kept)
+    return kept
+
+
+@functools.cache
+def _products() -> Any:
+    return undisturbed(lambda: importlib.import_module("fastnn.kernels.gemm.amx_product"))
