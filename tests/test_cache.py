@@ -376,9 +376,7 @@ class TestFilling:
             assert COMPILING in err
         assert steps(code=codes[0], NUMBA_CACHE_DIR=tmp_path) == ("1.5 1.5", False)
         (folder,) = fingerprints(tmp_path / "fastnn")
-        assert (
-            len(list(folder.iterdir())) == 2 * KERNELS - 2
-        )  # for both the same: the entry, what prepares an update
+        assert len(list(folder.iterdir())) == 2 * KERNELS - 2  # for both the same: the entry, what prepares an update
 
     def test_a_folder_that_goes_away(self, tmp_path):
         forget = "import shutil, fastnn.kernels.compiler.cache as c; fnn.sgd_update(np.ones(2), np.ones(2), 1.0)\n"

@@ -3,9 +3,10 @@
 import numpy as np
 
 from .compiler.jit import inline, kernel, shared
-from .entries import READ, REALS, ROWWISE, TABLE, Entry, array_of, entry_signature, meet
+from .entries import READ, REALS, ROWWISE, TABLE, Entry
 from .gemm.product import Epilogue, Matrix, column_sums, moved, product, workspace
 from .gemm.tile import BIAS, COMBINE, ROWS, STORE, VECTORS
+from .given import array_of, entry_signature, meet
 from .simd.address import address, strides, whole_strides
 from .simd.vector import data, lanes, pointer, shift
 from .threading.team import GRAIN, part, run

@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from .compiler.jit import inline, shared
-from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry, array_of, entry_signature
+from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry
+from .given import array_of, entry_signature
 from .simd.vector import (
     fma,
     get,

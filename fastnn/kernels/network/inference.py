@@ -7,23 +7,10 @@ import numpy as np
 
 from ...codes import ADD, INPUTS, KEPT, KIND, LINEAR, OUTPUTS, SOURCE
 from ..compiler.jit import inline, shared
-from ..entries import (
-    ANY,
-    BEYOND,
-    DOUBLES,
-    GIVEN,
-    INTEGERS,
-    NUMBER,
-    REALS,
-    ROWWISE,
-    TABLE,
-    Entry,
-    array_of,
-    entry_signature,
-    float_at,
-)
+from ..entries import ANY, BEYOND, DOUBLES, INTEGERS, NUMBER, REALS, ROWWISE, TABLE, Entry
 from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..gemm.tile import ROWS
+from ..given import GIVEN, array_of, entry_signature, float_at
 from ..simd.subnormals import flushed
 from ..simd.table import Table, cell
 from ..simd.vector import (
