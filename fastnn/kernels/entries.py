@@ -171,9 +171,11 @@ def _check(thing, own, common, i, which, record):
     """Write down argument i, and return whether it is what it must be."""
     kind, flags = _word(own, ARGUMENTS + 2 * i), _word(own, ARGUMENTS + 2 * i + 1)
     if kind == NUMBER:
+        if _word(thing, TYPE) != _word(common, PYTHON_FLOAT):
+            return False
         put(record, P, _word(thing, VALUE))
         put(record, SIZE, 0)
-        return _word(thing, TYPE) == _word(common, PYTHON_FLOAT)
+        return True
     if _word(thing, TYPE) != _word(common, ARRAY) or _word(thing, FLAGS) & flags != flags:
         return False
     element = _element(thing, common)
