@@ -37,7 +37,7 @@ ROOMS = [
     "network",
     "*",
     "operations",
-    "entries",
+    "entries given",
     "registry gemm threading",
     "simd",
     "compiler",

@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -27,7 +27,21 @@ from numba.extending import intrinsic
 
 from .compiler.jit import Shared, inline, shared
 from .gemm.product import WORKSPACE, prepared_workspace
-from .simd.vector import I32, I64, call_ir, get, integer, itemsize, pointer, put, scratch
+from .given import (
+    COL,
+    COLS,
+    CONSTANTS,
+    DIMENSIONS,
+    ELEMENT,
+    GIVEN,
+    MEMORY,
+    ROW,
+    ROWS,
+    SIZE,
+    WORDS,
+    P,
+)
+from .simd.vector import I32, I64, call_ir, get, integer, pointer, put, scratch
 
 # The words of 8 bytes of CPython's objects, which end with their type or go on behind HEAD: floats with their value,
 # NumPy's arrays with elements, number of dimensions, shape, strides, base, dtype and flags, its dtypes with kind, byte
@@ -46,14 +60,6 @@ READ, ROWWISE, WRITTEN = 0x100, 0x101, 0x501
 # argument and as many columns as another, one of rows alone, or no new one: the first argument is updated in place.
 LIKE_FIRST, TABLE, COLUMN, IN_PLACE = range(4)
 
-# What is written down of each argument, and of the result behind them: the address of the elements or the float itself;
-# elements, dimensions, rows, columns, the distances of rows and of columns in elements, and the place of the dtype in
-# _DTYPES; where the dtype may be any, the distances are bytes.
-P, SIZE, DIMENSIONS, ROWS, COLS, ROW, COL, ELEMENT, WORDS = range(9)
-MOST = 12
-# Behind them: how many arguments there are, and the constants of the function.
-GIVEN, CONSTANTS = MOST * WORDS, MOST * WORDS + 1
-_MEMORY = CONSTANTS + 3
 # Elements up to which a call keeps the GIL, and those of the workspace beyond that of products.
 SHORT, BEYOND = 1 << 13, 1 << 20
 
@@ -165,9 +171,11 @@ def _check(thing, own, common, i, which, record):
     """Write down argument i, and return whether it is what it must be."""
     kind, flags = _word(own, ARGUMENTS + 2 * i), _word(own, ARGUMENTS + 2 * i + 1)
     if kind == NUMBER:
+        if _word(thing, TYPE) != _word(common, PYTHON_FLOAT):
+            return False
         put(record, P, _word(thing, VALUE))
         put(record, SIZE, 0)
-        return _word(thing, TYPE) == _word(common, PYTHON_FLOAT)
+        return True
     if _word(thing, TYPE) != _word(common, ARRAY) or _word(thing, FLAGS) & flags != flags:
         return False
     element = _element(thing, common)
@@ -211,7 +219,7 @@ def ENTRY(owner, arguments, count):
     function = own + 8 * (FUNCTIONS + OF_DTYPE * which)
     workspace = _word(common, WORKSPACES + which) if _word(own, WORKS) != 0 else 0
     fits = _word(function, 0) != 0 and (_word(own, WORKS) == 0 or (workspace != 0 and _word(common, LENT + which) == 0))
-    given, total, i = scratch(pointer(0, 0), _MEMORY), 0, 0
+    given, total, i = scratch(pointer(0, 0), MEMORY), 0, 0
     while fits and i < count:
         record = _record(given, i)
         fits = _check(_word(arguments, i), own, common, i, which, record)
@@ -252,61 +260,6 @@ def ENTRY(owner, arguments, count):
     if not is_new or is_done == 0:
         _keep(returned)
     return returned
-
-
-class Given(NamedTuple):
-    """An array as the call wrote it down."""
-
-    p: Any
-    size: int
-    ndim: int
-    rows: int
-    cols: int
-    row: int
-    col: int
-    element: int
-
-
-@intrinsic
-def array_of(typing: Any, given: Any, i: Any, like: Any) -> Any:
-    """Argument i, an array of elements like those of a pointer, or like a number."""
-    p = like if isinstance(like, types.CPointer) else types.CPointer(like)
-    result = types.NamedTuple((p, *[types.intp] * (WORDS - 1)), Given)
-
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first = builder.mul(args[1], I64(WORDS))
-        words = [builder.load(builder.gep(args[0], [builder.add(first, I64(k))])) for k in range(WORDS)]
-        words[P] = builder.inttoptr(words[P], context.get_value_type(p))
-        return context.make_tuple(builder, result, words)
-
-    return result(given, types.intp, like), emit
-
-
-@inline
-def float_at(given, i):
-    """Where argument i stands, a float."""
-    return pointer(integer(given) + 8 * WORDS * i, np.float64(0))
-
-
-@inline
-def same_shape(a, b):
-    """Whether two arrays of at most two dimensions have the same shape; of more it is not known."""
-    return a.ndim <= 2 and a.ndim == b.ndim and a.rows == b.rows and a.cols == b.cols
-
-
-@inline
-def meet(a, b):
-    """Whether two arrays, the first C-contiguous, may share memory: their ranges overlap."""
-    size = itemsize(a.p)
-    start, end = integer(b.p), integer(b.p) + size
-    low = min(0, (b.rows - 1) * b.row) + min(0, (b.cols - 1) * b.col)
-    high = max(0, (b.rows - 1) * b.row) + max(0, (b.cols - 1) * b.col)
-    return integer(a.p) < end + high * size and start + low * size < integer(a.p) + a.size * size
-
-
-def entry_signature(dtype: Any) -> Any:
-    """(given, workspace): gives 1, or 0 for having changed nothing."""
-    return types.intp(types.CPointer(types.int64), types.CPointer(dtype))
 
 
 class _Method(ctypes.Structure):

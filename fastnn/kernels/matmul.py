@@ -3,10 +3,11 @@
 import numpy as np
 
 from .compiler.jit import inline, kernel, shared
-from .entries import READ, REALS, ROWWISE, TABLE, Entry, array_of, entry_signature, meet
+from .entries import READ, REALS, ROWWISE, TABLE, Entry
 from .gemm.product import Epilogue, Matrix, column_sums, moved, product, product_at
 from .gemm.shares import shared_product, shares_of
 from .gemm.tile import BIAS, BLOCK, COMBINE, STORE
+from .given import array_of, entry_signature, meet
 from .matrix_unit import gains, level_of_unit, unit_product, workspace_of_unit
 from .simd.address import address, strides, whole_strides
 from .simd.vector import data, pointer, shift

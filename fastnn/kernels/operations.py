@@ -30,20 +30,9 @@ from numba.extending import intrinsic
 
 from ..codes import STRIDE
 from .compiler.jit import Shared, caller, inline, kernel, shared
-from .entries import (
-    CONSTANTS,
-    GIVEN,
-    LIKE_FIRST,
-    NUMBER,
-    REALS,
-    ROWWISE,
-    Entry,
-    array_of,
-    entry_signature,
-    float_at,
-    same_shape,
-)
+from .entries import LIKE_FIRST, NUMBER, REALS, ROWWISE, Entry
 from .gemm.tile import ROWS
+from .given import CONSTANTS, GIVEN, array_of, entry_signature, float_at, same_shape
 from .registry import Registry
 from .simd.address import as_writeable
 from .simd.vector import I64, data, get, lanes, load, load_part, shift, splat_ir, store, store_part

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compiler.jit import Shared, inline, kernel
-from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry, array_of, entry_signature
+from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry
+from .given import array_of, entry_signature
 from .simd.address import as_writeable
 from .simd.vector import (
     data,

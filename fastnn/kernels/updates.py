@@ -11,22 +11,8 @@ import numpy as np
 from numba import types
 
 from .compiler.jit import Shared, caller, inline, shared
-from .entries import (
-    CONSTANTS,
-    GIVEN,
-    IN_PLACE,
-    MOST,
-    NUMBER,
-    REALS,
-    ROWWISE,
-    WRITTEN,
-    Entry,
-    array_of,
-    entry_signature,
-    float_at,
-    meet,
-    same_shape,
-)
+from .entries import IN_PLACE, NUMBER, REALS, ROWWISE, WRITTEN, Entry
+from .given import CONSTANTS, GIVEN, MOST, array_of, entry_signature, float_at, meet, same_shape
 from .operations import FLOAT64, INT64, N, Settings, setting
 from .registry import Registry
 from .simd.vector import (

@@ -17,12 +17,15 @@ from tests.cases import LAYOUTS
 
 @pytest.fixture(autouse=True)
 def compiled(dtype):
+    """The functions called below, on the backend that has them."""
     x = np.ones((3, 3), dtype)
     kernels.matmul(x, x, x.copy())
     kernels.relu(x, x.copy())
     kernels.elu(x, 1.0, x.copy())
     kernels.softmax(x, x.copy())
     kernels.sgd_update(x.copy(), x, 0.1)
+    with fnn.use_backend("numba"):
+        yield
 
 
 class Array(np.ndarray):
@@ -205,6 +208,9 @@ def test_a_kernel_does_not_pass_over_what_it_cannot_take(dtype):
 def test_a_row_through_a_network(value, dtype, rng):
     model = fnn.Sequential(fnn.Linear(4, 5), fnn.ReLU(), fnn.Linear(5, 3), dtype=dtype, seed=0)
     x = rng.normal(size=(2, 4)).astype(dtype)
+    with fnn.use_backend("numpy"):
+        assert model.predict_proba(x).shape == (2, 3)
+        assert model._stack._ready is None
     slow = model.predict_proba(x)
     assert model._stack._ready is not None
     np.testing.assert_array_equal(model.predict_proba(x), slow)

@@ -7,22 +7,9 @@ import numpy as np
 
 from ...codes import ADD, INPUTS, KEPT, KIND, LINEAR, OUTPUTS, SOURCE
 from ..compiler.jit import inline, shared
-from ..entries import (
-    ANY,
-    BEYOND,
-    DOUBLES,
-    GIVEN,
-    INTEGERS,
-    NUMBER,
-    REALS,
-    ROWWISE,
-    TABLE,
-    Entry,
-    array_of,
-    entry_signature,
-    float_at,
-)
+from ..entries import ANY, BEYOND, DOUBLES, INTEGERS, NUMBER, REALS, ROWWISE, TABLE, Entry
 from ..gemm.product import WORKSPACE, Matrix, workspace
+from ..given import GIVEN, array_of, entry_signature, float_at
 from ..matrix_unit import level_of_unit, with_unit
 from ..simd.subnormals import flushed
 from ..simd.table import Table, cell
