@@ -150,7 +150,7 @@ def test_zeros_are_no_small_values(always, rng):
 
 @needs_unit
 def test_a_layer_and_its_gradients(level, always, rng):
-    x, w, b, dy = normal(rng, 100, 700), normal(rng, 700, 90), normal(rng, 90), normal(rng, 100, 90)
+    x, w, b, dy = normal(rng, 100, 1100), normal(rng, 1100, 90), normal(rng, 90), normal(rng, 100, 90)
     room = ERROR[level] / eps(F4) + 1
     out = written(lambda out: linear(x, w, b, out), (100, 90), F4)
     bound = product_bound(x, w, F4) * room + np.abs(b) * eps(F4)
@@ -191,12 +191,12 @@ def test_what_is_too_small_to_gain_is_left_to_multiply_adds(rng):
 
 def network(*layers):
     """Layers whose products gain by the unit, in one block of the inner dimension or two; those of the last do not."""
-    first = (fnn.Linear(600, 160), fnn.LeakyReLU(0.1), fnn.Linear(160, 530))
-    return fnn.Sequential(*first, *layers, fnn.ReLU(), fnn.Linear(530, 10), seed=3)
+    first = (fnn.Linear(1100, 160), fnn.LeakyReLU(0.1), fnn.Linear(160, 1060))
+    return fnn.Sequential(*first, *layers, fnn.ReLU(), fnn.Linear(1060, 10), seed=3)
 
 
 def trained(rng, model, optimizer, **given):
-    x = normal(rng, 350, 600)
+    x = normal(rng, 350, 1100)
     y = x[:, :10].argmax(1)
     history = model.fit(x, y, optimizer=optimizer, epochs=2, batch_size=150, **given)
     return model._stack.params.copy(), history["loss"], model.forward(x)
@@ -217,7 +217,7 @@ def test_training_and_inference(way):
     layers, optimizer, given = WAYS[way]
 
     def run():
-        made = network(*(layer(530) for layer in layers))
+        made = network(*(layer(1060) for layer in layers))
         return trained(np.random.default_rng(0), made, optimizer(), **given)
 
     with fnn.use_backend("numpy"):
@@ -244,7 +244,7 @@ def test_training_and_inference(way):
 @needs_unit
 def test_values_out_of_range_in_training(rng):
     """A feature so small that its parts are subnormal, and a batch that holds an infinity."""
-    x, y = normal(rng, 300, 600), rng.integers(0, 10, 300)
+    x, y = normal(rng, 300, 1100), rng.integers(0, 10, 300)
     x[:, 7] = 1e-37
     results = []
     for backend in ("numba", "numpy"):

@@ -33,9 +33,9 @@ from .rectifier import rectify_backward
 from .tile import BIAS, BLOCK, COMBINE, COMBINE_SQUARES, RECTIFY_BACKWARD, STEP, STORE, UNIT_AT
 
 # The most steps of a block of the inner dimension, and rows and columns of what is packed, in elements of 4 bytes.
-DEPTH_OF_BLOCK = 512
+DEPTH_OF_BLOCK = 1024
 MOST_STRIPS = 128
-SIZE_OF_A, SIZE_OF_B = 800_000, 200_000
+SIZE_OF_A, SIZE_OF_B = 1_600_000, 200_000
 
 # The memory of the unit behind the address in UNIT_AT: a tile's sums, parts to be turned, ranges, what is packed.
 TURNED = BLOCK * BLOCK
