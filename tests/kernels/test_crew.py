@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -161,27 +162,29 @@ def test_after_calls_for_which_no_helper_came_others_do_not_try_for_a_while():
         team.run(task, LARGE)
         for _ in range(100):
             assert share(count, LARGE, 3)[3:] == [3, 0, 0]
-        crew.CREW[0, crew.ALONE_UNTIL] = 1
-        assert share(count, LARGE, 3)[:3] == [1, 1, 1]
-        assert crew.CREW[0, crew.ALONE_UNTIL] == 0
         assert they_meet(LARGE)
     finally:
         crew.CREW[0, crew.PAUSE_TICKS] = before
+        crew.CREW[0, [crew.MISSED, crew.ALONE_UNTIL, crew.NEXT_PAUSE]] = 0
 
 
-@pytest.mark.parametrize(("waited", "gains"), [(0.019, False), (0.016, False), (0.014, True), (0.0, True)])
-def test_threads_that_take_turns_gain_nothing(waited, gains, monkeypatch):
+@pytest.mark.parametrize(
+    ("waited", "cpu", "gains"),
+    [(0.8, 1.0, False), (0.7, 1.0, True), (0.0, 1.0, True), (0.0, 0.7, False), (0.0, 0.8, True)],
+)
+def test_threads_that_take_turns_gain_nothing(waited, cpu, gains, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(team.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(team, "time", SimpleNamespace(monotonic=lambda: now[0]))
     profit = team._Profit()
-    for _ in range(3):
-        assert profit.is_likely()
-        profit.count(0.005, waited / 4)
-    profit.count(0.005, waited / 4)
-    assert profit.is_likely() is gains
-    now[0] += profit.PAUSE
-    assert profit.is_likely()
-    profit.count(1.0, 0.0)
+    for length in (1, 2, 4, 8, 16, 16):
+        for _ in range(4):
+            assert profit.is_likely()
+            profit.count(0.0126, 0.0126 * waited, 0.0126 * cpu)
+        assert profit.is_likely() is gains
+        now[0] += (length - 0.1) * profit.PAUSE
+        assert profit.is_likely() is gains
+        now[0] += 0.2 * profit.PAUSE
+    profit.count(1.0, 0.0, 1.0)
     assert profit.is_likely()
 
 

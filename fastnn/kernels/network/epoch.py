@@ -261,10 +261,11 @@ def train_epoch(
         memory.sync[ABORTED] = 1
 
     memory.sync[CLOCK_AT], tick = system_clock()
-    start = time.monotonic()
+    start, cpu = time.monotonic(), time.process_time()
     run(task, work * len(batches.order), n_threads, abort)
     if n_threads > 1:
-        PROFIT.count(time.monotonic() - start, memory.sync[WAITED] * tick / (n_threads - 1))
+        worked, cpu = time.monotonic() - start, time.process_time() - cpu
+        PROFIT.count(worked, memory.sync[WAITED] * tick / (n_threads - 1), cpu / n_threads)
     loss, failed = results[0]
     return float(loss), int(failed)
 

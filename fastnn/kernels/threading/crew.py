@@ -25,8 +25,9 @@ ALONE = 2
 # Seconds that a helper spins, about the time between two calls of a program that makes many, and several times what
 # waking it costs. Small calls wake helpers only where the one before is not longer ago than this.
 SPIN, BURST = 150e-6, 500e-6
-# After so many calls in a row for which no helper came, those of so many seconds work alone: all CPUs are taken.
-_MOST_MISSED, PAUSE = 4, 10e-3
+# All CPUs are taken where no helper comes though one spins, or where a call waits twice as long for them as it worked.
+# Such a miss counts as much as so many calls without; at so much calls work alone for some seconds, which double.
+_MISS, _TOO_MUCH, PAUSE, LONGEST_PAUSE = 4, 16, 10e-3, 1.0
 # Turns of spinning between two looks at the clock, and before a thread gives its CPU away to others that want it.
 _LOOK, _YIELD = 16, 256
 
@@ -34,9 +35,9 @@ _LOOK, _YIELD = 16, 256
 STATE, RANK, LOCK, WORDS = 0, 1, 2, 16
 AWAY, READY, ASLEEP, CLAIMED, RUNNING, CALLED = range(6)
 # Row 0 is for all: how many helpers there may be, functions of the system, and, a line on, when a small call came, how
-# many calls in a row gave work to helpers of which none came, and until when calls do not try.
+# much calls have missed their helpers, until when they do not try, and how long they will not the next time.
 LIMIT, ACQUIRE, RELEASE, CLOCK, SPIN_TICKS, BURST_TICKS, SHARE_AT, PAUSE_TICKS = range(8)
-LAST, MISSED, ALONE_UNTIL = 8, 9, 10
+LAST, MISSED, ALONE_UNTIL, NEXT_PAUSE, MOST_TICKS = 8, 9, 10, 11, 12
 # Of a record, a cache line each: the next part of the work, the helpers that are through, and the call.
 _NEXT, _DONE, _TASK, _JOB, _PARTS, _RECORD = 0, 8, 16, 17, 18, 24
 
@@ -73,36 +74,50 @@ def _share(crew, plan, task, job, parts):
     put(record, _TASK, task)
     put(record, _JOB, integer(job))
     put(record, _PARTS, parts)
-    most, wakes, count, row = plan >> 1, plan & 1, 0, 1
-    alone_until = read(header, ALONE_UNTIL)
-    if alone_until != 0:
-        if ticks(get(header, CLOCK)) < alone_until:
-            most = 1
-        else:
-            write(header, ALONE_UNTIL, 0)
+    most, wakes, count, spinning, row = plan >> 1, plan & 1, 0, 0, 1
+    clock = get(header, CLOCK)
+    start = ticks(clock)
+    if start < read(header, ALONE_UNTIL):
+        most = 1
     while count < min(most, parts) - 1 and row <= read(header, LIMIT):
         helper = shift(header, row * WORDS)
+        spins = 1 if read(helper, STATE) == READY else 0
         if claim(header, helper, wakes == 1):
+            spinning += spins
             put(helper, RANK, count + 1)
             write(helper, STATE, integer(record))
             put(claimed, count, row)
             count += 1
         row += 1
     _take_parts(record, 0)
-    begun = 0
+    begun, end = 0, ticks(clock)
     for i in range(count - 1, -1, -1):
         if not exchange(shift(header, get(claimed, i) * WORDS), STATE, integer(record), READY):
             begun += 1
-    if count > 0:
-        missed = read(header, MISSED) + 1 if begun == 0 else 0
-        write(header, MISSED, missed)
-        if missed >= _MOST_MISSED:
-            write(header, ALONE_UNTIL, ticks(get(header, CLOCK)) + get(header, PAUSE_TICKS))
-            write(header, MISSED, 0)
     turns = 0
     while read(record, _DONE) < begun:
         turns += 1
         pause(turns > _YIELD)
+    if count > 0:
+        now = ticks(clock)
+        _count_miss(header, now, spinning > 0 if begun == 0 else now - end > 2 * (end - start))
+
+
+@inline
+def _count_miss(header, now, missed):
+    """Note down whether a call missed its helpers, in numbers that several callers may write: they are hints."""
+    score, pause_ticks = read(header, MISSED), max(read(header, NEXT_PAUSE), get(header, PAUSE_TICKS))
+    if missed:
+        score += _MISS
+        if score >= _TOO_MUCH:
+            score -= _MISS
+            write(header, ALONE_UNTIL, now + pause_ticks)
+            write(header, NEXT_PAUSE, min(2 * pause_ticks, get(header, MOST_TICKS)))
+        write(header, MISSED, score)
+    elif score > 0:
+        write(header, MISSED, score - 1)
+        if score == 1:
+            write(header, NEXT_PAUSE, 0)
 
 
 def _share_signature(dtype: Any) -> Any:
@@ -239,7 +254,8 @@ def _make_crew() -> np.ndarray:
         crew[0, word] = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
     address, tick = system_clock()
     crew[0, CLOCK] = address
-    crew[0, [SPIN_TICKS, BURST_TICKS, PAUSE_TICKS]] = [seconds / tick for seconds in (SPIN, BURST, PAUSE)]
+    for word, seconds in ((SPIN_TICKS, SPIN), (BURST_TICKS, BURST), (PAUSE_TICKS, PAUSE), (MOST_TICKS, LONGEST_PAUSE)):
+        crew[0, word] = seconds / tick
     return crew
 
 

@@ -175,28 +175,33 @@ def _rest() -> None:
 
 
 class _Profit:
-    """Whether threads that meet at barriers gain anything of late: not where they take turns on one CPU.
+    """Whether threads that meet at barriers gain anything of late: not where they take turns on one CPU or get less.
 
-    Then all but one wait at any time. This is looked at for ``WINDOW`` seconds of work; while there is no gain a thread
-    works alone, and after ``PAUSE`` seconds the others are tried again.
+    Then all but one wait, or have no CPU, at any time. This is looked at for ``WINDOW`` seconds of work; where there is
+    no gain a thread works alone for ``PAUSE`` seconds, and where the next try fails for twice as long.
     """
 
-    WINDOW, PAUSE, LEAST = 0.02, 0.4, 0.75
+    WINDOW, PAUSE, LONGEST, LEAST = 0.05, 1.0, 16.0, 0.75
 
     def __init__(self) -> None:
-        self._worked = self._waited = self._alone_until = 0.0
+        self._worked = self._waited = self._cpu = self._alone_until = 0.0
+        self._pause = self.PAUSE
 
     def is_likely(self) -> bool:
         """Whether to share an epoch."""
         return self._alone_until == 0.0 or time.monotonic() >= self._alone_until
 
-    def count(self, worked: float, waited: float) -> None:
-        """Count the seconds of a call, and those that a thread waited of them, on average over all but one."""
-        self._worked, self._waited = self._worked + worked, self._waited + waited
+    def count(self, worked: float, waited: float, cpu: float) -> None:
+        """Count the seconds of a call, those that threads waited of them, and those that they had a CPU.
+
+        The second is the sum of all threads over all but one, the third the mean of all.
+        """
+        self._worked, self._waited, self._cpu = self._worked + worked, self._waited + waited, self._cpu + cpu
         if self._worked >= self.WINDOW:
-            gains = self._waited < self.LEAST * self._worked
-            self._alone_until = 0.0 if gains else time.monotonic() + self.PAUSE
-            self._worked = self._waited = 0.0
+            gains = self._waited < self.LEAST * self._worked and self._cpu > self.LEAST * self._worked
+            self._alone_until = 0.0 if gains else time.monotonic() + self._pause
+            self._pause = self.PAUSE if gains else min(2 * self._pause, self.LONGEST)
+            self._worked = self._waited = self._cpu = 0.0
 
 
 PROFIT = _Profit()
