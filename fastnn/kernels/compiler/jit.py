@@ -112,7 +112,7 @@ def _counts_references(kind: Any) -> bool:
     return isinstance(kind, (types.Buffer, types.Optional, types.Omitted))
 
 
-class _Compiler(Compiler):
+class _AnyCompiler(Compiler):
     """Compiles into a library of ours."""
 
     library: type[JITCodeLibrary] = _Library
@@ -121,9 +121,15 @@ class _Compiler(Compiler):
         stop_if_unwanted()
         self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
         self.state.library.enable_object_caching()
-        if not any(map(_counts_references, self.state.args)):
-            self.state.flags.nrt = False
         return super().compile_extra(func)
+
+
+class _Compiler(_AnyCompiler):
+    """Compiles kernels, for which much of Numba is not needed."""
+
+    def __init__(self, typing: Any, target: Any, library: Any, args: Any, result: Any, flags: Any, *rest: Any) -> None:
+        flags.nrt = any(map(_counts_references, args))
+        super().__init__(typing, target, library, args, result, flags, *rest)
 
     def define_pipelines(self) -> list[Any]:
         pipelines = super().define_pipelines()
@@ -139,6 +145,16 @@ class _FinishedCompiler(_Compiler):
 
 class _PartCompiler(_Compiler):
     library = _PartLibrary
+
+
+class UsersCompiler(_AnyCompiler):
+    """Compiles a user's function, in which anything may stand, to be linked into its callers."""
+
+    library = _PartLibrary
+
+    def __init__(self, typing: Any, target: Any, library: Any, args: Any, result: Any, flags: Any, *rest: Any) -> None:
+        flags.nrt = True  # whatever the kernel has that is just being compiled
+        super().__init__(typing, target, library, args, result, flags, *rest)
 
 
 @contextlib.contextmanager
@@ -169,9 +185,9 @@ def kernel(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-def inline(function: Callable[..., Any]) -> Any:
+def inline(function: Callable[..., Any], compiler: type[Compiler] = _PartCompiler) -> Any:
     """Compile a function that only other compiled functions call."""
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler, **_OPTIONS}
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": compiler, **_OPTIONS}
     dispatcher = numba.njit(**options)(function)
     template = dispatcher.get_call_template
     # Or Numba would compile a function anew for every constant that it is called with.

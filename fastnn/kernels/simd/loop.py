@@ -18,7 +18,7 @@ from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from ..compiler.cpu import ISA
-from ..compiler.jit import _Compiler, _Library, inline
+from ..compiler.jit import UsersCompiler, _Compiler, _Library, inline
 from .element import Element
 from .vector import I64, lanes_of, load_ir, part_mask_ir, splat_ir, store_ir
 
@@ -91,7 +91,7 @@ class Scalar:
         callees = []
 
         def callee(function: Any) -> Any:
-            callees.append(inline(function))
+            callees.append(inline(function, UsersCompiler))
             return callees[-1]
 
         dispatcher = callee(self._function(callee))
