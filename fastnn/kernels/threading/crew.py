@@ -27,7 +27,7 @@ ALONE = 2
 SPIN, BURST = 150e-6, 500e-6
 # All CPUs are taken where no helper comes though one spins, or where a call waits twice as long for them as it worked.
 # Such a miss counts as much as so many calls without; at so much calls work alone for some seconds, which double.
-_MISS, _TOO_MUCH, PAUSE, LONGEST_PAUSE = 4, 16, 10e-3, 1.0
+_MISS, _TOO_MUCH, PAUSE, LONGEST_PAUSE = 4, 16, 5e-3, 20e-3
 # Turns of spinning between two looks at the clock, and before a thread gives its CPU away to others that want it.
 _LOOK, _YIELD = 16, 256
 
