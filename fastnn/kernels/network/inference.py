@@ -227,6 +227,8 @@ def forward_arguments(network: Any, dtype: np.dtype) -> tuple[np.ndarray, ...]:
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
     """Run the network on every sample; see ``fastnn.reference.network.inference.forward``."""
     x, finite, dtype = np.asarray(x), [], params.dtype
+    if len(x) == 0:
+        return True
     # On the matrix unit what counts is how many rows there are about, so that few forms of a network are made.
     level = level_of_unit(dtype) if len(x) >= UNIT_ROWS else ""
     rows = 1 << (min(len(x), CHUNK).bit_length() - 1) if level else 0
