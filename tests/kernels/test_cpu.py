@@ -57,3 +57,11 @@ def test_peak(dtype):
     assert math.isfinite(peak)
     assert peak > 0
     assert machine.width(np.dtype("float32")) in (1, 4, 8, 16)
+
+
+@pytest.mark.parametrize(("text", "size"), [("2048K\n", 2 << 20), ("much", 1_310_720), (None, 1_310_720)])
+def test_the_size_of_the_l2_cache(text, size, monkeypatch, tmp_path):
+    if text is not None:
+        (tmp_path / "size").write_text(text)
+    monkeypatch.setattr(cpu, "_L2_SIZE", tmp_path / "size")
+    assert cpu.l2_bytes.__wrapped__() == size

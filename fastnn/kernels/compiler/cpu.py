@@ -71,13 +71,14 @@ ISA = detect()
 
 # A cache line.
 LINE_BYTES = 64
+_L2_SIZE = "/sys/devices/system/cpu/cpu0/cache/index2/size"
 
 
 @functools.cache
 def l2_bytes() -> int:
     """The L2 cache of a core, as Linux tells it; 1.25 MiB elsewhere."""
     try:
-        with open("/sys/devices/system/cpu/cpu0/cache/index2/size", encoding="ascii") as file:
+        with open(_L2_SIZE, encoding="ascii") as file:
             return 1024 * int(file.read().strip().removesuffix("K"))
     except (OSError, ValueError):
         return 1_310_720

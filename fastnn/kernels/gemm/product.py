@@ -16,7 +16,6 @@ from numba import types
 from ..compiler.cpu import ISA, LINE_BYTES, l2_bytes
 from ..compiler.jit import inline, shared
 from ..simd.address import address
-from ..simd.transpose import transpose_block
 from ..simd.vector import (
     fma,
     get,
@@ -33,6 +32,7 @@ from ..simd.vector import (
     store,
     store_part,
 )
+from .packing import pack_block, pack_tile
 from .rectifier import rectify
 from .tile import (
     A_STRIDE,
@@ -71,8 +71,9 @@ BLOCK_SHARE = 0.625
 FAR, SOME_ROWS = 2048, 16 * ROWS
 COLLIDE, FEW_ROWS = 4096, 2 * ROWS
 MANY_ROWS = 32 * ROWS
-# A is packed where so many panels share it.
-FEW_PANELS = 4
+# A is packed where so many panels share it, from contiguous rows only if a tile has more than L1 caches have ways.
+FEW_PANELS = 6
+TALL = ROWS > 8
 
 # The workspace of a product: the fields of a panel, a packed row tile of A, room to write beyond it, a packed block of
 # B. All begin at whole cache lines.
@@ -184,7 +185,8 @@ def _block(m, n, k, a, b, c, epilogue, carried, workspace):
     if b.col != 1 or _is_worth_packing(m, b.row * itemsize(b.p)):
         pack_block(k, n, b, packed, width)
         b_p, b_row, b_step = packed, width, width * k
-    pack_a = n >= FEW_PANELS * width or (a.col != 1 and a.row != 1)
+    shared_a = m > 1 and n >= FEW_PANELS * width and (TALL or a.col != 1)
+    pack_a = shared_a or (a.col != 1 and a.row != 1)
     by_row = 1 if a.col == 1 and not pack_a else 0
     sums_squares = epilogue.mode == COMBINE_SQUARES
     put(panel, DEPTH, k)
@@ -286,78 +288,9 @@ def tile_rows(left, tiles):
 
 
 @inline
-def pack_tile(rows, known, k, a, out):
-    """Pack a row tile of A, its rows side by side: out[p rows + r] = a[r, p].
-
-    A has ``known`` rows: what is read beyond those of the tile, to fill a vector, is overwritten by what follows, and
-    behind the tile there is room for a vector.
-    """
-    width = lanes(a.p)
-    if a.col == 1:
-        for r in range((rows - 1) // width * width, -1, -width):
-            for p in range(0, k, width):
-                transpose_block(
-                    shift(a.p, r * a.row + p), a.row, min(width, known - r), min(width, k - p),
-                    shift(out, p * rows + r), rows,
-                )  # fmt: skip
-    elif a.row == 1:
-        for p in range(k):
-            for r in range(0, rows, width):
-                if known - r >= width:
-                    store(out, p * rows + r, load(a.p, p * a.col + r))
-                else:
-                    store(out, p * rows + r, load_part(a.p, p * a.col + r, known - r, 0.0))
-    else:
-        for p in range(k):
-            for r in range(rows):
-                put(out, p * rows + r, get(a.p, r * a.row + p * a.col))
-
-
-@inline
 def _is_worth_packing(m, apart):
     """Whether to pack a block of B, whose rows lie so many bytes apart, for m rows of A."""
     return m >= MANY_ROWS or (m >= SOME_ROWS and apart >= FAR) or (m >= FEW_ROWS and apart >= COLLIDE)
-
-
-@inline
-def pack_block(k, n, b, out, width):
-    """Pack a block of B, panel after panel of ``width`` columns; from rows that are contiguous row by row."""
-    if b.col == 1:
-        for p in range(k):
-            for j in range(0, n, width):
-                copy_row(shift(b.p, p * b.row + j), shift(out, j * k + p * width), min(width, n - j))
-    else:
-        for j in range(0, n, width):
-            pack_panel(k, min(width, n - j), moved(b, 0, j), shift(out, j * k), width)
-
-
-@inline
-def copy_row(x, out, n):
-    """out (n,) = x."""
-    width = lanes(x)
-    j = 0
-    while j + width <= n:
-        store(out, j, load(x, j))
-        j += width
-    if j < n:
-        store_part(out, j, n - j, load_part(x, j, n - j, 0.0))
-
-
-@inline
-def pack_panel(k, cols, b, out, ld):
-    """out[p, j] = b[p, j] for p < k and j < cols, the rows of out ``ld`` apart."""
-    width = lanes(b.p)
-    if b.row == 1:
-        for j in range(0, cols, width):
-            for p in range(0, k, width):
-                transpose_block(
-                    shift(b.p, j * b.col + p), b.col, min(width, cols - j), min(width, k - p),
-                    shift(out, p * ld + j), ld,
-                )  # fmt: skip
-    else:
-        for p in range(k):
-            for j in range(cols):
-                put(out, p * ld + j, get(b.p, p * b.row + j * b.col))
 
 
 @inline

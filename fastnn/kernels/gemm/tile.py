@@ -24,7 +24,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..compiler.cpu import ISA
+from ..compiler.cpu import ISA, LINE_BYTES
 from ..compiler.jit import finished_module, inline, shared
 from ..simd.vector import (
     I32,
@@ -258,8 +258,8 @@ class _Emitter:
         if not self.by_row:
             self._prefetch_line(builder, builder.gep(heads[0], [builder.mul(bytes_apart, I64(_AHEAD))]), level=3)
         soon = builder.gep(b_row, [builder.mul(b_stride, I64(_AHEAD))])
-        for v in range(self.width):
-            self._prefetch_line(builder, builder.gep(soon, [I64(v * self.lanes)]), level=3)
+        for at in range(0, self.width * self.lanes, max(self.lanes, LINE_BYTES // self.size)):
+            self._prefetch_line(builder, builder.gep(soon, [I64(at)]), level=3)
         row = [self._load(builder, b_row, v) for v in range(self.width)]
         grown: list[Any] = []
         for i in range(self.height):

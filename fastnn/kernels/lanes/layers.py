@@ -21,6 +21,7 @@ from ...codes import (
     WHICH,
 )
 from ..compiler.jit import inline
+from ..gemm.packing import copy_row
 from ..network.layers import (
     BACKWARD_AT,
     BACKWARD_SUMS_AT,
@@ -30,7 +31,6 @@ from ..network.layers import (
     SUMS_AT,
     Input,
     add_row,
-    copy_row,
     gather_row,
 )
 from ..network.memory import GRADIENT, VALUES

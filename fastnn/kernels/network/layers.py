@@ -29,6 +29,7 @@ from ...codes import (
     WEIGHT,
 )
 from ..compiler.jit import inline
+from ..gemm.packing import copy_row
 from ..gemm.product import Epilogue, Matrix, moved, product_at
 from ..gemm.rectifier import rectify_backward
 from ..gemm.tile import BIAS, RECTIFY_BACKWARD, STORE
@@ -276,18 +277,6 @@ def add_row(a, b, out, n):
         i += width
     if i < n:
         store_part(out, i, n - i, load_part(a, i, n - i, 0.0) + load_part(b, i, n - i, 0.0))
-
-
-@inline
-def copy_row(x, out, n):
-    """out = x."""
-    width = lanes(out)
-    i = 0
-    while i + width <= n:
-        store(out, i, load(x, i))
-        i += width
-    if i < n:
-        store_part(out, i, n - i, load_part(x, i, n - i, 0.0))
 
 
 @inline
