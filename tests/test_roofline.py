@@ -38,7 +38,7 @@ def tables(text):
 # What trains or answers as a whole, and what it asks before.
 WHOLE = {
     "train_epoch", "train_lanes", "forward_lanes", "lane_key", "lanes_pay", "count_lanes", "draw_orders",
-    "embedding_rows",
+    "embedding_rows", "forward_arguments",
 }  # fmt: skip
 
 

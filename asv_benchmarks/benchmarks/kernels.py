@@ -28,10 +28,12 @@ def profile(name):
 globals().update({f"time_{name}": profile(name) for name in CASES.FUNCTIONS})
 
 
-@benchmark("matmul of 512 x 512 in float32, by precision", {"precision": ("highest", "high", "medium")})
-def time_matmul_precision(precision):
+@benchmark(
+    "matmul of 512 x 512 in float32, by precision", {"backend": BACKENDS, "precision": ("highest", "high", "medium")}
+)
+def time_matmul_precision(backend, precision):
     """On the matrix unit where the CPU has one, else all alike."""
-    a, b = use("numba").standard_normal((2, 512, 512), np.float32)
+    a, b = use(backend).standard_normal((2, 512, 512), np.float32)
 
     def product():
         with fnn.use_matmul_precision(precision):

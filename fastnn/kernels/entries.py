@@ -303,6 +303,27 @@ def _word_at(place: int, i: int) -> int:
     return ctypes.c_int64.from_address(place + 8 * i).value
 
 
+def _check_layout() -> None:
+    """Raise ImportError where arrays and floats do not lie in memory as ``ENTRY`` reads them."""
+    array, number = np.zeros((5, 7), np.float32)[::2, 1:], 2.5
+    place, shape, strides = id(array), *(_word_at(id(array), i) for i in (SHAPE, STRIDES))
+    found = (
+        _word_at(place, TYPE), _word_at(place, ELEMENTS), _word_at(place, NDIM) & LOW_HALF,
+        *(_word_at(shape, i) for i in range(2)), *(_word_at(strides, i) for i in range(2)),
+        _word_at(place, DTYPE), _word_at(place, FLAGS) & WRITTEN,
+        _word_at(id(number), TYPE), ctypes.c_double.from_address(id(number) + 8 * VALUE).value,
+    )  # fmt: skip
+    expected = (
+        id(np.ndarray), array.ctypes.data, 2, *array.shape, *array.strides, id(array.dtype), 0x500, id(float), number
+    )  # fmt: skip
+    if found != expected:
+        raise ImportError(
+            f"Python {sys.version.split()[0]} and NumPy {np.__version__} keep arrays in another way than the kernels "
+            "know: take releases that fastnn supports, or FASTNN_BACKEND=numpy"
+        )
+
+
+_check_layout()
 _fill_common()
 
 

@@ -246,8 +246,8 @@ def update_all(rule, w, dw, given, prepared, places, t):
     call_update(update, p, (w.size, p, data(dw), places, prepared, shift(prepared, WEIGHTS), 0))
 
 
-@shared(entry_signature)
-def _update(given, workspace):
+@inline
+def _update_given(given, workspace):
     """One update of whole arrays, all of them weights without a penalty.
 
     The arguments are w, dw, the slots, and the settings, a learning rate first; the last is also the number of the
@@ -255,8 +255,7 @@ def _update(given, workspace):
     """
     count, slots = get(given, GIVEN), get(given, CONSTANTS + 2)
     w, dw = array_of(given, 0, workspace), array_of(given, 1, workspace)
-    rate = get(float_at(given, 2 + slots), 0)
-    if not same_shape(w, dw) or meet(w, dw) or not 0.0 < rate < np.inf:
+    if not same_shape(w, dw) or meet(w, dw):
         return 0
     settings = scratch(pointer(0, np.float64(0)), _MEMORY)
     prepared = shift(settings, MOST)
@@ -276,15 +275,26 @@ def _update(given, workspace):
     return 1
 
 
+@shared(entry_signature)
+def _update(given, workspace):
+    return _update_given(given, workspace)
+
+
+@shared(entry_signature)
+def _update_if_positive(given, workspace):
+    """The same for a learning rate > 0, of those who have checked nothing and have no slots."""
+    return _update_given(given, workspace) if 0.0 < get(float_at(given, 2), 0) < np.inf else 0
+
+
 def _entry(name: str, rule: Rule, slots: int, settings: int, is_quick: bool = False) -> Entry:
     arrays = [(REALS, WRITTEN), (REALS, ROWWISE), *[(REALS, WRITTEN)] * slots]
     return Entry(
-        name, _update, [*arrays, *[(NUMBER, 0)] * settings], IN_PLACE,
+        name, _update_if_positive if is_quick else _update, [*arrays, *[(NUMBER, 0)] * settings], IN_PLACE,
         constants=lambda dtype: (*rule.addresses(dtype), slots), is_quick=is_quick,
     )  # fmt: skip
 
 
-_SGD = _entry("sgd_update", SGD, 0, 1, is_quick=True)
+_SGD, _QUICK_SGD = _entry("sgd_update", SGD, 0, 1), _entry("sgd_update", SGD, 0, 1, is_quick=True)
 _MOMENTUM, _NESTEROV = _entry("momentum_update", MOMENTUM, 1, 2), _entry("nesterov_update", NESTEROV, 1, 2)
 _ADAM, _ADAMW = _entry("adam_update", ADAM, 2, 5), _entry("adamw_update", ADAMW, 2, 6)
 _RMSPROP = _entry("rmsprop_update", RMSPROP, 1, 3)
@@ -297,7 +307,7 @@ def _run(entry: Entry, arrays: tuple[np.ndarray, ...], *settings: float) -> None
 
 def sgd_update(w: np.ndarray, dw: np.ndarray, lr: float) -> None:
     """w -= lr dw."""
-    _run(_SGD, (w, dw), lr)
+    _run(_QUICK_SGD if lr > 0 else _SGD, (w, dw), lr)
 
 
 def momentum_update(w: np.ndarray, dw: np.ndarray, v: np.ndarray, lr: float, momentum: float) -> None:

@@ -24,6 +24,7 @@ from ..ops import (
     matmul,
     relu,
     relu_backward,
+    sgd_update,
     softmax,
     squared_error,
     squared_error_backward,
@@ -65,6 +66,7 @@ def _touch_everything(kind: np.dtype) -> None:
     model = Sequential(Linear(4, 3), ReLU(), Dropout(0.5), Linear(3, 2), dtype=kind, seed=0)
     for optimizer in (SGD(), SGD(clip_norm=1.0)):
         model.fit(x, y, optimizer=optimizer, epochs=1, batch_size=2, verbose=0)
+    model.fit(x.astype(np.uint8), y, epochs=1, batch_size=2, verbose=0)
     for samples in (x, x.astype(np.uint8)):
         model.predict_proba(samples)
     model.forward(x, training=True)
@@ -76,11 +78,13 @@ def _touch_everything(kind: np.dtype) -> None:
     relu_backward(scores, relu(scores))
     for function in (softmax, log_softmax, logsumexp):
         function(scores)
+        function(large)  # enough for two threads
     cross_entropy(scores, y)
     cross_entropy_backward(scores, y)
     huber(scores, np.zeros_like(scores))
     layer_norm_backward(scores, scores, b, b)
     squared_error(scores, np.zeros_like(scores))
     squared_error_backward(scores, np.zeros_like(scores))
+    sgd_update(b, b.copy(), 1.0)
     adam_update(b, b.copy(), np.zeros_like(b), np.zeros_like(b), 1.0, 0.9, 0.999, 1e-8, 1)
     importlib.import_module("fastnn.kernels.machine").fma_task(kind, 1)[0]()  # for profile

@@ -204,6 +204,15 @@ def test_a_kernel_does_not_pass_over_what_it_cannot_take(dtype):
         kernels.relu(x[:, ::2], np.empty((4, 3), dtype))
 
 
+def test_a_python_that_keeps_arrays_in_another_way(monkeypatch):
+    for name in ("SHAPE", "STRIDES", "DTYPE"):
+        with monkeypatch.context() as patch:
+            patch.setattr(entries, name, entries.ELEMENTS)  # whose words can be read
+            with pytest.raises(ImportError, match="keep arrays in another way than the kernels know: take releases"):
+                entries._check_layout()
+    entries._check_layout()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_row_through_a_network(value, dtype, rng):
     model = fnn.Sequential(fnn.Linear(4, 5), fnn.ReLU(), fnn.Linear(5, 3), dtype=dtype, seed=0)

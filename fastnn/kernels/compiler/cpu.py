@@ -78,7 +78,7 @@ _L2_SIZE = "/sys/devices/system/cpu/cpu0/cache/index2/size"
 def l2_bytes() -> int:
     """The L2 cache of a core, as Linux tells it; 1.25 MiB elsewhere."""
     try:
-        with open(_L2_SIZE, encoding="ascii") as file:
+        with open(_L2_SIZE, encoding="utf-8") as file:
             return 1024 * int(file.read().strip().removesuffix("K"))
     except (OSError, ValueError):
         return 1_310_720

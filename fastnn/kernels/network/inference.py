@@ -235,7 +235,7 @@ def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, so
     ops, numbers, beyond, work, on_unit = _prepared(network.ops.tobytes(), network.names, dtype, rows, level)
 
     def task(thread: int, n_threads: int) -> None:
-        told = np.array([thread, n_threads, 0])
+        told = np.array([thread, n_threads, 0], np.int64)
         own = workspace(dtype, beyond)
         memory = with_unit(own) if on_unit else own
         _SHARE(params, x, ops, network.settings, numbers, memory, told, float(softmax), out)
