@@ -68,9 +68,10 @@ SHORT, BEYOND = 1 << 13, 1 << 20
 NONE, ARRAY, PYTHON_FLOAT, EMPTY, DTYPES, WORKSPACES, LENT, KINDS = 0, 1, 2, 3, 4, 6, 8, 10
 _DTYPES = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.uint8)
 # Those of a function: these words, how many arguments there are, whence the result, its rows and its columns come,
-# whether there is a workspace, for both dtypes the function and three constants, and what each argument and the result
-# must be.
-COMMON, COUNT, RESULT, ROWS_OF, COLUMNS_OF, WORKS, FUNCTIONS, OF_DTYPE, ARGUMENTS = 0, 1, 2, 3, 4, 5, 6, 4, 14
+# whether there is a workspace, beyond how much work nothing is tried, for both dtypes the function and three constants,
+# and what each argument and the result must be.
+COMMON, COUNT, RESULT, ROWS_OF, COLUMNS_OF, WORKS, MOST_WORK, FUNCTIONS = range(8)
+OF_DTYPE, ARGUMENTS = 4, 16
 
 
 KNOWN, OF_INT64 = len(_DTYPES), 2
@@ -187,6 +188,18 @@ def _check(thing, own, common, i, which, record):
 
 
 @inline
+def _is_too_much(own, given, total):
+    """Whether a function would not take so much: elements, or for a table multiply-adds, before any result is made."""
+    most = _word(own, MOST_WORK)
+    if most == 0:
+        return False
+    if _word(own, RESULT) != TABLE:
+        return total > most
+    rows, cols = get(_record(given, _word(own, ROWS_OF)), ROWS), get(_record(given, _word(own, COLUMNS_OF)), COLS)
+    return rows * cols * get(given, COLS) > most
+
+
+@inline
 def _new(own, common, which, given, first):
     """The result that the call did not bring, or 0 with an exception set."""
     result = _word(own, RESULT)
@@ -225,7 +238,7 @@ def ENTRY(owner, arguments, count):
         fits = _check(_word(arguments, i), own, common, i, which, record)
         total += get(record, SIZE) if fits else 0
         i += 1
-    if not fits:
+    if not fits or _is_too_much(own, given, total):
         _keep(nothing)
         return nothing
     returned = first
@@ -366,12 +379,13 @@ class Entry:
         result: int,
         table: tuple[int, int] = (0, 0),
         works: bool = False,
+        most: int = 0,
         constants: Callable[[Any], tuple[int, ...]] = lambda dtype: (),
         is_quick: bool = True,
     ) -> None:
         self._name, self._function, self._works, self._constants = name, function, works, constants
         self._words = np.zeros(ARGUMENTS + 2 * (len(arguments) + 1), np.int64)
-        self._words[COUNT:FUNCTIONS] = len(arguments), result, *table, works
+        self._words[COUNT:FUNCTIONS] = len(arguments), result, *table, works, most
         self._words[ARGUMENTS:] = np.ravel([*arguments, (REALS, WRITTEN)])
         self.call: Callable[..., Any] = _nothing
         self._is_quick = is_quick

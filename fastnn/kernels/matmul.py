@@ -51,8 +51,9 @@ def _linear(given, workspace):
     return 1
 
 
-_MATMUL = Entry("matmul", _matmul, [(REALS, READ), (REALS, READ)], TABLE, table=(0, 1), works=True)
-_LINEAR = Entry("linear", _linear, [(REALS, READ), (REALS, READ), (REALS, ROWWISE)], TABLE, table=(0, 1), works=True)
+_TABLE = {"result": TABLE, "table": (0, 1), "works": True, "most": GRAIN}
+_MATMUL = Entry("matmul", _matmul, [(REALS, READ), (REALS, READ)], **_TABLE)
+_LINEAR = Entry("linear", _linear, [(REALS, READ), (REALS, READ), (REALS, ROWWISE)], **_TABLE)
 
 
 @kernel

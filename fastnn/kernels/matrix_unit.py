@@ -13,10 +13,10 @@ from .compiler.amx import has_amx
 from .gemm.product import workspace
 from .gemm.tile import STEP, UNIT_AT
 
-# The fewest multiply-adds with which the unit is faster, and the least of m n / (m + n), which is how often an element
-# that was split is used: at "highest", and where fewer products gain more. Measured: products of 128 x 784 with 784 x
-# 128 are level, of 160 x 160 with 160 x 160 a fifth faster.
-LEAST_WORK, LEAST_USE = 2_000_000, {"highest": 64, "high": 44, "medium": 40}
+# The fewest multiply-adds with which the unit is faster, and the fewest for each element that is split or stored: at
+# "highest", and where fewer products gain more. Measured: products of 160 x 160 with 160 x 160 (53) are a fifth faster,
+# of 784 x 64 with 64 x 128 (40) level on one thread, and a half slower on two, which both split all of one operand.
+LEAST_WORK, LEAST_USE = 2_000_000, {"highest": 48, "high": 36, "medium": 32}
 _FLOAT32 = np.dtype(np.float32)
 _local = threading.local()
 
@@ -28,7 +28,8 @@ def level_of_unit(dtype: np.dtype) -> str:
 
 def gains(level: str, m: int, n: int, k: int) -> bool:
     """Whether a product (m, k) (k, n) is faster on the unit."""
-    return bool(level) and m * n * k >= LEAST_WORK and k >= STEP and m * n >= LEAST_USE[level] * (m + n)
+    work, elements = m * n * k, m * n + m * k + n * k
+    return bool(level) and work >= LEAST_WORK and k >= STEP and work >= LEAST_USE[level] * elements
 
 
 def unit_product(level: str) -> int:

@@ -263,7 +263,13 @@ def _of_rows(name: str, result: int, of: Any) -> _OfRows:
         rows = rows_of_part(like, job, which, parts)
         of(rows.s, rows.out, rows.n, rows.first, rows.end)
 
-    entry = Entry(name, Shared(few, entry_signature, name=name), [(REALS, ROWWISE)], result)
+    entry = Entry(
+        name,
+        Shared(few, entry_signature, name=name),
+        [(REALS, ROWWISE)],
+        result,
+        most=GRAIN // work_of_rows.py_func(1, 0),
+    )
     return _OfRows(entry, Shared(part, task_signature, name=f"{name}_part"))
 
 

@@ -5,12 +5,13 @@ IMA J. Numer. Anal. 41(4), 2021.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, contiguous, float_arrays
+from ..validation import Array, are_plain, contiguous, float_arrays
 
 Axis = int | tuple[int, ...] | None
 
@@ -85,6 +86,11 @@ def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
 
 
 def _normalise(kernel: Callable[[Array, Array], None], s: ArrayLike, axis: Axis) -> Array:
+    plain: Any = s
+    if axis == -1 and are_plain(s) and plain.ndim == 2 and plain.size > 0 and plain.flags.c_contiguous:
+        result: Array = np.empty(plain.shape, plain.dtype)  # what is too large for the quick way
+        kernel(plain, result)
+        return result
     rows, kept, axes = _as_rows(s, axis)
     if rows.shape[1] == 0 and len(rows):
         raise ValueError(f"s has shape {np.shape(s)}: there are no scores along axis {axis} to normalise")

@@ -176,6 +176,11 @@ def test_threads_that_take_turns_gain_nothing(waited, cpu, gains, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(team, "time", SimpleNamespace(monotonic=lambda: now[0]))
     profit = team._Profit()
+    profit.count(1.0, 0.9, 0.5)  # once may be that code is loaded
+    assert profit.is_likely()
+    profit.count(1.0, 0.0, 1.0)
+    for _ in range(4 if not gains else 0):
+        profit.count(0.0126, 0.0126 * waited, 0.0126 * cpu)
     for length in (1, 2, 4, 8, 16, 16):
         for _ in range(4):
             assert profit.is_likely()

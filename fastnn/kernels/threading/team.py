@@ -177,15 +177,16 @@ def _rest() -> None:
 class _Profit:
     """Whether threads that meet at barriers gain anything of late: not where they take turns on one CPU or get less.
 
-    Then all but one wait, or have no CPU, at any time. This is looked at for ``WINDOW`` seconds of work; where there is
-    no gain a thread works alone for ``PAUSE`` seconds, and where the next try fails for twice as long.
+    Then all but one wait, or have no CPU, at any time. This is looked at for ``WINDOW`` seconds of work, twice, since a
+    process first loads code in one thread; where there is no gain a thread works alone for ``PAUSE`` seconds, and where
+    the next try fails for twice as long.
     """
 
     WINDOW, PAUSE, LONGEST, LEAST = 0.05, 1.0, 16.0, 0.75
 
     def __init__(self) -> None:
         self._worked = self._waited = self._cpu = self._alone_until = 0.0
-        self._pause = self.PAUSE
+        self._pause, self._failed = self.PAUSE, 0
 
     def is_likely(self) -> bool:
         """Whether to share an epoch."""
@@ -199,8 +200,10 @@ class _Profit:
         self._worked, self._waited, self._cpu = self._worked + worked, self._waited + waited, self._cpu + cpu
         if self._worked >= self.WINDOW:
             gains = self._waited < self.LEAST * self._worked and self._cpu > self.LEAST * self._worked
-            self._alone_until = 0.0 if gains else time.monotonic() + self._pause
-            self._pause = self.PAUSE if gains else min(2 * self._pause, self.LONGEST)
+            self._failed = 0 if gains else self._failed + 1
+            self._alone_until = time.monotonic() + self._pause if self._failed >= 2 else 0.0
+            if self._failed != 1:
+                self._pause = self.PAUSE if gains else min(2 * self._pause, self.LONGEST)
             self._worked = self._waited = self._cpu = 0.0
 
 
