@@ -235,6 +235,7 @@ def test_other_arguments_are_refused_by_name(other, message, data, path):
         ({"checkpoint": "no/such/run.npz"}, ValueError, "checkpoint is .*, but there is no folder .*: make it first"),
         ({"checkpoint_every": 0}, ValueError, "checkpoint_every is 0, expected a positive integer"),
         ({"checkpoint_every": 2.5}, TypeError, "checkpoint_every is 2.5, expected a number of epochs, or a datetime"),
+        ({"checkpoint_every": "5m"}, TypeError, "checkpoint_every is '5m', expected a number of epochs, or a datetime"),
         (
             {"checkpoint_every": datetime.timedelta(0)},
             ValueError,

@@ -172,7 +172,7 @@ def opened(checkpoint: Any, every: Any) -> Checkpoint | None:
         if seconds <= 0:
             raise ValueError(f"checkpoint_every is {every!r}, expected a time > 0")
         every = seconds
-    elif isinstance(every, float):
+    elif isinstance(every, (float, str)):
         raise TypeError(
             f"checkpoint_every is {every!r}, expected a number of epochs, or a datetime.timedelta such as "
             "timedelta(minutes=5)"
