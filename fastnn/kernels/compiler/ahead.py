@@ -22,6 +22,7 @@ import numpy as np
 
 from ...loading import stop_if_unwanted, undisturbed
 from . import cache
+from .cpu import available_cpus
 from .store import make
 
 # Seconds after which nobody waits for a helper any longer.
@@ -108,10 +109,9 @@ def compile_ahead(kernel: Any, signature: tuple[Any, ...], function: str, dtype:
 
 def _can_help() -> bool:
     """Whether a second process may run, and what it leaves will be found."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     program = Path(sys.executable or "").name
     is_python = bool(re.fullmatch(r"python[\d.]*[tdw]?(\.exe)?", program, re.IGNORECASE))
-    return cpus > 1 and is_python and not getattr(sys, "frozen", False) and bool(cache.FOLDERS)
+    return available_cpus() > 1 and is_python and not getattr(sys, "frozen", False) and bool(cache.FOLDERS)
 
 
 def obey(module: str, function: str, dtype: str, fingerprint: str, folder: str) -> None:

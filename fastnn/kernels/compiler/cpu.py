@@ -82,3 +82,8 @@ def l2_bytes() -> int:
             return 1024 * int(file.read().strip().removesuffix("K"))
     except (OSError, ValueError):
         return 1_310_720
+
+
+def available_cpus() -> int:
+    """How many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,8 +28,8 @@ from ..simd.vector import (
 )
 from .amx_pack import is_safe, named_for, packing
 from .amx_tile import TILE_SIZE, configure, multiply, release
-from .product import Epilogue, Matrix, finish_bias, moved, product, product_signature, sum_of_squares
-from .rectifier import rectify_backward
+from .product import Epilogue, Matrix, moved, product, product_signature, sum_of_squares
+from .rectifier import rectify, rectify_backward
 from .tile import BIAS, BLOCK, COMBINE, COMBINE_SQUARES, RECTIFY_BACKWARD, STEP, STORE, UNIT_AT
 
 # The most steps of a block of the inner dimension, and rows and columns of what is packed, in elements of 4 bytes.
@@ -135,7 +135,7 @@ def _make(parts: int) -> Any:
                 )  # fmt: skip
         release()
         if split and mode == BIAS:
-            finish_bias(m, n, c, v, alpha)
+            _finish_bias(m, n, c, v, alpha)
         if split and mode == RECTIFY_BACKWARD:
             for i in range(m):
                 row = shift(c.p, i * c_row)
@@ -143,6 +143,19 @@ def _make(parts: int) -> Any:
 
     amx_product.__qualname__ = f"amx_product_{parts}"
     return amx_product
+
+
+@inline
+def _finish_bias(m, n, c, v, slope):
+    """C = f(C + v) row by row, where the sum came in several blocks."""
+    width = lanes(v)
+    for i in range(m):
+        row = shift(c.p, i * c.row)
+        for j in range(0, n, width):
+            count = min(width, n - j)
+            store_part(row, j, count, load_part(row, j, count, 0.0) + load_part(v, j, count, 0.0))
+        if slope != 1.0:
+            rectify(slope, row, row, n)
 
 
 @inline

@@ -29,11 +29,9 @@ from ..simd.vector import (
     reduce_add,
     shift,
     splat,
-    store,
     store_part,
 )
 from .packing import pack_block, pack_tile
-from .rectifier import rectify
 from .tile import (
     A_STRIDE,
     ALPHA,
@@ -291,28 +289,6 @@ def tile_rows(left, tiles):
 def _is_worth_packing(m, apart):
     """Whether to pack a block of B, whose rows lie so many bytes apart, for m rows of A."""
     return m >= MANY_ROWS or (m >= SOME_ROWS and apart >= FAR) or (m >= FEW_ROWS and apart >= COLLIDE)
-
-
-@inline
-def finish_bias(m, n, c, v, slope):
-    """C = f(C + v) row by row, where the sum came in several blocks."""
-    for i in range(m):
-        row = shift(c.p, i * c.row)
-        combine(row, 1.0, v, 1.0, n)
-        if slope != 1.0:
-            rectify(slope, row, row, n)
-
-
-@inline
-def combine(x, alpha, y, beta, n):
-    """x[i] = alpha x[i] + beta y[i] for i < n."""
-    width = lanes(x)
-    i = 0
-    while i + width <= n:
-        store(x, i, load(x, i) * alpha + load(y, i) * beta)
-        i += width
-    if i < n:
-        store_part(x, i, n - i, load_part(x, i, n - i, 0.0) * alpha + load_part(y, i, n - i, 0.0) * beta)
 
 
 @inline

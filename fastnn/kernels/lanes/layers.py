@@ -37,7 +37,7 @@ from ..network.memory import GRADIENT, VALUES
 from ..operations import call_backward, call_forward, call_gradient
 from ..simd.random import key_of
 from ..simd.table import cell, row_of
-from ..simd.transpose import rows_to_lanes
+from ..simd.transpose import rows_to_lanes, transpose_block
 from ..simd.vector import get, integer, lanes, load, put, select, shift, splat, store
 from .memory import (
     ADDRESS,
@@ -272,11 +272,16 @@ def add_sources(net, i, rows, memory):
 
 
 @inline
-def gradient_of_each(net, span, first, count, memory, counts, rows):
+def gradient_of_each(net, span, first, count, memory, counts, rows, out):
     """Some elements of the gradient of an operation's parameter, a vector each, after ``transpose_kept``."""
-    for lane in range(lanes(memory.nodes.p)):
+    width = lanes(memory.nodes.p)
+    for lane in range(width):
         kept = kept_of(net, memory, cell(net.spans, span, OP), rows, lane)
         gradient_of_one(net, span, first, count, memory, counts, lane, kept, shift(memory.own.p, lane * memory.own_ld))
+    for p in range(0, count, width):
+        transpose_block(
+            shift(memory.own.p, p), memory.own_ld, width, min(width, count - p), shift(out, p * width), width
+        )  # fmt: skip
 
 
 @inline

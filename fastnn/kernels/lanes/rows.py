@@ -7,9 +7,10 @@ import numpy as np
 
 from ...codes import OP, ROW, START, TRAINED, WEIGHT
 from ..compiler.jit import inline
+from ..network.whole import add, scale
 from ..operations import gradients_at
 from ..simd.table import cell
-from ..simd.vector import get, integer, lanes, load_part, pointer, put, reduce_add, shift, splat, store_part
+from ..simd.vector import get, integer, lanes, load_part, pointer, put, reduce_add, shift, splat
 from ..simd.wide import widened
 from ..updates import OTHERS, PER_STEP, call_update
 from .layers import gradient_of_one
@@ -97,16 +98,6 @@ def add_rows(net, whole, span, m, memory, counts):
 
 
 @inline
-def add(to, x, n, is_first):
-    """to (n,) += x, or = x."""
-    width = lanes(to)
-    for j in range(0, n, width):
-        count = min(width, n - j)
-        new = load_part(x, j, count, 0.0)
-        store_part(to, j, count, new if is_first else load_part(to, j, count, 0.0) + new)
-
-
-@inline
 def square_rows(net, whole, span, lane):
     """Σ g² of the rows of a parameter that one network has a gradient of, in float64."""
     i, n = cell(net.spans, span, OP), cell(net.spans, span, ROW)
@@ -127,15 +118,12 @@ def move_rows(net, step, whole, span, lane):
     i, n = cell(net.spans, span, OP), cell(net.spans, span, ROW)
     gradient, touched = apart_of(net, i, whole.gradient.p, lane), apart_of(net, i, whole.touched.p, lane)
     heads, factor = shift(whole.heads.p, lane * whole.heads.cols), get(whole.factors.p, lane)
-    width = lanes(gradient)
     take_own(step, lane)
     row = get(heads, span) - 1
     while row >= 0:
         g = shift(gradient, row)
         if factor < 1.0:
-            for j in range(0, n, width):
-                count = min(width, n - j)
-                store_part(g, j, count, load_part(g, j, count, 0.0) * factor)
+            scale(g, n, factor)
         move_row(net, step, i, row, g, n, lane)
         before = get(touched, row) - 2
         put(touched, row, 0)

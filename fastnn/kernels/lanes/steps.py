@@ -10,7 +10,7 @@ from ..gemm.tile import ROWS, VECTORS
 from ..network.layers import copy_row, is_updated
 from ..network.memory import GRADIENT, VALUES
 from ..simd.table import cell, row_of
-from ..simd.transpose import lanes_to_rows, rows_to_lanes, transpose_block
+from ..simd.transpose import lanes_to_rows, rows_to_lanes
 from ..simd.vector import fma, get, integer, lanes, load, pointer, put, shift, splat, store
 from ..simd.wide import store_wide, widened
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
@@ -220,7 +220,7 @@ def update_linear(net, step, i, m, memory):
 @inline
 def update_operation(net, step, i, m, memory, counts):
     """Update the parameters of an operation."""
-    is_transposed, width = False, lanes(step.block.p)
+    is_transposed = False
     for span in range(net.spans.rows):
         if cell(net.spans, span, OP) == i and cell(net.spans, span, TRAINED) != 0:
             if not is_transposed:
@@ -229,12 +229,7 @@ def update_operation(net, step, i, m, memory, counts):
             length = cell(net.spans, span, LENGTH)
             for first in range(0, length, memory.own_ld):
                 count = min(memory.own_ld, length - first)
-                gradient_of_each(net, span, first, count, memory, counts, m)
-                for p in range(0, count, width):
-                    transpose_block(
-                        shift(memory.own.p, p), memory.own_ld, width, min(width, count - p),
-                        shift(step.block.p, p * width), width,
-                    )  # fmt: skip
+                gradient_of_each(net, span, first, count, memory, counts, m, step.block.p)
                 apply_rule(net, step, cell(net.spans, span, START) + first, step.block.p, OTHERS, count)
 
 

@@ -13,9 +13,9 @@ from ...codes import BIAS_AT, INPUTS, LENGTH, OUTPUTS, ROW, START, WEIGHT
 from ..compiler.jit import inline, kernel
 from ..network.layers import is_updated
 from ..network.memory import GRADIENT, VALUES
+from ..network.whole import add
 from ..simd.subnormals import flushed
 from ..simd.table import cell, tables
-from ..simd.transpose import transpose_block
 from ..simd.vector import fma, get, lanes, load, put, select, shift, splat, store
 from ..simd.wide import load_wide, narrowed, store_wide, widened
 from ..updates import OTHERS, WEIGHTS
@@ -24,7 +24,7 @@ from .layers import column_sums, gradient_of_each, node, transpose_kept
 from .memory import APART_AT, BATCH_SIZE, COUNT, FIRST, SAMPLES
 from .objectives import Group, has_penalty
 from .product import COMBINE, STORE, Epilogue, Lanes, product
-from .rows import add, add_rows, is_moved, move_rows, square_rows
+from .rows import add_rows, is_moved, move_rows, square_rows
 from .steps import apply_rule, pack, prepare, scale_step, square_all
 
 
@@ -127,12 +127,7 @@ def _add_gradient_of_operation(net, i, step, whole, m, is_first, memory, counts)
                 length = cell(net.spans, span, LENGTH)
                 for first in range(0, length, memory.own_ld):
                     count = min(memory.own_ld, length - first)
-                    gradient_of_each(net, span, first, count, memory, counts, m)
-                    for p in range(0, count, width):
-                        transpose_block(
-                            shift(memory.own.p, p), memory.own_ld, width, min(width, count - p),
-                            shift(block, p * width), width,
-                        )  # fmt: skip
+                    gradient_of_each(net, span, first, count, memory, counts, m, block)
                     out = shift(whole.gradient.p, (cell(net.spans, span, START) + first) * width)
                     add(out, block, count * width, is_first)
 

@@ -192,7 +192,7 @@ def _add_span(net, gradient, span, m, is_first, around, worker):
     for first in range(start, end, GRADIENT_BLOCK):
         count = min(GRADIENT_BLOCK, end - first)
         gradient_of_span(net, span, m, around, first, count, worker.block)
-        _add(shift(gradient, cell(net.spans, span, START) + first), worker.block, count, is_first)
+        add(shift(gradient, cell(net.spans, span, START) + first), worker.block, count, is_first)
 
 
 @inline
@@ -206,14 +206,14 @@ def _add_rows(net, whole, span, m, around, worker):
     for k in range(get(rows, 0)):
         at = cell(net.spans, span, START) + get(rows, 1 + k) * width
         is_first = get(whole.touched.p, at) == 0
-        _add(shift(whole.gradient.p, at), shift(gradients, k * width), width, is_first)
+        add(shift(whole.gradient.p, at), shift(gradients, k * width), width, is_first)
         if is_first:
             put(whole.touched.p, at, 1 + get(whole.heads.p, span))
             put(whole.heads.p, span, 1 + at)
 
 
 @inline
-def _add(to, x, n, is_first):
+def add(to, x, n, is_first):
     """to (n,) += x, or = x."""
     width = lanes(to)
     for j in range(0, n, width):
@@ -276,12 +276,12 @@ def _move_part(net, step, whole, factor, at, kind, n):
     """Update n parameters of a kind from offset ``at`` by their gradient times a factor."""
     gradient = shift(whole.gradient.p, at)
     if factor < 1.0:
-        _scale(gradient, n, factor)
+        scale(gradient, n, factor)
     apply_rule(net, step, at, gradient, kind, n)
 
 
 @inline
-def _scale(x, n, factor):
+def scale(x, n, factor):
     """x (n,) *= factor."""
     width = lanes(x)
     for j in range(0, n, width):

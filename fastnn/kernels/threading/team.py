@@ -21,6 +21,7 @@ from contextvars import ContextVar
 
 import numpy as np
 
+from ..compiler.cpu import available_cpus
 from ..compiler.jit import inline
 from .crew import (
     ALONE,
@@ -112,7 +113,7 @@ def _initial_threads() -> int:
     """
     text = os.environ.get("FASTNN_NUM_THREADS", "").strip()
     if not text:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cpus = available_cpus()
         granted = max(1, int(min(cpus_granted(), cpus)))  # who waits for a thread without a CPU of its own waits long
         return min(granted, _share("NUMBA_NUM_THREADS") or _share("OMP_NUM_THREADS") or cpus)
     if not text.isdecimal() or not 1 <= int(text) <= MOST:
