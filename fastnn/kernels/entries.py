@@ -69,7 +69,7 @@ NONE, ARRAY, PYTHON_FLOAT, EMPTY, DTYPES, WORKSPACES, LENT, KINDS = 0, 1, 2, 3, 
 _DTYPES = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.uint8)
 # Those of a function: these words, how many arguments there are, whence the result, its rows and its columns come,
 # whether there is a workspace, beyond how much work nothing is tried, for both dtypes the function and three constants,
-# and what each argument and the result must be.
+# what each argument and the result must be, and what makes it a builtin, see METHOD.
 COMMON, COUNT, RESULT, ROWS_OF, COLUMNS_OF, WORKS, MOST_WORK, FUNCTIONS = range(8)
 OF_DTYPE, ARGUMENTS = 4, 16
 
@@ -275,18 +275,10 @@ def ENTRY(owner, arguments, count):
     return returned
 
 
-class _Method(ctypes.Structure):
-    """What Python knows of a function in C."""
-
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("code", ctypes.c_void_p),
-        ("convention", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
-
-
-_FASTCALL = 0x80
+# What Python knows of a function in C, a PyMethodDef: where its name and its code are, how to call it, what it does. It
+# lies behind the words of the function, which the builtin owns, so neither the end of its Entry nor the order in which
+# the garbage collector takes a cycle apart can leave a builtin without.
+METHOD, _FASTCALL = 4, 0x80
 # By name the builtin of each function, once it has been compiled for a dtype.
 quick = SimpleNamespace()
 _common = np.zeros(KINDS + KNOWN, np.int64)
@@ -384,9 +376,13 @@ class Entry:
         is_quick: bool = True,
     ) -> None:
         self._name, self._function, self._works, self._constants = name, function, works, constants
-        self._words = np.zeros(ARGUMENTS + 2 * (len(arguments) + 1), np.int64)
+        what = np.ravel([*arguments, (REALS, WRITTEN)])
+        self._method = ARGUMENTS + len(what)
+        encoded = np.frombuffer(name.encode() + b"\0" * (8 - len(name.encode()) % 8), np.int64)
+        self._words = np.zeros(self._method + METHOD + len(encoded), np.int64)
         self._words[COUNT:FUNCTIONS] = len(arguments), result, *table, works, most
-        self._words[ARGUMENTS:] = np.ravel([*arguments, (REALS, WRITTEN)])
+        self._words[ARGUMENTS : self._method] = what
+        self._words[self._method + METHOD :] = encoded
         self.call: Callable[..., Any] = _nothing
         self._is_quick = is_quick
         if is_quick:
@@ -417,7 +413,9 @@ class Entry:
             self._words[COMMON] = _common.ctypes.data
             self._words[place] = self._function.address(dtype)
         if self.call is _nothing:
-            self._method = _Method(self._name.encode(), ENTRY.address(np.int64), _FASTCALL, None)
-            self.call = _new_builtin(ctypes.addressof(self._method), self._words, None)
+            method = self._words[self._method :]
+            place = method.ctypes.data
+            method[:METHOD] = place + 8 * METHOD, ENTRY.address(np.int64), _FASTCALL, 0
+            self.call = _new_builtin(place, self._words, None)
             if self._is_quick:
                 setattr(quick, self._name, self.call)

@@ -13,6 +13,7 @@ from fastnn import kernels
 from fastnn.kernels import entries
 from fastnn.kernels.entries import KINDS, LENT, quick
 from tests.cases import LAYOUTS
+from tests.processes import run
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +190,27 @@ def test_threads_at_once(dtype, rng):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_builtin_outlives_its_entry(dtype):
+    """In a process that overwrites whatever memory it frees, and whose garbage collector looks at all builtins."""
+    code = f"""
+import gc
+import numpy as np
+from fastnn.kernels.entries import LIKE_FIRST, READ, REALS, Entry, quick
+from fastnn.kernels.matmul import _matmul
+
+x = np.full((2, 2), 3, "{np.dtype(dtype).name}")
+entry = Entry("made", _matmul, [(REALS, READ), (REALS, READ)], LIKE_FIRST, works=True)
+entry(x, x, np.empty_like(x))
+call, entry, quick.made = entry.call, None, None
+gc.collect()
+print(call.__name__, call(x, x).tolist())
+call = None
+gc.collect()
+"""
+    out = run(code, PYTHONMALLOC="debug", FASTNN_BACKEND="numba")[0]
+    assert out == "made [[18.0, 18.0], [18.0, 18.0]]\n"
 
 
 def test_memory_that_there_is_not(dtype):
