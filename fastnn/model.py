@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import serialization
+from .chunks import Chunks
 from .nn import losses
 from .nn.chain import call_list
 from .nn.layers import Layer
@@ -26,7 +27,6 @@ from .training.fit import run
 from .training.history import History
 from .training.labels import as_fitted, coded_as
 from .training.metrics import Metrics, check_metrics, suit
-from .training.sources import Chunks
 from .training.streaming import prepared
 from .validation import (
     Array,

@@ -7,8 +7,9 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
+from ..chunks import Source, of_chunk
 from ..validation import Array
-from .sources import Chunk, Form, Source, of_chunk
+from .sources import Chunk, Form
 
 _PATIENCE = 0.1
 

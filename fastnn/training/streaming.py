@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from ..chunks import Source
 from ..nn import losses
 from ..nn.stack import Stack
 from ..transaction import Copies
 from ..validation import FLOAT64, Array, any_array, own_view, positive_int
-from .class_weights import check_labels, of_classes
+from .class_weights import balanced, check_labels, of_classes
 from .each import depth
 from .labels import NAMES
 from .plan import Plan, check_batches, prepare
 from .reading import Reading, Store
 from .replay import Epoch, find_batch
 from .resuming import opened
-from .sources import Chunk, Form, Source, balanced_by, names_in
+from .sources import Chunk, Form, names_in
 
 _BYTES = 1 << 27  # of a buffer whose size is not given
 
@@ -78,7 +79,7 @@ class StreamPlan(Plan):
 
 def prepared(stack: Stack, x: Any, y: Any, *, buffer: Any, **settings: Any) -> Plan:
     """Check the arguments of a fit on arrays, or where there is no y on a source of chunks, and change nothing."""
-    if y is None and not hasattr(x, "__array__"):
+    if y is None and not hasattr(x, "__array__") and not hasattr(x, "shape"):
         return prepare_stream(stack, x, buffer=buffer, **settings)
     if buffer is not None:
         raise ValueError(f"buffer is {buffer!r}, but X and y are arrays, of which nothing is held: leave it out")
@@ -121,8 +122,9 @@ def prepare_stream(
     loss = losses.resolve(settings["loss"])
     y = own_view(first[1])
     is_named = losses.takes_names(loss) and depth(y) == 1 and any_array("y", y).dtype.kind in NAMES
+    counts: Array | None = None
     if is_named and classes is None:
-        classes = names_in(given)
+        classes, counts = names_in(given)
     plan = prepare(
         stack,
         first[0],
@@ -141,7 +143,7 @@ def prepare_stream(
         weights = of_classes(class_weight, np.clip(plan.y, 0, plan.outputs - 1), plan.outputs, plan.classes)
         if isinstance(class_weight, str):
             form = Form(stack, loss, plan.outputs, plan.classes, None, first)
-            weights = balanced_by(given, form, plan.outputs)
+            weights = balanced(form.counts(given) if counts is None else counts)
     form = Form(stack, loss, plan.outputs, plan.classes, weights, first)
     plan.x, plan.y, plan.sample_weight = form.empty
     plan.batch_size, plan.accumulate = batch_size, accumulate
