@@ -142,7 +142,7 @@ def _short(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
     shown = repr(value)
-    return shown if len(shown) <= 80 else f"a {type(value).__name__}"
+    return shown if len(shown) <= 80 and " at 0x" not in shown else f"a {type(value).__name__}"
 
 
 @contextmanager

@@ -359,7 +359,7 @@ BAD = {
     ),
     "pair": (GOOD, TypeError, r"chunk 0 of the source is an array of shape \(4, 6\), expected \(X, y\)"),
     "generator": ((GOOD for _ in range(2)), TypeError, "the source is a generator, which gives its chunks only once"),
-    "zip": (zip([X], [Y], strict=True), TypeError, "the source is <zip .*, which gives its chunks only once"),
+    "zip": (zip([X], [Y], strict=True), TypeError, "the source is a zip, which gives its chunks only once"),
     "the same iterator": (same_twice(iter([GOOD, GOOD])), TypeError, "has returned the same iterator twice"),
     "function of none": (lambda: None, TypeError, "the function that is the source returned None, expected an iter"),
     "empty": ([], ValueError, r"the source is empty, \[\]: expected at least one chunk"),
