@@ -2,14 +2,25 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from .validation import Array, own_view
 
+
+class Indexed(Protocol):
+    """Chunks by their places."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, place: int, /) -> Sequence[Any]:
+        """Return one of them."""
+
+
 # What ``fit`` takes in the place of X where there is no y: whatever gives chunks, or a function that returns it.
-Chunks: TypeAlias = Iterable[Sequence[Any]] | Callable[[], Iterable[Sequence[Any]]]
+Chunks: TypeAlias = Iterable[Sequence[Any]] | Indexed | Callable[[], Iterable[Sequence[Any]]]
 
 
 class Source:

@@ -123,6 +123,17 @@ class TestWhatTheyGive:
         for one, other in zip(whole(source)[1], whole(again)[1], strict=True):
             np.testing.assert_array_equal(one, other)
 
+    def test_text_written_as_parquet(self, text, tmp_path):
+        source = CsvSource(text, "kind", categories="find", sample_weight="weight", block_size=500)
+        written = source.to_parquet(tmp_path / "flats.parquet", row_group_size=25)
+        assert 2 <= len(written) <= 4
+        assert (written.columns, written.categories) == (source.columns, source.categories)
+        for one, other in zip(whole(written)[1], whole(source)[1], strict=True):
+            np.testing.assert_array_equal(one, other)
+        again = CsvSource(text, ["size", "year"], columns=["is_new"]).to_parquet(tmp_path / "flats.parquet")
+        assert (len(again), again[0][1].shape) == (1, (90, 2))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["flats.csv", "flats.parquet"]
+
 
 class TestTraining:
     @pytest.mark.parametrize("make", [ParquetSource, CsvSource])

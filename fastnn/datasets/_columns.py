@@ -13,7 +13,7 @@ from ._checks import real_dtype
 
 Categories: TypeAlias = Mapping[str, Sequence[Any] | Literal["find"]] | Literal["find"]
 
-_ROWS = 1 << 10  # written at a time, so that what columns become as rows stays in the cache
+_BLOCK_ELEMENTS = 1 << 16  # become rows at a time, within the cache
 _MOST_SHOWN = 20
 
 
@@ -108,11 +108,13 @@ class Columns(ABC):
     def _x(self, table: Any) -> Array:
         columns = [self._codes(table, n) if n in self._sets else self._numbers(table, n) for n in self.columns]
         x = np.empty((table.num_rows, len(columns)), self._dtype)
+        block = np.empty((len(columns), max(16, _BLOCK_ELEMENTS // len(columns))), self._dtype)
         with np.errstate(over="ignore"):  # whoever takes the numbers refuses infinite ones
-            for start in range(0, len(x), _ROWS):
-                rows = slice(start, start + _ROWS)
+            for start in range(0, len(x), block.shape[1]):
+                m = min(block.shape[1], len(x) - start)
                 for place, column in enumerate(columns):
-                    x[rows, place] = column[rows]
+                    block[place, :m] = column[start : start + m]
+                x[start : start + m] = block[:, :m].T
         return x
 
     def _y(self, table: Any) -> Array:

@@ -2,19 +2,21 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from numpy.typing import DTypeLike
 
+from ..files import replace
 from ..validation import Array, positive_int
 from ._checks import existing_file
 from ._columns import Categories, Columns
+from ._parquet import ParquetSource
 
 
 class CsvSource(Columns):
     """A CSV file for :meth:`fastnn.Sequential.fit`, read block by block; needs pyarrow, the extra ``data``.
 
-    Reading text takes longer than training a small network: for many epochs write it as Parquet first.
+    Reading text takes longer than training a small network: for many epochs have :meth:`to_parquet` write it once.
 
     Parameters
     ----------
@@ -67,6 +69,47 @@ class CsvSource(Columns):
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """Yield (X, y) or (X, y, sample_weight) of each block."""
         return map(self._chunk, self._tables(self._used))
+
+    def to_parquet(self, path: str | os.PathLike[str], row_group_size: int = 20_000) -> ParquetSource:
+        """Write the columns that are used as a Parquet file, which is read several times as fast; return its source.
+
+        Parameters
+        ----------
+        path : path
+            The file; one of that name is replaced once the new one is whole.
+        row_group_size : int
+            The rows of a chunk, at least.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        ValueError
+            If a row is not as described.
+        """
+        size, parquet, pa = positive_int("row_group_size", row_group_size), self._module("pyarrow.parquet"), self._pa
+
+        def write(file: BinaryIO) -> None:
+            schema = pa.schema([(name, self._types[name]) for name in self._used])
+            with parquet.ParquetWriter(file, schema) as writer:
+                held: list[Any] = []
+                for table in self._tables(self._used):
+                    held.append(table)
+                    if sum(map(len, held)) >= size:
+                        writer.write_table(pa.concat_tables(held), row_group_size=size * 2)
+                        held = []
+                if held:
+                    writer.write_table(pa.concat_tables(held), row_group_size=size * 2)
+
+        replace(path, write)
+        return ParquetSource(
+            path,
+            self._targets[0] if self._is_flat else self._targets,
+            columns=self.columns,
+            categories=self.categories,
+            sample_weight=self._weight,
+            dtype=self._dtype,
+        )
 
     @property
     def _where(self) -> str:
