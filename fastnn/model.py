@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import serialization
+from .chunks import Chunks
 from .nn import losses
 from .nn.chain import call_list
 from .nn.layers import Layer
@@ -26,7 +27,7 @@ from .training.fit import run
 from .training.history import History
 from .training.labels import as_fitted, coded_as
 from .training.metrics import Metrics, check_metrics, suit
-from .training.plan import prepare
+from .training.streaming import prepared
 from .validation import (
     Array,
     DType,
@@ -179,8 +180,8 @@ class Sequential:
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: ArrayLike | Chunks,
+        y: ArrayLike | None = None,
         *,
         loss: LossName | Loss = "cross_entropy",
         optimizer: OptimizerName | Optimizer = "sgd",
@@ -197,14 +198,18 @@ class Sequential:
         metrics: Metrics | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | timedelta = 1,
+        buffer: int | None = None,
         verbose: int = 1,
     ) -> History:
         """Train the model: minimise mean(loss_i) + l2 Σ W² over batches of the samples.
 
         Parameters
         ----------
-        X : array_like (m, n_in)
-            Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied.
+        X : array_like (m, n_in), or a source of chunks where y is left out
+            Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied. A
+            source is a list, an object that can be iterated again and again, or a function that returns an iterator,
+            of chunks (X, y) or (X, y, sample_weight) of one kind, as many each time. Chunks are read one after the
+            other in another thread and held for a moment only.
         y : array_like (m,) or (m, n_out)
             Labels or targets whose rows sum to 1 for cross-entropy; values for other losses, 0 to 1 for the binary
             cross-entropy and counts >= 0 for Poisson's. Integer labels are 0..n_out-1, held as int64, and targets are
@@ -224,7 +229,8 @@ class Sequential:
         epochs, batch_size, accumulate : int
             An update takes the gradient of ``accumulate`` batches, as if they were one. The last may be smaller.
         shuffle : bool
-            Whether each epoch takes the samples in another order.
+            Whether each epoch takes the samples in another order: of a source the chunks, where it has a length and
+            can be indexed, and then the samples among those that are held.
         validation_data : (X, y), optional
             Evaluated after each epoch, without the penalty.
         validation_split : float, optional
@@ -258,6 +264,9 @@ class Sequential:
             larger then, any other argument must be as it was. A training that is over is there at once.
         checkpoint_every : int or datetime.timedelta
             After how many epochs, or after how much time, it is written; at the end and after Ctrl-C it always is.
+        buffer : int, optional
+            How many samples of a source are held in memory: half of them train, shuffled, while the others are read. By
+            default as many as take 128 MiB. A chunk is never divided.
         verbose : {0, 1}
             1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
             epoch.
@@ -293,7 +302,7 @@ class Sequential:
         not within a compiled epoch, after which all that came meanwhile counts as one. ``history.stopped`` tells
         whether a callback ended the training.
         """
-        plan = prepare(
+        plan = prepared(
             self._stack,
             X,
             y,
@@ -312,9 +321,9 @@ class Sequential:
             metrics=metrics,
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
+            buffer=buffer,
             verbose=verbose,
             classes=self._classes,
-            check_later=True,
         )
         alone = self._stack.held(threading.get_ident())
         with alone, plan.optimizer.held(), begun(self, plan) as should_stop:

@@ -27,7 +27,10 @@ def test_code_runs_and_prints_what_stands_below_it(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     names = {"__name__": "docs"}
-    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    for block in BLOCK.finditer(text):
+        for library in re.findall(r"<!-- needs (\w+) -->\n$", text[: block.start()]):
+            pytest.importorskip(library)  # what comes before it has run
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(textwrap.dedent(block["code"]), str(page), "exec"), names)

@@ -15,7 +15,7 @@ from .plan import Plan
 
 def values_after(stack: Stack, plan: Plan) -> dict[str, float]:
     """Return the values of an epoch beside its loss: metrics of the training data, and those of the validation data."""
-    values = trained(stack, plan) if plan.metrics else {}
+    values = trained(stack, plan) if plan.measures_training else {}
     data = plan.validation
     if data is None:
         return values

@@ -25,14 +25,15 @@ from .interrupts import Interrupt
 from .layerwise import layerwise_epoch
 from .plan import Plan
 from .progress import Report
+from .replay import Epoch, find_batch
 from .rows import check_finite, own_rows
+from .streaming import Pieces, StreamPlan
 from .together import Outcome, Request
 from .watching import Values
 
 if TYPE_CHECKING:
     from ..model import Sequential
 
-Epoch = Callable[[Array, float | Array, int], tuple[float, int]]
 ShouldStop = Callable[[int, Values], bool]
 # What a network in training asks for, nothing where it has trained for an epoch by itself; what it is answered; and
 # what it leaves behind.
@@ -108,13 +109,13 @@ def _train(
     report: Report,
     together: bool,
 ) -> Training:
-    stack, optimizer, samples = model._stack, plan.optimizer, plan.samples
+    stack, optimizer = model._stack, plan.optimizer
     optimizer.bind(stack)
     train = epoch_of(stack, plan)
     transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
     _hand_over(model, plan, history)
     most = _most_at_once(stack, plan) if together else 1
-    orders = Orders(plan, stack.rng, most)
+    orders = train if isinstance(train, Pieces) else Orders(plan, stack.rng, most)
     epoch = one_by_one = 0
     earlier: Sequence[float] = ()
     checkpoint = plan.checkpoint
@@ -144,6 +145,7 @@ def _train(
             transaction.goal = n
         started = time.perf_counter()
         if together and isinstance(train, CompiledEpoch):
+            assert isinstance(orders, Orders)
             outcome = yield train.request(*orders.later(n), rates, optimizer.steps)
             assert outcome is not None, "what asks is answered"
             if n > 1 and (outcome.error or outcome.failed >= 0 or not transaction.is_finite()):
@@ -157,7 +159,7 @@ def _train(
             loss, failed = train(orders.draw(), rates[0], optimizer.steps)
         if failed >= 0 or not transaction.is_finite():
             transaction.rewind()
-            _check_again(stack, plan)
+            _check_again(stack, plan.part)
             batch = _replay(train, transaction, plan, orders, rates[0])
             transaction.commit()
             raise DivergenceError(epoch, batch, plan.epochs)
@@ -170,7 +172,7 @@ def _train(
         history.record(values)
         transaction.commit()
         epoch += n
-        report.epoch(epoch, values, samples / seconds)
+        report.epoch(epoch, values, plan.samples / seconds)
         try:
             with report.lines():
                 history.stopped = should_stop(epoch, values)
@@ -226,6 +228,8 @@ def epoch_of(stack: Stack, plan: Plan, seconds: Array | None = None, lap: Lap = 
     See :mod:`fastnn.reference.network.epoch` for the table; ``lap(layer, phase)`` is called as a phase of a layer is
     over, or of the step for None.
     """
+    if isinstance(plan, StreamPlan):
+        return Pieces(stack, plan, epoch_of(stack, plan.part, seconds, lap))
     return CompiledEpoch(stack, plan, seconds) if plan.compiled else layerwise_epoch(stack, plan, lap)
 
 
@@ -313,22 +317,8 @@ def _nothing() -> None:
     """Orders that stay as they are are not drawn."""
 
 
-def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float | Array) -> int:
-    """Train the epoch again update by update, up to one that leaves the finite numbers, and return of which batch.
-
-    A user's layer may draw random numbers and come through this time: then that is the last batch.
-    """
+def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: "Orders | Pieces", lr: float | Array) -> int:
+    """Train the epoch again, up to the update that leaves the finite numbers, and return of which batch."""
     order = orders.draw()  # as before, and so are the units that are dropped
     last = Copies(transaction.arrays)
-    size = plan.batch_size * plan.accumulate
-    for update, start in enumerate(range(0, len(order), size)):
-        last.keep()
-        own_lr = lr if isinstance(lr, float) else lr[update : update + 1]
-        samples = order[start : start + size]
-        _, failed = train(samples, own_lr, plan.optimizer.steps)
-        if failed >= 0 or not last.is_finite():
-            last.restore()
-            break
-        plan.optimizer.steps += 1
-    # Numbers that an update leaves are those of its last batch.
-    return start // plan.batch_size + (failed if failed >= 0 else -(-len(samples) // plan.batch_size) - 1)
+    return train.replay(order, lr, last) if isinstance(train, Pieces) else find_batch(train, plan, order, lr, last)[1]

@@ -49,6 +49,7 @@ class Plan:
     or dtype moves nothing here. With ``rows`` the samples are those of x, y and ``sample_weight``, in which nothing
     else counts. ``classes`` are what the labels of y stand for where they are no integers, and ``flat`` says that there
     is one output for targets (m,). ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
+    ``counts`` are the chunks and the samples of an epoch whose samples come in pieces, once it is over.
     """
 
     x: Array
@@ -73,6 +74,7 @@ class Plan:
     flat: bool = False
     make_weights: Callable[[], Array | None] | None = None
     checkpoint: Checkpoint | None = None
+    counts: tuple[int, ...] | None = None
 
     @property
     def samples(self) -> int:
@@ -90,13 +92,33 @@ class Plan:
         return Objective(self.loss.operation, self.l2, losses.smoothing(self.loss, self.y), numbers=self.loss.numbers())
 
     @property
+    def part(self) -> "Plan":
+        """What a compiled call trains by: itself, unless samples come in pieces."""
+        return self
+
+    @property
+    def measures_training(self) -> bool:
+        """Whether metrics are measured of the training data too."""
+        return bool(self.metrics)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the values of an epoch."""
         metrics = [metric.name for metric in self.metrics]
+        own = metrics if self.measures_training else []
         if self.validation is None:
-            return "loss", *metrics
+            return "loss", *own
         measured = "loss", *losses.measured(self.loss)
-        return "loss", *metrics, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
+        return "loss", *own, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
+
+    def described(self) -> dict[str, Any]:
+        """What a checkpoint tells the data by, under the names that a user knows."""
+        return {
+            "X": [*self.x.shape, self.x.dtype.str],
+            "y": [*self.y.shape, self.y.dtype.str],
+            "rows": self.rows,
+            "sample_weight or class_weight": self.sample_weight,
+        }
 
 
 def prepare(
@@ -124,12 +146,13 @@ def prepare(
     checkpoint_every: Any = 1,
     classes: Array | None = None,
     check_later: bool = False,
+    in_pieces: bool = False,
     once: Once = always,
 ) -> Plan:
     """Check the arguments of a fit, without changing anything.
 
     ``classes`` are those that the model has from before. With ``check_later`` it may be left to ``run`` to find out
-    whether X and y are finite.
+    whether X and y are finite. With ``in_pieces`` more samples are to come, and nothing is said of how many.
     """
     loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
     l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
@@ -180,7 +203,8 @@ def prepare(
         places, chosen = split(share_of(validation_split), len(x), places, labels, seed)
         validation = Validation(x, y, chosen, "y")
     samples = len(x) if places is None else len(places)
-    _check_batches(stack, samples, min(batch_size, samples))
+    if not in_pieces:
+        check_batches(stack, samples, min(batch_size, samples))
     suit(metrics, loss, y, k)
 
     def weights() -> Array | None:
@@ -220,7 +244,7 @@ def prepare(
     return plan
 
 
-def _check_batches(stack: Stack, samples: int, batch_size: int) -> None:
+def check_batches(stack: Stack, samples: int, batch_size: int) -> None:
     """Refuse batches that are too small for a layer, of which the last is the smallest."""
     last = samples % batch_size or batch_size
     for layer in stack.built_in:

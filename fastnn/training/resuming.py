@@ -91,6 +91,8 @@ class Checkpoint:
         optimizer.steps, optimizer.epoch = found["steps"], found["epoch"]
         for name, values in found["history"].items():
             history[name] = values.tolist()
+        if found.get("counts"):
+            plan.counts = tuple(found["counts"])
         history.stopped = found["stopped"]
         for callback, kept in zip(plan.callbacks, found["callbacks"], strict=True):
             if kept is not None:
@@ -124,6 +126,7 @@ class Checkpoint:
             "lr": None if callable(optimizer.lr) else optimizer.lr,
             "history": {name: np.array(history[name]) for name in plan.names if name in history},
             "stopped": history.stopped,
+            "counts": plan.counts and [*plan.counts],
             "callbacks": _states(plan),
         }
         state.write(self._path, _KIND, found, self._before)
@@ -196,10 +199,7 @@ def _arguments(stack: Stack, plan: "Plan") -> dict[str, Any]:
     arguments = {
         "layers": [_layer(layer) for layer in stack.layers],
         "dtype": stack.dtype.name,
-        "X": [*plan.x.shape, plan.x.dtype.str],
-        "y": [*plan.y.shape, plan.y.dtype.str],
-        "rows": plan.rows,
-        "sample_weight or class_weight": plan.sample_weight,
+        **plan.described(),
         "loss": _named(plan.loss),
         "optimizer": [type(optimizer).__name__, *optimizer._settings()],
         "lr": optimizer.lr,
