@@ -123,6 +123,34 @@ class Sequential:
         """Return the gradients of :meth:`parameters`, in their order; none before the first :meth:`backward`."""
         return [g for layer in self.layers for g in call_list(layer, "gradients")]
 
+    def flat_parameters(self) -> Array:
+        """Return the parameters of all built-in layers in one row: a view of the buffer (n,) that kernels use.
+
+        Every array of a layer begins at a multiple of 16 elements, running means of :class:`BatchNorm` included; what
+        is between them is zero and stays so. Two models of the same layers have the same places. Parameters of layers of
+        your own are not in it.
+        """
+        return self._stack.params[:]
+
+    def flat_gradient(self) -> Array:
+        """Return the gradients of :meth:`flat_parameters` at the same places, a view (n,): zeros before any.
+
+        :meth:`backward` writes it, and ``optimizer.step(model)`` takes what stands in it by then, so that gradients may
+        be summed over processes, or be your own. Of an :class:`Embedding` the rows move whose codes the last
+        ``backward`` has met, all of them if there was none. ``fit`` starts another one.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> model = fnn.Sequential(fnn.Linear(2, 1), dtype="float64")
+        >>> before = model.flat_parameters().copy()
+        >>> model.flat_gradient()[:2] = 1.0, 0.0
+        >>> fnn.SGD(lr=0.5).step(model)
+        >>> bool((model.flat_parameters()[:2] == before[:2] - [0.5, 0.0]).all())
+        True
+        """
+        return self._stack.own_gradient()[:]
+
     def forward(self, X: ArrayLike, training: bool = False) -> Array:
         """Return the outputs of the last layer: scores before any softmax, or predictions.
 
@@ -241,10 +269,12 @@ class Sequential:
         callbacks : iterable of functions, such as [:class:`EarlyStopping`], optional
             Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
             that the history got for it; if one returns True, training stops there. An object that is called may have
-            two more methods: ``begin(model, names)`` is called before anything changes, with the names of the values
-            to come, and also with ``optimizer=``, the one that is used, where it takes an argument of that name;
-            ``end(model)`` is called however the training ends. With ``state_dict()`` and ``load_state_dict(state)`` a
-            ``checkpoint`` keeps what it needs to go on: numbers, texts, arrays, and lists and dicts of these.
+            more methods: ``begin(model, names)`` is called before anything changes, with the names of the values to
+            come, and also with ``optimizer=``, the one that is used, where it takes an argument of that name;
+            ``end(model)`` is called however the training ends; ``after_batch(model, epoch, batch, loss)`` is called
+            after each update, both counted from 1, and costs a compiled call an update in place of one an epoch. With
+            ``state_dict()`` and ``load_state_dict(state)`` a ``checkpoint`` keeps what it needs to go on: numbers,
+            texts, arrays, and lists and dicts of these.
         metrics : list of names and functions, or dict of names to them, optional
             What the history holds beside the losses: the value for the training data, computed after the epoch and
             without weights, and, with "val_" before its name, that for the validation data. After a cross-entropy

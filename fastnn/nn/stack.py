@@ -247,11 +247,7 @@ class Stack:
         optimizer must not take a step along half of them.
         """
         try:
-            if self.gradient is None:
-                gradient = aligned_zeros(self.params.size, self.dtype)
-                for i, span in self.spans.items():
-                    self.leaves[i].bind_gradient(views(self.leaves[i], span, gradient))
-                self.gradient = gradient
+            self.own_gradient()
             for i, layer in reversed([*enumerate(self.layers)][first:]):
                 dx = back(layer, dy, l2)
                 width = self.widths[i - 1] if i else self.n_in
@@ -261,6 +257,15 @@ class Stack:
             self.forget_gradients()
             raise
         return dy
+
+    def own_gradient(self) -> Array:
+        """Return the flat gradient, zeros before the first backward pass, into which the layers write theirs."""
+        if self.gradient is None:
+            gradient = aligned_zeros(self.params.size, self.dtype)
+            for i, span in self.spans.items():
+                self.leaves[i].bind_gradient(views(self.leaves[i], span, gradient))
+            self.gradient = gradient
+        return self.gradient
 
     @property
     def first_trained(self) -> int:

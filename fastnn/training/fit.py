@@ -19,6 +19,7 @@ from ..nn.stack import Lap, Stack, no_lap
 from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
 from ..validation import FLOAT64, Array, finite, sample_weights
+from .batches import heard
 from .evaluation import values_after
 from .history import History
 from .interrupts import Interrupt
@@ -111,6 +112,7 @@ def _train(
     stack, optimizer, samples = model._stack, plan.optimizer, plan.samples
     optimizer.bind(stack)
     train = epoch_of(stack, plan)
+    listened = heard(model, plan, train)
     transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
     _hand_over(model, plan, history)
     most = _most_at_once(stack, plan) if together else 1
@@ -143,7 +145,7 @@ def _train(
         else:
             transaction.goal = n
         started = time.perf_counter()
-        if together and isinstance(train, CompiledEpoch):
+        if together and listened is train and isinstance(train, CompiledEpoch):
             outcome = yield train.request(*orders.later(n), rates, optimizer.steps)
             assert outcome is not None, "what asks is answered"
             if n > 1 and (outcome.error or outcome.failed >= 0 or not transaction.is_finite()):
@@ -154,7 +156,7 @@ def _train(
                 raise outcome.error
             earlier, loss, failed = outcome.losses[:-1], outcome.losses[-1], outcome.failed
         else:
-            loss, failed = train(orders.draw(), rates[0], optimizer.steps)
+            loss, failed = listened(orders.draw(), rates[0], optimizer.steps)
         if failed >= 0 or not transaction.is_finite():
             transaction.rewind()
             _check_again(stack, plan)

@@ -12,7 +12,18 @@ from ..nn import losses, optimizers
 from ..nn.lowering import Objective
 from ..nn.optimizer import Optimizer
 from ..nn.stack import Stack
-from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
+from ..validation import (
+    FLOAT64,
+    Array,
+    DType,
+    any_array,
+    features,
+    flag,
+    number,
+    own_view,
+    positive_int,
+    sample_weights,
+)
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
 from .each import depth
@@ -83,6 +94,10 @@ class Plan:
     def updates(self) -> int:
         """The updates of an epoch."""
         return -(-self.samples // (self.batch_size * self.accumulate))
+
+    def weight_of(self, rows: Array) -> float:
+        """Return Σ of the weights of some samples, or how many they are."""
+        return float(len(rows) if self.sample_weight is None else self.sample_weight[rows].sum(dtype=FLOAT64))
 
     @property
     def objective(self) -> Objective:
