@@ -20,6 +20,7 @@ from .nn.optimizers import OptimizerName
 from .nn.stack import Stack
 from .nn.summary import summary
 from .tables import TableText
+from .training import distributed
 from .training.callbacks import Callback, begun
 from .training.evaluation import evaluate
 from .training.fit import run
@@ -127,8 +128,8 @@ class Sequential:
         """Return the parameters of all built-in layers in one row: a view of the buffer (n,) that kernels use.
 
         Every array of a layer begins at a multiple of 16 elements, running means of :class:`BatchNorm` included; what
-        is between them is zero and stays so. Two models of the same layers have the same places. Parameters of layers of
-        your own are not in it.
+        is between them is zero and stays so. Two models of the same layers have the same places. Parameters of layers
+        of your own are not in it.
         """
         return self._stack.params[:]
 
@@ -225,6 +226,9 @@ class Sequential:
         metrics: Metrics | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | timedelta = 1,
+        comm: Any = None,
+        stripes: int | None = None,
+        sync: Literal["step", "epoch"] = "step",
         verbose: int = 1,
     ) -> History:
         """Train the model: minimise mean(loss_i) + l2 Σ W² over batches of the samples.
@@ -288,6 +292,16 @@ class Sequential:
             larger then, any other argument must be as it was. A training that is over is there at once.
         checkpoint_every : int or datetime.timedelta
             After how many epochs, or after how much time, it is written; at the end and after Ctrl-C it always is.
+        comm : mpi4py.MPI.Comm, optional
+            The processes that train this model together, each with a share of the samples, of any size, and of the
+            validation data. ``batch_size`` is that of all, and all other arguments must be the same. They begin with
+            the model and the optimizer of the first and have the same bits at all times. What one raises ends all.
+        stripes : int, optional
+            With ``comm``, into how many parts all samples are cut, a power of two: the result is then the same to the
+            bit on any number of processes that divides it, see :func:`fastnn.rank_rows`.
+        sync : {"step", "epoch"}
+            With ``comm``, whether gradients are added up for every update, or each process trains by itself for an
+            epoch, after which the means of all parameters are taken.
         verbose : {0, 1}
             1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
             epoch.
@@ -303,6 +317,8 @@ class Sequential:
         ------
         OSError
             If the checkpoint cannot be read, or, after an epoch, written.
+        RankError
+            If another process raised something else than ValueError and TypeError, which come with its number.
         ValueError, TypeError
             If an argument is not as described, the model or the optimizer is busy training, parameters are not finite,
             or the checkpoint is damaged or that of a call with other arguments, which are named; later, if a learning
@@ -323,29 +339,28 @@ class Sequential:
         not within a compiled epoch, after which all that came meanwhile counts as one. ``history.stopped`` tells
         whether a callback ended the training.
         """
-        plan = prepare(
-            self._stack,
-            X,
-            y,
-            loss=loss,
-            optimizer=optimizer,
-            l2=l2,
-            epochs=epochs,
-            batch_size=batch_size,
-            accumulate=accumulate,
-            shuffle=shuffle,
-            validation_data=validation_data,
-            validation_split=validation_split,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            callbacks=callbacks,
-            metrics=metrics,
-            checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every,
-            verbose=verbose,
-            classes=self._classes,
-            check_later=True,
-        )
+        settings: dict[str, Any] = {
+            "loss": loss,
+            "optimizer": optimizer,
+            "l2": l2,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "accumulate": accumulate,
+            "shuffle": shuffle,
+            "validation_data": validation_data,
+            "validation_split": validation_split,
+            "sample_weight": sample_weight,
+            "class_weight": class_weight,
+            "callbacks": callbacks,
+            "metrics": metrics,
+            "checkpoint": checkpoint,
+            "checkpoint_every": checkpoint_every,
+            "verbose": verbose,
+        }
+        if comm is not None:
+            return distributed.fit(self, X, y, comm, stripes, sync, settings)
+        distributed.needs_comm(stripes, sync)
+        plan = prepare(self._stack, X, y, classes=self._classes, check_later=True, **settings)
         alone = self._stack.held(threading.get_ident())
         with alone, plan.optimizer.held(), begun(self, plan) as should_stop:
             return run(self, plan, should_stop)

@@ -20,6 +20,7 @@ def heard(model: "Sequential", plan: "Plan", train: Train) -> Train:
     listeners = [callback.after_batch for callback in plan.callbacks if hasattr(callback, "after_batch")]
     if not listeners:
         return train
+    weight_of = getattr(train, "weight_of", plan.weight_of)
     size, begun = plan.batch_size * plan.accumulate, plan.optimizer.epoch
 
     def by_batches(order: Any, lr: float | Array, step: int) -> tuple[float, int]:
@@ -30,7 +31,7 @@ def heard(model: "Sequential", plan: "Plan", train: Train) -> Train:
             loss, failed = train(part, own_lr, step + update)
             if failed >= 0:
                 return loss, update * plan.accumulate + failed
-            share = plan.weight_of(part)
+            share = weight_of(part)
             total, samples = total + share * loss, samples + share
             for listener in listeners:
                 listener(model, plan.optimizer.epoch - begun + 1, update + 1, loss)

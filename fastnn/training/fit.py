@@ -4,10 +4,11 @@ A network of built-in layers under a built-in loss and optimizer trains in one c
 by layer; both are a function of the order of the samples, the learning rate and the updates made before.
 """
 
+import copy
 import functools
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from .watching import Values
 if TYPE_CHECKING:
     from ..model import Sequential
 
-Epoch = Callable[[Array, float | Array, int], tuple[float, int]]
+Epoch = Callable[[Any, float | Array, int], tuple[float, int]]
 ShouldStop = Callable[[int, Values], bool]
 # What a network in training asks for, nothing where it has trained for an epoch by itself; what it is answered; and
 # what it leaves behind.
@@ -96,7 +97,7 @@ def _places(model: "Sequential", plan: Plan) -> list[Place]:
     places: list[Place] = [(model, ("_loss", "_classes", "_flat", "history")), (plan.optimizer, plan.optimizer._STATE)]
     if plan.checkpoint is not None:
         places.append((stack, ("seed",)))
-    return places if plan.compiled else places + stack.changing()
+    return places if plan.compiled and plan.world is None else places + stack.changing()
 
 
 def _train(
@@ -109,14 +110,15 @@ def _train(
     report: Report,
     together: bool,
 ) -> Training:
-    stack, optimizer, samples = model._stack, plan.optimizer, plan.samples
+    stack, optimizer, world = model._stack, plan.optimizer, plan.world
+    samples = plan.samples if world is None else world.stripes.total
     optimizer.bind(stack)
     train = epoch_of(stack, plan)
     listened = heard(model, plan, train)
     transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
     _hand_over(model, plan, history)
     most = _most_at_once(stack, plan) if together else 1
-    orders = Orders(plan, stack.rng, most)
+    orders: Any = Orders(plan, stack.rng, most) if world is None else world.orders(plan, stack.rng)
     epoch = one_by_one = 0
     earlier: Sequence[float] = ()
     checkpoint = plan.checkpoint
@@ -146,7 +148,8 @@ def _train(
             transaction.goal = n
         started = time.perf_counter()
         if together and listened is train and isinstance(train, CompiledEpoch):
-            outcome = yield train.request(*orders.later(n), rates, optimizer.steps)
+            later, draw = orders.later(n)
+            outcome = yield train.request(later, draw, rates, optimizer.steps)
             assert outcome is not None, "what asks is answered"
             if n > 1 and (outcome.error or outcome.failed >= 0 or not transaction.is_finite()):
                 transaction.rewind()
@@ -218,7 +221,7 @@ def _check_again(stack: Stack, plan: Plan) -> None:
     stack.check_codes(plan.x, "X", plan.rows)
     losses.check_again(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
     finite("y", plan.y[rows], FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes what came
-    if plan.sample_weight is not None:
+    if plan.sample_weight is not None and plan.world is None:
         sample_weights(plan.sample_weight[rows], plan.samples, stack.dtype)
 
 
@@ -228,6 +231,8 @@ def epoch_of(stack: Stack, plan: Plan, seconds: Array | None = None, lap: Lap = 
     See :mod:`fastnn.reference.network.epoch` for the table; ``lap(layer, phase)`` is called as a phase of a layer is
     over, or of the step for None.
     """
+    if plan.world is not None:
+        return plan.world.epoch(stack, plan)
     return CompiledEpoch(stack, plan, seconds) if plan.compiled else layerwise_epoch(stack, plan, lap)
 
 
@@ -248,6 +253,12 @@ class CompiledEpoch:
     @seed.setter
     def seed(self, seed: int) -> None:
         self._network = self._network._replace(seed=seed)
+
+    def planned(self, plan: Plan) -> "CompiledEpoch":
+        """Return what trains for an epoch of another plan, of which the network and the slots are the same."""
+        twin = copy.copy(self)
+        twin._plan = plan
+        return twin
 
     def __call__(self, order: Array, lr: float | Array, step: int) -> tuple[float, int]:
         """Return the loss of an epoch in this order, after ``step`` updates, and the batch that failed, or -1."""
@@ -315,7 +326,7 @@ def _nothing() -> None:
     """Orders that stay as they are are not drawn."""
 
 
-def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float | Array) -> int:
+def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Any, lr: float | Array) -> int:
     """Train the epoch again update by update, up to one that leaves the finite numbers, and return of which batch.
 
     A user's layer may draw random numbers and come through this time: then that is the last batch.

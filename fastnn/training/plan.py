@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,6 +33,10 @@ from .resuming import Checkpoint, opened
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
 from .splitting import share_of, split
 
+if TYPE_CHECKING:
+    from .distributed import Meeting
+    from .striped import World
+
 # ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
 # many networks are prepared it may remember what it returned for the same objects.
 Once = Callable[..., Any]
@@ -59,7 +63,8 @@ class Plan:
     Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
     or dtype moves nothing here. With ``rows`` the samples are those of x, y and ``sample_weight``, in which nothing
     else counts. ``classes`` are what the labels of y stand for where they are no integers, and ``flat`` says that there
-    is one output for targets (m,). ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
+    is one output for targets (m,). With ``world`` other processes hold samples of the epoch too. ``make_weights`` makes
+    ``sample_weight`` again where it is of one network alone.
     """
 
     x: Array
@@ -83,7 +88,8 @@ class Plan:
     classes: Array | None = None
     flat: bool = False
     make_weights: Callable[[], Array | None] | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: "Checkpoint | Meeting | None" = None
+    world: "World | None" = None
 
     @property
     def samples(self) -> int:
@@ -93,7 +99,8 @@ class Plan:
     @property
     def updates(self) -> int:
         """The updates of an epoch."""
-        return -(-self.samples // (self.batch_size * self.accumulate))
+        samples = self.samples if self.world is None else self.world.stripes.total
+        return -(-samples // (self.batch_size * self.accumulate))
 
     def weight_of(self, rows: Array) -> float:
         """Return Σ of the weights of some samples, or how many they are."""
@@ -140,11 +147,12 @@ def prepare(
     classes: Array | None = None,
     check_later: bool = False,
     once: Once = always,
+    total: Callable[[], int] | None = None,
 ) -> Plan:
     """Check the arguments of a fit, without changing anything.
 
     ``classes`` are those that the model has from before. With ``check_later`` it may be left to ``run`` to find out
-    whether X and y are finite.
+    whether X and y are finite. ``total`` returns how many samples an epoch has where others hold some of them.
     """
     loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
     l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
@@ -194,7 +202,7 @@ def prepare(
         labels = losses.labels_of(loss, y)
         places, chosen = split(share_of(validation_split), len(x), places, labels, seed)
         validation = Validation(x, y, chosen, "y")
-    samples = len(x) if places is None else len(places)
+    samples = total() if total is not None else len(x) if places is None else len(places)
     _check_batches(stack, samples, min(batch_size, samples))
     suit(metrics, loss, y, k)
 
