@@ -167,7 +167,7 @@ def _facts(stack: Stack, X: Any, y: Any, stripes: Any, sync: Any, settings: dict
         **{f"{name} (whether it is given)": value for name, value in given.items()},
         "optimizer": [type(optimizer).__name__, *optimizer._settings(), optimizer.clip_norm],
         "lr": optimizer.lr,
-        "callbacks": [getattr(callback, "__qualname__", repr(callback)) for callback in settings["callbacks"]],
+        "callbacks": [getattr(callback, "__qualname__", callback) for callback in settings["callbacks"]],
         "metrics": [metric.name for metric in check_metrics(settings["metrics"])],
         **{
             name: settings[name]
