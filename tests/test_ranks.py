@@ -86,7 +86,7 @@ REFUSED = {
     "dtype of y": r"ValueError: y \(its dtype\) is 'int32' on rank 2, but 'int64' on rank 0",
     "weights": r"ValueError: sample_weight \(whether it is given\) is True on rank 2, but False on rank 0",
     "validation": r"ValueError: validation_data \(whether it is given\) is True on rank 2, but False on rank 0",
-    "stripes": "ValueError: stripes is 8 on rank 2, but None on rank 0",
+    "stripes": "ValueError: (rank 2: )?stripes is 8 for 3 ranks",
     "nan": r"ValueError: (rank 2: )?X holds NaN or infinite values",
     "label": r"ValueError: (rank 2: )?y holds label [345], but the model has 3 outputs",
     "columns": r"ValueError: (rank 2: )?X has 5 columns, but the model has 6 inputs",

@@ -35,9 +35,10 @@ def fit(model: "Sequential", X: Any, y: Any, comm: Any, stripes: Any, sync: Any,
     ranks = Ranks(comm)
     with ranks.guarded():
         settings = _checked(settings)
+        count = check_stripes(stripes, ranks.size)
         _agree(ranks, _facts(model._stack, X, y, stripes, sync, settings))
         every, path = settings.pop("checkpoint_every"), settings.pop("checkpoint")
-        plan = _planned(model, X, y, ranks, (check_stripes(stripes, ranks.size), stripes is not None), sync, settings)
+        plan = _planned(model, X, y, ranks, (count, stripes is not None), sync, settings)
         kept = opened(path, every) if ranks.rank == 0 else None
         if kept is not None:
             kept.check(model._stack, plan)
@@ -193,7 +194,7 @@ def _agree(ranks: Ranks, facts: dict[str, Any]) -> None:
         for name, value in found.items():
             other, expected = first.setdefault(name, (rank, value))
             if value != expected:
-                raise ValueError(
+                ranks.refuse(
                     f"{name} is {short(value)} on rank {rank}, but {short(expected)} on rank {other}: it must be the "
                     "same on all ranks"
                 )
@@ -215,7 +216,7 @@ def _planned(
     data = settings.pop("validation_data")
     sizes = [found or 0 for found in ranks.gather(n)]
     if not sum(sizes):
-        raise ValueError("X is empty on all ranks: expected at least one sample on one of them")
+        ranks.refuse("X is empty on all ranks: expected at least one sample on one of them")
     classes = _classes(model, y, ranks) if losses.takes_names(loss) else None
     own_x, own_y = (X, y) if n != 0 else _in_place_of_none(stack, X, y, classes)
     has_validation = data is not None and _length(data[0]) != 0
@@ -232,12 +233,12 @@ def _planned(
     if data is not None and not has_validation:
         plan.validation = Validation(plan.x[:0], plan.y[:0], None, "y of validation_data")
     if data is not None and not any(ranks.gather(has_validation)):
-        raise ValueError("X of validation_data is empty on all ranks: expected at least one sample on one of them")
+        ranks.refuse("X of validation_data is empty on all ranks: expected at least one sample on one of them")
     plan.sample_weight = _weights(stack, plan, (given, by_class), n or 0, ranks)
     count, is_given = stripes
     cut = _stripes(sizes, ranks, count, plan.batch_size, is_given)
     if sync == "epoch":
-        _check_shares(stack, plan, cut)
+        _check_shares(stack, plan, cut, ranks)
     weighted = plan.sample_weight is not None
     arguments = {
         "X": [cut.total, plan.x.shape[1], plan.x.dtype.str],
@@ -297,7 +298,7 @@ def _weights(stack: Stack, plan: Plan, settings: tuple[Any, Any], n: int, ranks:
         total = np.sum(ranks.gather(counts), axis=0)
         weights *= of_samples(by_class, plan.loss, y, k, plan.classes, total)[:n]
     if not sum(ranks.gather(float(weights.sum()))):
-        raise ValueError("sample_weight sums to zero over all ranks, expected at least one positive weight")
+        ranks.refuse("sample_weight sums to zero over all ranks, expected at least one positive weight")
     return weights.astype(stack.dtype) if n else np.zeros(len(plan.x), stack.dtype)
 
 
@@ -310,7 +311,7 @@ def _stripes(sizes: list[int], ranks: Ranks, count: int, batch_size: int, is_giv
     for rank, n in enumerate(sizes):
         expected = places[rank + 1] - places[rank]
         if n != expected:
-            raise ValueError(
+            ranks.refuse(
                 f"X has {n} rows on rank {rank}, but with stripes={count} it holds {expected} of the {total} samples: "
                 "give each rank what fastnn.rank_rows says"
             )
@@ -318,13 +319,13 @@ def _stripes(sizes: list[int], ranks: Ranks, count: int, batch_size: int, is_giv
     return Stripes(of_stripes, ranks.rank * own, own, batch_size)
 
 
-def _check_shares(stack: Stack, plan: Plan, cut: Stripes) -> None:
+def _check_shares(stack: Stack, plan: Plan, cut: Stripes, ranks: Ranks) -> None:
     """Refuse stripes whose batches, each taken by itself, are too small for a layer."""
     for stripe, n in enumerate(cut.sizes):
         size = max(1, -(-n // max(1, -(-cut.total // plan.batch_size))))
         for layer in stack.built_in:
             if n and layer.learns and (n % size or size) < layer.least_samples:
-                raise ValueError(
+                ranks.refuse(
                     f"stripe {stripe} has {n} samples, which leaves {n % size or size} to its last batch, but "
                     f"{layer!r} needs at least {layer.least_samples}: choose another batch_size, or sync='step'"
                 )

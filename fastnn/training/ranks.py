@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import RankError
+from ..errors import DivergenceError, RankError
 from ..validation import Array, natural, positive_int
 
 _VALUE, _ARRAY, _ERROR = 1, 2, 3
@@ -66,11 +66,18 @@ class Ranks:
         """Tell all others what is raised here, and free the communicator where nothing is."""
         try:
             yield
+        except DivergenceError:
+            raise  # of all, as each has the same numbers
         except BaseException as error:
             if not self._is_over:
                 self._tell(error)
             raise
         self._comm.Free()
+
+    def refuse(self, message: str) -> NoReturn:
+        """Raise ValueError in every process, each of which has found the same reason."""
+        self._is_over = True
+        raise ValueError(message)
 
     def _tell(self, error: BaseException) -> None:
         self._is_over = True
