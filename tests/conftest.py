@@ -15,7 +15,7 @@ settings.load_profile("fastnn")
 
 
 def pytest_collection_modifyitems(config, items):
-    """With FASTNN_SAMPLE=n one in n of the cases of each test, and of each at least one: for passes of the same tests."""
+    """With FASTNN_SAMPLE=n one in n of the cases of each test, and of each at least one."""
     n = int(os.environ.get("FASTNN_SAMPLE", 1))
     cases, kept, left = collections.Counter(), [], []
     for item in items:
