@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,18 @@ from ..nn import losses, optimizers
 from ..nn.lowering import Objective
 from ..nn.optimizer import Optimizer
 from ..nn.stack import Stack
-from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
+from ..validation import (
+    FLOAT64,
+    Array,
+    DType,
+    any_array,
+    features,
+    flag,
+    number,
+    own_view,
+    positive_int,
+    sample_weights,
+)
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
 from .each import depth
@@ -21,6 +32,10 @@ from .metrics import Metric, check_metrics, suit
 from .resuming import Checkpoint, opened
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
 from .splitting import share_of, split
+
+if TYPE_CHECKING:
+    from .distributed import Meeting
+    from .striped import World
 
 # ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
 # many networks are prepared it may remember what it returned for the same objects.
@@ -48,8 +63,9 @@ class Plan:
     Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
     or dtype moves nothing here. With ``rows`` the samples are those of x, y and ``sample_weight``, in which nothing
     else counts. ``classes`` are what the labels of y stand for where they are no integers, and ``flat`` says that there
-    is one output for targets (m,). ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
-    ``counts`` are the chunks and the samples of an epoch whose samples come in pieces, once it is over.
+    is one output for targets (m,). With ``world`` other processes hold samples of the epoch too. ``make_weights`` makes
+    ``sample_weight`` again where it is of one network alone. ``counts`` are the chunks and the samples of an epoch that
+    come in pieces, once it is over.
     """
 
     x: Array
@@ -73,7 +89,8 @@ class Plan:
     classes: Array | None = None
     flat: bool = False
     make_weights: Callable[[], Array | None] | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: "Checkpoint | Meeting | None" = None
+    world: "World | None" = None
     counts: tuple[int, ...] | None = None
 
     @property
@@ -82,9 +99,18 @@ class Plan:
         return len(self.x) if self.rows is None else len(self.rows)
 
     @property
+    def all_samples(self) -> int:
+        """The samples of an epoch, with those that other processes have."""
+        return self.samples if self.world is None else self.world.stripes.total
+
+    @property
     def updates(self) -> int:
         """The updates of an epoch."""
-        return -(-self.samples // (self.batch_size * self.accumulate))
+        return -(-self.all_samples // (self.batch_size * self.accumulate))
+
+    def weight_of(self, rows: Array) -> float:
+        """Return Σ of the weights of some samples, or how many they are."""
+        return float(len(rows) if self.sample_weight is None else self.sample_weight[rows].sum(dtype=FLOAT64))
 
     @property
     def objective(self) -> Objective:
@@ -148,11 +174,13 @@ def prepare(
     check_later: bool = False,
     in_pieces: bool = False,
     once: Once = always,
+    total: Callable[[], int] | None = None,
 ) -> Plan:
     """Check the arguments of a fit, without changing anything.
 
     ``classes`` are those that the model has from before. With ``check_later`` it may be left to ``run`` to find out
-    whether X and y are finite. With ``in_pieces`` more samples are to come, and nothing is said of how many.
+    whether X and y are finite. With ``in_pieces`` more samples are to come, and nothing is said of how many; ``total``
+    returns how many an epoch has where others hold some of them.
     """
     loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
     l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
@@ -202,7 +230,7 @@ def prepare(
         labels = losses.labels_of(loss, y)
         places, chosen = split(share_of(validation_split), len(x), places, labels, seed)
         validation = Validation(x, y, chosen, "y")
-    samples = len(x) if places is None else len(places)
+    samples = total() if total is not None else len(x) if places is None else len(places)
     if not in_pieces:
         check_batches(stack, samples, min(batch_size, samples))
     suit(metrics, loss, y, k)

@@ -1,12 +1,13 @@
 """Where a training has left the finite numbers: the epoch that failed once more, update by update."""
 
 from collections.abc import Callable
+from typing import Any
 
 from ..transaction import Copies
 from ..validation import Array
 from .plan import Plan
 
-Epoch = Callable[[Array, float | Array, int], tuple[float, int]]
+Epoch = Callable[[Any, float | Array, int], tuple[float, int]]
 
 
 def find_batch(train: Epoch, plan: Plan, order: Array, lr: float | Array, last: Copies) -> tuple[bool, int]:

@@ -7,7 +7,7 @@ large as those of arrays, and a source of one chunk trains to the bits of its ar
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from ..nn import losses
 from ..nn.stack import Stack
 from ..transaction import Copies
 from ..validation import FLOAT64, Array, any_array, own_view, positive_int
-from .class_weights import balanced, check_labels, of_classes
+from .batches import heard
+from .class_weights import check_labels, of_classes
 from .each import depth
 from .labels import NAMES
 from .plan import Plan, check_batches, prepare
@@ -24,6 +25,9 @@ from .reading import Reading, Store
 from .replay import Epoch, find_batch
 from .resuming import opened
 from .sources import Chunk, Form, names_in
+
+if TYPE_CHECKING:
+    from ..model import Sequential
 
 _BYTES = 1 << 27  # of a buffer whose size is not given
 
@@ -140,10 +144,11 @@ def prepare_stream(
     weights: Array | None = None
     if class_weight is not None:
         check_labels(loss, plan.y)
-        weights = of_classes(class_weight, np.clip(plan.y, 0, plan.outputs - 1), plan.outputs, plan.classes)
-        if isinstance(class_weight, str):
-            form = Form(stack, loss, plan.outputs, plan.classes, None, first)
-            weights = balanced(form.counts(given) if counts is None else counts)
+        if counts is None:
+            counts = np.zeros(plan.outputs)
+            if isinstance(class_weight, str) and class_weight == "balanced":
+                counts = Form(stack, loss, plan.outputs, plan.classes, None, first).counts(given)
+        weights = of_classes(class_weight, counts, plan.outputs, plan.classes)
     form = Form(stack, loss, plan.outputs, plan.classes, weights, first)
     plan.x, plan.y, plan.sample_weight = form.empty
     plan.batch_size, plan.accumulate = batch_size, accumulate
@@ -190,6 +195,11 @@ class Pieces:
     @seed.setter
     def seed(self, seed: int) -> None:
         self._train.seed = seed  # type: ignore[attr-defined]
+
+    def heard(self, model: "Sequential") -> "Pieces":
+        """Return what does the same and calls the ``after_batch`` of callbacks."""
+        train = heard(model, self._plan.part, self._train)
+        return self if train is self._train else Pieces(self._stack, self._plan, train)
 
     def draw(self) -> Array:
         """Return the order of the chunks of an epoch."""
