@@ -128,7 +128,12 @@ def test_batches_are_those_of_arrays(make, kind, data):
     v = np.linspace(0, 2, 50)
     settings = {"shuffle": False, "l2": 0.01}
     source = SOURCES[kind](cut(*data, v))
-    for more in ({}, {"accumulate": 2, "batch_size": 5, "class_weight": [1, 0, 3]}, {"batch_size": 40}):
+    by_step = fnn.SGD(fnn.schedules.cosine(0.1, 30, per="step"))
+    for more in (
+        {"optimizer": by_step},
+        {"accumulate": 2, "batch_size": 5, "class_weight": [1, 0, 3]},
+        {"batch_size": 40},
+    ):
         for buffer in (None, 2, 30):
             found = fitted(make, source, buffer=buffer, **settings, **more)
             assert_alike(found, fitted(make, *data, sample_weight=v, **settings, **more))
