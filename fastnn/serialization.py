@@ -104,16 +104,28 @@ def _needed(stack: Stack, meaning: Meaning) -> int:
 
 def _model(stack: Stack, meaning: Meaning) -> dict[str, Any]:
     """What the header says of a model."""
+    layers = [_describe(i, layer) for i, layer in enumerate(stack.layers)]
+    return {**describe_meaning(meaning), "dtype": stack.dtype.name, "layers": layers}
+
+
+def describe_meaning(meaning: Meaning) -> dict[str, Any]:
+    """Return what a header says of the outputs of a model."""
     known = _known(meaning.loss)
     more: dict[str, Any] = {"flat": True} if meaning.flat else {}
     if meaning.classes is not None:
         more["classes"] = _plain(meaning.classes.tolist())
     return more | {
-        "dtype": stack.dtype.name,
         "loss": next((name for name, loss in losses.BUILT_IN.items() if type(known) is loss), None),
         "loss_settings": {} if known is None else known.config(),
-        "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
     }
+
+
+def meaning_of(entry: dict[str, Any], k: int | None) -> Meaning:
+    """Return what a header says that the k outputs of a model mean."""
+    loss = _loss(entry["loss"], entry.get("loss_settings", {}))
+    if k is not None and loss is not None:
+        k = losses.classes_of(loss, k) or k
+    return Meaning(loss, _classes(entry.get("classes"), k), entry.get("flat") is True)
 
 
 def check_layers_saved(layers: Iterable[Any]) -> None:
@@ -185,12 +197,7 @@ def _contents(header: dict[str, Any]) -> list[tuple[str, Content]]:
 
 def _content(entry: dict[str, Any]) -> Content:
     built = [_build(i, layer) for i, layer in enumerate(entry["layers"])]
-    widths = check_layers(built)
-    loss = _loss(entry["loss"], entry.get("loss_settings", {}))
-    k = widths[-1]
-    if k is not None and loss is not None:
-        k = losses.classes_of(loss, k) or k
-    meaning = Meaning(loss, _classes(entry.get("classes"), k), entry.get("flat") is True)
+    meaning = meaning_of(entry, check_layers(built)[-1])
     return Content(built, float_dtype(entry["dtype"]).name, meaning)
 
 
