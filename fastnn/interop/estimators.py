@@ -74,3 +74,12 @@ def _classes(mlp: Any) -> Array | None:
 def has_several(mlp: Any) -> bool:
     """Return whether a classifier gives several labels a sample."""
     return bool(mlp._label_binarizer.y_type_.startswith("multilabel"))
+
+
+def model_of(obj: Any) -> Sequential:
+    """Return a Sequential itself, or an estimator as one; TypeError for what is neither."""
+    if isinstance(obj, Sequential):
+        return obj
+    if not is_estimator(obj):
+        raise TypeError(f"model is {obj!r}, expected a Sequential or an estimator of fastnn.sklearn")
+    return as_model(obj)

@@ -9,12 +9,13 @@ import numpy as np
 from .. import files, serialization
 from ..model import Sequential
 from ..nn.layers import checked, flattened
+from .estimators import model_of
 from .libraries import library
 
 _KEY = "fastnn"
 
 
-def to_safetensors(model: Sequential, path: str | os.PathLike[str]) -> None:
+def to_safetensors(model: Any, path: str | os.PathLike[str]) -> None:
     """Save a model as a file of safetensors, whose metadata carry its layers, its loss and its labels.
 
     The arrays have the names that they have in fastnn, behind the place of the layer among all, as "0.weight" (n_in,
@@ -22,7 +23,7 @@ def to_safetensors(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : Sequential
+    model : Sequential or an estimator of fastnn.sklearn
     path : path
 
     Raises
@@ -45,8 +46,7 @@ def to_safetensors(model: Sequential, path: str | os.PathLike[str]) -> None:
     >>> model = from_safetensors("model.safetensors")  # doctest: +SKIP
     """
     safetensors = library("safetensors.numpy", "safetensors", "to_safetensors")
-    if not isinstance(model, Sequential):
-        raise TypeError(f"model is {model!r}, expected a Sequential")
+    model = model_of(model)
     header, arrays = serialization.content_of(model._stack, model._meaning)
     # The library takes the memory of an array as it lies, so of a view only where that is the array's alone.
     plain = {name: np.array(array, order="C") for name, array in arrays.items()}
