@@ -89,6 +89,12 @@ def _silu(graph: Graph, x: str) -> str:
     return graph.add("Mul", x, graph.add("Sigmoid", x))
 
 
+def _silu_wide(graph: Graph, x: str) -> str:
+    """x / (1 + e^-x): of the other form older releases of ONNX Runtime make an operator that they have in float32."""
+    e = graph.add("Exp", graph.add("Neg", x))
+    return graph.add("Div", x, graph.add("Add", e, graph.constant(1)))
+
+
 def _softplus_wide(graph: Graph, x: str) -> str:
     """max(x, 0) + log(1 + e^-|x|)."""
     e = graph.add("Exp", graph.add("Neg", graph.add("Abs", x)))
@@ -127,7 +133,8 @@ FORMS = (
     Form(ReLU, _simple("Relu"), {}),
     Form(Tanh, _simple("Tanh"), {}),
     Form(Sigmoid, _simple("Sigmoid"), {}),
-    Form(SiLU, _silu, {}),
+    Form(SiLU, _silu, {}, False),
+    Form(SiLU, _silu_wide, {}, True),
     Form(Mish, _mish, {}),
     Form(GELU, _gelu_tanh, {"approximate": "tanh"}),
     Form(GELU, _gelu, {"approximate": "none"}, False),
