@@ -50,7 +50,7 @@ Target: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
 def write(path: Target, stack: Stack, meaning: Meaning, optimizer: Any = None) -> None:
     """Save a model; see :meth:`fastnn.Sequential.save`."""
-    header = {"kind": _KIND, "format": _needed(stack, meaning), **_model(stack, meaning)}
+    header = _header_of(stack, meaning)
     if optimizer is None:
         _write(path, header, [("", stack)])
         return
@@ -74,10 +74,7 @@ def _write(
 ) -> None:
     arrays = {"header": np.array(json.dumps(header)), **(more or {})}
     for prefix, stack in stacks:
-        for i, spans in stack.spans.items():
-            for name in spans:
-                array = arrays[f"{prefix}{i}.{name}"] = stack.leaves[i].read(name)
-                finite(f"{prefix}{i}.{name}", array, stack.dtype)
+        arrays |= _arrays(stack, prefix)
     if not isinstance(path, (str, os.PathLike)):
         npz.write(path, arrays)
         return
@@ -85,6 +82,32 @@ def _write(
         files.replace(path, lambda file: npz.write(file, arrays))
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+def _arrays(stack: Stack, prefix: str = "") -> dict[str, Array]:
+    """The arrays of a model by their names, all of them finite."""
+    arrays = {f"{prefix}{i}.{name}": stack.leaves[i].read(name) for i, spans in stack.spans.items() for name in spans}
+    for name, array in arrays.items():
+        finite(name, array, stack.dtype)
+    return arrays
+
+
+def _header_of(stack: Stack, meaning: Meaning) -> dict[str, Any]:
+    return {"kind": _KIND, "format": _needed(stack, meaning), **_model(stack, meaning)}
+
+
+def content_of(stack: Stack, meaning: Meaning) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return what describes a model in a file of another format, and its arrays by name."""
+    return _header_of(stack, meaning), _arrays(stack)
+
+
+def content_from(header: Any) -> Content:
+    """Return what such a description says of a model, without its arrays."""
+    if not isinstance(header, dict) or header.get("kind") != _KIND or not isinstance(header.get("format"), int):
+        raise ValueError("its description is that of something else")
+    if header["format"] > FORMAT:
+        raise ValueError(f"it has format {header['format']}, but this version of fastnn reads up to {FORMAT}")
+    return _content(header)
 
 
 def _known(loss: Any) -> Any:
@@ -104,16 +127,28 @@ def _needed(stack: Stack, meaning: Meaning) -> int:
 
 def _model(stack: Stack, meaning: Meaning) -> dict[str, Any]:
     """What the header says of a model."""
+    layers = [_describe(i, layer) for i, layer in enumerate(stack.layers)]
+    return {**describe_meaning(meaning), "dtype": stack.dtype.name, "layers": layers}
+
+
+def describe_meaning(meaning: Meaning) -> dict[str, Any]:
+    """Return what a header says of the outputs of a model."""
     known = _known(meaning.loss)
     more: dict[str, Any] = {"flat": True} if meaning.flat else {}
     if meaning.classes is not None:
         more["classes"] = _plain(meaning.classes.tolist())
     return more | {
-        "dtype": stack.dtype.name,
         "loss": next((name for name, loss in losses.BUILT_IN.items() if type(known) is loss), None),
         "loss_settings": {} if known is None else known.config(),
-        "layers": [_describe(i, layer) for i, layer in enumerate(stack.layers)],
     }
+
+
+def meaning_of(entry: dict[str, Any], k: int | None) -> Meaning:
+    """Return what a header says that the k outputs of a model mean."""
+    loss = _loss(entry["loss"], entry.get("loss_settings", {}))
+    if k is not None and loss is not None:
+        k = losses.classes_of(loss, k) or k
+    return Meaning(loss, _classes(entry.get("classes"), k), entry.get("flat") is True)
 
 
 def check_layers_saved(layers: Iterable[Any]) -> None:
@@ -185,12 +220,7 @@ def _contents(header: dict[str, Any]) -> list[tuple[str, Content]]:
 
 def _content(entry: dict[str, Any]) -> Content:
     built = [_build(i, layer) for i, layer in enumerate(entry["layers"])]
-    widths = check_layers(built)
-    loss = _loss(entry["loss"], entry.get("loss_settings", {}))
-    k = widths[-1]
-    if k is not None and loss is not None:
-        k = losses.classes_of(loss, k) or k
-    meaning = Meaning(loss, _classes(entry.get("classes"), k), entry.get("flat") is True)
+    meaning = meaning_of(entry, check_layers(built)[-1])
     return Content(built, float_dtype(entry["dtype"]).name, meaning)
 
 

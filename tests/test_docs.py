@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import fastnn as fnn
+from fastnn import interop
 
 pytest.importorskip("fastnn.sklearn")
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -29,7 +30,7 @@ def test_code_runs_and_prints_what_stands_below_it(page, tmp_path, monkeypatch):
     names = {"__name__": "docs"}
     text = page.read_text(encoding="utf-8")
     for block in BLOCK.finditer(text):
-        for library in re.findall(r"<!-- needs (\w+) -->\n$", text[: block.start()]):
+        for library in " ".join(re.findall(r"^% needs: (.*)$", text[: block.start()], re.M)).split():
             pytest.importorskip(library)  # what comes before it has run
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -64,13 +65,15 @@ def test_every_public_name_has_an_example():
     assert not missing
     for module in (fnn.sklearn, fnn.datasets):
         assert not set(module.__all__) - words - {"load_idx"}
+    guide = (DOCS / "guide" / "exchange.md").read_text(encoding="utf-8")
+    assert not set(interop.__all__) - set(re.findall(r"\w+", guide))
 
 
 def test_every_public_name_is_documented():
     pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
     documented = {name for line in re.findall(r"\{\{ api (.*) \}\}", pages) for name in line.split()}
     names = {name for name in fnn.__all__ if name not in ("datasets", "initializers", "schedules")}
-    assert not names - documented
+    assert not (names | {f"interop.{name}" for name in interop.__all__}) - documented
 
 
 def test_errors_look_like_this(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from latex2mathml.converter import convert
 
 import fastnn
 
+importlib.import_module("fastnn.interop")
 importlib.import_module("fastnn.sklearn")
 importlib.import_module("guide_pictures")  # which registers them
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from ._parameters import dropout_rates, hidden_activations, n_hidden, norm_of
 Theirs = TypeVar("Theirs")
 
 # What fit keeps beyond scikit-learn's attributes.
-_OWN_ATTRIBUTES = ("validation_loss_curve_", "norms_", "_best_norms")
+_OWN_ATTRIBUTES = ("validation_loss_curve_", "norms_", "_best_norms", "_skl_callbacks")
 _ROUTED = ("fit", "partial_fit", "score")
 
 

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 
 from ..validation import Array
+from ._callbacks import CallbackSupport
 from ._conversion import in_class
 from ._parameters import (
     CLASSIFIER_CONSTRAINTS,
@@ -26,7 +27,7 @@ from ._signatures import extending
 
 
 @extending(neural_network.MLPClassifier)
-class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: ignore[misc]
+class MLPClassifier(CompiledPerceptron, CallbackSupport, neural_network.MLPClassifier):  # type: ignore[misc]
     """scikit-learn's MLPClassifier, several times faster, with the same answers for the same ``random_state``."""
 
     class_weight: Any
@@ -156,7 +157,7 @@ class MLPClassifier(CompiledPerceptron, neural_network.MLPClassifier):  # type: 
 
 
 @extending(neural_network.MLPRegressor)
-class MLPRegressor(CompiledPerceptron, neural_network.MLPRegressor):  # type: ignore[misc]
+class MLPRegressor(CompiledPerceptron, CallbackSupport, neural_network.MLPRegressor):  # type: ignore[misc]
     """scikit-learn's MLPRegressor, several times faster, with the same answers for the same ``random_state``."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {

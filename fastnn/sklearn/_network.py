@@ -68,11 +68,7 @@ class Layout:
 
     def __init__(self, units: Sequence[int], activations: Sequence[str], logistic: bool, norm: str) -> None:
         self.units, self.norm = tuple(units), norm
-        self._groups: list[list[Any]] = []
-        for (n_in, n_out), name in zip(pairwise(units), [*activations, "identity"], strict=True):
-            is_hidden = len(self._groups) < len(activations)
-            normalisation = [_NORMS[norm](n_out)] if norm and is_hidden else []
-            self._groups.append([Linear(n_in, n_out, init="zeros"), *normalisation, _LAYERS[name]()])
+        self._groups = groups_of(units, activations, norm)
         layers = [layer for group in self._groups for layer in group]
         spans, self.size = layout(layers)
         self._parameters = [(layers[i], places) for i, places in spans.items()]
@@ -97,6 +93,15 @@ class Layout:
             layers += group
             layers += [Dropout(rate)] if rate else []
         return _lowered(layers, layout(layers)[0], self.units[0])._replace(seed=seed)
+
+
+def groups_of(units: Sequence[int], activations: Sequence[str], norm: str) -> list[list[Any]]:
+    """Return new layers, those of each product together: it, its normalisation, and its activation."""
+    groups: list[list[Any]] = []
+    for (n_in, n_out), name in zip(pairwise(units), [*activations, "identity"], strict=True):
+        normalisation = [_NORMS[norm](n_out)] if norm and len(groups) < len(activations) else []
+        groups.append([Linear(n_in, n_out, init="zeros"), *normalisation, _LAYERS[name]()])
+    return groups
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import assert_all_finite, check_is_fitted, validat
 from ..backend import active
 from ..training.gathering import current
 from ..validation import FLOAT32, FLOAT64, UINT8, Array
+from ._callbacks import fit_task
 from ._fitted import check_going_on, check_width, fitted_arrays
 from ._lbfgs import FullLoss
 from ._network import Layout, Weights, new_norms
@@ -26,7 +27,7 @@ from ._threads import limited_threads
 from ._training import fit_stochastic
 from ._validation import Validation, check_numbers, given, of_user
 
-_TRANSIENT = ("_weights", "_moments", "_validation", "_validation_data", "_held_out")
+_TRANSIENT = ("_fit_task", "_weights", "_moments", "_validation", "_validation_data", "_held_out")
 # What a subclass of scikit-learn's class may override to train in its own way.
 _COMPILED = ("_backprop", "_compute_loss_grad", "_forward_pass", "_forward_pass_fast")
 _BLOCK_ELEMENTS = 1 << 20
@@ -146,7 +147,8 @@ class CompiledPerceptron:
         left = unknown_hidden(self)
         if left is not None:
             check_their_code(self, left, training=True)
-        with limited_threads(self.n_threads):
+        weights = kwargs.get("sample_weight", args[0] if WEIGHTED and args else None)
+        with limited_threads(self.n_threads), fit_task(self, X, y, weights, incremental):
             return super()._fit(X, y, *args, incremental=incremental, **kwargs)  # type: ignore[misc]
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array]:

@@ -20,6 +20,7 @@ from ..nn.lowering import OptimizerSpec
 from ..training.callbacks import asks_to_stop
 from ..training.gathering import current
 from ..validation import Array
+from ._callbacks import begun_epoch
 from ._epochs import Epochs, SampleOrder, Samples
 from ._moments import Moments
 from ._network import Weights, arrays_of
@@ -66,11 +67,13 @@ def fit_stochastic(mlp: Any, x: Any, y: Array, sample_weight: Array | None, incr
                     passes = _passes(mlp, samples)
                 if looks_ahead and not losses and isinstance(passes, _Compiled):
                     losses = passes.run_several(order.several(_certain(mlp, len(rows))))[::-1]
+                epoch = begun_epoch(mlp)
                 mlp.loss_ = losses.pop() if losses else passes.run(order.next())
                 mlp.n_iter_ += 1
                 mlp.t_ += len(rows)
                 mlp.loss_curve_.append(mlp.loss_)
-                if _epoch_ends(mlp, judges, progress) or incremental:
+                is_last = _epoch_ends(mlp, judges, progress)
+                if (epoch is not None and epoch.ends()) or is_last or incremental:
                     break
                 if mlp.n_iter_ == mlp.max_iter:
                     _warn(
@@ -105,7 +108,7 @@ def _passes(mlp: Any, samples: Samples) -> "_Compiled | TheirEpochs":
 
 def _is_watched(mlp: Any) -> bool:
     """Whether code of the user's runs between epochs, which may put other weights or another optimizer in place."""
-    return bool(mlp.callbacks) or not type(mlp).__module__.startswith("fastnn.")
+    return bool(mlp.callbacks) or "_fit_task" in vars(mlp) or not type(mlp).__module__.startswith("fastnn.")
 
 
 def _looks_ahead(mlp: Any, x: Any) -> bool:

@@ -1,0 +1,204 @@
+"""ONNX: what ONNX Runtime makes of what is written, and what is read of it and of files of others."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn.interop import from_onnx, to_onnx
+
+from .networks import ACTIVATIONS, every_layer
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+
+def run(message, X):
+    """What ONNX Runtime makes of X, by the names of the outputs."""
+    data = message if isinstance(message, bytes) else message.SerializeToString()
+    session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(None, {session.get_inputs()[0].name: X}), strict=True))
+
+
+def assert_close(found, wanted):
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6 * max(1, abs(wanted).max()))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_layer_there_and_back(dtype, tmp_path):
+    model, X = every_layer(dtype)
+    model.loss = fnn.CrossEntropy(label_smoothing=0.1)
+    path = tmp_path / "model.onnx"
+    onnx.checker.check_model(to_onnx(model, path), full_check=True)
+    found = run(path.read_bytes(), X)
+    assert list(found) == ["label", "probabilities"]
+    assert_close(found["probabilities"], model.predict_proba(X))
+    assert found["label"].dtype == np.int64
+    assert (found["label"] == model.predict(X)).all()
+    assert_close(run(to_onnx(model, scores=True), X)["scores"], model.forward(X))
+
+    back = from_onnx(path)
+    assert repr(back) == repr(model)
+    assert repr(back.loss) == repr(model.loss)
+    assert (back.forward(X) == model.forward(X)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", ACTIVATIONS, ids=lambda make: repr(make()))
+def test_activation(make, dtype):
+    model = fnn.Sequential(fnn.Linear(3, 3, init=np.eye(3)), make(), dtype=dtype)
+    x = np.array([[0, -0.0, 1e-4], [0.7, -0.7, 2], [-2, 3, -3], [5, -5, 9], [-9, 30, -30]], dtype)
+    assert_close(run(to_onnx(model), x)["outputs"], model.forward(x))
+    assert repr(from_onnx(to_onnx(model))) == repr(model)
+
+
+def test_another_dtype():
+    model, X = every_layer("float64")
+    found = run(to_onnx(model, dtype="float32"), X.astype("float32"))["outputs"]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, model.forward(X), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y"),
+    [
+        ("cross_entropy", ["b", "a", "c", "a"]),
+        ("cross_entropy", [0, 2, 1, 0]),
+        ("binary_cross_entropy", [0, 1, 1, 0]),
+        ("binary_cross_entropy", [[0], [1], [1], [0]]),
+        ("binary_cross_entropy", ["no", "yes", "yes", "no"]),
+        ("binary_cross_entropy", [[0, 1], [1, 1], [1, 0], [0, 0]]),
+        ("squared_error", [0.5, 1.5, 2.5, 0]),
+        ("poisson", [[1.0, 2], [0, 3], [1, 4], [2, 2]]),
+    ],
+)
+def test_outputs_are_those_of_predict(loss, y):
+    X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    k = np.shape(y)[1] if np.ndim(y) == 2 else 3 if loss == "cross_entropy" else 1
+    model = fnn.Sequential(fnn.Linear(3, k), seed=3)
+    model.fit(X, y, loss=loss, epochs=1, verbose=0)
+    found, predicted = run(to_onnx(model), X), model.predict(X)
+    if loss.endswith("entropy"):
+        assert found["label"].shape == predicted.shape
+        assert found["label"].tolist() == predicted.tolist()
+        assert_close(found["probabilities"], model.predict_proba(X))
+    else:
+        assert_close(found["outputs"], predicted)
+    assert from_onnx(to_onnx(model)).predict(X).tolist() == predicted.tolist()
+
+
+def graph_of(nodes, constants, outputs=("y",), opset=17, inputs=("x",), **more):
+    """A file of someone else's; what comes in has 3 columns."""
+    helper = onnx.helper
+    arrays = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    made = helper.make_graph(
+        [helper.make_node(kind, given, [to], f"the_{to}", **attributes) for kind, given, to, attributes in nodes],
+        "of others",
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["m", 3]) for name in inputs],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["m", "n"]) for name in outputs],
+        arrays,
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8, **more)
+
+
+W = np.arange(9, dtype=np.float32).reshape(3, 3) / 4 - 1
+C = np.array([0.5, -1, 2], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shown"),
+    [
+        ([("Gemm", ["x", "w", "c"], "y", {"transB": 1, "alpha": 0.5, "beta": 2.0})], "Linear(3, 3)"),
+        ([("MatMul", ["x", "w"], "a", {}), ("Add", ["c", "a"], "y", {})], "Linear(3, 3)"),
+        ([("MatMul", ["x", "w"], "a", {}), ("Softmax", ["a"], "y", {"axis": -1})], "Linear(3, 3, bias=False)"),
+        ([("Flatten", ["x"], "a", {}), ("Cast", ["a"], "b", {"to": 1}), ("Relu", ["b"], "y", {})], "ReLU()"),
+        ([("Sub", ["x", "c"], "a", {}), ("Div", ["a", "c"], "y", {})], "Standardize(3)"),
+        ([("Mul", ["c", "x"], "a", {}), ("Add", ["a", "one"], "y", {})], "Standardize(3), Standardize(3)"),
+        ([("Transpose", ["w"], "v", {}), ("MatMul", ["x", "v"], "y", {})], "Linear(3, 3, bias=False)"),
+        ([("Dropout", ["x"], "y", {})], "Dropout(0.5)"),
+        ([("LayerNormalization", ["x", "c"], "y", {"axis": 1})], "LayerNorm(3, 1e-05)"),
+        ([("Mul", ["x", "c"], "a", {}), ("Add", ["a", "x"], "y", {})], "Residual(Standardize(3))"),
+        ([("HardSwish", ["x"], "y", {})], "HardSwish()"),
+        ([("Mish", ["x"], "y", {})], "Mish()"),
+        ([("Gelu", ["x"], "y", {"approximate": "tanh"})], "GELU(approximate='tanh')"),
+        ([("Elu", ["x"], "y", {})], "ELU(alpha=1)"),
+    ],
+)
+def test_files_of_others(nodes, shown):
+    used = {name for _, given, _, _ in nodes for name in given}
+    constants = {name: value for name, value in {"w": W, "c": C, "one": np.float32([1])}.items() if name in used}
+    message = graph_of(nodes, constants, opset=20)
+    model = from_onnx(message)
+    assert repr(model) == f"Sequential({shown}, dtype='float32')"
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    is_soft = nodes[-1][0] == "Softmax"
+    assert_close(model.predict_proba(x) if is_soft else model.forward(x), run(message, x)["y"])
+    assert (model.loss is not None) == is_soft
+
+
+@pytest.mark.parametrize(
+    ("nodes", "more", "message"),
+    [
+        ([("Sin", ["x"], "y", {})], {}, "the node 'the_y', a Sin, as it is there, stands for no layer of fastnn"),
+        ([("Gemm", ["x", "w"], "y", {"transA": 1})], {}, "the node 'the_y', a Gemm, as it is there, stands for no"),
+        ([("Relu", ["x"], "y", {})], {"opset": 12}, "is of operator set 12, expected 13 to"),
+        ([("Relu", ["x"], "y", {})], {"opset": 999}, "is of operator set 999, expected 13 to"),
+        ([("Relu", ["z"], "y", {})], {}, "the ONNX model is not valid ONNX: "),
+        ([("Relu", ["x"], "y", {}), ("Tanh", ["x"], "z", {})], {"outputs": ("y", "z")}, "a Tanh, is beside the chain"),
+        ([("Relu", ["x"], "z", {}), ("Tanh", ["z"], "y", {})], {"outputs": ("y", "z")}, "'z' comes from within the"),
+        (
+            [("Relu", ["x"], "a", {}), ("Softmax", ["a"], "z", {}), ("Tanh", ["z"], "y", {})],
+            {},
+            "the node 'the_y', a Tanh, as it is there",
+        ),
+        ([("Add", ["x", "z"], "y", {})], {"inputs": ("x", "z")}, "takes 2 inputs, .* expected one"),
+        ([("MatMul", ["x", "n"], "y", {})], {}, "^the ONNX model cannot be read as a model: init holds NaN"),
+        ([("Cast", ["x"], "y", {"to": 1})], {}, "there is no layer between input and output"),
+    ],
+)
+def test_what_cannot_be_read_is_named(nodes, more, message):
+    used = {name for _, given, _, _ in nodes for name in given}
+    constants = {name: value for name, value in {"w": W, "n": W * np.nan}.items() if name in used}
+    with pytest.raises(ValueError, match=message):
+        from_onnx(graph_of(nodes, constants, **more))
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "model.onnx"
+    model, _ = every_layer()
+    to_onnx(model, path)
+    whole = path.read_bytes()
+    for data in (b"", b"no ONNX at all", whole[: len(whole) // 2], whole[:-3]):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"model\.onnx is no file of ONNX, or damaged"):
+            from_onnx(path)
+    with pytest.raises(FileNotFoundError):
+        from_onnx(tmp_path / "none.onnx")
+    message = onnx.load_model_from_string(whole)
+    message.metadata_props[0].value = "{}"
+    with pytest.raises(ValueError, match="'scores' is missing"):
+        from_onnx(message)
+
+
+class Own(fnn.Layer):
+    def forward(self, x, training=False):
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    path = tmp_path / "model.onnx"
+    with pytest.raises(TypeError, match=r"layer 1, .*Own.*, has no form in ONNX: to_onnx knows Identity"):
+        to_onnx(fnn.Sequential(fnn.Linear(2, 2), Own()), path)
+    with pytest.raises(ValueError, match="takes inputs of any width, but ONNX needs one"):
+        to_onnx(fnn.Sequential(fnn.ReLU()), path)
+    with pytest.raises(TypeError, match="model is 3, expected a Sequential, an estimator"):
+        to_onnx(3, path)
+    model = fnn.Sequential(fnn.Linear(2, 2))
+    model.layers[0].weight[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"weight of Linear.* holds NaN"):
+        to_onnx(model, path)
+    assert not list(tmp_path.iterdir())
