@@ -16,15 +16,16 @@ from fastnn.training.stripes import Stripes, dealt
 from tests.processes import ROOT
 
 
+def mpiexec():
+    pytest.importorskip("mpi4py")
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+    return shutil.which("mpiexec", path=path) or pytest.skip("there is no mpiexec")
+
+
 @functools.cache
 def launched(ranks, *scenarios, **environment):
     """What the scenarios found with so many ranks, or what was printed where they failed."""
-    pytest.importorskip("mpi4py")
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-    mpiexec = shutil.which("mpiexec", path=path)
-    if mpiexec is None:
-        pytest.skip("there is no mpiexec")
-    command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "tests.ranks", *scenarios]
+    command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "tests.ranks", *scenarios]
     variables = {**os.environ, **environment}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120)
     if done.returncode:
@@ -34,7 +35,8 @@ def launched(ranks, *scenarios, **environment):
 
 def of_all(ranks):
     """The scenarios that need no launch of their own, at once."""
-    names = ["united", "histories", "averaged"] + ["stripes"] * (8 % ranks == 0) + ["refused", "raising"] * (ranks == 3)
+    more = {1: ["stripes"], 2: ["stripes", "unlike"], 3: ["refused", "raising"], 4: ["stripes"]}
+    names = ["united", "histories", "averaged", *more[ranks]]
     found = launched(ranks, *names)
     assert isinstance(found, dict), found
     return found
@@ -155,11 +157,19 @@ def test_without_stripes_a_job_goes_on_as_well(tmp_path):
 
 def test_rows_that_are_no_stripes():
     """Two ranks that hold what is not half of the samples each."""
-    found = launched(2, "unlike")
-    for told in found["unlike"]:
+    for told in of_all(2)["unlike"]:
         assert told.startswith(
             "ValueError: X has 10 rows on rank 0, but with stripes=8 it holds 15 of the 30 samples: give each rank what"
         )
+
+
+def test_the_program_of_the_guide(tmp_path):
+    page = (ROOT / "docs" / "guide" / "clusters.md").read_text(encoding="utf-8")
+    code, printed = re.search(r"<!-- mpi:begin -->\n```py\n(.*?)```\n\n```text\n(.*?)```", page, re.S).groups()
+    (tmp_path / "train.py").write_text(code, encoding="utf-8")
+    command = [mpiexec(), "-n", "4", sys.executable, "-m", "mpi4py", str(tmp_path / "train.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == printed, done.stderr
 
 
 @pytest.mark.parametrize("comm", [3, "MPI.COMM_WORLD", object()], ids=repr)

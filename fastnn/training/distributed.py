@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..backend import MODULES, active, limit_threads
 from ..nn import losses, optimizers
 from ..nn.stack import Stack
 from ..validation import Array, any_array, own_view, real_array, same_length, sample_weights
@@ -22,7 +23,7 @@ from .plan import Plan, Validation, prepare
 from .ranks import Ranks, bounds, check_stripes
 from .resuming import Checkpoint, described_layer, made_with, opened, short, states
 from .state import described
-from .striped import World, check_sync
+from .striped import World, batch_size_of, check_sync
 from .stripes import Stripes
 from .watching import Values
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 def fit(model: "Sequential", X: Any, y: Any, comm: Any, stripes: Any, sync: Any, settings: dict[str, Any]) -> History:
     """Train a model with all processes of a communicator; see :meth:`fastnn.Sequential.fit`."""
     ranks = Ranks(comm)
-    with ranks.guarded():
+    with ranks.guarded(), _limited(ranks.threads):
         settings = _checked(settings, y)
         count = check_stripes(stripes, ranks.size)
         _agree(ranks, _facts(model._stack, X, y, stripes, sync, settings))
@@ -51,6 +52,11 @@ def fit(model: "Sequential", X: Any, y: Any, comm: Any, stripes: Any, sync: Any,
             history = _run(model, plan, ranks, should_stop)
         ranks.gather(None)
     return history
+
+
+def _limited(threads: int) -> AbstractContextManager[Any]:
+    """A context in which compiled kernels use so many threads at most."""
+    return limit_threads(threads) if active().__name__ == MODULES["numba"] else nullcontext()
 
 
 def _run(model: "Sequential", plan: Plan, ranks: Ranks, should_stop: Any) -> History:
@@ -105,7 +111,6 @@ class Meeting:
         """Put everything as it is in the first process, and return how many epochs were trained."""
         stack, optimizer, news = model._stack, plan.optimizer, None
         arrays = [stack.params, *optimizer.state(), *stack.user_parameters()]
-        states(plan)
         if self._ranks.rank == 0:
             epoch = 0 if self._kept is None else self._kept.restore(model, plan, train, history)
             counts = optimizer.steps, optimizer.epoch
@@ -170,6 +175,7 @@ def _facts(stack: Stack, X: Any, y: Any, stripes: Any, sync: Any, settings: dict
         **made_with(),
         "layers": [described_layer(layer) for layer in stack.layers],
         "dtype": stack.dtype.name,
+        "shapes of parameters": [(list(p.shape), p.dtype.name) for p in stack.user_parameters()],
         "stripes": stripes,
         "sync": check_sync(sync),
         **{f"{name} (whether it is given)": value for name, value in given.items()},
@@ -244,8 +250,6 @@ def _planned(
     plan.sample_weight = _weights(stack, plan, (given, by_class), n or 0, ranks)
     count, is_given = stripes
     cut = _stripes(sizes, ranks, count, plan.batch_size, is_given)
-    if sync == "epoch":
-        _check_shares(stack, plan, cut, ranks)
     weighted = plan.sample_weight is not None
     arguments = {
         "X": [cut.total, plan.x.shape[1], plan.x.dtype.str],
@@ -256,6 +260,8 @@ def _planned(
         "sync": sync,
     }
     plan.world = World(ranks, cut, sync, arguments, has_validation)
+    if sync == "epoch":
+        _check_shares(stack, plan, cut, ranks)
     return plan
 
 
@@ -329,7 +335,7 @@ def _stripes(sizes: list[int], ranks: Ranks, count: int, batch_size: int, is_giv
 def _check_shares(stack: Stack, plan: Plan, cut: Stripes, ranks: Ranks) -> None:
     """Refuse stripes whose batches, each taken by itself, are too small for a layer."""
     for stripe, n in enumerate(cut.sizes):
-        size = max(1, -(-n // max(1, -(-cut.total // plan.batch_size))))
+        size = batch_size_of(n, plan)
         for layer in stack.built_in:
             if n and layer.learns and (n % size or size) < layer.least_samples:
                 ranks.refuse(

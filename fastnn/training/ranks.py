@@ -57,9 +57,16 @@ class Ranks:
         self._comm = communicator(comm).Dup()
         self._mpi: Any = sys.modules["mpi4py.MPI"]
         self.rank, self.size = int(self._comm.Get_rank()), int(self._comm.Get_size())
+        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        self._here = int(here.Get_size())
+        here.Free()
         self._power = 1 << (self.size.bit_length() - 1)  # the processes of the tree; each of the rest leans on one
         self._is_over = False
-        self.sent = 0
+
+    @property
+    def threads(self) -> int:
+        """The share that this process has of the CPUs of its machine, unless it was told how many threads to use."""
+        return 1 << 30 if os.environ.get("FASTNN_NUM_THREADS") else max(1, (os.cpu_count() or 1) // self._here)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -195,7 +202,6 @@ class Ranks:
             waiting.append(self._comm.Irecv(into, partner, _ARRAY))
         if out is not None:
             waiting.append(self._comm.Isend(out, partner, _ARRAY))
-            self.sent += out.nbytes
         self._until(lambda: self._mpi.Request.Testall(waiting), waiting, out, into)
 
 

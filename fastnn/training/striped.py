@@ -266,11 +266,10 @@ class AveragedEpoch:
         means, failed = np.zeros((world.stripes.own, n + 2)), -1
         for i in range(world.stripes.own):
             rows = world.stripes.order(i)
-            of_update = -(-len(rows) // plan.updates)
-            rows = rows[first * of_update : end * of_update]
+            batch_size = batch_size_of(len(rows), plan)
+            rows = rows[first * batch_size * plan.accumulate : end * batch_size * plan.accumulate]
             if not len(rows):
                 continue
-            batch_size = -(-of_update // plan.accumulate)
             loss, at = self._train(i, batch_size)(rows, lr, step)
             failed = max(failed, at)
             weight = plan.weight_of(rows)
@@ -313,6 +312,11 @@ class AveragedEpoch:
                 bits.state = before
 
         return drawn
+
+
+def batch_size_of(n: int, plan: Plan) -> int:
+    """Return the samples of a batch of a stripe of n, with which it makes no more updates than all together would."""
+    return max(1, -(-n // (plan.updates * plan.accumulate)))
 
 
 def check_sync(sync: Any) -> str:

@@ -45,7 +45,6 @@ class Pass:
 
     def __init__(self, stack: Stack, plan: Plan, ranks: Ranks, seed: int) -> None:
         self._stack, self._plan, self._ranks, self.seed = stack, plan, ranks, seed
-        self._side_by_side = any(_unites(leaf) for leaf in stack.leaves)
         network = stack.network
         ops = [(leaf,) for leaf in range(len(stack.leaves))] if network is None else network.layers
         self._ops = {id(stack.leaves[leaf]): op for op, leaves in enumerate(ops) for leaf in leaves}
@@ -65,7 +64,8 @@ class Pass:
         self._keys = {place: key_of(self.seed, draw, op) for place, op in self._ops.items()}
         self._rows, self._tasks, self._buffer = rows, tasks, buffer
         everyone = range(len(tasks))
-        groups = [everyone] if self._side_by_side else [range(i, i + 1) for i in everyone if len(tasks[i].rows)]
+        side_by_side = any(_unites(leaf) for leaf in stack.leaves)
+        groups = [everyone] if side_by_side else [range(i, i + 1) for i in everyone if len(tasks[i].rows)]
         found = [0.0] * len(tasks)
         for group in groups:
             self._group = group
