@@ -562,6 +562,8 @@ def test_a_list_whose_array_changes_while_it_trains(data):
 
 
 def test_a_keyboard_interrupt_leaves_no_reader(data):
+    """Not even one that waits for a store."""
+
     class Interrupted(UserReLU):
         def forward(self, x, training=False):
             if training:
@@ -570,7 +572,7 @@ def test_a_keyboard_interrupt_leaves_no_reader(data):
 
     model = fnn.Sequential(fnn.Linear(6, 8), Interrupted(), fnn.Linear(8, 3))
     with pytest.raises(KeyboardInterrupt):
-        model.fit(cut(*data), verbose=0)
+        model.fit(cut(*data), buffer=10, verbose=0)
     assert no_reader_is_left()
 
 

@@ -79,6 +79,11 @@ class Form:
             self._like = self.checked(first).room(0)
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether chunks come with weights of their samples."""
+        return self._parts == 3
+
+    @property
     def empty(self) -> Chunk:
         """A chunk without samples."""
         assert self._like is not None, "the first one was checked"
@@ -94,7 +99,7 @@ class Form:
         """
         stack, like = self._stack, self._like
         if len(parts) != self._parts:
-            has, had = ("no weights", "some") if self._parts == 3 else ("weights", "none")
+            has, had = ("no weights", "some") if self.is_weighted else ("weights", "none")
             raise ValueError(f"it has {has}, but the first chunk has {had}: give them in every chunk, or in none")
         x = features(parts[0], stack.n_in if like is None else None, stack.dtype)
         if like is not None and x.shape[1] != like.x.shape[1]:

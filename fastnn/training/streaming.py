@@ -71,12 +71,12 @@ class StreamPlan(Plan):
 
     def described(self) -> dict[str, Any]:
         """What is said of the data in a checkpoint."""
-        x, y, v = self.form.empty
+        x, y, _ = self.form.empty
         return {
             "X": ["chunks", x.shape[1], x.dtype.str],
             "y": ["chunks", *y.shape[1:], y.dtype.str],
             "buffer": self.buffer,
-            "sample_weight": v is not None and self.of_classes is None,
+            "sample_weight": self.form.is_weighted,
             "class_weight": self.of_classes,
         }
 
