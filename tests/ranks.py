@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 import fastnn as fnn
+from fastnn.training.ranks import HALVES_FROM, Ranks
 from fastnn.training.stripes import dealt
 from tests.user_code import UserCrossEntropy, UserLinear, UserReLU
 
@@ -346,6 +347,21 @@ def surviving(comm):
     return {"digest": digest(model, rule, history), "loss": history["loss"]}
 
 
+def sums(comm):
+    """Short arrays and long ones, which are added up in parts, come out of the same tree."""
+    ranks, found = Ranks(comm), []
+    with ranks.guarded():
+        for n in (1, 1000, HALVES_FROM // 4 + 3):
+            every = np.random.default_rng(n).normal(size=(comm.size, n)).astype(np.float32)
+            own, power = every[comm.rank].copy(), 1 << (comm.size.bit_length() - 1)
+            ranks.sum(own)
+            rows = [row + every[power + i] if power + i < comm.size else row for i, row in enumerate(every[:power])]
+            while len(rows) > 1:
+                rows = [a + b for a, b in zip(rows[::2], rows[1::2], strict=True)]
+            found.append(bool((own == rows[0]).all()) and as_one(comm, own.tobytes()))
+    return found
+
+
 def unlike(comm):
     """Ranks that hold what is not their share of the stripes."""
     n = 10 if comm.rank == 0 else 20
@@ -355,7 +371,7 @@ def unlike(comm):
         return comm.gather(f"{type(error).__name__}: {error}")
 
 
-SCENARIOS = {f.__name__: f for f in (united, stripes, histories, averaged, refused, raising, surviving, unlike)}
+SCENARIOS = {f.__name__: f for f in (united, stripes, histories, averaged, refused, raising, surviving, sums, unlike)}
 
 
 def main():

@@ -36,7 +36,7 @@ def launched(ranks, *scenarios, **environment):
 def of_all(ranks):
     """The scenarios that need no launch of their own, at once."""
     more = {1: ["stripes"], 2: ["stripes", "unlike"], 3: ["refused", "raising"], 4: ["stripes"]}
-    names = ["united", "histories", "averaged", *more[ranks]]
+    names = ["united", "histories", "averaged", "sums", *more[ranks]]
     found = launched(ranks, *names)
     assert isinstance(found, dict), found
     return found
@@ -56,6 +56,11 @@ def test_the_bits_do_not_depend_on_how_many_hold_the_stripes():
     for ranks in (2, 4):
         assert of_all(ranks)["stripes"] == expected
     assert launched(8, "stripes")["stripes"] == expected
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_sums_are_those_of_one_tree(ranks):
+    assert of_all(ranks)["sums"] == [True] * 3
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
