@@ -154,12 +154,14 @@ def test_files_of_others(nodes, shown):
         ),
         ([("Add", ["x", "z"], "y", {})], {"inputs": ("x", "z")}, "takes 2 inputs, .* expected one"),
         ([("MatMul", ["x", "n"], "y", {})], {}, "^the ONNX model cannot be read as a model: init holds NaN"),
+        ([("Mul", ["x", "zero"], "y", {})], {}, "scale holds NaN or infinite values"),
+        ([("Gather", ["x", "zero"], "y", {"axis": 1})], {}, "the node 'the_y', a Gather, as it is there"),
         ([("Cast", ["x"], "y", {"to": 1})], {}, "there is no layer between input and output"),
     ],
 )
 def test_what_cannot_be_read_is_named(nodes, more, message):
     used = {name for _, given, _, _ in nodes for name in given}
-    constants = {name: value for name, value in {"w": W, "n": W * np.nan}.items() if name in used}
+    constants = {name: value for name, value in {"w": W, "n": W * np.nan, "zero": 0}.items() if name in used}
     with pytest.raises(ValueError, match=message):
         from_onnx(graph_of(nodes, constants, **more))
 
