@@ -3,7 +3,7 @@
 from . import datasets, initializers, schedules
 from .backend import get_num_threads, set_num_threads, use_backend
 from .ensemble import Ensemble, load
-from .errors import DivergenceError
+from .errors import DivergenceError, RankError
 from .model import Sequential
 from .nn.activations import (
     ELU,
@@ -102,6 +102,7 @@ from .training.callbacks import EarlyStopping
 from .training.checkpoint import ModelCheckpoint
 from .training.fit_many import fit_many
 from .training.history import History
+from .training.ranks import rank_rows
 from .training.watching import ReduceOnPlateau
 
 __version__ = "0.2.0"
@@ -140,6 +141,7 @@ __all__ = [
     "Poisson",
     "Profile",
     "RMSprop",
+    "RankError",
     "ReLU",
     "ReduceOnPlateau",
     "Residual",
@@ -200,6 +202,7 @@ __all__ = [
     "poisson_and_gradient",
     "poisson_backward",
     "profile",
+    "rank_rows",
     "relu",
     "relu_backward",
     "rmsprop_momentum_update",

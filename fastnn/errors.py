@@ -1,4 +1,4 @@
-"""The exception of fastnn's own; bad input raises ValueError and TypeError."""
+"""The exceptions of fastnn's own; bad input raises ValueError and TypeError."""
 
 
 class DivergenceError(ArithmeticError):
@@ -24,3 +24,22 @@ class DivergenceError(ArithmeticError):
             f"training diverged in epoch {self.epoch + 1} of {self.epochs}, at its batch {self.batch + 1}, and the "
             "model keeps the last finite weights: use a smaller lr, or scale X to about zero mean and unit variance"
         )
+
+
+class RankError(RuntimeError):
+    """Another process raised something while all of them trained one network, see ``fit`` with ``comm=``.
+
+    ValueError and TypeError come as such, with the number of the process in the message.
+
+    Attributes
+    ----------
+    rank : int
+        The number of the process.
+    """
+
+    def __init__(self, rank: int, message: str) -> None:
+        super().__init__(rank, message)
+        self.rank = rank
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} raised {self.args[1]}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import serialization
+from .chunks import Chunks
 from .nn import losses
 from .nn.chain import call_list
 from .nn.layers import Layer
@@ -20,13 +21,14 @@ from .nn.optimizers import OptimizerName
 from .nn.stack import Stack
 from .nn.summary import summary
 from .tables import TableText
+from .training import distributed
 from .training.callbacks import Callback, begun
 from .training.evaluation import evaluate
 from .training.fit import run
 from .training.history import History
 from .training.labels import as_fitted, coded_as
 from .training.metrics import Metrics, check_metrics, suit
-from .training.plan import prepare
+from .training.streaming import prepared
 from .validation import (
     Array,
     DType,
@@ -123,6 +125,34 @@ class Sequential:
         """Return the gradients of :meth:`parameters`, in their order; none before the first :meth:`backward`."""
         return [g for layer in self.layers for g in call_list(layer, "gradients")]
 
+    def flat_parameters(self) -> Array:
+        """Return the parameters of all built-in layers in one row: a view of the buffer (n,) that kernels use.
+
+        Every array of a layer begins at a multiple of 16 elements, running means of :class:`BatchNorm` included; what
+        is between them is zero and stays so. Two models of the same layers have the same places. Parameters of layers
+        of your own are not in it.
+        """
+        return self._stack.params[:]
+
+    def flat_gradient(self) -> Array:
+        """Return the gradients of :meth:`flat_parameters` at the same places, a view (n,): zeros before any.
+
+        :meth:`backward` writes it, and ``optimizer.step(model)`` takes what stands in it by then, so that gradients may
+        be summed over processes, or be your own. Of an :class:`Embedding` the rows move whose codes the last
+        ``backward`` has met, all of them if there was none. ``fit`` starts another one.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> model = fnn.Sequential(fnn.Linear(2, 1), dtype="float64")
+        >>> before = model.flat_parameters().copy()
+        >>> model.flat_gradient()[:2] = 1.0, 0.0
+        >>> fnn.SGD(lr=0.5).step(model)
+        >>> bool((model.flat_parameters()[:2] == before[:2] - [0.5, 0.0]).all())
+        True
+        """
+        return self._stack.own_gradient()[:]
+
     def forward(self, X: ArrayLike, training: bool = False) -> Array:
         """Return the outputs of the last layer: scores before any softmax, or predictions.
 
@@ -179,8 +209,8 @@ class Sequential:
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: ArrayLike | Chunks,
+        y: ArrayLike | None = None,
         *,
         loss: LossName | Loss = "cross_entropy",
         optimizer: OptimizerName | Optimizer = "sgd",
@@ -197,14 +227,21 @@ class Sequential:
         metrics: Metrics | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | timedelta = 1,
+        buffer: int | None = None,
+        comm: Any = None,
+        stripes: int | None = None,
+        sync: Literal["step", "epoch"] = "step",
         verbose: int = 1,
     ) -> History:
         """Train the model: minimise mean(loss_i) + l2 Σ W² over batches of the samples.
 
         Parameters
         ----------
-        X : array_like (m, n_in)
-            Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied.
+        X : array_like (m, n_in), or a source of chunks where y is left out
+            Finite numbers. float32, float64 and uint8 in any memory layout, memory maps included, are never copied. A
+            source is a list, an object that can be iterated again and again, or a function that returns an iterator,
+            of chunks (X, y) or (X, y, sample_weight) of one kind, as many each time. Chunks are read one after the
+            other in another thread and held for a moment only.
         y : array_like (m,) or (m, n_out)
             Labels or targets whose rows sum to 1 for cross-entropy; values for other losses, 0 to 1 for the binary
             cross-entropy and counts >= 0 for Poisson's. Integer labels are 0..n_out-1, held as int64, and targets are
@@ -224,7 +261,8 @@ class Sequential:
         epochs, batch_size, accumulate : int
             An update takes the gradient of ``accumulate`` batches, as if they were one. The last may be smaller.
         shuffle : bool
-            Whether each epoch takes the samples in another order.
+            Whether each epoch takes the samples in another order: of a source the chunks, where it has a length and
+            can be indexed, and then the samples among those that are held.
         validation_data : (X, y), optional
             Evaluated after each epoch, without the penalty.
         validation_split : float, optional
@@ -241,10 +279,12 @@ class Sequential:
         callbacks : iterable of functions, such as [:class:`EarlyStopping`], optional
             Each is called after each epoch as ``callback(model, epoch, values)``, with the epoch from 1 and the values
             that the history got for it; if one returns True, training stops there. An object that is called may have
-            two more methods: ``begin(model, names)`` is called before anything changes, with the names of the values
-            to come, and also with ``optimizer=``, the one that is used, where it takes an argument of that name;
-            ``end(model)`` is called however the training ends. With ``state_dict()`` and ``load_state_dict(state)`` a
-            ``checkpoint`` keeps what it needs to go on: numbers, texts, arrays, and lists and dicts of these.
+            more methods: ``begin(model, names)`` is called before anything changes, with the names of the values to
+            come, and also with ``optimizer=``, the one that is used, where it takes an argument of that name;
+            ``end(model)`` is called however the training ends; ``after_batch(model, epoch, batch, loss)`` is called
+            after each update, both counted from 1, and costs a compiled call an update in place of one an epoch. With
+            ``state_dict()`` and ``load_state_dict(state)`` a ``checkpoint`` keeps what it needs to go on: numbers,
+            texts, arrays, and lists and dicts of these.
         metrics : list of names and functions, or dict of names to them, optional
             What the history holds beside the losses: the value for the training data, computed after the epoch and
             without weights, and, with "val_" before its name, that for the validation data. After a cross-entropy
@@ -258,6 +298,19 @@ class Sequential:
             larger then, any other argument must be as it was. A training that is over is there at once.
         checkpoint_every : int or datetime.timedelta
             After how many epochs, or after how much time, it is written; at the end and after Ctrl-C it always is.
+        buffer : int, optional
+            How many samples of a source are held in memory: half of them train, shuffled, while the others are read. By
+            default as many as take 128 MiB. A chunk is never divided.
+        comm : mpi4py.MPI.Comm, optional
+            The processes that train this model together, each with a share of the samples, of any size, and of the
+            validation data. ``batch_size`` is that of all, and all other arguments must be the same. They begin with
+            the model and the optimizer of the first and have the same bits at all times. What one raises ends all.
+        stripes : int, optional
+            With ``comm``, into how many parts all samples are cut, a power of two: the result is then the same to the
+            bit on any number of processes that divides it, see :func:`fastnn.rank_rows`.
+        sync : {"step", "epoch"}
+            With ``comm``, whether gradients are added up for every update, or each process trains by itself for an
+            epoch, after which the means of all parameters are taken.
         verbose : {0, 1}
             1 shows a bar with the values of the last epoch, with tqdm on a terminal or in a notebook, else a line an
             epoch.
@@ -273,6 +326,8 @@ class Sequential:
         ------
         OSError
             If the checkpoint cannot be read, or, after an epoch, written.
+        RankError
+            If another process raised something else than ValueError and TypeError, which come with its number.
         ValueError, TypeError
             If an argument is not as described, the model or the optimizer is busy training, parameters are not finite,
             or the checkpoint is damaged or that of a call with other arguments, which are named; later, if a learning
@@ -293,29 +348,29 @@ class Sequential:
         not within a compiled epoch, after which all that came meanwhile counts as one. ``history.stopped`` tells
         whether a callback ended the training.
         """
-        plan = prepare(
-            self._stack,
-            X,
-            y,
-            loss=loss,
-            optimizer=optimizer,
-            l2=l2,
-            epochs=epochs,
-            batch_size=batch_size,
-            accumulate=accumulate,
-            shuffle=shuffle,
-            validation_data=validation_data,
-            validation_split=validation_split,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            callbacks=callbacks,
-            metrics=metrics,
-            checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every,
-            verbose=verbose,
-            classes=self._classes,
-            check_later=True,
-        )
+        settings: dict[str, Any] = {
+            "loss": loss,
+            "optimizer": optimizer,
+            "l2": l2,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "accumulate": accumulate,
+            "shuffle": shuffle,
+            "validation_data": validation_data,
+            "validation_split": validation_split,
+            "sample_weight": sample_weight,
+            "class_weight": class_weight,
+            "callbacks": callbacks,
+            "metrics": metrics,
+            "checkpoint": checkpoint,
+            "checkpoint_every": checkpoint_every,
+            "buffer": buffer,
+            "verbose": verbose,
+        }
+        if comm is not None:
+            return distributed.fit(self, X, y, comm, stripes, sync, settings)
+        distributed.needs_comm(stripes, sync)
+        plan = prepared(self._stack, X, y, classes=self._classes, **settings)
         alone = self._stack.held(threading.get_ident())
         with alone, plan.optimizer.held(), begun(self, plan) as should_stop:
             return run(self, plan, should_stop)

@@ -29,9 +29,9 @@ def test_code_runs_and_prints_what_stands_below_it(page, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     names = {"__name__": "docs"}
     text = page.read_text(encoding="utf-8")
-    for library in " ".join(re.findall(r"^% needs: (.*)$", text, re.M)).split():
-        pytest.importorskip(library)
     for block in BLOCK.finditer(text):
+        for library in " ".join(re.findall(r"<!-- needs ([\w ]+) -->\n$", text[: block.start()])).split():
+            pytest.importorskip(library)  # what comes before it has run
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(textwrap.dedent(block["code"]), str(page), "exec"), names)

@@ -105,3 +105,18 @@ def test_a_scale_that_was_set_to_zero_is_refused_by_fit(rng):
     model.layers[0].scale = [1, 1, 0, 1, 1, 1]
     with pytest.raises(ValueError, match=r"scale of Standardize\(6\) is 0 for feature 2"):
         model.fit(X, y, verbose=0)
+
+
+def test_adapts_to_a_source_of_chunks(rng):
+    X = rng.normal(3, 2, size=(50, 4)).astype(np.float32)
+    expected = fnn.Standardize(4).adapt(X, columns=[0, 2])
+    chunks = [(X[:20], None), (X[20:21], None), [X[21:], None]]
+    for source in (chunks, lambda: iter(chunks)):
+        found = fnn.Standardize(4).adapt(source, columns=[0, 2])
+        for name in ("mean", "scale"):
+            np.testing.assert_allclose(found._initial[name], expected._initial[name], rtol=1e-12)
+    with pytest.raises(ValueError, match="chunk 1 of the source: X has 3 columns, but the model has 4 inputs"):
+        found.adapt([chunks[0], (X[:, :3], None)])
+    with pytest.raises(ValueError, match="the source is empty: expected at least one chunk"):
+        found.adapt(lambda: [])
+    np.testing.assert_allclose(found._initial["mean"], expected._initial["mean"], rtol=1e-12)

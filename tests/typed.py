@@ -62,6 +62,10 @@ def fit_model(dtype: np.dtype[np.float32]) -> None:
     schedule.plot(n=5)
     callbacks = [stopping, fnn.ReduceOnPlateau(patience=2), fnn.ModelCheckpoint("best.npz", "val_f1")]
     model.fit(X, ["a", "b", "c"], optimizer=fnn.SGD(schedule), validation_split=0.2, callbacks=callbacks)
+    model.fit([(X, y)], buffer=100)
+    model.fit(lambda: iter([(X, y, y)]), class_weight="balanced")
+    model.fit(fnn.datasets.ParquetSource("a.parquet", "y", categories="find"))
+    model.fit(fnn.datasets.CsvSource("a.csv", ["a", "b"], categories={"c": ["d"]}), buffer="all")  # type: ignore[arg-type]
     model.fit(X, y, metrics=["f1", lambda y, outputs: float(outputs.max())])
     measured: dict[str, float] = model.evaluate(X, y, metrics={"mine": lambda y, outputs: 0})
     classes: NDArray[np.str_] | None = model.classes_

@@ -361,7 +361,10 @@ class Parameter:
 
 
 class Gradient:
-    """The gradient of a parameter from the last ``model.backward``; None before it, or without the parameter."""
+    """The gradient of a parameter from the last ``model.backward``; None before it, or without the parameter.
+
+    What is assigned is written into it.
+    """
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name.removesuffix("_grad")
@@ -370,6 +373,14 @@ class Gradient:
         if layer is None:
             return self
         return None if layer._gradients is None else layer._gradients.get(self._name)
+
+    def __set__(self, layer: BuiltIn, value: ArrayLike) -> None:
+        view = self.__get__(layer, type(layer))
+        if view is None:
+            raise ValueError(
+                f"{layer!r} has no {self._name}_grad yet: call model.backward(dy) or model.flat_gradient() first"
+            )
+        view[...] = checked(f"{self._name}_grad", value, view.shape, view.dtype)
 
 
 def shown(value: Any) -> str:

@@ -3,13 +3,14 @@
 import copy
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..validation import Array, DType, number
+from . import optimizer_state
 from .lowering import OptimizerSpec, aligned_zeros
 from .stack import Identity, Stack
 
@@ -125,6 +126,8 @@ class Optimizer(ABC):
     def step(self, model: "Sequential") -> None:
         """Update the parameters of ``model`` in place from the gradients of the last ``model.backward``.
 
+        They may have been changed since, or be your own, see ``model.flat_gradient()``.
+
         Raises
         ------
         ValueError
@@ -149,6 +152,39 @@ class Optimizer(ABC):
             except BaseException:
                 vars(self).update(before)
                 raise
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as numbers, texts and copies of arrays, for :meth:`load_state_dict` of one made alike.
+
+        Returns
+        -------
+        dict
+            "rule" and "settings" say how it was made; "lr" is None where it is a function; "steps" and "epoch"; "slots"
+            (n_slots, n) as of ``model.flat_parameters()``, None before the first update, and "own_slots", those of
+            layers of your own.
+        """
+        return optimizer_state.state_of(self)
+
+    def load_state_dict(self, state: Mapping[str, Any], model: "Sequential | None" = None) -> None:
+        """Go on from where :meth:`state_dict` was taken.
+
+        Parameters
+        ----------
+        state : dict
+        model : Sequential, optional
+            The one that is to be trained; by default that which the optimizer has trained before.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the state has other names than :meth:`state_dict` gives, is that of another rule or setting, or its
+            arrays do not fit the model; or the optimizer is busy, or has no model yet and is given none.
+        """
+        stack = None if model is None else getattr(model, "_stack", None)
+        if model is not None and not isinstance(stack, Stack):
+            raise TypeError(f"model is {model!r}, expected a Sequential")
+        with self.held():
+            optimizer_state.load(self, state, stack)
 
     def belongs_to(self, stack: Stack) -> bool:
         """Return whether the state is that of this model."""

@@ -31,7 +31,7 @@ from .chain import call_list, check_layers, coded
 from .dropout import draw_seed
 from .layers import BuiltIn, back, flattened, is_built_in, rates_of
 from .lowering import Network, aligned_zeros, input_width, layout, lower, views
-from .sums import Sums
+from .sums import Moves, Sums
 
 # Called as a phase of a layer is over, or of a training step for None.
 Lap = Callable[[int | None, str], None]
@@ -72,7 +72,7 @@ class Stack:
     """
 
     guest: int | None = None
-    _sums: Sums | None = None
+    _sums: Sums | Moves | None = None
 
     def __init__(self, layers: tuple[Any, ...], dtype: DType, rng: np.random.Generator) -> None:
         self.widths = check_layers(layers)
@@ -247,11 +247,7 @@ class Stack:
         optimizer must not take a step along half of them.
         """
         try:
-            if self.gradient is None:
-                gradient = aligned_zeros(self.params.size, self.dtype)
-                for i, span in self.spans.items():
-                    self.leaves[i].bind_gradient(views(self.leaves[i], span, gradient))
-                self.gradient = gradient
+            self.own_gradient()
             for i, layer in reversed([*enumerate(self.layers)][first:]):
                 dx = back(layer, dy, l2)
                 width = self.widths[i - 1] if i else self.n_in
@@ -261,6 +257,15 @@ class Stack:
             self.forget_gradients()
             raise
         return dy
+
+    def own_gradient(self) -> Array:
+        """Return the flat gradient, zeros before the first backward pass, into which the layers write theirs."""
+        if self.gradient is None:
+            gradient = aligned_zeros(self.params.size, self.dtype)
+            for i, span in self.spans.items():
+                self.leaves[i].bind_gradient(views(self.leaves[i], span, gradient))
+            self.gradient = gradient
+        return self.gradient
 
     @property
     def first_trained(self) -> int:
@@ -274,7 +279,7 @@ class Stack:
         return len(self.layers)
 
     @contextmanager
-    def summed(self, sums: Sums | None) -> Iterator[None]:
+    def summed(self, sums: Sums | Moves | None) -> Iterator[None]:
         """Let the gradients be those of several passes in the meantime, where there are any."""
         try:
             if sums is not None and self.gradient is not None:
@@ -351,15 +356,20 @@ class Stack:
             found += [np.asarray(real_array(name, g), p.dtype, order="C") for g, p in pairs if not self._owns(p)]
         return found
 
-    def moves(self) -> list[tuple[slice, float]]:
-        """Return the parts of the flat buffer that rules update, each with its factor of the learning rate."""
+    def moves(self, met: dict[int, dict[str, Array]] | None = None) -> list[tuple[slice, float]]:
+        """Return the parts of the flat buffer that rules update, each with its factor of the learning rate.
+
+        ``met`` are the rows of tables that there is a gradient for, by leaf and name; those of the last backward pass
+        by default.
+        """
         if self._sums is not None:
             return self._sums.moves
         found: list[tuple[slice, float]] = []
         rates = self.rates
         for i, spans in self.spans.items():
             rate, layer = rates[i], self.leaves[i]
-            shapes, widths, touched = layer.shapes(), layer.row_widths(), layer.touched
+            shapes, widths = layer.shapes(), layer.row_widths()
+            touched = layer.touched if met is None else met.get(i, {})
             for name, start in spans.items():
                 if rate is None or name in layer.buffers:
                     continue

@@ -1,13 +1,14 @@
 """Standardisation as a layer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, DType, features, finite, number, positive_int, real_array
+from ..chunks import Chunks, Source, is_source, of_chunk
+from ..validation import FLOAT64, Array, DType, features, finite, number, positive_int, real_array
 from .layers import BuiltIn, Parameter, built_in, checked
 
 _BLOCK = 1 << 14
@@ -66,7 +67,7 @@ class Standardize(BuiltIn):
         """The features, fixed when the layer is made."""
         return self.n_in
 
-    def adapt(self, X: ArrayLike, columns: Sequence[int] | None = None) -> "Standardize":
+    def adapt(self, X: ArrayLike | Chunks, columns: Sequence[int] | None = None) -> "Standardize":
         """Take mean and standard deviation of each feature from data, and return the layer.
 
         The deviation is that of all m numbers, √(Σ (x - mean)² / m), as scikit-learn's StandardScaler has it; where it
@@ -74,7 +75,7 @@ class Standardize(BuiltIn):
 
         Parameters
         ----------
-        X : array_like (m, n)
+        X : array_like (m, n), or a source of chunks as of :meth:`fastnn.Sequential.fit`
             Finite numbers, in any memory layout, memory maps included.
         columns : sequence of int, optional
             The features to take; the others are passed on as they are, such as codes of categories.
@@ -84,18 +85,18 @@ class Standardize(BuiltIn):
         ValueError, TypeError
             If X is not as described, or a column is none of X.
         """
-        X = features(X, self.n_in, np.dtype(np.float64), check_finite=False)
-        chosen = _columns(columns, X.shape[1])
+        n = self.n or 0
+        chosen = _columns(columns, n)
         count, mean, squares = 0, np.zeros(len(chosen)), np.zeros(len(chosen))
-        for start in range(0, len(X), _BLOCK):
-            block = X[start : start + _BLOCK][:, chosen].astype(np.float64)
-            finite("X", block, np.dtype(np.float64))
+        for block in _blocks(X, n, chosen):
             of_block = block.mean(axis=0)
             before, count = count, count + len(block)
             delta = of_block - mean
             mean += delta * (len(block) / count)
             squares += np.square(block - of_block).sum(axis=0) + delta**2 * (before * len(block) / count)
-        found = {"mean": np.zeros(X.shape[1]), "scale": np.ones(X.shape[1])}
+        if not count:
+            raise ValueError("the source is empty: expected at least one chunk (X, y)")
+        found = {"mean": np.zeros(n), "scale": np.ones(n)}
         deviation = np.sqrt(squares / count)
         # Of numbers that are all equal the roundings of their mean are left, which are no scale.
         rounding = count * np.abs(mean) * np.finfo(np.float64).eps
@@ -143,6 +144,23 @@ class Standardize(BuiltIn):
     def _numbers(self, name: str, value: ArrayLike) -> Array:
         n = self.n_in or 0
         return np.full(n, number(name, value)) if np.ndim(value) == 0 else checked(name, value, (n,))
+
+
+def _blocks(X: Any, n: int, columns: Array) -> Iterator[Array]:
+    """Some columns of data, block by block."""
+    if not is_source(X):
+        yield from _of_rows(features(X, n, FLOAT64, check_finite=False), columns)
+        return
+    for place, x in Source(X).features():
+        with of_chunk(place):
+            yield from _of_rows(features(x, n, FLOAT64, check_finite=False), columns)
+
+
+def _of_rows(x: Array, columns: Array) -> Iterator[Array]:
+    for start in range(0, len(x), _BLOCK):
+        block = x[start : start + _BLOCK][:, columns].astype(np.float64)
+        finite("X", block, FLOAT64)
+        yield block
 
 
 def _check_scale(name: str, scale: Array) -> None:

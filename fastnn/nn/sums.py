@@ -1,7 +1,7 @@
 """Gradients that are summed over some batches, for layers that run one by one."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,14 @@ from ..validation import Array
 
 if TYPE_CHECKING:
     from .stack import Stack
+
+
+class Moves(NamedTuple):
+    """What an update takes: the gradient of the flat buffer, those of a user's own layers, and the parts to move."""
+
+    gradient: Array
+    user: list[Array]
+    moves: list[tuple[slice, float]]
 
 
 class Sums:

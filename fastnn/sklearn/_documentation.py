@@ -112,22 +112,39 @@ Dask or Ray backend, each of which gets a group of fits. The times of fits that 
 and those without a ``random_state`` draw from NumPy's generator in turn. Ctrl-C ends all of them after their epoch.
 Without such an estimator everything is left to scikit-learn.
 
+{own}
 Here is its own documentation.
 
 {theirs}"""
+
+
+_CHECKPOINT = """``checkpoint``, a parameter of fastnn's own, is the path of a folder that holds the scores of
+each fit once it is made. The same search, run again, goes on with those that are missing, and so does one with more
+candidates or splits; what has failed is tried again. A fit is found by the samples, its parameters, its split, the
+scorers and the versions of fastnn, scikit-learn and NumPy. The last fit, of the best candidate to all samples, is made
+anew. With a checkpoint other estimators are fitted in this process too, one after the other.
+"""
 
 
 def together(theirs: Any) -> Callable[[Extended], Extended]:
     """Return a decorator that puts the docstring of a class or function of scikit-learn's below that of our own."""
 
     def document(ours: Extended) -> Extended:
-        if ours.__doc__ is not None and theirs.__doc__ is not None:
-            ours.__doc__ = _TOGETHER.format(
-                summary=inspect.cleandoc(ours.__doc__), theirs=inspect.cleandoc(theirs.__doc__)
-            )
+        ours.__doc__ = _above(ours, theirs, "")
         return ours
 
     return document
+
+
+def searching(ours: Any, theirs: Any) -> str | None:
+    """Return the docstring of a search that extends ``theirs``, or None where Python leaves docstrings out."""
+    return _above(ours, theirs, _CHECKPOINT)
+
+
+def _above(ours: Any, theirs: Any, own: str) -> str | None:
+    if ours.__doc__ is None or theirs.__doc__ is None:
+        return None
+    return _TOGETHER.format(summary=inspect.cleandoc(ours.__doc__), own=own, theirs=inspect.cleandoc(theirs.__doc__))
 
 
 def docstring(ours: Any, theirs: Any) -> str | None:

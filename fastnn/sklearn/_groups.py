@@ -13,6 +13,7 @@ from joblib.parallel import (
 )
 
 from ..backend import get_num_threads
+from ._kept import Kept
 from ._together import TASKS_PER_THREAD, TogetherBackend
 
 
@@ -32,14 +33,16 @@ class GroupsBackend(ParallelBackendBase):  # type: ignore[misc]
         How many of them may be used, as joblib counts.
     on_use : function
         Called when a ``Parallel`` begins to use the backend.
+    kept : Kept, optional
+        Where fits are found, and kept: a folder that all workers share.
     """
 
     supports_retrieve_callback = False
     default_n_jobs = -1
 
-    def __init__(self, backend: Any, n_jobs: int, on_use: Callable[[], None]) -> None:
+    def __init__(self, backend: Any, n_jobs: int, on_use: Callable[[], None], kept: Kept | None = None) -> None:
         super().__init__(nesting_level=0)
-        self._backend, self._n_jobs, self._on_use = backend, n_jobs, on_use
+        self._backend, self._n_jobs, self._on_use, self._kept = backend, n_jobs, on_use, kept
         self._waiting: list[_Result] = []
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -70,7 +73,7 @@ class GroupsBackend(ParallelBackendBase):  # type: ignore[misc]
         n = min(len(waiting), max(1, self._backend.effective_n_jobs(self._n_jobs)))
         calls = delayed(run_group)
         groups = Parallel(n_jobs=self._n_jobs, backend=self._backend, batch_size=1)(
-            calls([result.call for result in waiting[i::n]]) for i in range(n)
+            calls([result.call for result in waiting[i::n]], self._kept) for i in range(n)
         )
         for i, group in enumerate(groups):
             for result, value in zip(waiting[i::n], group, strict=True):
@@ -102,9 +105,9 @@ class _Result:
         return self._value
 
 
-def run_group(batches: list[Any]) -> list[list[Any]]:
+def run_group(batches: list[Any], kept: Kept | None = None) -> list[list[Any]]:
     """Run batches of calls together, in this process, and return the results of each."""
-    backend = TogetherBackend(TASKS_PER_THREAD * get_num_threads(), lambda: None)
+    backend = TogetherBackend(TASKS_PER_THREAD * get_num_threads(), lambda: None, kept)
     calls = [call for batch in batches for call in batch.items]
     results = iter(Parallel(n_jobs=-1, backend=backend, batch_size=1)(calls))
     return [[next(results) for _ in batch.items] for batch in batches]

@@ -7,16 +7,18 @@ from typing import Any, TypeVar
 
 from sklearn import model_selection
 
-from ._documentation import together
+from ._documentation import searching, together
+from ._kept import Kept
 from ._parallel import trained_together
-from ._signatures import as_installed
+from ._signatures import as_installed, extending
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Search:
-    """The mixin before a class of scikit-learn's whose fits are trained together."""
+    """The mixin before a class of scikit-learn's whose fits are trained together, and kept in a folder if asked for."""
 
+    checkpoint: Any
     estimator: Any
     n_jobs: Any
     _tried: tuple[str, ...] = ("param_grid", "param_distributions")
@@ -25,18 +27,25 @@ class Search:
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit all candidates to all splits, and then the best one to X and y: as scikit-learn does, but together."""
         tried = [getattr(self, name) for name in self._tried if hasattr(self, name)]
-        with trained_together(self.n_jobs, X, self.estimator, tried):
+        kept = None if self.checkpoint is None else Kept(self.checkpoint, X, y)
+        with trained_together(self.n_jobs, X, self.estimator, tried, kept=kept):
             return super().fit(X, y, **params)  # type: ignore[misc]
 
 
-@together(model_selection.GridSearchCV)
+@extending(model_selection.GridSearchCV, searching)
 class GridSearchCV(Search, model_selection.GridSearchCV):  # type: ignore[misc]
     """scikit-learn's GridSearchCV, with the fits of fastnn's estimators trained together."""
 
+    def __init__(self, *, checkpoint: Any = None) -> None:
+        self.checkpoint = checkpoint
 
-@together(model_selection.RandomizedSearchCV)
+
+@extending(model_selection.RandomizedSearchCV, searching)
 class RandomizedSearchCV(Search, model_selection.RandomizedSearchCV):  # type: ignore[misc]
     """scikit-learn's RandomizedSearchCV, with the fits of fastnn's estimators trained together."""
+
+    def __init__(self, *, checkpoint: Any = None) -> None:
+        self.checkpoint = checkpoint
 
 
 def _extended(theirs: Function) -> Function:

@@ -6,6 +6,7 @@ of a Pipeline. Both are used only where it is certain that the result is the sam
 """
 
 import copy
+import functools
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -18,13 +19,18 @@ from sklearn.utils import get_tags
 from ..training.gathering import current
 from ..training.memory import Memory
 from ._certainty import Uncertain, ends_in_ours, frozen, leaves_samples_alone, recipe
+from ._kept import Kept
 
 
-def share(calls: list[Any]) -> None:
-    """Have those among scikit-learn's calls that fit and score share what they can in a gathering."""
+def share(calls: list[Any], kept: Kept | None) -> None:
+    """Have those among scikit-learn's calls that fit and score share what they can in a gathering, and be kept."""
     for function, _, _ in calls:
         if getattr(function, "function", None) is theirs._fit_and_score:
-            function.function = _fit_and_score
+            function.function = _fit_and_score if kept is None else functools.partial(_found_or_made, kept)
+
+
+def _found_or_made(kept: Kept, estimator: Any, X: Any, y: Any, **settings: Any) -> Any:
+    return kept.make(_fit_and_score, estimator, X, y, settings)
 
 
 def _fit_and_score(estimator: Any, *args: Any, **kwargs: Any) -> Any:

@@ -15,7 +15,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Estimator = TypeVar("Estimator", bound=type)
 
 
-def extending(theirs: Any) -> Callable[[Estimator], Estimator]:
+def extending(theirs: Any, described: Callable[[Any, Any], str | None] = docstring) -> Callable[[Estimator], Estimator]:
     """Return a decorator for a class that gives scikit-learn's estimator ``theirs`` further parameters.
 
     Its ``__init__`` as written stores fastnn's own parameters; scikit-learn's ``__init__`` stores the others. The
@@ -36,7 +36,7 @@ def extending(theirs: Any) -> Callable[[Estimator], Estimator]:
         ours._own_parameters = tuple(own)  # type: ignore[attr-defined]
         for name, default in own.items():
             setattr(ours, name, default)
-        ours.__doc__ = docstring(ours, theirs)
+        ours.__doc__ = described(ours, theirs)
         return ours
 
     return extend

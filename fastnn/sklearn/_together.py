@@ -10,6 +10,7 @@ from typing import Any
 from joblib.parallel import ParallelBackendBase, SequentialBackend
 
 from ..training.gathering import Call, Gathering, Job, current
+from ._kept import Kept
 from ._sharing import share
 
 # Tasks at once for each thread: enough networks to fill the lanes of its vectors several times over.
@@ -23,9 +24,9 @@ class TogetherBackend(ParallelBackendBase):  # type: ignore[misc]
     supports_retrieve_callback = False
     default_n_jobs = -1
 
-    def __init__(self, most: int, on_use: Callable[[], None]) -> None:
+    def __init__(self, most: int, on_use: Callable[[], None], kept: Kept | None = None) -> None:
         super().__init__(nesting_level=0)
-        self._most, self._on_use = max(2, most), on_use
+        self._most, self._on_use, self._kept = max(2, most), on_use, kept
         self._gathering: Gathering | None = None
         self._call: Call | None = None
         self.callbacks: dict[Job, Callable[[Any], None]] = {}
@@ -47,7 +48,7 @@ class TogetherBackend(ParallelBackendBase):  # type: ignore[misc]
             if gathering is None:
                 gathering = self._gathering = Gathering(self._most)
             self._call = Call(gathering)
-        share(func.items)
+        share(func.items, self._kept)
         job = self._call.submit(func)
         self.callbacks[job] = callback
         return _Result(self, self._call, job)

@@ -33,13 +33,7 @@ def weighted(
     TypeError
         If they are not numbers, or a class is no integer.
     """
-    if not classifies(loss):
-        other = ", or its pos_weight" if isinstance(loss, BinaryCrossEntropy) else ""
-        raise ValueError(f"class_weight needs classes, but the loss is {loss!r}: use sample_weight{other}")
-    if y.ndim != 1:
-        raise ValueError(f"class_weight needs integer labels, but y holds targets {y.shape}: use sample_weight")
-    y = np.clip(y, 0, k - 1)  # a copy: another thread may write to the user's labels at any moment
-    weights = _of_classes(class_weight, y, k, classes)[y]
+    weights = of_samples(class_weight, loss, y, k, classes)
     name = "class_weight"
     if sample_weight is not None:
         weights *= sample_weights(sample_weight, len(y), FLOAT64)
@@ -47,13 +41,35 @@ def weighted(
     return sample_weights(weights, len(y), dtype, name)
 
 
-def _of_classes(class_weight: Any, y: Array, k: int, classes: Array | None) -> Array:
-    """The weight (k,) of each class."""
+def check_labels(loss: Any, y: Array) -> None:
+    """Raise ValueError if there are no classes to give weights to."""
+    if not classifies(loss):
+        other = ", or its pos_weight" if isinstance(loss, BinaryCrossEntropy) else ""
+        raise ValueError(f"class_weight needs classes, but the loss is {loss!r}: use sample_weight{other}")
+    if y.ndim != 1:
+        raise ValueError(f"class_weight needs integer labels, but y holds targets {y.shape}: use sample_weight")
+
+
+def of_samples(
+    class_weight: Any, loss: Any, y: Array, k: int, classes: Array | None = None, counts: Array | None = None
+) -> Array:
+    """Return the weight (m,) float64 of the class of each sample; ``counts`` (k,) are those of all, if not of y alone.
+
+    See :func:`weighted` for the errors.
+    """
+    check_labels(loss, y)
+    y = np.clip(y, 0, k - 1)  # a copy: another thread may write to the user's labels at any moment
+    counts = np.bincount(y, minlength=k) if counts is None else counts
+    weights: Array = of_classes(class_weight, counts, k, classes)[y]
+    return weights
+
+
+def of_classes(class_weight: Any, counts: Array, k: int, classes: Array | None) -> Array:
+    """Return the weight (k,) of each class, of which there are so many samples."""
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise ValueError(f"class_weight is {class_weight!r}, expected 'balanced', a dict or an array ({k},)")
-        counts = np.bincount(y, minlength=k)
-        return len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        return np.asarray(counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1)))
     weights = np.ones(k)
     if hasattr(class_weight, "keys"):  # a mapping, or a series of pandas, whose index holds the labels
         places = {} if classes is None else {label: i for i, label in enumerate(classes.tolist())}

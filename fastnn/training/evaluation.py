@@ -15,7 +15,9 @@ from .plan import Plan
 
 def values_after(stack: Stack, plan: Plan) -> dict[str, float]:
     """Return the values of an epoch beside its loss: metrics of the training data, and those of the validation data."""
-    values = trained(stack, plan) if plan.metrics else {}
+    if plan.world is not None:
+        return plan.world.values_after(stack, plan)
+    values = trained(stack, plan) if plan.measures_training else {}
     data = plan.validation
     if data is None:
         return values
@@ -25,12 +27,15 @@ def values_after(stack: Stack, plan: Plan) -> dict[str, float]:
 
 def trained(stack: Stack, plan: Plan) -> dict[str, float]:
     """Return the metrics of the training data, without weights."""
-    m, rows = plan.samples, plan.rows
-    outputs = []
-    for start in range(0, m, stack.block):
-        part = slice(start, start + stack.block)
-        outputs.append(stack.outputs(plan.x[part if rows is None else rows[part]]))
+    rows = plan.rows
+    outputs = outputs_of(stack, plan.x, rows)
     return measure(plan.metrics, plan.loss, plan.y if rows is None else plan.y[rows], outputs)
+
+
+def outputs_of(stack: Stack, x: Array, rows: Array | None) -> list[Array]:
+    """Return the outputs for x, or for the rows of it, block by block."""
+    parts = [slice(start, start + stack.block) for start in range(0, len(x if rows is None else rows), stack.block)]
+    return [stack.outputs(x[part if rows is None else rows[part]]) for part in parts]
 
 
 def evaluate(

@@ -4,10 +4,11 @@ A network of built-in layers under a built-in loss and optimizer trains in one c
 by layer; both are a function of the order of the samples, the learning rate and the updates made before.
 """
 
+import copy
 import functools
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,20 +20,22 @@ from ..nn.stack import Lap, Stack, no_lap
 from ..schedules import is_known
 from ..transaction import Copies, Place, Transaction
 from ..validation import FLOAT64, Array, finite, sample_weights
+from .batches import heard
 from .evaluation import values_after
 from .history import History
 from .interrupts import Interrupt
 from .layerwise import layerwise_epoch
 from .plan import Plan
 from .progress import Report
+from .replay import Epoch, find_batch
 from .rows import check_finite, own_rows
+from .streaming import Pieces, StreamPlan
 from .together import Outcome, Request
 from .watching import Values
 
 if TYPE_CHECKING:
     from ..model import Sequential
 
-Epoch = Callable[[Array, float | Array, int], tuple[float, int]]
 ShouldStop = Callable[[int, Values], bool]
 # What a network in training asks for, nothing where it has trained for an epoch by itself; what it is answered; and
 # what it leaves behind.
@@ -95,7 +98,7 @@ def _places(model: "Sequential", plan: Plan) -> list[Place]:
     places: list[Place] = [(model, ("_loss", "_classes", "_flat", "history")), (plan.optimizer, plan.optimizer._STATE)]
     if plan.checkpoint is not None:
         places.append((stack, ("seed",)))
-    return places if plan.compiled else places + stack.changing()
+    return places if plan.compiled and plan.world is None else places + stack.changing()
 
 
 def _train(
@@ -108,13 +111,14 @@ def _train(
     report: Report,
     together: bool,
 ) -> Training:
-    stack, optimizer, samples = model._stack, plan.optimizer, plan.samples
+    stack, optimizer = model._stack, plan.optimizer
     optimizer.bind(stack)
     train = epoch_of(stack, plan)
+    listened = train.heard(model) if isinstance(train, Pieces) else heard(model, plan, train)
     transaction.protect([stack.params, *optimizer.state(), *stack.user_parameters()])
     _hand_over(model, plan, history)
     most = _most_at_once(stack, plan) if together else 1
-    orders = Orders(plan, stack.rng, most)
+    orders = _orders(plan, stack, train, most)
     epoch = one_by_one = 0
     earlier: Sequence[float] = ()
     checkpoint = plan.checkpoint
@@ -143,8 +147,9 @@ def _train(
         else:
             transaction.goal = n
         started = time.perf_counter()
-        if together and isinstance(train, CompiledEpoch):
-            outcome = yield train.request(*orders.later(n), rates, optimizer.steps)
+        if together and listened is train and isinstance(train, CompiledEpoch):
+            later, draw = orders.later(n)
+            outcome = yield train.request(later, draw, rates, optimizer.steps)
             assert outcome is not None, "what asks is answered"
             if n > 1 and (outcome.error or outcome.failed >= 0 or not transaction.is_finite()):
                 transaction.rewind()
@@ -154,10 +159,10 @@ def _train(
                 raise outcome.error
             earlier, loss, failed = outcome.losses[:-1], outcome.losses[-1], outcome.failed
         else:
-            loss, failed = train(orders.draw(), rates[0], optimizer.steps)
+            loss, failed = listened(orders.draw(), rates[0], optimizer.steps)
         if failed >= 0 or not transaction.is_finite():
             transaction.rewind()
-            _check_again(stack, plan)
+            _check_again(stack, plan.part)
             batch = _replay(train, transaction, plan, orders, rates[0])
             transaction.commit()
             raise DivergenceError(epoch, batch, plan.epochs)
@@ -170,7 +175,7 @@ def _train(
         history.record(values)
         transaction.commit()
         epoch += n
-        report.epoch(epoch, values, samples / seconds)
+        report.epoch(epoch, values, plan.all_samples / seconds)
         try:
             with report.lines():
                 history.stopped = should_stop(epoch, values)
@@ -186,6 +191,13 @@ def _train(
         if together and not plan.compiled:
             yield None
     return history
+
+
+def _orders(plan: Plan, stack: Stack, train: Epoch, most: int) -> Any:
+    """What draws the order of the samples of an epoch, or of the chunks or stripes that they come in."""
+    if isinstance(train, Pieces):
+        return train
+    return Orders(plan, stack.rng, most) if plan.world is None else plan.world.orders(plan, stack.rng)
 
 
 def _hand_over(model: "Sequential", plan: Plan, history: History) -> None:
@@ -216,7 +228,7 @@ def _check_again(stack: Stack, plan: Plan) -> None:
     stack.check_codes(plan.x, "X", plan.rows)
     losses.check_again(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
     finite("y", plan.y[rows], FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes what came
-    if plan.sample_weight is not None:
+    if plan.sample_weight is not None and plan.world is None:
         sample_weights(plan.sample_weight[rows], plan.samples, stack.dtype)
 
 
@@ -226,6 +238,10 @@ def epoch_of(stack: Stack, plan: Plan, seconds: Array | None = None, lap: Lap = 
     See :mod:`fastnn.reference.network.epoch` for the table; ``lap(layer, phase)`` is called as a phase of a layer is
     over, or of the step for None.
     """
+    if isinstance(plan, StreamPlan):
+        return Pieces(stack, plan, epoch_of(stack, plan.part, seconds, lap))
+    if plan.world is not None:
+        return plan.world.epoch(stack, plan)
     return CompiledEpoch(stack, plan, seconds) if plan.compiled else layerwise_epoch(stack, plan, lap)
 
 
@@ -246,6 +262,12 @@ class CompiledEpoch:
     @seed.setter
     def seed(self, seed: int) -> None:
         self._network = self._network._replace(seed=seed)
+
+    def planned(self, plan: Plan) -> "CompiledEpoch":
+        """Return what trains for an epoch of another plan, of which the network and the slots are the same."""
+        twin = copy.copy(self)
+        twin._plan = plan
+        return twin
 
     def __call__(self, order: Array, lr: float | Array, step: int) -> tuple[float, int]:
         """Return the loss of an epoch in this order, after ``step`` updates, and the batch that failed, or -1."""
@@ -313,22 +335,11 @@ def _nothing() -> None:
     """Orders that stay as they are are not drawn."""
 
 
-def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Orders, lr: float | Array) -> int:
+def _replay(train: Epoch, transaction: Transaction, plan: Plan, orders: Any, lr: float | Array) -> int:
     """Train the epoch again update by update, up to one that leaves the finite numbers, and return of which batch.
 
     A user's layer may draw random numbers and come through this time: then that is the last batch.
     """
     order = orders.draw()  # as before, and so are the units that are dropped
     last = Copies(transaction.arrays)
-    size = plan.batch_size * plan.accumulate
-    for update, start in enumerate(range(0, len(order), size)):
-        last.keep()
-        own_lr = lr if isinstance(lr, float) else lr[update : update + 1]
-        samples = order[start : start + size]
-        _, failed = train(samples, own_lr, plan.optimizer.steps)
-        if failed >= 0 or not last.is_finite():
-            last.restore()
-            break
-        plan.optimizer.steps += 1
-    # Numbers that an update leaves are those of its last batch.
-    return start // plan.batch_size + (failed if failed >= 0 else -(-len(samples) // plan.batch_size) - 1)
+    return train.replay(order, lr, last) if isinstance(train, Pieces) else find_batch(train, plan, order, lr, last)[1]

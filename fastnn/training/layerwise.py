@@ -8,7 +8,7 @@ import numpy as np
 from ..nn import losses
 from ..nn.stack import Lap, Stack
 from ..nn.sums import Sums
-from ..validation import FLOAT64, Array
+from ..validation import Array
 from .plan import Plan
 
 
@@ -34,7 +34,7 @@ def layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Callable[[Array, floa
             loss, gradient = losses.value_and_gradient(plan.loss, outputs, y, v)
             lap(None, "loss")
             loss += plan.l2 * stack.sum_of_squares()
-            share = _weight(plan, rows)
+            share = plan.weight_of(rows)
             total, weights = total + share * loss, weights + share
             if not np.isfinite(loss):
                 return math.nan, batch
@@ -42,7 +42,7 @@ def layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Callable[[Array, floa
             is_last = place == plan.accumulate - 1 or batch == len(starts) - 1
             if plan.accumulate > 1:
                 first = (batch - place) * plan.batch_size
-                group = _weight(plan, order[first : first + plan.accumulate * plan.batch_size])
+                group = plan.weight_of(order[first : first + plan.accumulate * plan.batch_size])
                 gradient = gradient * gradient.dtype.type(share / group if group else 0.0)
             stack.backward(gradient, plan.l2 if is_last else 0.0, lap, stack.first_trained)
             if plan.accumulate > 1:
@@ -55,8 +55,3 @@ def layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Callable[[Array, floa
         return (total / weights if weights else 0.0), -1
 
     return train
-
-
-def _weight(plan: Plan, rows: Array) -> float:
-    """Σ of the weights of some samples, or how many they are."""
-    return float(len(rows) if plan.sample_weight is None else plan.sample_weight[rows].sum(dtype=FLOAT64))

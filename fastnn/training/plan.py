@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,18 @@ from ..nn import losses, optimizers
 from ..nn.lowering import Objective
 from ..nn.optimizer import Optimizer
 from ..nn.stack import Stack
-from ..validation import Array, DType, any_array, features, flag, number, own_view, positive_int, sample_weights
+from ..validation import (
+    FLOAT64,
+    Array,
+    DType,
+    any_array,
+    features,
+    flag,
+    number,
+    own_view,
+    positive_int,
+    sample_weights,
+)
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
 from .each import depth
@@ -21,6 +32,10 @@ from .metrics import Metric, check_metrics, suit
 from .resuming import Checkpoint, opened
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
 from .splitting import share_of, split
+
+if TYPE_CHECKING:
+    from .distributed import Meeting
+    from .striped import World
 
 # ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
 # many networks are prepared it may remember what it returned for the same objects.
@@ -48,7 +63,9 @@ class Plan:
     Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
     or dtype moves nothing here. With ``rows`` the samples are those of x, y and ``sample_weight``, in which nothing
     else counts. ``classes`` are what the labels of y stand for where they are no integers, and ``flat`` says that there
-    is one output for targets (m,). ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
+    is one output for targets (m,). With ``world`` other processes hold samples of the epoch too. ``make_weights`` makes
+    ``sample_weight`` again where it is of one network alone. ``counts`` are the chunks and the samples of an epoch that
+    come in pieces, once it is over.
     """
 
     x: Array
@@ -72,7 +89,9 @@ class Plan:
     classes: Array | None = None
     flat: bool = False
     make_weights: Callable[[], Array | None] | None = None
-    checkpoint: Checkpoint | None = None
+    checkpoint: "Checkpoint | Meeting | None" = None
+    world: "World | None" = None
+    counts: tuple[int, ...] | None = None
 
     @property
     def samples(self) -> int:
@@ -80,9 +99,18 @@ class Plan:
         return len(self.x) if self.rows is None else len(self.rows)
 
     @property
+    def all_samples(self) -> int:
+        """The samples of an epoch, with those that other processes have."""
+        return self.samples if self.world is None else self.world.stripes.total
+
+    @property
     def updates(self) -> int:
         """The updates of an epoch."""
-        return -(-self.samples // (self.batch_size * self.accumulate))
+        return -(-self.all_samples // (self.batch_size * self.accumulate))
+
+    def weight_of(self, rows: Array) -> float:
+        """Return Σ of the weights of some samples, or how many they are."""
+        return float(len(rows) if self.sample_weight is None else self.sample_weight[rows].sum(dtype=FLOAT64))
 
     @property
     def objective(self) -> Objective:
@@ -90,13 +118,33 @@ class Plan:
         return Objective(self.loss.operation, self.l2, losses.smoothing(self.loss, self.y), numbers=self.loss.numbers())
 
     @property
+    def part(self) -> "Plan":
+        """What a compiled call trains by: itself, unless samples come in pieces."""
+        return self
+
+    @property
+    def measures_training(self) -> bool:
+        """Whether metrics are measured of the training data too."""
+        return bool(self.metrics)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the values of an epoch."""
         metrics = [metric.name for metric in self.metrics]
+        own = metrics if self.measures_training else []
         if self.validation is None:
-            return "loss", *metrics
+            return "loss", *own
         measured = "loss", *losses.measured(self.loss)
-        return "loss", *metrics, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
+        return "loss", *own, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
+
+    def described(self) -> dict[str, Any]:
+        """What a checkpoint tells the data by, under the names that a user knows."""
+        return {
+            "X": [*self.x.shape, self.x.dtype.str],
+            "y": [*self.y.shape, self.y.dtype.str],
+            "rows": self.rows,
+            "sample_weight or class_weight": self.sample_weight,
+        }
 
 
 def prepare(
@@ -124,12 +172,15 @@ def prepare(
     checkpoint_every: Any = 1,
     classes: Array | None = None,
     check_later: bool = False,
+    in_pieces: bool = False,
     once: Once = always,
+    total: Callable[[], int] | None = None,
 ) -> Plan:
     """Check the arguments of a fit, without changing anything.
 
     ``classes`` are those that the model has from before. With ``check_later`` it may be left to ``run`` to find out
-    whether X and y are finite.
+    whether X and y are finite. With ``in_pieces`` more samples are to come, and nothing is said of how many; ``total``
+    returns how many an epoch has where others hold some of them.
     """
     loss, optimizer = losses.resolve(loss), optimizers.resolve(optimizer)
     l2, shuffle = number("l2", l2, least=0), flag("shuffle", shuffle)
@@ -179,8 +230,9 @@ def prepare(
         labels = losses.labels_of(loss, y)
         places, chosen = split(share_of(validation_split), len(x), places, labels, seed)
         validation = Validation(x, y, chosen, "y")
-    samples = len(x) if places is None else len(places)
-    _check_batches(stack, samples, min(batch_size, samples))
+    samples = total() if total is not None else len(x) if places is None else len(places)
+    if not in_pieces:
+        check_batches(stack, samples, min(batch_size, samples))
     suit(metrics, loss, y, k)
 
     def weights() -> Array | None:
@@ -220,7 +272,7 @@ def prepare(
     return plan
 
 
-def _check_batches(stack: Stack, samples: int, batch_size: int) -> None:
+def check_batches(stack: Stack, samples: int, batch_size: int) -> None:
     """Refuse batches that are too small for a layer, of which the last is the smallest."""
     last = samples % batch_size or batch_size
     for layer in stack.built_in:

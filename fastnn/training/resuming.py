@@ -59,8 +59,8 @@ class Checkpoint:
         for name, value in self._arguments.items():
             if found.get(name) != value:
                 raise ValueError(
-                    f"checkpoint {self._path!r} was written with {name}={_short(found.get(name))}, but {name} is "
-                    f"{_short(value)}: give what it was, another path, or remove the file to start anew"
+                    f"checkpoint {self._path!r} was written with {name}={short(found.get(name))}, but {name} is "
+                    f"{short(value)}: give what it was, another path, or remove the file to start anew"
                 )
 
     def at_most(self, epoch: int) -> int:
@@ -69,11 +69,11 @@ class Checkpoint:
 
     def restore(self, model: "Sequential", plan: "Plan", train: Any, history: History) -> int:
         """Put everything as it was when it was written, and return how many epochs were trained, 0 for none."""
-        _states(plan)  # or a callback's would be refused after an epoch for nothing
+        states(plan)  # or a callback's would be refused after an epoch for nothing
         found = self._found
         if found is None:
             return 0
-        changed = [name for name, value in _made_with().items() if found["made with"].get(name) != value]
+        changed = [name for name, value in made_with().items() if found["made with"].get(name) != value]
         if changed:
             warnings.warn(
                 f"checkpoint {self._path!r} was written with another {', '.join(changed)}: the training goes on, but "
@@ -91,6 +91,8 @@ class Checkpoint:
         optimizer.steps, optimizer.epoch = found["steps"], found["epoch"]
         for name, values in found["history"].items():
             history[name] = values.tolist()
+        if found.get("counts"):
+            plan.counts = tuple(found["counts"])
         history.stopped = found["stopped"]
         for callback, kept in zip(plan.callbacks, found["callbacks"], strict=True):
             if kept is not None:
@@ -113,7 +115,7 @@ class Checkpoint:
         found = {
             "format": _FORMAT,
             "arguments": self._arguments,
-            "made with": _made_with(),
+            "made with": made_with(),
             "epochs": epoch,
             "arrays": [stack.params, *optimizer.state(), *stack.user_parameters()],
             "generator": stack.rng.bit_generator.state,
@@ -124,7 +126,8 @@ class Checkpoint:
             "lr": None if callable(optimizer.lr) else optimizer.lr,
             "history": {name: np.array(history[name]) for name in plan.names if name in history},
             "stopped": history.stopped,
-            "callbacks": _states(plan),
+            "counts": plan.counts and [*plan.counts],
+            "callbacks": states(plan),
         }
         state.write(self._path, _KIND, found, self._before)
         self._written, self._written_epoch = time.monotonic(), epoch
@@ -194,12 +197,9 @@ def _arguments(stack: Stack, plan: "Plan") -> dict[str, Any]:
     """What must be the same in the call that goes on, by the names that a user knows."""
     optimizer, validation = plan.optimizer, plan.validation
     arguments = {
-        "layers": [_layer(layer) for layer in stack.layers],
+        "layers": [described_layer(layer) for layer in stack.layers],
         "dtype": stack.dtype.name,
-        "X": [*plan.x.shape, plan.x.dtype.str],
-        "y": [*plan.y.shape, plan.y.dtype.str],
-        "rows": plan.rows,
-        "sample_weight or class_weight": plan.sample_weight,
+        **plan.described(),
         "loss": _named(plan.loss),
         "optimizer": [type(optimizer).__name__, *optimizer._settings()],
         "lr": optimizer.lr,
@@ -213,14 +213,17 @@ def _arguments(stack: Stack, plan: "Plan") -> dict[str, Any]:
         "callbacks": [getattr(callback, "__qualname__", type(callback).__qualname__) for callback in plan.callbacks],
         "classes": plan.classes,
     }
+    if plan.world is not None:
+        arguments |= plan.world.arguments
     return {name: state.described(value) for name, value in arguments.items()}
 
 
-def _layer(layer: Any) -> Any:
+def described_layer(layer: Any) -> Any:
+    """Return what a layer is, its parameters left out."""
     if not is_built_in(layer):
         return type(layer).__qualname__
     if layer.parts:
-        return [type(layer).__name__, *map(_layer, layer.parts)]
+        return [type(layer).__name__, *map(described_layer, layer.parts)]
     with contextlib.suppress(TypeError):  # of a function that is found under no name
         return [type(layer).__name__, layer.config(), layer.learning]
     return type(layer).__name__
@@ -232,7 +235,7 @@ def _named(loss: Any) -> Any:
     return type(loss).__qualname__
 
 
-def _states(plan: "Plan") -> list[Any]:
+def states(plan: "Plan") -> list[Any]:
     """The state of each callback, None for those that have none.
 
     Raises
@@ -249,7 +252,7 @@ def _states(plan: "Plan") -> list[Any]:
     return found
 
 
-def _made_with() -> dict[str, str]:
+def made_with() -> dict[str, str]:
     """What the last digits may depend on."""
     return {
         "version of fastnn": sys.modules["fastnn"].__version__,
@@ -259,6 +262,7 @@ def _made_with() -> dict[str, str]:
     }
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a value as messages show it."""
     shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -1,0 +1,252 @@
+"""The processes that train one network, and what they exchange, over a communicator of mpi4py.
+
+Nothing here relies on an order in which MPI adds numbers up: sums are formed in one binary tree by exchanges of pairs,
+of which both add the same two numbers. While a process waits it looks for news of another one's error, wherever that
+was raised, so that none waits for ever.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..errors import DivergenceError, RankError
+from ..validation import Array, natural, positive_int
+
+_VALUE, _ARRAY, _ERROR = 1, 2, 3
+_KINDS = {kind.__name__: kind for kind in (ValueError, TypeError)}
+# From so many bytes on each process adds up a part of the numbers, which halves what is sent at twice the latency.
+HALVES_FROM = 1 << 18
+_PATIENT, _WAIT = 2000, 50e-6  # looks until a process lets others have its CPU for so many seconds
+# What MPI may still write to or read from after an error: it lives as long as the process.
+_LEFT: list[Any] = []
+
+Combine = Callable[[Array, Array], Any]
+
+
+def communicator(comm: Any) -> Any:
+    """Return ``comm``, a communicator of mpi4py.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none, or one that links two groups, or that of a process which is not among its group.
+    """
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is None or not isinstance(comm, mpi.Comm):
+        raise TypeError(
+            f"comm is {comm!r}, expected a communicator of mpi4py, such as MPI.COMM_WORLD: "
+            "pip install 'fastnn[mpi]', and from mpi4py import MPI"
+        )
+    if comm == mpi.COMM_NULL or not isinstance(comm, mpi.Intracomm):
+        raise ValueError(f"comm is {comm!r}, expected one group of processes, such as MPI.COMM_WORLD")
+    return comm
+
+
+class Ranks:
+    """The processes of a communicator, of which this is number ``rank`` of ``size``.
+
+    Every method that exchanges something raises what :meth:`guarded` was told of in another process.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        self._comm = communicator(comm).Dup()
+        self._mpi: Any = sys.modules["mpi4py.MPI"]
+        self.rank, self.size = int(self._comm.Get_rank()), int(self._comm.Get_size())
+        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        self._here = int(here.Get_size())
+        here.Free()
+        self._power = 1 << (self.size.bit_length() - 1)  # the processes of the tree; each of the rest leans on one
+        self._is_over = False
+
+    @property
+    def threads(self) -> int:
+        """The share that this process has of the CPUs of its machine, unless it was told how many threads to use."""
+        return 1 << 30 if os.environ.get("FASTNN_NUM_THREADS") else max(1, (os.cpu_count() or 1) // self._here)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Tell all others what is raised here, and free the communicator where nothing is."""
+        try:
+            yield
+        except DivergenceError:
+            raise  # of all, as each has the same numbers
+        except BaseException as error:
+            if not self._is_over:
+                self._tell(error)
+            raise
+        self._comm.Free()
+
+    def refuse(self, message: str) -> NoReturn:
+        """Raise ValueError in every process, each of which has found the same reason."""
+        self._is_over = True
+        raise ValueError(message)
+
+    def _tell(self, error: BaseException) -> None:
+        self._is_over = True
+        news = self.rank, type(error).__name__, str(error)
+        _LEFT.append([self._comm.isend(news, other, _ERROR) for other in range(self.size) if other != self.rank])
+
+    def _look(self) -> None:
+        """Raise what another process has raised."""
+        if not self._comm.iprobe(source=self._mpi.ANY_SOURCE, tag=_ERROR):
+            return
+        rank, kind, message = self._comm.recv(source=self._mpi.ANY_SOURCE, tag=_ERROR)
+        self._is_over = True
+        if kind in _KINDS:
+            raise _KINDS[kind](f"rank {rank}: {message}")
+        raise RankError(rank, f"{kind}: {message}" if message else kind)
+
+    def _until(self, is_done: Callable[[], Any], *kept: Any) -> Any:
+        """Wait until something is true, and return it; MPI may use what is ``kept`` until then."""
+        looks = 0
+        while not (found := is_done()):
+            looks += 1
+            try:
+                self._look()
+            except BaseException:
+                _LEFT.append(kept)
+                raise
+            if looks > _PATIENT:
+                time.sleep(_WAIT)
+            elif looks > 20:
+                _give_way()
+        return found
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, in their order, in each of them."""
+        values = self.to_first(value)
+        return self.from_first(values)  # type: ignore[no-any-return]
+
+    def to_first(self, value: Any) -> list[Any] | None:
+        """Return the values of all processes, in their order, in the first; None in the others."""
+        if self.rank != 0:
+            self._send(value, 0)
+            return None
+        return [value, *(self._receive(other) for other in range(1, self.size))]
+
+    def from_first(self, value: Any) -> Any:
+        """Return the value that the first process gave."""
+        if self.rank != 0:
+            return self._receive(0)
+        for other in range(1, self.size):
+            self._send(value, other)
+        return value
+
+    def _send(self, value: Any, to: int) -> None:
+        request = self._comm.isend(value, to, _VALUE)
+        self._until(lambda: request.test()[0], request)
+
+    def _receive(self, source: int) -> Any:
+        return self._until(lambda: self._comm.improbe(source, _VALUE)).recv()
+
+    def any(self, *told: bool) -> list[bool]:
+        """Return of each whether it is true in one of the processes."""
+        return [any(column) for column in zip(*self.gather(told), strict=True)]
+
+    def sum(self, array: Array) -> None:
+        """Add up the contiguous array (n,) of all processes, in place and to the same bits in each."""
+        self.combine(array, _add)
+
+    def combine(self, array: Array, function: Combine, by_elements: bool = True) -> None:
+        """Combine the contiguous arrays (n,) of all processes in a binary tree, in place.
+
+        ``function(own, other)`` writes what the two make into the first, and must make the same of them in either
+        order. It may get a part of the elements ``by_elements``.
+        """
+        rank, power = self.rank, self._power
+        if self.size == 1:
+            return
+        if rank >= power:
+            self._swap(array, rank - power, None)
+            self._swap(None, rank - power, array)
+            return
+        spare = np.empty_like(array)
+        has_one_more = rank + power < self.size
+        if has_one_more:
+            self._swap(None, rank + power, spare)
+            function(array, spare)
+        if array.nbytes >= HALVES_FROM and power > 2 and by_elements:
+            self._in_halves(array, spare, function)
+        else:
+            for bit in range(power.bit_length() - 1):
+                self._swap(array, rank ^ 1 << bit, spare)
+                function(array, spare)
+        if has_one_more:
+            self._swap(array, rank + power, None)
+
+    def _in_halves(self, array: Array, spare: Array, function: Combine) -> None:
+        """Combine a part of the array, half of the part before with each partner, and exchange the parts backwards."""
+        start, end = 0, len(array)
+        ways = []
+        for bit in range(self._power.bit_length() - 1):
+            partner, middle = self.rank ^ 1 << bit, (start + end) // 2
+            own, other = (start, middle), (middle, end)
+            if self.rank >> bit & 1:
+                own, other = other, own
+            self._swap(array[slice(*other)], partner, spare[slice(*own)])
+            function(array[slice(*own)], spare[slice(*own)])
+            ways.append((partner, own, other))
+            start, end = own
+        for partner, own, other in reversed(ways):
+            self._swap(array[slice(*own)], partner, array[slice(*other)])
+
+    def _swap(self, out: Array | None, partner: int, into: Array | None) -> None:
+        """Send one array and receive another one."""
+        waiting = []
+        if into is not None:
+            waiting.append(self._comm.Irecv(into, partner, _ARRAY))
+        if out is not None:
+            waiting.append(self._comm.Isend(out, partner, _ARRAY))
+        self._until(lambda: self._mpi.Request.Testall(waiting), waiting, out, into)
+
+
+def _add(own: Array, other: Array) -> None:
+    own += other
+
+
+_give_way: Callable[[], Any] = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+
+def rank_rows(n: int, comm: Any, stripes: int | None = None) -> slice:
+    """Return which of n samples a process is to hold, for ``fit`` with ``comm=``: one of as many equal parts.
+
+    Parameters
+    ----------
+    n : int
+        The samples of all processes.
+    comm : mpi4py.MPI.Comm
+    stripes : int, optional
+        As given to ``fit``: then the parts are made of whole stripes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described, or the stripes cannot be dealt out evenly.
+    """
+    n, comm = natural("n", n), communicator(comm)
+    size, rank = comm.Get_size(), comm.Get_rank()
+    return slice(*bounds(n, check_stripes(stripes, size), size)[rank : rank + 2])
+
+
+def check_stripes(stripes: int | None, size: int) -> int:
+    """Return into how many stripes the samples are cut, of which each process holds as many."""
+    if stripes is None:
+        return size
+    stripes = positive_int("stripes", stripes)
+    if stripes & (stripes - 1) or stripes % size:
+        raise ValueError(
+            f"stripes is {stripes} for {size} ranks, expected a power of two that the ranks divide, such as 8 for 1, "
+            "2, 4 or 8 of them"
+        )
+    return stripes
+
+
+def bounds(n: int, stripes: int, size: int) -> list[int]:
+    """Return where the samples of each process begin, and the last end."""
+    of_stripes = [n * stripe // stripes for stripe in range(stripes + 1)]
+    return of_stripes[:: stripes // size]

@@ -1,0 +1,163 @@
+"""The chunks of a source in the form that training takes, and what is to be known of all of them beforehand."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..chunks import Source, of_chunk
+from ..nn import losses
+from ..nn.stack import Stack
+from ..validation import FLOAT64, INT64, REAL, Array, DType, any_array, features, sample_weights
+from .labels import coded, coded_as
+
+
+class Chunk(NamedTuple):
+    """Some samples in the form that training takes."""
+
+    x: Array
+    y: Array
+    sample_weight: Array | None
+
+    def part(self, rows: Any) -> "Chunk":
+        """Return some of its samples."""
+        v = self.sample_weight
+        return Chunk(self.x[rows], self.y[rows], None if v is None else v[rows])
+
+    def followed_by(self, other: "Chunk") -> "Chunk":
+        """Return the samples of both."""
+        both = self.room(len(self.x) + len(other.x))
+        both.write(0, self)
+        both.write(len(self.x), other)
+        return both
+
+    def room(self, n: int) -> "Chunk":
+        """Return memory for n samples like these."""
+        v = self.sample_weight
+        return Chunk(_room(self.x, n), _room(self.y, n), None if v is None else _room(v, n))
+
+    def write(self, start: int, other: "Chunk") -> None:
+        """Write other samples to the places from ``start`` on."""
+        for room, values in zip(self, other, strict=True):
+            if room is not None and values is not None:
+                room[start : start + len(values)] = values
+
+
+def _room(like: Array, n: int) -> Array:
+    return np.empty((n, *like.shape[1:]), like.dtype)
+
+
+class Form:
+    """What every chunk of a source must be like, as the first one was.
+
+    Parameters
+    ----------
+    stack : Stack
+    loss : loss
+    outputs : int
+    classes : ndarray or None
+        What labels that are no numbers stand for.
+    of_classes : ndarray (outputs,) or None
+        The weight of each class.
+    first : tuple
+        The parts of the first chunk.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        loss: Any,
+        outputs: int,
+        classes: Array | None,
+        of_classes: Array | None,
+        first: tuple[Any, ...],
+    ) -> None:
+        self._stack, self._loss, self._outputs, self._classes = stack, loss, outputs, classes
+        self._of_classes = of_classes
+        self._parts = len(first)
+        self._like: Chunk | None = None
+        with of_chunk(0):
+            self._like = self.checked(first).room(0)
+
+    @property
+    def empty(self) -> Chunk:
+        """A chunk without samples."""
+        assert self._like is not None, "the first one was checked"
+        return self._like
+
+    def checked(self, parts: tuple[Any, ...]) -> Chunk:
+        """Return a chunk for training.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it holds what training cannot take, or is unlike the first one.
+        """
+        stack, like = self._stack, self._like
+        if len(parts) != self._parts:
+            has, had = ("no weights", "some") if self._parts == 3 else ("weights", "none")
+            raise ValueError(f"it has {has}, but the first chunk has {had}: give them in every chunk, or in none")
+        x = features(parts[0], stack.n_in if like is None else None, stack.dtype)
+        if like is not None and x.shape[1] != like.x.shape[1]:
+            raise ValueError(f"X has {x.shape[1]} columns, but that of the first chunk {like.x.shape[1]}")
+        stack.check_codes(x)
+        y = self.targets(parts[1], len(x))
+        for name, one, first in () if like is None else (("X", x, like.x), ("y", y, like.y)):
+            if one.dtype != first.dtype:
+                raise ValueError(
+                    f"{name} holds {one.dtype}, but that of the first chunk {first.dtype}: give all chunks one dtype"
+                )
+            if one.shape[1:] != first.shape[1:]:
+                shape = ", ".join(map(str, ("m", *first.shape[1:])))
+                raise ValueError(f"{name} has shape {one.shape}, but that of the first chunk ({shape})")
+        return Chunk(x, y, self._weights(parts[2] if len(parts) == 3 else None, y))
+
+    def targets(self, y: Any, m: int) -> Array:
+        """Return y of m samples in the form that the loss takes."""
+        y = coded_as(y, self._classes)
+        array = losses.targets(self._loss, y, m, self._outputs, self._stack.dtype)
+        return array.astype(object) if array.dtype.kind in "SU" else array
+
+    def counts(self, source: Source) -> Array:
+        """Return how many samples of all chunks each class has."""
+        counts = np.zeros(self._outputs, INT64)
+        for place, y in source.labels():
+            with of_chunk(place):
+                counts += np.bincount(self.targets(y, len(any_array("y", y))), minlength=self._outputs)
+        return counts
+
+    def _weights(self, v: Any, y: Array) -> Array | None:
+        m, dtype = len(y), self._stack.dtype
+        if self._of_classes is None:
+            return None if v is None else _weights(v, m, dtype)
+        weights = self._of_classes[np.clip(y, 0, self._outputs - 1)]
+        if v is None:
+            return _weights(weights, m, dtype, "class_weight")
+        weights *= _weights(v, m, FLOAT64)
+        return _weights(weights, m, dtype, "class_weight times sample_weight")
+
+
+def _weights(v: Any, m: int, dtype: DType, name: str = "sample_weight") -> Array:
+    """Return checked weights, which may all be zero, as those of one chunk among others."""
+    array = any_array(name, v)
+    if array.shape == (m,) and array.dtype.kind in REAL and not array.any():
+        return np.zeros(m, dtype)
+    weights = sample_weights(array, m, dtype, name)
+    assert weights is not None
+    return weights
+
+
+def names_in(source: Source) -> tuple[Array, Array]:
+    """Return the classes that the labels of all chunks name, sorted, and how many samples each has."""
+    counts: dict[Any, int] = {}
+    for place, y in source.labels():
+        with of_chunk(place):
+            codes, classes = coded(y, None)
+            if classes is None:
+                raise ValueError("y holds numbers, but that of the first chunk labels (m,) that are names")
+        for label, count in zip(classes.tolist(), np.bincount(codes).tolist(), strict=True):
+            counts[label] = counts.get(label, 0) + count
+    labels = np.empty(len(counts), object)
+    labels[:] = list(counts)
+    every = coded(labels, None)[1]
+    assert every is not None, "these are names"
+    return every, np.array([counts[label] for label in every.tolist()], INT64)

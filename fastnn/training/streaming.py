@@ -1,0 +1,303 @@
+"""Training on data that come in pieces: what ``fit`` does where it is given a source of chunks in the place of arrays.
+
+An epoch goes through the chunks in an order of their own, store by store. The samples in a store are shuffled and train
+by the epoch that arrays are trained by; those that do not fill an update go over to the next store. So batches are as
+large as those of arrays, and a source of one chunk trains to the bits of its arrays.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..chunks import Source
+from ..nn import losses
+from ..nn.stack import Stack
+from ..transaction import Copies
+from ..validation import FLOAT64, Array, any_array, own_view, positive_int
+from .batches import heard
+from .class_weights import check_labels, of_classes
+from .each import depth
+from .labels import NAMES
+from .plan import Plan, check_batches, prepare
+from .reading import Reading, Store
+from .replay import Epoch, find_batch
+from .resuming import opened
+from .sources import Chunk, Form, names_in
+
+if TYPE_CHECKING:
+    from ..model import Sequential
+
+_BYTES = 1 << 27  # of a buffer whose size is not given
+
+
+@dataclass(kw_only=True)
+class StreamPlan(Plan):
+    """The checked arguments of a fit whose samples come in pieces.
+
+    Attributes
+    ----------
+    source : Source
+    form : Form
+    buffer : int
+        How many samples are held, half of which train while the other half are read.
+    whole : Plan
+        The same for samples that are there, to which it is set again and again.
+    of_classes : ndarray (outputs,) or None
+        The weights of classes.
+    """
+
+    source: Source
+    form: Form
+    buffer: int
+    whole: Plan
+    of_classes: Array | None
+
+    @property
+    def samples(self) -> int:
+        """The samples of the last epoch, 0 before the first."""
+        return 0 if self.counts is None else self.counts[1]
+
+    @property
+    def part(self) -> Plan:
+        """What the samples that are there are trained by."""
+        return self.whole
+
+    @property
+    def measures_training(self) -> bool:
+        """Metrics are those of validation data alone: others would take the data once more."""
+        return False
+
+    def described(self) -> dict[str, Any]:
+        """What is said of the data in a checkpoint."""
+        x, y, v = self.form.empty
+        return {
+            "X": ["chunks", x.shape[1], x.dtype.str],
+            "y": ["chunks", *y.shape[1:], y.dtype.str],
+            "buffer": self.buffer,
+            "sample_weight": v is not None and self.of_classes is None,
+            "class_weight": self.of_classes,
+        }
+
+
+def prepared(stack: Stack, x: Any, y: Any, *, buffer: Any, **settings: Any) -> Plan:
+    """Check the arguments of a fit on arrays, or where there is no y on a source of chunks, and change nothing."""
+    if y is None and not hasattr(x, "__array__") and not hasattr(x, "shape"):
+        return prepare_stream(stack, x, buffer=buffer, **settings)
+    if buffer is not None:
+        raise ValueError(f"buffer is {buffer!r}, but X and y are arrays, of which nothing is held: leave it out")
+    return prepare(stack, x, y, check_later=True, **settings)
+
+
+def prepare_stream(
+    stack: Stack,
+    source: Any,
+    *,
+    buffer: int | None,
+    batch_size: int,
+    accumulate: int,
+    validation_split: Any,
+    sample_weight: Any,
+    class_weight: Any,
+    metrics: Any,
+    checkpoint: Any,
+    checkpoint_every: Any,
+    classes: Array | None,
+    **settings: Any,
+) -> StreamPlan:
+    """Check the arguments of a fit on a source of chunks, of which it looks at the first; nothing is changed.
+
+    All are read where labels are names that are not known yet, or class weights are to be balanced.
+    """
+    given = Source(source)
+    if sample_weight is not None:
+        raise ValueError("sample_weight is given beside a source: let each of its chunks be (X, y, sample_weight)")
+    if validation_split is not None:
+        raise ValueError("validation_split needs arrays: leave chunks out of the source, and give validation_data")
+    if metrics and settings["validation_data"] is None:
+        raise ValueError(
+            "metrics of a source are those of validation data, since others would read all chunks once more: give "
+            "validation_data"
+        )
+    batch_size, accumulate = positive_int("batch_size", batch_size), positive_int("accumulate", accumulate)
+    held = None if buffer is None else positive_int("buffer", buffer)
+    first = given.first()
+    loss = losses.resolve(settings["loss"])
+    y = own_view(first[1])
+    is_named = losses.takes_names(loss) and depth(y) == 1 and any_array("y", y).dtype.kind in NAMES
+    counts: Array | None = None
+    if is_named and classes is None:
+        classes, counts = names_in(given)
+    plan = prepare(
+        stack,
+        first[0],
+        y,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        sample_weight=None,
+        metrics=metrics,
+        classes=classes,
+        in_pieces=True,
+        **settings,
+    )
+    weights: Array | None = None
+    if class_weight is not None:
+        check_labels(loss, plan.y)
+        if counts is None:
+            counts = np.zeros(plan.outputs)
+            if isinstance(class_weight, str) and class_weight == "balanced":
+                counts = Form(stack, loss, plan.outputs, plan.classes, None, first).counts(given)
+        weights = of_classes(class_weight, counts, plan.outputs, plan.classes)
+    form = Form(stack, loss, plan.outputs, plan.classes, weights, first)
+    plan.x, plan.y, plan.sample_weight = form.empty
+    plan.batch_size, plan.accumulate = batch_size, accumulate
+    if held is None:
+        sample = sum(a.dtype.itemsize * int(np.prod(a.shape[1:])) for a in form.empty if a is not None)
+        held = max(2 * batch_size * accumulate, _BYTES // max(sample, 1))
+    stream = StreamPlan(
+        **{each.name: getattr(plan, each.name) for each in fields(plan)},
+        source=given,
+        form=form,
+        buffer=held,
+        whole=plan,
+        of_classes=weights,
+    )
+    stream.checkpoint = opened(checkpoint, checkpoint_every)
+    if stream.checkpoint is not None:
+        stream.checkpoint.check(stack, stream)
+    return stream
+
+
+class Pieces:
+    """What trains for an epoch, chunk by chunk.
+
+    Parameters
+    ----------
+    stack : Stack
+    plan : StreamPlan
+    train : function
+        What trains for an epoch of the samples in ``plan.part``.
+    """
+
+    def __init__(self, stack: Stack, plan: StreamPlan, train: Epoch) -> None:
+        self._stack, self._plan, self._train = stack, plan, train
+        self._rng = stack.rng if plan.shuffle else None
+        self._group = plan.batch_size * plan.accumulate
+        self._half = max(1, plan.buffer // 2)
+        self._stores = [Store(plan.form.empty, self._half) for _ in range(2)]
+
+    @property
+    def seed(self) -> int | None:
+        """What decides which units a dropout drops, None where nothing does."""
+        return getattr(self._train, "seed", None)
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._train.seed = seed  # type: ignore[attr-defined]
+
+    def heard(self, model: "Sequential") -> "Pieces":
+        """Return what does the same and calls the ``after_batch`` of callbacks."""
+        train = heard(model, self._plan.part, self._train)
+        return self if train is self._train else Pieces(self._stack, self._plan, train)
+
+    def draw(self) -> Array:
+        """Return the order of the chunks of an epoch."""
+        return self._plan.source.draw(self._rng)
+
+    def __call__(self, order: Array, lr: float | Array, step: int) -> tuple[float, int]:
+        """Return the loss of an epoch after ``step`` updates, chunks in this order, and the batch that failed, or -1.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a chunk is not like the first one, there are not as many as in the epoch before, the last batch is too
+            small for a layer, or all weights are zero.
+        """
+        plan = self._plan
+        losses_of, shares = [], []
+        made = batches = 0
+        with self._reading(order) as reading:
+            for rows in self._rows_in_turn(reading):
+                part = plan.part
+                rates = self._rates(lr, step, made, len(rows))
+                loss, failed = self._train(rows, rates, step + made)
+                if failed >= 0:
+                    return loss, batches + failed
+                v = part.sample_weight
+                losses_of.append(loss)
+                shares.append(float(len(rows)) if v is None else float(v[rows].sum(dtype=FLOAT64)))
+                made += -(-len(rows) // self._group)
+                batches += -(-len(rows) // part.batch_size)
+            self._count(reading)
+        total = sum(shares)
+        if total == 0:
+            raise ValueError("the weights in all chunks of the source are zero, expected at least one that is positive")
+        return (losses_of[0] if len(losses_of) == 1 else float(np.dot(losses_of, shares) / total)), -1
+
+    def replay(self, order: Array, lr: float | Array, last: Copies) -> int:
+        """Train an epoch that failed once more, as :func:`find_batch` does, and return the batch that it finds."""
+        plan, step, made, batches = self._plan, self._plan.optimizer.steps, 0, 0
+        with self._reading(order) as reading:
+            for rows in self._rows_in_turn(reading):
+                rates = self._rates(lr, step, made, len(rows))
+                is_found, batch = find_batch(self._train, plan.part, rows, rates, last)
+                if is_found:
+                    break
+                made += -(-len(rows) // self._group)
+                batches += batch + 1
+                batch = -1
+        return batches + batch
+
+    def _reading(self, order: Array) -> Reading:
+        plan = self._plan
+        return Reading(plan.source, order, plan.form, self._stores, self._half)
+
+    def _rows_in_turn(self, reading: Reading) -> Iterator[Array]:
+        """Set ``plan.part`` to some samples after others, and yield their order: whole updates, but for the last."""
+        rest: Chunk | None = None
+        for held, is_last in reading.stores():
+            if is_last:
+                samples = reading.samples
+                check_batches(self._stack, samples, min(self._plan.batch_size, samples))
+            rows = np.arange(len(held.x))
+            if self._rng is not None:
+                self._rng.shuffle(rows)
+            if rest is not None:
+                missing = self._group - len(rest.x)
+                rest, rows = rest.followed_by(held.part(rows[:missing])), rows[missing:]
+                if len(rest.x) == self._group or is_last:
+                    self._set(rest)
+                    yield np.arange(len(rest.x))
+                    rest = None
+            if rest is None:
+                end = len(rows) - (0 if is_last else len(rows) % self._group)
+                if end:
+                    self._set(held, end)
+                    yield rows[:end]
+                if end < len(rows):
+                    rest = held.part(rows[end:])
+
+    def _set(self, held: Chunk, n: int | None = None) -> None:
+        part = self._plan.part
+        part.x, part.y, part.sample_weight = held
+        n = len(held.x) if n is None else n
+        part.accumulate = min(self._plan.accumulate, -(-n // part.batch_size))
+
+    def _rates(self, lr: float | Array, step: int, made: int, n: int) -> float | Array:
+        """The learning rate, or those of the updates that n samples make, where ``made`` have been made."""
+        count = -(-n // self._group)
+        if isinstance(lr, float) or len(lr) >= made + count:
+            return lr if isinstance(lr, float) else lr[made : made + count]
+        # In the first epoch nobody knows how many there will be.
+        optimizer = self._plan.optimizer
+        return optimizer.rates(optimizer.epoch, step + made, count)
+
+    def _count(self, reading: Reading) -> None:
+        before, now = self._plan.counts, (reading.chunks, reading.samples)
+        if before is not None and before != now:
+            raise ValueError(
+                f"the source gave {now[0]} chunks with {now[1]} samples, but {before[0]} with {before[1]} in the epoch "
+                "before: it must give the same ones in each epoch"
+            )
+        self._plan.counts = now
