@@ -30,7 +30,7 @@ def test_code_runs_and_prints_what_stands_below_it(page, tmp_path, monkeypatch):
     names = {"__name__": "docs"}
     text = page.read_text(encoding="utf-8")
     for block in BLOCK.finditer(text):
-        for library in " ".join(re.findall(r"^% needs: (.*)$", text[: block.start()], re.M)).split():
+        for library in " ".join(re.findall(r"<!-- needs ([\w ]+) -->\n$", text[: block.start()])).split():
             pytest.importorskip(library)  # what comes before it has run
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):

@@ -101,6 +101,12 @@ def _softplus_wide(graph: Graph, x: str) -> str:
     return graph.add("Add", graph.add("Relu", x), graph.add("Log", graph.add("Add", e, graph.constant(1))))
 
 
+def _softplus_of_pytorch(graph: Graph, x: str) -> str:
+    """x from 20 on, where both are equal to float32's rounding."""
+    softplus = graph.add("Softplus", x)
+    return graph.add("Where", graph.add("Greater", x, graph.constant(20)), x, softplus)
+
+
 def _mish(graph: Graph, x: str) -> str:
     softplus = _softplus_wide(graph, x) if graph.is_wide else graph.add("Softplus", x)
     return graph.add("Mul", x, graph.add("Tanh", softplus))
@@ -156,6 +162,7 @@ FORMS = (
     Form(SiLU, _simple("Swish", alpha=1.0), {}, "read"),
     Form(HardSwish, _hard_swish_wide, {}, "read"),
     Form(GELU, _gelu, {"approximate": "none"}, "read"),
+    Form(Softplus, _softplus_of_pytorch, {}, "read"),
 )
 
 

@@ -23,7 +23,6 @@ from .onnx_nodes import nodes_of
 from .onnx_write import METADATA
 
 _OLDEST = 13  # before it operators took as attributes what are inputs since
-_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _KNOWN = (
     "Gemm, MatMul with Add, Sub, Mul, Div, BatchNormalization, LayerNormalization, Dropout, Identity, Cast, Flatten, "
     "Gather with Concat, Scaler, Softmax at the end, and the activations"
@@ -63,7 +62,8 @@ def from_onnx(source: str | os.PathLike[str] | bytes | Any) -> Sequential:
     except Exception as error:  # of several classes, some of the standard library's
         raise ValueError(f"{where} is not valid ONNX: {_first_line(error)}") from None
     try:
-        return _Reader(onnx, message).model()
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            return _Reader(onnx, message).model()
     except KeyError as error:
         raise ValueError(f"{where} cannot be read as a model: {error} is missing in what to_onnx wrote") from None
     except (TypeError, ValueError, ArithmeticError) as error:
@@ -112,7 +112,7 @@ class _Reader:
         self.dtype = FLOAT64 if inputs[0].type.tensor_type.elem_type == onnx.TensorProto.DOUBLE else FLOAT32
         self.layers: list[Any] = []
         self.values = [inputs[0].name]  # what goes into each layer, and what comes out of the last
-        self._read: list[Node] = []
+        self._read: set[str] = set()  # what comes out of the nodes behind us
         size = [each.dim_value for each in inputs[0].type.tensor_type.shape.dim]
         self._widths: list[int | None] = [size[1] or None if len(size) == 2 else None]
 
@@ -147,7 +147,7 @@ class _Reader:
 
     def _check_rest(self, last: str, is_told: bool) -> None:
         """Refuse nodes and outputs that do not come after the last layer, or say more than what is likely."""
-        behind, rest = {last}, [node for node in self.known.nodes if node not in self._read]
+        behind, rest = {last}, [node for node in self.known.nodes if node.outputs[0] not in self._read]
         for node in rest:
             if not behind.intersection(node.inputs):
                 raise ValueError(f"{_shown(node)}, is beside the chain of layers, which is all that a Sequential has")
@@ -179,13 +179,12 @@ class _Reader:
             read = _READERS.get(node.kind)
             if read is not None and node.inputs[0] == value and read(self, node):
                 return True
-        return any(self._joined(node) for node in self.known.consumers(value) if node.kind == "Add") or self._added(
-            value
-        )
+        sums = [node for node in self.known.consumers(value) if node.kind == "Add"]
+        return any(map(self._joined, sums)) or self._added(value)
 
     def _pass(self, layer: Any, output: str, *nodes: Node) -> bool:
         """Take a layer, or none where nodes do nothing to the numbers, and go on behind its nodes."""
-        self._read += nodes
+        self._read.update(node.outputs[0] for node in nodes)
         if layer is None:
             self.values[-1] = output
         else:
@@ -256,14 +255,10 @@ class _Reader:
 
     def _one_or_each(self, constant: Array) -> Any:
         """The width that a constant for all units, or for each, is for; None where it fits none."""
-        width = self._widths[-1]
-        if constant.size == 1 and width is not None:
+        width, size = self._widths[-1], constant.size
+        if size == 1:
             return width
-        fits = constant.size in (width, constant.shape[-1] if constant.ndim else None) and width in (
-            None,
-            constant.size,
-        )
-        return constant.size if fits else None
+        return size if constant.shape[-1] == size and width in (None, size) else None
 
     def _batch_norm(self, node: Node) -> bool:
         given, has = self._constants(node.inputs[1:]), node.attributes
@@ -329,14 +324,10 @@ class _Reader:
             parts.append(rows.outputs[0])
             nodes += [cast, rows]
         concat = self._only_consumer(parts[0]) if columns else None
-        is_whole = concat is not None and concat.kind == "Concat" and concat.inputs == tuple(parts)
-        in_order = [*columns] == sorted(columns) and others == sorted(others) and not {*columns} & {*others}
-        if (
-            concat is None
-            or not is_whole
-            or not in_order
-            or {*columns, *others} != {*range(len(columns) + len(others))}
-        ):
+        if concat is None or concat.kind != "Concat" or concat.inputs != tuple(parts):
+            return False
+        in_order = [*columns] == sorted(columns) and others == sorted(others)
+        if not in_order or sorted([*columns, *others]) != [*range(len(columns) + len(others))]:
             return False
         layer = Embedding(columns)
         layer.start_from(tables)

@@ -4,14 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from ..validation import FLOAT32, FLOAT64, Array
+from ..validation import FLOAT32, FLOAT64
 from . import onnx_write
 from .estimators import as_model, has_several, is_estimator
 from .libraries import library
 from .onnx_graph import OPSET, OPSET_ML, Graph
 from .onnx_write import Ends, Labels
-
-_REGISTERED: set[type] = set()
 
 
 def of_estimator(obj: Any, dtype: Any) -> Any:
@@ -38,9 +36,7 @@ def of_estimator(obj: Any, dtype: Any) -> Any:
 
 
 def _labels(mlp: Any) -> Labels:
-    if not hasattr(mlp, "classes_"):
-        return Labels()
-    if has_several(mlp):
+    if not hasattr(mlp, "classes_") or has_several(mlp):
         return Labels()
     return Labels(mlp.classes_, mlp.out_activation_ == "logistic")
 
@@ -66,8 +62,9 @@ def _standard(graph: Graph, step: Any, x: str) -> str:
 
 def _min_max(graph: Graph, step: Any, x: str) -> str:
     """x scale + min, written as what is taken off first, which in float32 loses no digits."""
-    least = _divided(-step.min_, step.scale_)
-    x = graph.add("Div", graph.add("Sub", x, graph.constant(least, name="least")), graph.constant(1 / step.scale_))
+    least, scale = -step.min_ / step.scale_, 1 / step.scale_
+    x = graph.add("Sub", x, graph.constant(least, name="least"))
+    x = graph.add("Div", x, graph.constant(scale, name="scale"))
     if step.clip:
         x = graph.add("Clip", x, *(graph.constant(bound) for bound in step.feature_range))
     return x
@@ -75,10 +72,6 @@ def _min_max(graph: Graph, step: Any, x: str) -> str:
 
 def _max_abs(graph: Graph, step: Any, x: str) -> str:
     return graph.add("Div", x, graph.constant(step.scale_, name="scale"))
-
-
-def _divided(a: Array, b: Array) -> Array:
-    return np.asarray(a / b)
 
 
 _SCALERS = {"StandardScaler": _standard, "MinMaxScaler": _min_max, "MaxAbsScaler": _max_abs}

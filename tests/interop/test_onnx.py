@@ -123,11 +123,19 @@ C = np.array([0.5, -1, 2], np.float32)
         ([("Mish", ["x"], "y", {})], "Mish()"),
         ([("Gelu", ["x"], "y", {"approximate": "tanh"})], "GELU(approximate='tanh')"),
         ([("Elu", ["x"], "y", {})], "ELU(alpha=1)"),
+        (
+            [("Softplus", ["x"], "a", {}), ("Greater", ["x", "c20"], "b", {}), ("Where", ["b", "x", "a"], "y", {})],
+            "Softplus()",
+        ),
     ],
 )
 def test_files_of_others(nodes, shown):
     used = {name for _, given, _, _ in nodes for name in given}
-    constants = {name: value for name, value in {"w": W, "c": C, "one": np.float32([1])}.items() if name in used}
+    constants = {
+        name: value
+        for name, value in {"w": W, "c": C, "one": np.float32([1]), "c20": np.float32(20)}.items()
+        if name in used
+    }
     message = graph_of(nodes, constants, opset=20)
     model = from_onnx(message)
     assert repr(model) == f"Sequential({shown}, dtype='float32')"
@@ -154,12 +162,19 @@ def test_files_of_others(nodes, shown):
         ),
         ([("Add", ["x", "z"], "y", {})], {"inputs": ("x", "z")}, "takes 2 inputs, .* expected one"),
         ([("MatMul", ["x", "n"], "y", {})], {}, "^the ONNX model cannot be read as a model: init holds NaN"),
+        (
+            [("Softplus", ["x"], "a", {}), ("Tanh", ["a"], "b", {}), ("Mul", ["b", "x"], "y", {})],
+            {"outputs": ("y", "a")},  # so it is no Mish alone
+            "the node 'the_y', a Mul, as it is there",
+        ),
+        ([("Mul", ["x", "zero"], "y", {})], {}, "scale holds NaN or infinite values"),
+        ([("Gather", ["x", "zero"], "y", {"axis": 1})], {}, "the node 'the_y', a Gather, as it is there"),
         ([("Cast", ["x"], "y", {"to": 1})], {}, "there is no layer between input and output"),
     ],
 )
 def test_what_cannot_be_read_is_named(nodes, more, message):
     used = {name for _, given, _, _ in nodes for name in given}
-    constants = {name: value for name, value in {"w": W, "n": W * np.nan}.items() if name in used}
+    constants = {name: value for name, value in {"w": W, "n": W * np.nan, "zero": 0}.items() if name in used}
     with pytest.raises(ValueError, match=message):
         from_onnx(graph_of(nodes, constants, **more))
 
