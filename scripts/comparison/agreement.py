@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import peers
 
-# How far the losses of two contenders may be apart, relatively: in float32 an epoch of Adam makes 1e-3 of what is rounded
-# otherwise, as by a BLAS on another number of threads.
+# How far the losses of two contenders may be apart, relatively: in float32 an epoch of Adam makes 1e-3 of what is
+# rounded otherwise, as by a BLAS on another number of threads.
 TOLERANCE = {"float32": 3e-3, "float64": 1e-9}
 
 
