@@ -17,7 +17,7 @@ from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
-from numba.extending import intrinsic
+from numba.extending import _Intrinsic, intrinsic
 
 from ...loading import stop_if_unwanted, undisturbed
 from .cache import Cache
@@ -112,6 +112,39 @@ def _counts_references(kind: Any) -> bool:
     return isinstance(kind, (types.Buffer, types.Optional, types.Omitted))
 
 
+class _Remembering:
+    """Looks up once what an operator or an intrinsic gives for some types, where Numba does it each time."""
+
+    def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
+        """The signature of a call."""
+        if kws or not (isinstance(func, types.Function) and _depends_on_types_alone(func)):
+            return super().resolve_function_type(func, args, kws)  # type: ignore[misc]
+        place = func, args
+        known = _signatures.get(place)
+        if known is None:
+            known = _signatures[place] = super().resolve_function_type(func, args, kws)  # type: ignore[misc]
+        return known
+
+
+_signatures: dict[Any, Any] = {}
+_twins: dict[int, Any] = {}
+
+
+def _depends_on_types_alone(function: Any) -> bool:
+    return getattr(function.typing_key, "__module__", "") == "_operator" or isinstance(function.typing_key, _Intrinsic)
+
+
+def _remembering(context: Any) -> Any:
+    """Numba's types of everything, as they are, with a memory."""
+    if isinstance(context, _Remembering):
+        return context
+    if id(context) not in _twins:
+        twin = object.__new__(type("Remembering", (_Remembering, type(context)), {}))
+        twin.__dict__ = context.__dict__
+        _twins[id(context)] = twin
+    return _twins[id(context)]
+
+
 class _AnyCompiler(Compiler):
     """Compiles into a library of ours."""
 
@@ -129,7 +162,7 @@ class _Compiler(_AnyCompiler):
 
     def __init__(self, typing: Any, target: Any, library: Any, args: Any, result: Any, flags: Any, *rest: Any) -> None:
         flags.nrt = any(map(_counts_references, args))
-        super().__init__(typing, target, library, args, result, flags, *rest)
+        super().__init__(_remembering(typing), target, library, args, result, flags, *rest)
 
     def define_pipelines(self) -> list[Any]:
         pipelines = super().define_pipelines()

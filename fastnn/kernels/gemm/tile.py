@@ -26,6 +26,7 @@ from numba.extending import intrinsic
 
 from ..compiler.cpu import ISA, LINE_BYTES
 from ..compiler.jit import finished_module, inline, shared
+from ..compiler.text import Writer
 from ..simd.vector import (
     I32,
     I64,
@@ -192,7 +193,7 @@ class _Emitter:
         function.linkage = "internal"
         function.attributes.add("noinline")
         a, c, v, panel = function.args
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        builder = Writer(function)
 
         def field(number: int, kind: Any = I64) -> Any:
             return builder.load(builder.bitcast(builder.gep(panel, [I64(number)]), kind.as_pointer()))
@@ -234,8 +235,8 @@ class _Emitter:
         self, builder: Any, k: Any, a: Any, a_stride: Any, b: Any, b_stride: Any, ahead: list[Any], ahead_step: Any
     ) -> list[Any]:
         """The sums A B, one step of k a turn; unrolling makes LLVM hoist the broadcasts and spill."""
-        function, before = builder.function, builder.block
-        loop, done = function.append_basic_block("loop"), function.append_basic_block("done")
+        before = builder.block
+        loop, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
         bytes_apart = builder.mul(a_stride, I64(self.size))
         first = builder.bitcast(a, _I8P)
         bases = [builder.gep(first, [builder.mul(bytes_apart, I64(i))]) for i in range(0, self.height, _GROUP)]
@@ -290,7 +291,7 @@ class _Emitter:
         alpha, beta = (splat_ir(builder, factor, self.lanes) for factor in factors)
         sloped = builder.fcmp_unordered("!=", factors[0], self.scalar(0.0))
         blocks = [
-            builder.function.append_basic_block(name)
+            builder.append_basic_block(name)
             for name in ("store", "bias", "rectify_backward", "combine", "combine_squares")
         ]
         choice = builder.switch(mode, blocks[STORE])
