@@ -17,6 +17,7 @@ PACKAGE = Path(fastnn.__file__).parent
 LAYERS = [
     "__main__ warmup",
     "commands",
+    "interop",
     "__init__ sklearn",
     "tools",
     "ensemble members",
@@ -27,7 +28,7 @@ LAYERS = [
     "backend datasets transaction",
     "kernels reference",
     "schedules initializers",
-    "codes loading precision validation errors files npz tables",
+    "codes loading precision validation errors files npz tables chunks",
 ]
 # So too the rooms of the kernels, between which stands what has a file of its own: the operations.
 ROOMS = [

@@ -19,8 +19,8 @@ from ..validation import FLOAT32, FLOAT64, Array
 from . import onnx_forms
 from .libraries import library
 from .onnx_graph import Known, Node, plain
+from .onnx_message import METADATA
 from .onnx_nodes import nodes_of
-from .onnx_write import METADATA
 
 _OLDEST = 13  # before it operators took as attributes what are inputs since
 _KNOWN = (

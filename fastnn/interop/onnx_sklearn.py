@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from ..validation import FLOAT32, FLOAT64
-from . import onnx_write
+from . import onnx_layers
 from .estimators import as_model, has_several, is_estimator
 from .libraries import library
 from .onnx_graph import OPSET, OPSET_ML, Graph
-from .onnx_write import Ends, Labels
+from .onnx_layers import Ends, Labels
+from .onnx_message import attributes, onnx_type
 
 
 def of_estimator(obj: Any, dtype: Any) -> Any:
@@ -25,14 +26,14 @@ def of_estimator(obj: Any, dtype: Any) -> Any:
     mlp = steps[-1]
     model = as_model(mlp)
     graph = Graph(dtype or model.dtype)
-    x, n_in = "X", getattr(steps[0], "n_features_in_", None) or onnx_write.width_of(model)
+    x, n_in = "X", getattr(steps[0], "n_features_in_", None) or onnx_layers.width_of(model)
     for i, step in enumerate(steps[:-1]):
         if not _is_nothing(step):
             with graph.within(f"step{i}_{type(step).__name__}"):
                 x = _SCALERS[type(step).__name__](graph, step, x)
-    scores = onnx_write.layers(graph, model.layers, x, model._stack.n_in)
-    outputs = onnx_write.predicted(graph, model, scores, model._stack.widths[-1], _labels(mlp))
-    return graph, Ends([("X", graph.dtype, ["m", n_in])], outputs, onnx_write.meaning(model, scores))
+    scores = onnx_layers.layers(graph, model.layers, x, model._stack.n_in)
+    outputs = onnx_layers.predicted(graph, model, scores, model._stack.widths[-1], _labels(mlp))
+    return graph, Ends([("X", graph.dtype, ["m", n_in])], outputs, onnx_layers.meaning(model, scores))
 
 
 def _labels(mlp: Any) -> Labels:
@@ -107,12 +108,12 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     is_wide = isinstance(operator.inputs[0].type, types.DoubleTensorType)
     graph = Graph(np.dtype(FLOAT64 if is_wide else FLOAT32), f"{scope.get_unique_variable_name('fastnn')}/")
     x = graph.cast(operator.inputs[0].full_name, graph.dtype)
-    scores = onnx_write.layers(graph, model.layers, x, model._stack.n_in)
-    outputs = onnx_write.predicted(graph, model, scores, model._stack.widths[-1], _labels(mlp))
+    scores = onnx_layers.layers(graph, model.layers, x, model._stack.n_in)
+    outputs = onnx_layers.predicted(graph, model, scores, model._stack.widths[-1], _labels(mlp))
     names = {name: scope.get_unique_variable_name(name) for name, _, _ in outputs}
     for name, array in graph.constants.items():
         content = [str(value) for value in array.ravel()] if array.dtype == object else array.ravel().tolist()
-        container.add_initializer(name, onnx_write.onnx_type(onnx.helper, array.dtype), array.shape, content)
+        container.add_initializer(name, onnx_type(onnx.helper, array.dtype), array.shape, content)
     for node in graph.nodes:
         container.add_node(
             node.kind,
@@ -121,7 +122,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
             op_domain=node.domain,
             op_version=OPSET,
             name=node.name,
-            **onnx_write.attributes(onnx.helper, node.attributes),
+            **attributes(onnx.helper, node.attributes),
         )
     for (name, _, _), variable in zip(outputs, operator.outputs, strict=True):
         container.add_node("Identity", [names[name]], [variable.full_name], op_version=OPSET)
