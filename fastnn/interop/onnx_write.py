@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import __version__, files, serialization
+from ..ensemble import Ensemble
 from ..model import Sequential
 from ..nn import losses
 from ..nn.activations import BuiltInActivation
@@ -42,7 +43,7 @@ class Labels(NamedTuple):
 def to_onnx(
     model: Any, path: str | os.PathLike[str] | None = None, *, scores: bool = False, dtype: FloatType | None = None
 ) -> Any:
-    """Return a model, or an estimator of fastnn.sklearn or a pipeline that ends in one, as ONNX.
+    """Return a model or an ensemble, or an estimator of fastnn.sklearn or a pipeline that ends in one, as ONNX.
 
     Runtimes of ONNX then predict without fastnn, to rounding. The input is "X" (m, n_in), and what comes out is that of
     ``predict`` and ``predict_proba``: after a cross-entropy "label" and "probabilities", else "outputs" as ``predict``
@@ -51,13 +52,14 @@ def to_onnx(
 
     Parameters
     ----------
-    model : Sequential, estimator, Pipeline or search
-        Of a search it is the best estimator. StandardScaler, MinMaxScaler and MaxAbsScaler before an estimator are
+    model : Sequential, Ensemble, estimator, Pipeline or search
+        Of an ensemble it is the mean, as its ``predict`` has it, and of a search the best estimator.
+        StandardScaler, MinMaxScaler and MaxAbsScaler before an estimator are
         written here; with any other step the pipeline is left to skl2onnx, which has to be installed.
     path : path, optional
         A file to write too, replaced whole or not at all.
     scores : bool
-        Of a model: whether the only output is "scores", what ``forward`` returns.
+        Of a model: whether the only output is "scores", what ``forward`` returns, or ``outputs`` of an ensemble.
     dtype : {"float32", "float64"}, optional
         Of the input and of all numbers, those of the model unless given.
 
@@ -92,9 +94,15 @@ def to_onnx(
     wanted = None if dtype is None else float_dtype(dtype)
     if isinstance(model, Sequential):
         message = _message(onnx, *of_model(model, wanted, scores))
+    elif isinstance(model, Ensemble):
+        from .onnx_ensemble import of_ensemble
+
+        message = _message(onnx, *of_ensemble(model, wanted, scores))
     else:
         if scores:
-            raise ValueError("scores is True, which is for a Sequential: an estimator gives labels and probabilities")
+            raise ValueError(
+                "scores is True, which is for a Sequential or an Ensemble: an estimator gives labels and probabilities"
+            )
         from .onnx_sklearn import of_estimator
 
         made = of_estimator(model, wanted)
@@ -222,7 +230,7 @@ def predicted(
     if link == "softmax":
         probabilities = graph.add("Softmax", scores, to="probabilities", axis=1)
         place = graph.add("ArgMax", scores, axis=1, keepdims=0)
-        return [_label(graph, place, classes, ["m"]), (probabilities, graph.dtype, ["m", k])]
+        return [label(graph, place, classes, ["m"]), (probabilities, graph.dtype, ["m", k])]
     if link == "sigmoid":
         return _binary(graph, scores, k, classes, labels, model._meaning.flat)
     name = "outputs" if labels is None else "variable"
@@ -247,10 +255,10 @@ def _binary(
         graph.add("Concat", of_zero, of_one, to="probabilities", axis=1)
     else:
         graph.add("Sigmoid", scores, to="probabilities")
-    return [_label(graph, is_so, classes, shape), ("probabilities", graph.dtype, ["m", 2 if both else k])]
+    return [label(graph, is_so, classes, shape), ("probabilities", graph.dtype, ["m", 2 if both else k])]
 
 
-def _label(graph: Graph, place: str, classes: Array | None, shape: list[Any]) -> tuple[str, Any, list[Any]]:
+def label(graph: Graph, place: str, classes: Array | None, shape: list[Any]) -> tuple[str, Any, list[Any]]:
     """Append the labels for places among the classes."""
     if classes is None:
         graph.add("Identity", place, to="label")
@@ -299,7 +307,8 @@ def _message(onnx: Any, graph: Graph, ends: Ends) -> Any:
         producer_name="fastnn",
         producer_version=__version__,
     )
-    helper.set_model_props(made, {METADATA: json.dumps(ends.metadata)})
+    if ends.metadata:
+        helper.set_model_props(made, {METADATA: json.dumps(ends.metadata)})
     onnx.checker.check_model(made, full_check=True)
     return made
 
