@@ -146,7 +146,7 @@ def predicted(
     if link == "softmax":
         probabilities = graph.add("Softmax", scores, to="probabilities", axis=1)
         place = graph.add("ArgMax", scores, axis=1, keepdims=0)
-        return [_label(graph, place, classes, ["m"]), (probabilities, graph.dtype, ["m", k])]
+        return [label(graph, place, classes, ["m"]), (probabilities, graph.dtype, ["m", k])]
     if link == "sigmoid":
         return _binary(graph, scores, k, classes, labels, model._meaning.flat)
     name = "outputs" if labels is None else "variable"
@@ -171,10 +171,10 @@ def _binary(
         graph.add("Concat", of_zero, of_one, to="probabilities", axis=1)
     else:
         graph.add("Sigmoid", scores, to="probabilities")
-    return [_label(graph, is_so, classes, shape), ("probabilities", graph.dtype, ["m", 2 if both else k])]
+    return [label(graph, is_so, classes, shape), ("probabilities", graph.dtype, ["m", 2 if both else k])]
 
 
-def _label(graph: Graph, place: str, classes: Array | None, shape: list[Any]) -> tuple[str, Any, list[Any]]:
+def label(graph: Graph, place: str, classes: Array | None, shape: list[Any]) -> tuple[str, Any, list[Any]]:
     """Append the labels for places among the classes."""
     if classes is None:
         graph.add("Identity", place, to="label")

@@ -41,7 +41,8 @@ def message_of(onnx: Any, graph: Graph, ends: Ends) -> Any:
         producer_name="fastnn",
         producer_version=sys.modules["fastnn"].__version__,
     )
-    helper.set_model_props(made, {METADATA: json.dumps(ends.metadata)})
+    if ends.metadata:
+        helper.set_model_props(made, {METADATA: json.dumps(ends.metadata)})
     onnx.checker.check_model(made, full_check=True)
     return made
 

@@ -1,6 +1,7 @@
 """ONNX as a model: a chain of nodes that are layers of fastnn."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,7 @@ from . import onnx_forms
 from .libraries import library
 from .onnx_graph import Known, Node, plain
 from .onnx_message import METADATA
-from .onnx_nodes import nodes_of
+from .onnx_nodes import BEYOND, nodes_of, shown
 
 _OLDEST = 13  # before it operators took as attributes what are inputs since
 _KNOWN = (
@@ -48,11 +49,13 @@ def from_onnx(source: str | os.PathLike[str] | bytes | Any) -> Sequential:
     ------
     ImportError
         If onnx is missing.
+    TypeError
+        If ``source`` is none of these.
     OSError
         If the file cannot be read.
     ValueError
         If it is no ONNX or damaged, of a set of operators before 13 or one that the installed onnx does not know, or
-        holds a node that no layer stands for, which is named.
+        holds a node that no layer stands for, which is named, or the model had many more numbers than the file.
     """
     onnx = library("onnx", "onnx", "from_onnx")
     message, where = _loaded(onnx, source)
@@ -66,6 +69,8 @@ def from_onnx(source: str | os.PathLike[str] | bytes | Any) -> Sequential:
             return _Reader(onnx, message).model()
     except KeyError as error:
         raise ValueError(f"{where} cannot be read as a model: {error} is missing in what to_onnx wrote") from None
+    except RecursionError:
+        raise ValueError(f"{where} cannot be read as a model: it is nested too deeply") from None
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{where} cannot be read as a model: {error}") from None
 
@@ -73,6 +78,8 @@ def from_onnx(source: str | os.PathLike[str] | bytes | Any) -> Sequential:
 def _loaded(onnx: Any, source: Any) -> tuple[Any, str]:
     if isinstance(source, onnx.ModelProto):
         return source, "the ONNX model"
+    if not isinstance(source, (str, bytes, os.PathLike)):
+        raise TypeError(f"source is {source!r}, expected a path, bytes or an onnx.ModelProto")
     where = "the ONNX model" if isinstance(source, bytes) else os.fspath(source)
     try:
         message = onnx.load_model_from_string(source) if isinstance(source, bytes) else onnx.load_model(where)
@@ -115,6 +122,9 @@ class _Reader:
         self._read: set[str] = set()  # what comes out of the nodes behind us
         size = [each.dim_value for each in inputs[0].type.tensor_type.shape.dim]
         self._widths: list[int | None] = [size[1] or None if len(size) == 2 else None]
+        if not 0 < (self._widths[0] or 1) <= BEYOND:
+            raise ValueError(f"its input has {self._widths[0]:,} columns, expected 1 to {BEYOND:,}")
+        self._left = BEYOND + sum(array.size for array in constants.values())
 
     def model(self) -> Sequential:
         """Return the model of the whole graph."""
@@ -123,7 +133,7 @@ class _Reader:
         while self.values[-1] != end and self._step(self.values[-1]):
             pass
         last = self.values[-1]
-        is_soft = any(node.kind in _SOFT for node in self.known.consumers(last))
+        is_soft = any(_is_soft(node) for node in self.known.consumers(last))
         if last != end and (end is not None or not (is_soft or last in self.known.outputs)):
             raise ValueError(self._stopped(last))
         if not self.layers:
@@ -150,7 +160,7 @@ class _Reader:
         behind, rest = {last}, [node for node in self.known.nodes if node.outputs[0] not in self._read]
         for node in rest:
             if not behind.intersection(node.inputs):
-                raise ValueError(f"{_shown(node)}, is beside the chain of layers, which is all that a Sequential has")
+                raise ValueError(f"{shown(node)}, is beside the chain of layers, which is all that a Sequential has")
             if not is_told and node.kind not in _BEHIND:
                 raise ValueError(self._no_layer(node))
             behind.update(node.outputs)
@@ -167,7 +177,7 @@ class _Reader:
 
     @staticmethod
     def _no_layer(node: Node) -> str:
-        return f"{_shown(node)}, as it is there, stands for no layer of fastnn: from_onnx knows {_KNOWN}"
+        return f"{shown(node)}, as it is there, stands for no layer of fastnn: from_onnx knows {_KNOWN}"
 
     def _step(self, value: str) -> bool:
         """Pass the layer that takes a value; return whether there is one."""
@@ -188,6 +198,11 @@ class _Reader:
         if layer is None:
             self.values[-1] = output
         else:
+            self._left -= sum(math.prod(shape) for shape in layer.shapes().values())
+            if self._left < 0:
+                raise ValueError(
+                    f"its layers have {BEYOND:,} numbers more than the file, which names arrays many times"
+                )
             self.layers.append(layer)
             self.values.append(output)
             self._widths.append(layer.outputs_for(self._widths[-1]))
@@ -208,7 +223,9 @@ class _Reader:
         weight = (given[0].T if has.get("transB", 0) else given[0]) * given[0].dtype.type(has.get("alpha", 1.0))
         bias: Any = False
         if len(given) == 2:
-            bias = np.broadcast_to(given[1].ravel(), weight.shape[1:]) * given[1].dtype.type(has.get("beta", 1.0))
+            if not _is_bias(given[1], weight.shape[1]):
+                return False
+            bias = _wide(given[1].ravel() * given[1].dtype.type(has.get("beta", 1.0)), weight.shape[1])
         return self._pass(Linear(*weight.shape, init=weight, bias=bias), node.outputs[0], node)
 
     def _matmul(self, node: Node) -> bool:
@@ -219,8 +236,8 @@ class _Reader:
         if after is not None and after.kind == "Add":
             (other,) = [name for name in after.inputs if name != node.outputs[0]] or [""]
             bias = self.known.constant(other)
-            if bias is not None and bias.size in (1, weight.shape[1]):
-                wide = np.broadcast_to(bias.ravel(), weight.shape[1:])
+            if bias is not None and _is_bias(bias, weight.shape[1]):
+                wide = _wide(bias.ravel(), weight.shape[1])
                 return self._pass(Linear(*weight.shape, init=weight, bias=wide), after.outputs[0], node, after)
         return self._pass(Linear(*weight.shape, init=weight, bias=False), node.outputs[0], node)
 
@@ -234,7 +251,7 @@ class _Reader:
             return self._pass(Standardize(n, scale=_wide(value, n)), *_ends(node))
         after = self._only_consumer(node.outputs[0])
         scale = None if after is None or after.kind != "Div" else self._constants(after.inputs[1:])
-        if after is None or scale is None or scale[0].size not in (1, n):
+        if after is None or scale is None or not _is_bias(scale[0], n):
             return self._pass(Standardize(n, _wide(value, n)), *_ends(node))
         made = Standardize(n, _wide(value, n), _wide(scale[0].ravel(), n))
         return self._pass(made, after.outputs[0], node, after)
@@ -368,10 +385,14 @@ def _ends(node: Node) -> tuple[Any, ...]:
     return node.outputs[0], node
 
 
+def _is_soft(node: Node) -> bool:
+    return node.kind in _SOFT and node.attributes.get("axis", -1) in (-1, 1)
+
+
+def _is_bias(constant: Array, n: int) -> bool:
+    """Whether a constant is one for all n units, or for each of them; in a column it would be for each sample."""
+    return constant.size == 1 or constant.size == constant.shape[-1] == n
+
+
 def _wide(value: Array, n: int) -> Array:
     return np.broadcast_to(value, (n,))
-
-
-def _shown(node: Node) -> str:
-    name = f" {node.name!r}" if node.name else ""
-    return f"the node{name}, a {node.kind}{f' of {node.domain}' if node.domain else ''}"

@@ -19,7 +19,8 @@ def of_estimator(obj: Any, dtype: Any) -> Any:
     steps = [step for _, step in obj.steps] if hasattr(obj, "steps") else [obj]
     if not is_estimator(steps[-1]) and not hasattr(obj, "get_params"):
         raise TypeError(
-            f"model is {obj!r}, expected a Sequential, an estimator of fastnn.sklearn, or a pipeline that ends in one"
+            f"model is {obj!r}, expected a Sequential, an Ensemble, an estimator of fastnn.sklearn, or a "
+            "pipeline that ends in one"
         )
     if not is_estimator(steps[-1]) or not all(map(_is_known, steps[:-1])):
         return _by_skl2onnx(obj, dtype)
@@ -130,6 +131,10 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
 
 def _by_skl2onnx(obj: Any, dtype: Any) -> Any:
     """The message that skl2onnx makes of a pipeline or of an estimator around one of fastnn's."""
+    from sklearn.exceptions import NotFittedError
+
+    if not hasattr(obj, "n_features_in_"):
+        raise NotFittedError(f"this {type(obj).__name__} is not fitted yet: call fit first")
     skl2onnx = library("skl2onnx", "skl2onnx", f"to_onnx of {type(obj).__name__} with steps other than scalers")
     types = library("skl2onnx.common.data_types", "skl2onnx", "to_onnx")
     register_converters()

@@ -4,9 +4,11 @@ import os
 from typing import Any
 
 from .. import files
+from ..ensemble import Ensemble
 from ..model import Sequential
 from ..validation import FloatType, float_dtype
 from .libraries import library
+from .onnx_ensemble import of_ensemble
 from .onnx_layers import of_model
 from .onnx_message import message_of
 from .onnx_sklearn import of_estimator
@@ -15,7 +17,7 @@ from .onnx_sklearn import of_estimator
 def to_onnx(
     model: Any, path: str | os.PathLike[str] | None = None, *, scores: bool = False, dtype: FloatType | None = None
 ) -> Any:
-    """Return a model, or an estimator of fastnn.sklearn or a pipeline that ends in one, as ONNX.
+    """Return a model or an ensemble, or an estimator of fastnn.sklearn or a pipeline that ends in one, as ONNX.
 
     Runtimes of ONNX then predict without fastnn, to rounding. The input is "X" (m, n_in), and what comes out is that of
     ``predict`` and ``predict_proba``: after a cross-entropy "label" and "probabilities", else "outputs" as ``predict``
@@ -24,13 +26,14 @@ def to_onnx(
 
     Parameters
     ----------
-    model : Sequential, estimator, Pipeline or search
-        Of a search it is the best estimator. StandardScaler, MinMaxScaler and MaxAbsScaler before an estimator are
-        written here; with any other step the pipeline is left to skl2onnx, which has to be installed.
+    model : Sequential, Ensemble, estimator, Pipeline or search
+        Of an ensemble it is the mean, as its ``predict`` has it, and of a search the best estimator. StandardScaler,
+        MinMaxScaler and MaxAbsScaler before an estimator are written here; with any other step the pipeline is left to
+        skl2onnx, which has to be installed.
     path : path, optional
         A file to write too, replaced whole or not at all.
     scores : bool
-        Of a model: whether the only output is "scores", what ``forward`` returns.
+        Of a model: whether the only output is "scores", what ``forward`` returns, or ``outputs`` of an ensemble.
     dtype : {"float32", "float64"}, optional
         Of the input and of all numbers, those of the model unless given.
 
@@ -65,9 +68,13 @@ def to_onnx(
     wanted = None if dtype is None else float_dtype(dtype)
     if isinstance(model, Sequential):
         message = message_of(onnx, *of_model(model, wanted, scores))
+    elif isinstance(model, Ensemble):
+        message = message_of(onnx, *of_ensemble(model, wanted, scores))
     else:
         if scores:
-            raise ValueError("scores is True, which is for a Sequential: an estimator gives labels and probabilities")
+            raise ValueError(
+                "scores is True, which is for a Sequential or an Ensemble: an estimator gives labels and probabilities"
+            )
         made = of_estimator(model, wanted)
         message = message_of(onnx, *made) if isinstance(made, tuple) else made
     if path is not None:

@@ -88,6 +88,33 @@ def test_outputs_are_those_of_predict(loss, y):
     assert from_onnx(to_onnx(model)).predict(X).tolist() == predicted.tolist()
 
 
+@pytest.mark.parametrize(
+    ("loss", "y"),
+    [
+        ("cross_entropy", ["b", "a", "c", "a"]),
+        ("binary_cross_entropy", ["no", "yes", "yes", "no"]),
+        ("binary_cross_entropy", [[0, 1], [1, 1], [1, 0], [0, 0]]),
+        ("squared_error", [0.5, 1.5, 2.5, 0]),
+        ("poisson", [[1.0, 2], [0, 3], [1, 4], [2, 2]]),
+    ],
+)
+def test_ensemble(loss, y):
+    X = np.random.default_rng(0).normal(size=(4, 3))
+    k = np.shape(y)[1] if np.ndim(y) == 2 else 3 if loss == "cross_entropy" else 1
+    models = [fnn.Sequential(fnn.Linear(3, k), dtype=dtype, seed=i) for i, dtype in enumerate(("float32", "float64"))]
+    ensemble = fnn.Ensemble(models)
+    assert_close(run(to_onnx(ensemble), X)["outputs"], ensemble.outputs(X))
+    for model in models:
+        model.fit(X, y, loss=loss, epochs=1, verbose=0)
+    found, predicted = run(to_onnx(ensemble), X), ensemble.predict(X)
+    if loss.endswith("entropy"):
+        assert found["label"].tolist() == predicted.tolist()
+        assert_close(found["probabilities"], ensemble.predict_proba(X))
+    else:
+        assert_close(found["outputs"], predicted)
+    assert_close(run(to_onnx(ensemble, scores=True), X)["scores"], ensemble.outputs(X))
+
+
 def graph_of(nodes, constants, outputs=("y",), opset=17, inputs=("x",), **more):
     """A file of someone else's; what comes in has 3 columns."""
     helper = onnx.helper
@@ -99,7 +126,9 @@ def graph_of(nodes, constants, outputs=("y",), opset=17, inputs=("x",), **more):
         [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["m", "n"]) for name in outputs],
         arrays,
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8, **more)
+    return helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.others", 1)], ir_version=8, **more
+    )
 
 
 W = np.arange(9, dtype=np.float32).reshape(3, 3) / 4 - 1
@@ -169,12 +198,28 @@ def test_files_of_others(nodes, shown):
         ),
         ([("Mul", ["x", "zero"], "y", {})], {}, "scale holds NaN or infinite values"),
         ([("Gather", ["x", "zero"], "y", {"axis": 1})], {}, "the node 'the_y', a Gather, as it is there"),
+        (
+            [("MatMul", ["x", "w"], "a", {}), ("Softmax", ["a"], "y", {"axis": 0})],
+            {},
+            "the node 'the_y', a Softmax, as it is there",
+        ),
+        ([("Gemm", ["x", "w", "column"], "y", {})], {}, "the node 'the_y', a Gemm, as it is there"),
+        (
+            [("MatMul", ["x", "w"], "a", {}), ("Add", ["a", "column"], "y", {})],
+            {},
+            "the node 'the_y', a Add, as it is there",
+        ),
+        ([("Zap", ["x"], "y", {"domain": "com.others"})], {}, "a Zap of com.others, is no operator of ONNX itself"),
         ([("Cast", ["x"], "y", {"to": 1})], {}, "there is no layer between input and output"),
     ],
 )
 def test_what_cannot_be_read_is_named(nodes, more, message):
     used = {name for _, given, _, _ in nodes for name in given}
-    constants = {name: value for name, value in {"w": W, "n": W * np.nan, "zero": 0}.items() if name in used}
+    constants = {
+        name: value
+        for name, value in {"w": W, "n": W * np.nan, "zero": 0, "column": np.ones((3, 1), np.float32)}.items()
+        if name in used
+    }
     with pytest.raises(ValueError, match=message):
         from_onnx(graph_of(nodes, constants, **more))
 
@@ -196,6 +241,40 @@ def test_damaged_files(tmp_path):
         from_onnx(message)
 
 
+def test_files_that_ask_for_more_than_they_hold(monkeypatch):
+    plus_1 = graph_of([("Add", ["x", "c"], "y", {})], {"c": np.float32(1)})
+    for width, message in ((1 << 40, "its input has 1,099,511,627,776 columns"), (-4, "its input has -4 columns")):
+        plus_1.graph.input[0].type.tensor_type.shape.dim[1].dim_value = width
+        with pytest.raises(ValueError, match=message):
+            from_onnx(plus_1)
+    no_rows = np.zeros((0, 1 << 40), np.float32)
+    with pytest.raises(ValueError, match="n_in is 0, expected a positive integer"):
+        from_onnx(graph_of([("Gemm", ["x", "w", "c"], "y", {})], {"w": no_rows, "c": np.float32([1])}))
+    for module in ("onnx_nodes", "onnx_read"):
+        monkeypatch.setattr(f"fastnn.interop.{module}.BEYOND", 10)
+    often = [("MatMul", ["x", "w"], "a", {}), ("MatMul", ["a", "w"], "b", {}), ("MatMul", ["b", "w"], "y", {})]
+    with pytest.raises(ValueError, match="its layers have 10 numbers more than the file"):
+        from_onnx(graph_of(often, {"w": W}))
+    casts = [("Cast", [name], to, {"to": 11}) for name, to in ("wa", "ab", "bc")]
+    with pytest.raises(ValueError, match="'the_c', a Cast, makes more of the constants than 10 numbers"):
+        from_onnx(graph_of([*casts, ("MatMul", ["x", "c"], "y", {})], {"w": W}))
+    sums = [("Add", [f"a{i}", "x"], f"a{i + 1}", {}) for i in range(2000)]
+    deep = graph_of([("Relu", ["x"], "a0", {}), *sums], {}, outputs=("a2000",))
+    with pytest.raises(ValueError, match="it is nested too deeply"):
+        from_onnx(deep)
+
+
+def test_what_lies_elsewhere_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = graph_of([("MatMul", ["x", "w"], "y", {})], {"w": W})
+    onnx.save_model(message, "model.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert (from_onnx("model.onnx").layers[0].weight == W).all()
+    with pytest.raises(ValueError, match="the array 'w' lies in a file of its own: pass the path of the model"):
+        from_onnx((tmp_path / "model.onnx").read_bytes())
+    with pytest.raises(TypeError, match=r"source is 3, expected a path, bytes or an onnx\.ModelProto"):
+        from_onnx(3)
+
+
 class Own(fnn.Layer):
     def forward(self, x, training=False):
         return x
@@ -210,7 +289,7 @@ def test_what_cannot_be_written_is_named(tmp_path):
         to_onnx(fnn.Sequential(fnn.Linear(2, 2), Own()), path)
     with pytest.raises(ValueError, match="takes inputs of any width, but ONNX needs one"):
         to_onnx(fnn.Sequential(fnn.ReLU()), path)
-    with pytest.raises(TypeError, match="model is 3, expected a Sequential, an estimator"):
+    with pytest.raises(TypeError, match="model is 3, expected a Sequential, an Ensemble, an estimator"):
         to_onnx(3, path)
     model = fnn.Sequential(fnn.Linear(2, 2))
     model.layers[0].weight[0, 0] = np.nan

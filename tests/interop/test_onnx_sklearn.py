@@ -122,6 +122,8 @@ def test_other_steps_and_estimators_around_ours_are_left_to_skl2onnx():
 def test_estimators_that_cannot_be_written(tmp_path):
     with pytest.raises(NotFittedError, match="this MLPClassifier is not fitted yet"):
         to_onnx(MLPClassifier())
+    with pytest.raises(NotFittedError, match="this BaggingClassifier is not fitted yet"):
+        to_onnx(ensemble.BaggingClassifier(MLPClassifier()))
     with pytest.raises(ValueError, match="scores is True, which is for a Sequential"):
         to_onnx(MLPClassifier(), scores=True)
     model = fitted(MLPClassifier).fit(X, TARGETS["strings"])
