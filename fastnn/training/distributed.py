@@ -162,7 +162,8 @@ def _checked(settings: dict[str, Any], y: Any) -> dict[str, Any]:
         "callbacks": check_callbacks(settings["callbacks"]),
     }
     check_metrics(settings["metrics"])
-    if settings["validation_data"] is not None and len(settings["validation_data"]) != 2:
+    data = settings["validation_data"]
+    if data is not None and (not isinstance(data, (tuple, list)) or len(data) != 2):
         raise TypeError("validation_data is not a pair, expected (X, y)")
     return found
 
@@ -175,6 +176,7 @@ def _facts(stack: Stack, X: Any, y: Any, stripes: Any, sync: Any, settings: dict
         **made_with(),
         "layers": [described_layer(layer) for layer in stack.layers],
         "dtype": stack.dtype.name,
+        "generator": type(stack.rng.bit_generator).__name__,
         "shapes of parameters": [(list(p.shape), p.dtype.name) for p in stack.user_parameters()],
         "stripes": stripes,
         "sync": check_sync(sync),
