@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def fit(model: "Sequential", X: Any, y: Any, comm: Any, stripes: Any, sync: Any, settings: dict[str, Any]) -> History:
     """Train a model with all processes of a communicator; see :meth:`fastnn.Sequential.fit`."""
     ranks = Ranks(comm)
-    with ranks.guarded(), _limited(ranks.threads):
+    with ranks.guarded(), _limited(ranks.threads()):
         settings = _checked(settings, y)
         count = check_stripes(stripes, ranks.size)
         _agree(ranks, _facts(model._stack, X, y, stripes, sync, settings))

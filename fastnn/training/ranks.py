@@ -59,16 +59,14 @@ class Ranks:
         self._comm = communicator(comm).Dup()
         self._mpi: Any = sys.modules["mpi4py.MPI"]
         self.rank, self.size = int(self._comm.Get_rank()), int(self._comm.Get_size())
-        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        self._here = int(here.Get_size())
-        here.Free()
         self._power = 1 << (self.size.bit_length() - 1)  # the processes of the tree; each of the rest leans on one
         self._is_over = self._is_agreed = False
 
-    @property
     def threads(self) -> int:
-        """The share that this process has of the CPUs of its machine, unless it was told how many threads to use."""
-        return 1 << 30 if os.environ.get("FASTNN_NUM_THREADS") else max(1, (os.cpu_count() or 1) // self._here)
+        """Return this process's share of the CPUs of its machine, unless it was told how many threads to use."""
+        machines = self.gather(self._mpi.Get_processor_name())
+        here = machines.count(machines[self.rank])
+        return 1 << 30 if os.environ.get("FASTNN_NUM_THREADS") else max(1, (os.cpu_count() or 1) // here)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -107,8 +105,10 @@ class Ranks:
             if other != self.rank:
                 sent.append(self._comm.Isend(news, other, _ERROR))
         end = time.monotonic() + _LAST_WAIT
-        while not self._mpi.Request.Testall(sent) and time.monotonic() < end:
+        while not (is_sent := self._mpi.Request.Testall(sent)) and time.monotonic() < end:
             time.sleep(_WAIT)
+        if is_sent:
+            del _IN_USE[id(sent)]
 
     def _look(self) -> None:
         """Raise what another process has raised."""
