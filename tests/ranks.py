@@ -8,15 +8,18 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
+from unittest import mock
 
 import numpy as np
 
 import fastnn as fnn
-from fastnn.training.ranks import HALVES_FROM, Ranks
+from fastnn.training.ranks import _IN_USE, HALVES_FROM, Ranks
 from fastnn.training.stripes import dealt
 from tests.user_code import UserCrossEntropy, UserLinear, UserReLU
 
@@ -220,6 +223,13 @@ def averaged(comm):
     return found
 
 
+class Unprintable(Exception):
+    """What has no message, and raises where it is asked for one."""
+
+    def __str__(self):
+        raise self
+
+
 class Raises:
     """A layer that raises in the middle of an epoch."""
 
@@ -250,6 +260,13 @@ def refused(comm):
     def only(value, other):
         return value if last else other
 
+    def made_by(setting):
+        def call(fit):
+            with setting:
+                fit(x, y)
+
+        return call
+
     calls = {
         "batch_size": lambda fit: fit(x, y, batch_size=only(8, 16)),
         "loss": lambda fit: fit(x, y, loss=only(fnn.CrossEntropy(label_smoothing=0.1), "cross_entropy")),
@@ -274,10 +291,15 @@ def refused(comm):
         "no weights": lambda fit: fit(x, y, sample_weight=np.zeros(len(y))),
         "rows of y": lambda fit: fit(only(x[:0], x), only(y[:2], y)),
         "no pair": lambda fit: fit(x, y, validation_data=(x, y, y)),
+        "no sequence": lambda fit: fit(x, y, validation_data=3),
+        "small shares": lambda fit: fit(x, y, sync="epoch", batch_size=13),
+        "no group": lambda fit: fit(x, y, comm=type(comm)()),
+        "version": made_by(mock.patch.object(fnn, "__version__", "0.0") if last else nullcontext()),
+        "backend": made_by(fnn.use_backend("numpy") if last else nullcontext()),
     }
     found = {}
     for name, call in calls.items():
-        model = network("plain", seed=comm.rank)
+        model = network("batch norm" if name == "small shares" else "plain", seed=comm.rank)
         before = model.flat_parameters().copy()
         start = time.monotonic()
         try:
@@ -307,16 +329,25 @@ def raising(comm):
             states = len(model.history["loss"]), first_epoch
             found[f"{name}, {len(layers)}"] = comm.gather((told, states, time.monotonic() - start))
 
-    def breaks(model, epoch, values):
-        if last and epoch == 2:
-            raise RuntimeError("in a callback")
+    raised = {
+        "callback": RuntimeError("in a callback"),
+        "one's divergence": fnn.DivergenceError(0, 0, 1),
+        "no message": Unprintable(),
+        "long": OSError("a" * 10**6),
+        "exit": SystemExit(0),
+    }
+    for name, error in raised.items():
 
-    model = network("plain")
-    try:
-        model.fit(X[rows], Y[rows], comm=comm, epochs=5, callbacks=[breaks], **QUIET)
-    except Exception as error:
-        told = f"{type(error).__name__}: {error}"
-    found["callback"] = comm.gather((told, (len(model.history["loss"]), True), 0.0))
+        def breaks(model, epoch, values, error=error):
+            if last and epoch == 2:
+                raise error
+
+        model = network("plain")
+        try:
+            model.fit(X[rows], Y[rows], comm=comm, epochs=5, callbacks=[breaks], **QUIET)
+        except BaseException as error:
+            told = type(error).__name__ if isinstance(error, Unprintable) else f"{type(error).__name__}: {error}"
+        found[name] = comm.gather((told[:1100], (len(model.history["loss"]), True), 0.0))
 
     model = network("plain")
     try:
@@ -362,6 +393,22 @@ def sums(comm):
     return found
 
 
+def interrupted(comm):
+    """What MPI still writes to lives on where Ctrl-C on the first ends the waiting for the last, which is late."""
+    ranks, array = Ranks(comm), np.full(1000, comm.rank, np.float32)
+    if comm.rank == 0:
+        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    try:
+        with ranks.guarded():
+            if comm.rank == comm.size - 1:
+                time.sleep(0.6)
+            ranks.sum(array)
+    except BaseException as error:
+        told = type(error).__name__
+    kept = any(isinstance(buffer, np.ndarray) and len(buffer) == 1000 for held in _IN_USE.values() for buffer in held)
+    return comm.gather((told, kept))
+
+
 def unlike(comm):
     """Ranks that hold what is not their share of the stripes."""
     n = 10 if comm.rank == 0 else 20
@@ -371,7 +418,10 @@ def unlike(comm):
         return comm.gather(f"{type(error).__name__}: {error}")
 
 
-SCENARIOS = {f.__name__: f for f in (united, stripes, histories, averaged, refused, raising, surviving, sums, unlike)}
+SCENARIOS = {
+    f.__name__: f
+    for f in (united, stripes, histories, averaged, refused, raising, surviving, sums, interrupted, unlike)
+}
 
 
 def main():

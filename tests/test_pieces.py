@@ -141,6 +141,7 @@ REFUSED = {
     "a wrong rate": ({"lr": -1.0}, ValueError, "lr is -1, expected a finite number > 0"),
     "a count": ({"steps": -1}, ValueError, "steps is -1"),
     "a shape": ({"slots": np.zeros((1, 16))}, ValueError, r"slots of the state have shape \(1, 16\), but the"),
+    "no list of their own": ({"own_slots": None}, TypeError, "own_slots is None, expected a list of arrays"),
     "their own": ({"own_slots": [np.zeros((1, 1))]}, ValueError, "own_slots holds 1 arrays, but the model's own"),
 }  # fmt: skip
 
@@ -172,6 +173,8 @@ def test_a_state_for_no_model(rng):
     state["own_slots"][0] = np.zeros((2, 1, 1))
     with pytest.raises(ValueError, match=r"own_slots\[0\] of the state have shape \(2, 1, 1\)"):
         optimizer.load_state_dict(state, own)
+    with pytest.raises(ValueError, match=r"own_slots holds 0 arrays, but the model's own layers have 2"):
+        optimizer.load_state_dict({**state, "own_slots": []}, own)
 
 
 class Listening:

@@ -35,7 +35,7 @@ def launched(ranks, *scenarios, **environment):
 
 def of_all(ranks):
     """The scenarios that need no launch of their own, at once."""
-    more = {1: ["stripes"], 2: ["stripes", "unlike"], 3: ["refused", "raising"], 4: ["stripes"]}
+    more = {1: ["stripes"], 2: ["stripes", "unlike"], 3: ["refused", "raising", "interrupted"], 4: ["stripes"]}
     names = ["united", "histories", "averaged", "sums", *more[ranks]]
     found = launched(ranks, *names)
     assert isinstance(found, dict), found
@@ -108,6 +108,11 @@ REFUSED = {
     "no weights": "ValueError: sample_weight sums to zero over all ranks",
     "rows of y": "ValueError: (rank 2: )?y has 2 rows, but there are 0 samples",
     "no pair": r"TypeError: validation_data is not a pair, expected \(X, y\)",
+    "no sequence": r"TypeError: validation_data is not a pair, expected \(X, y\)",
+    "small shares": r"ValueError: stripe 0 has 21 samples, which leaves 1 to its last batch, but BatchNorm",
+    "no group": "ValueError: comm is .*, expected one group of processes, such as MPI.COMM_WORLD",
+    "version": "ValueError: version of fastnn is '0.0' on rank 2, but .* on rank 0: it must be the same on all ranks",
+    "backend": "ValueError: backend is 'numpy' on rank 2, but 'numba' on rank 0",
 }
 
 
@@ -123,7 +128,7 @@ def test_every_refusal_is_expected():
 
 
 def test_a_rank_that_raises_ends_all_of_them():
-    found = of_all(3)["raising"]
+    found, diverged = of_all(3)["raising"], fnn.DivergenceError(0, 0, 1)
     expected = {
         "ValueError": ("ValueError: rank 2: as a user's code may", "ValueError: as a user's code may"),
         "OSError": ("RankError: rank 2 raised OSError: as a user's code may", "OSError: as a user's code may"),
@@ -132,28 +137,41 @@ def test_a_rank_that_raises_ends_all_of_them():
             "KeyboardInterrupt: as a user's code may",
         ),
         "callback": ("RankError: rank 2 raised RuntimeError: in a callback", "RuntimeError: in a callback"),
+        "one's divergence": (f"RankError: rank 2 raised DivergenceError: {diverged}", f"DivergenceError: {diverged}"),
+        "no message": ("RankError: rank 2 raised Unprintable", "Unprintable"),
+        "long": (f"RankError: rank 2 raised OSError: {'a' * 1000}...", f"OSError: {'a' * 1091}"),
+        "exit": ("RankError: rank 2 raised SystemExit: 0", "SystemExit: 0"),
     }
     for name, results in found.items():
         if name != "divergence":
             others, own = expected[name.partition(",")[0]]
             assert [told for told, *_ in results] == [others, others, own]
-            epochs = 2 if name == "callback" else 1
+            epochs = 1 if "," in name else 2
             assert [state for _, state, _ in results] == [[epochs, True]] * 3
     assert {told[:34] for told, *_ in found["divergence"]} == {"DivergenceError: training diverged"}
     assert [state for _, state, _ in found["divergence"]] == [[0, True]] * 3
 
 
+def test_what_mpi_writes_to_outlives_ctrl_c():
+    (told, kept), (_, also_kept), _ = found = of_all(3)["interrupted"]
+    assert told == "KeyboardInterrupt"
+    assert [told for told, _ in found[1:]] == ["RankError"] * 2
+    assert kept
+    assert also_kept
+
+
 def test_a_killed_job_goes_on_with_other_ranks(tmp_path):
     """To the same bits where there are stripes."""
-    whole = launched(1, "surviving", NET="batch norm", CHECKPOINT=str(tmp_path / "whole.npz"))
-    broken = {"NET": "batch norm", "CHECKPOINT": str(tmp_path / "broken.npz")}
+    broken = {"NET": "batch norm", "CHECKPOINT": str(tmp_path / "broken.npz"), "FASTNN_BACKEND": "numpy"}
+    whole = launched(1, "surviving", **{**broken, "CHECKPOINT": str(tmp_path / "whole.npz")})
     assert isinstance(launched(4, "surviving", DIES_AFTER="3", **broken), str)
     assert isinstance(launched(2, "surviving", DIES_AFTER="5", **broken), str)
     assert launched(2, "surviving", **broken)["surviving"] == whole["surviving"]
 
 
 def test_without_stripes_a_job_goes_on_as_well(tmp_path):
-    broken = {"NET": "plain", "CHECKPOINT": str(tmp_path / "broken.npz"), "STRIPES": "none"}
+    path = str(tmp_path / "broken.npz")
+    broken = {"NET": "plain", "CHECKPOINT": path, "STRIPES": "none", "FASTNN_BACKEND": "numpy"}
     assert isinstance(launched(3, "surviving", DIES_AFTER="3", **broken), str)
     losses = launched(2, "surviving", **broken)["surviving"]["loss"]
     assert len(losses) == 6

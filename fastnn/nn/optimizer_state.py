@@ -80,8 +80,10 @@ def _arrays(optimizer: "Optimizer", state: Mapping[str, Any], stack: "Stack | No
     kept = aligned_zeros(shape, dtype)
     if state["slots"] is not None:
         kept[...] = _fitting("slots", state["slots"], shape)
-    given = list(state["own_slots"])
-    if given and len(given) != len(own_shapes):
+    given = state["own_slots"]
+    if not isinstance(given, (tuple, list)):
+        raise TypeError(f"own_slots is {given!r}, expected a list of arrays")
+    if (given or state["slots"] is not None) and len(given) != len(own_shapes):
         raise ValueError(f"own_slots holds {len(given)} arrays, but the model's own layers have {len(own_shapes)}")
     own = [np.zeros(shape, dtype) for shape, dtype in own_shapes]
     for i, (array, values) in enumerate(zip(own, given, strict=False)):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def fit(model: "Sequential", X: Any, y: Any, comm: Any, stripes: Any, sync: Any, settings: dict[str, Any]) -> History:
     """Train a model with all processes of a communicator; see :meth:`fastnn.Sequential.fit`."""
     ranks = Ranks(comm)
-    with ranks.guarded(), _limited(ranks.threads):
+    with ranks.guarded(), _limited(ranks.threads()):
         settings = _checked(settings, y)
         count = check_stripes(stripes, ranks.size)
         _agree(ranks, _facts(model._stack, X, y, stripes, sync, settings))
@@ -162,7 +162,8 @@ def _checked(settings: dict[str, Any], y: Any) -> dict[str, Any]:
         "callbacks": check_callbacks(settings["callbacks"]),
     }
     check_metrics(settings["metrics"])
-    if settings["validation_data"] is not None and len(settings["validation_data"]) != 2:
+    data = settings["validation_data"]
+    if data is not None and (not isinstance(data, (tuple, list)) or len(data) != 2):
         raise TypeError("validation_data is not a pair, expected (X, y)")
     return found
 
@@ -175,6 +176,7 @@ def _facts(stack: Stack, X: Any, y: Any, stripes: Any, sync: Any, settings: dict
         **made_with(),
         "layers": [described_layer(layer) for layer in stack.layers],
         "dtype": stack.dtype.name,
+        "generator": type(stack.rng.bit_generator).__name__,
         "shapes of parameters": [(list(p.shape), p.dtype.name) for p in stack.user_parameters()],
         "stripes": stripes,
         "sync": check_sync(sync),

@@ -165,6 +165,8 @@ def _train(
             _check_again(stack, plan.part)
             batch = _replay(train, transaction, plan, orders, rates[0])
             transaction.commit()
+            if plan.world is not None:
+                plan.world.ranks.agree()
             raise DivergenceError(epoch, batch, plan.epochs)
         seconds = time.perf_counter() - started
         optimizer.steps += n * plan.updates

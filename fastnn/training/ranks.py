@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import DivergenceError, RankError
+from ..errors import RankError
 from ..validation import Array, natural, positive_int
 
 _VALUE, _ARRAY, _ERROR = 1, 2, 3
@@ -22,8 +22,10 @@ _KINDS = {kind.__name__: kind for kind in (ValueError, TypeError)}
 # From so many bytes on each process adds up a part of the numbers, which halves what is sent at twice the latency.
 HALVES_FROM = 1 << 18
 _PATIENT, _WAIT = 2000, 50e-6  # looks until a process lets others have its CPU for so many seconds
-# What MPI may still write to or read from after an error: it lives as long as the process.
-_LEFT: list[Any] = []
+# Longer messages would leave only once the process that sends them waits for something.
+_MOST_OF_MESSAGE, _LAST_WAIT = 1000, 1.0
+# What MPI may write to or read from: after an error, or Ctrl-C at any moment, it lives as long as the process.
+_IN_USE: dict[int, Any] = {}
 
 Combine = Callable[[Array, Array], Any]
 
@@ -57,39 +59,56 @@ class Ranks:
         self._comm = communicator(comm).Dup()
         self._mpi: Any = sys.modules["mpi4py.MPI"]
         self.rank, self.size = int(self._comm.Get_rank()), int(self._comm.Get_size())
-        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        self._here = int(here.Get_size())
-        here.Free()
         self._power = 1 << (self.size.bit_length() - 1)  # the processes of the tree; each of the rest leans on one
-        self._is_over = False
+        self._is_over = self._is_agreed = False
 
-    @property
     def threads(self) -> int:
-        """The share that this process has of the CPUs of its machine, unless it was told how many threads to use."""
-        return 1 << 30 if os.environ.get("FASTNN_NUM_THREADS") else max(1, (os.cpu_count() or 1) // self._here)
+        """Return this process's share of the CPUs of its machine, unless it was told how many threads to use."""
+        machines = self.gather(self._mpi.Get_processor_name())
+        here = machines.count(machines[self.rank])
+        return 1 << 30 if os.environ.get("FASTNN_NUM_THREADS") else max(1, (os.cpu_count() or 1) // here)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Tell all others what is raised here, and free the communicator where nothing is."""
+        """Tell all others what is raised here, and free the communicator where none waits for another one."""
         try:
             yield
-        except DivergenceError:
-            raise  # of all, as each has the same numbers
         except BaseException as error:
-            if not self._is_over:
+            if self._is_agreed:
+                self._comm.Free()
+            elif not self._is_over:
                 self._tell(error)
             raise
         self._comm.Free()
 
     def refuse(self, message: str) -> NoReturn:
         """Raise ValueError in every process, each of which has found the same reason."""
-        self._is_over = True
+        self.agree()
         raise ValueError(message)
+
+    def agree(self) -> None:
+        """Note that every process raises what this one is about to raise, since each has the same numbers."""
+        self._is_agreed = True
 
     def _tell(self, error: BaseException) -> None:
         self._is_over = True
-        news = self.rank, type(error).__name__, str(error)
-        _LEFT.append([self._comm.isend(news, other, _ERROR) for other in range(self.size) if other != self.rank])
+        try:
+            message = str(error)
+        except Exception:
+            message = ""
+        if len(message) > _MOST_OF_MESSAGE:
+            message = f"{message[:_MOST_OF_MESSAGE]}..."
+        news = self._pickled((self.rank, type(error).__name__, message))
+        sent: list[Any] = []
+        _IN_USE[id(sent)] = sent, news
+        for other in range(self.size):
+            if other != self.rank:
+                sent.append(self._comm.Isend(news, other, _ERROR))
+        end = time.monotonic() + _LAST_WAIT
+        while not (is_sent := self._mpi.Request.Testall(sent)) and time.monotonic() < end:
+            time.sleep(_WAIT)
+        if is_sent:
+            del _IN_USE[id(sent)]
 
     def _look(self) -> None:
         """Raise what another process has raised."""
@@ -101,16 +120,12 @@ class Ranks:
             raise _KINDS[kind](f"rank {rank}: {message}")
         raise RankError(rank, f"{kind}: {message}" if message else kind)
 
-    def _until(self, is_done: Callable[[], Any], *kept: Any) -> Any:
-        """Wait until something is true, and return it; MPI may use what is ``kept`` until then."""
+    def _until(self, is_done: Callable[[], Any]) -> Any:
+        """Wait until something is true, and return it."""
         looks = 0
         while not (found := is_done()):
             looks += 1
-            try:
-                self._look()
-            except BaseException:
-                _LEFT.append(kept)
-                raise
+            self._look()
             if looks > _PATIENT:
                 time.sleep(_WAIT)
             elif looks > 20:
@@ -138,11 +153,17 @@ class Ranks:
         return value
 
     def _send(self, value: Any, to: int) -> None:
-        request = self._comm.isend(value, to, _VALUE)
-        self._until(lambda: request.test()[0], request)
+        self._swap(self._pickled(value), to, None, _VALUE)
 
     def _receive(self, source: int) -> Any:
-        return self._until(lambda: self._comm.improbe(source, _VALUE)).recv()
+        status = self._mpi.Status()
+        self._until(lambda: self._comm.Iprobe(source, _VALUE, status))
+        data = bytearray(status.Get_count(self._mpi.BYTE))
+        self._swap(None, source, [data, self._mpi.BYTE], _VALUE)
+        return self._mpi.pickle.loads(data)
+
+    def _pickled(self, value: Any) -> list[Any]:
+        return [self._mpi.pickle.dumps(value), self._mpi.BYTE]
 
     def any(self, *told: bool) -> list[bool]:
         """Return of each whether it is true in one of the processes."""
@@ -195,14 +216,16 @@ class Ranks:
         for partner, own, other in reversed(ways):
             self._swap(array[slice(*own)], partner, array[slice(*other)])
 
-    def _swap(self, out: Array | None, partner: int, into: Array | None) -> None:
-        """Send one array and receive another one."""
-        waiting = []
+    def _swap(self, out: Any, partner: int, into: Any, tag: int = _ARRAY) -> None:
+        """Send one buffer and receive another one."""
+        waiting: list[Any] = []
+        _IN_USE[id(waiting)] = waiting, out, into
         if into is not None:
-            waiting.append(self._comm.Irecv(into, partner, _ARRAY))
+            waiting.append(self._comm.Irecv(into, partner, tag))
         if out is not None:
-            waiting.append(self._comm.Isend(out, partner, _ARRAY))
-        self._until(lambda: self._mpi.Request.Testall(waiting), waiting, out, into)
+            waiting.append(self._comm.Isend(out, partner, tag))
+        self._until(lambda: self._mpi.Request.Testall(waiting))
+        del _IN_USE[id(waiting)]
 
 
 def _add(own: Array, other: Array) -> None:

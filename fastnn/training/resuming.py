@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import active
+from ..backend import MODULES, active
 from ..nn.layers import is_built_in
 from ..nn.stack import Stack
 from ..validation import positive_int
@@ -257,7 +257,7 @@ def made_with() -> dict[str, str]:
     return {
         "version of fastnn": sys.modules["fastnn"].__version__,
         "version of NumPy": np.__version__,
-        "backend": active().__name__.rpartition(".")[2],
+        "backend": next(name for name, module in MODULES.items() if module == active().__name__),
         "CPU": f"{platform.machine()} of {active().count_lanes(np.dtype(np.float32))} float32",
     }
 
