@@ -359,5 +359,5 @@ def test_threads_train_models_of_their_own(backend, rng):
 
 def test_the_example_in_the_docstring(backend):
     results = doctest.testmod(fastnn.model)
-    assert results.attempted == 6
+    assert results.attempted == 12
     assert results.failed == 0
