@@ -15,7 +15,7 @@ import pytest
 
 import fastnn as fnn
 from fastnn.backend import MODULES, active
-from tests.user_code import UserReLU
+from tests.user_code import UserLinear, UserReLU
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -267,6 +267,29 @@ def test_a_damaged_file_says_so_and_the_one_before_it_is_used(data, path):
     damage(f"{path}.before")
     with pytest.raises(ValueError, match=r"run\.npz is damaged.*none before it that is whole: remove the file"):
         trained("plain", data, path)
+
+
+def test_a_damaged_file_does_not_take_the_place_of_the_one_before_it(data, path):
+    trained("plain", data, path, fault=4)
+    kept = pathlib.Path(f"{path}.before").read_bytes()
+    damage(path)
+    with pytest.warns(UserWarning, match="going on from the one before it"):
+        trained("plain", data, path, epochs=3)
+    assert pathlib.Path(f"{path}.before").read_bytes() == kept
+    trained("plain", data, path, epochs=4)
+    assert pathlib.Path(f"{path}.before").read_bytes() != kept
+
+
+def test_own_parameters_of_another_shape_are_refused(data, path):
+    def fit(bias):
+        model = fnn.Sequential(UserLinear(np.ones((6, 3)), bias))
+        model.fit(*data, checkpoint=path, epochs=1, verbose=0)
+
+    fit(np.zeros(3))
+    with pytest.raises(
+        ValueError, match=r"parameters and states of shapes .*\(3,\).*, but they are .*\(1, 3\).*: give"
+    ):
+        fit(np.zeros((1, 3)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 1000])

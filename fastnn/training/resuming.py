@@ -40,6 +40,7 @@ class Checkpoint:
 
     def __init__(self, path: str, every: int | float) -> None:
         self._path, self._every = path, every
+        self._is_damaged = False
         self._found = self._read()
         self._arguments: dict[str, Any] = {}
         self._written = time.monotonic()
@@ -82,6 +83,12 @@ class Checkpoint:
             )
         stack, optimizer = model._stack, plan.optimizer
         arrays = [stack.params, *optimizer.state(), *stack.user_parameters()]
+        shapes, written = [a.shape for a in arrays], [kept.shape for kept in found["arrays"]]
+        if shapes != written:  # of layers and optimizers written in Python nothing else is known
+            raise ValueError(
+                f"checkpoint {self._path!r} was written with parameters and states of shapes {short(written)}, but "
+                f"they are {short(shapes)}: give what it was, another path, or remove the file to start anew"
+            )
         for array, kept in zip(arrays, found["arrays"], strict=True):
             array[...] = kept
         stack.rng.bit_generator.state = found["generator"]
@@ -129,7 +136,9 @@ class Checkpoint:
             "counts": plan.counts and [*plan.counts],
             "callbacks": states(plan),
         }
-        state.write(self._path, _KIND, found, self._before)
+        # What is damaged does not take the place of the one before it, which is whole.
+        state.write(self._path, _KIND, found, None if self._is_damaged else self._before)
+        self._is_damaged = False
         self._written, self._written_epoch = time.monotonic(), epoch
 
     @property
@@ -153,6 +162,7 @@ class Checkpoint:
                     f"{_FORMAT}: update fastnn"
                 )
             if damage is not None:
+                self._is_damaged = True
                 warnings.warn(f"{damage}; going on from the one before it, {path}", stacklevel=2)
             return found
         if damage is not None:
