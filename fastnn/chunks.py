@@ -37,14 +37,15 @@ class Source:
         self._last: Any = None
         self.is_indexed = hasattr(given, "__len__") and hasattr(given, "__getitem__")
         self.is_list = isinstance(given, list | tuple)
-        if isinstance(given, str | bytes | Mapping | set | frozenset) or not (
-            self.is_indexed or hasattr(given, "__iter__") or (callable(given) and not isinstance(given, type))
+        if isinstance(given, str | bytes | Mapping | set | frozenset | type) or not (
+            self.is_indexed or hasattr(given, "__iter__") or callable(given)
         ):
             raise TypeError(
                 f"y is missing, and X is {_short(given)}: expected fit(X, y), or a source of chunks, such as a list of "
                 "pairs (X, y) or a function that returns an iterator of them"
             )
-        if not self.is_indexed and hasattr(given, "__iter__") and iter(given) is given:
+        # Nothing else is asked for an iterator here: that may open files, or start processes.
+        if not self.is_indexed and hasattr(given, "__next__") and iter(given) is given:
             raise TypeError(
                 f"the source is {_short(given)}, which gives its chunks only once, but each epoch needs them: give a "
                 "list, an object whose __iter__ starts anew, or a function that returns such an iterator"
@@ -110,7 +111,8 @@ class Source:
             if not hasattr(given, "__iter__"):
                 raise TypeError(f"the function that is the source returned {_short(given)}, expected an iterator")
         iterator: Iterator[Any] = iter(given)
-        if iterator is self._last:
+        # With persistent_workers a DataLoader of PyTorch returns the same one, which does start anew.
+        if iterator is self._last and not getattr(given, "persistent_workers", False):
             raise TypeError(
                 f"the source {_short(self._given)} has returned the same iterator twice, which gives its chunks only "
                 "once: each epoch needs one that starts anew"

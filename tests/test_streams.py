@@ -1,6 +1,7 @@
 """Data in pieces: a source of chunks trains as its arrays do, holds a few of them, and is refused by name."""
 
 import contextlib
+import functools
 import itertools
 import re
 import threading
@@ -242,6 +243,31 @@ def test_callbacks_stop_and_restore(data):
     assert_alike(*results)
 
 
+class Listener:
+    """Notes the places of updates."""
+
+    def __init__(self):
+        self.heard = []
+
+    def __call__(self, model, epoch, values):
+        pass
+
+    def after_batch(self, model, epoch, batch, loss):
+        self.heard.append((epoch, batch))
+
+
+def test_what_is_called_after_each_update(data, tmp_path):
+    """The same bits as without, updates counted through all stores, and by a training that goes on as well."""
+    by_step = {"optimizer": fnn.SGD(fnn.schedules.cosine(0.1, 12, per="step")), "accumulate": 2}
+    whole = fitted(network, cut(*data), buffer=20, **by_step)
+    for epochs, first in ((1, 1), (3, 2)):
+        listener = Listener()
+        settings = by_step | {"optimizer": by_step["optimizer"].afresh(), "callbacks": [listener]}
+        found = fitted(network, cut(*data), buffer=20, epochs=epochs, checkpoint=tmp_path / "run.npz", **settings)
+        assert listener.heard == [(epoch, i) for epoch in range(first, epochs + 1) for i in (1, 2, 3, 4)]
+    np.testing.assert_array_equal(weights(found[0]), weights(whole[0]))
+
+
 class TestCheckpoint:
     @pytest.mark.parametrize("make", NETWORKS)
     def test_goes_on_to_the_same_bits(self, make, data, tmp_path):
@@ -355,6 +381,7 @@ def same_twice(iterator):
 BAD = {
     "nothing to iterate": (3, TypeError, r"y is missing, and X is 3: expected fit\(X, y\), or a source of chunks"),
     "text": ("X.npy", TypeError, "y is missing, and X is 'X.npy'"),
+    "class": (Again, TypeError, "y is missing, and X is <class "),
     "mapping": ({0: GOOD}, TypeError, "y is missing, and X is "),
     "array": (X, TypeError, "y is None, expected an array of real numbers"),
     "rows": (
@@ -459,6 +486,13 @@ class TestRefused:
     def test_settings(self, settings, message):
         self.refuse([(X, X[:, :3] if "loss" in settings else Y)], ValueError, message, **settings)
 
+    def test_labels_that_are_no_chunks(self):
+        class All(Again):
+            def labels(self):
+                return Y
+
+        self.refuse(All([GOOD]), ValueError, r"chunk 0 .*: y has shape \(\), expected labels", class_weight="balanced")
+
     def test_a_buffer_for_arrays(self):
         with pytest.raises(ValueError, match="buffer is 10, but X and y are arrays, of which nothing is held"):
             network().fit(X, Y, buffer=10)
@@ -469,6 +503,39 @@ class TestRefused:
         with pytest.raises(ValueError, match="batch_size is 4 for 9 samples, which leaves 1 to the last batch"):
             make().fit(chunks, batch_size=4, verbose=0)
         make().fit(chunks, batch_size=3, verbose=0)
+
+
+class Loader:
+    """As that of PyTorch whose workers persist: its iterator, always the same, starts anew."""
+
+    persistent_workers = True
+
+    def __init__(self, chunks):
+        self.chunks, self.asked = chunks, 0
+
+    def __iter__(self):
+        self.asked += 1
+        self.left = iter(self.chunks)
+        return self.walk
+
+    @functools.cached_property
+    def walk(self):
+        loader = self
+
+        class Walk:
+            def __iter__(self):
+                return self
+
+            def __next__(self):
+                return next(loader.left)
+
+        return Walk()
+
+
+def test_a_loader_that_returns_one_iterator_which_starts_anew(data):
+    loader = Loader(cut(*data))
+    assert_alike(fitted(network, loader, shuffle=False), fitted(network, *data, shuffle=False))
+    assert loader.asked == 4  # for the first chunk, and for each epoch
 
 
 class Mine(Exception):
@@ -540,6 +607,15 @@ def test_divergence_names_the_batch(which, make_source):
             found.append((caught.value.epoch, caught.value.batch, model.layers[0].weight.item()))
         assert found[0] == found[1]
     assert no_reader_is_left()
+
+
+def test_divergence_that_shows_where_all_weights_are_zero(data):
+    X, _ = data
+    chunks = [(X[:25], X[:25, 0], np.ones(25)), (X[25:], X[25:, 0], np.zeros(25))]
+    model = fnn.Sequential(fnn.Linear(6, 1, init=np.ones((6, 1))), dtype="float64")
+    settings = {"loss": "squared_error", "optimizer": fnn.SGD(1e308), "batch_size": 25, "shuffle": False, "buffer": 2}
+    with pytest.raises(fnn.DivergenceError, match="diverged in epoch 1"):
+        model.fit(lambda: iter(chunks), **settings, verbose=0)
 
 
 def test_a_list_whose_array_changes_while_it_trains(data):

@@ -162,7 +162,7 @@ def _train(
             loss, failed = listened(orders.draw(), rates[0], optimizer.steps)
         if failed >= 0 or not transaction.is_finite():
             transaction.rewind()
-            _check_again(stack, plan.part)
+            _check_again(stack, plan)
             batch = _replay(train, transaction, plan, orders, rates[0])
             transaction.commit()
             if plan.world is not None:
@@ -224,6 +224,8 @@ def _check_again(stack: Stack, plan: Plan) -> None:
 
     ``prepare`` may have put this off, and the arrays are the user's, who can change them at any time.
     """
+    may_be_zero = isinstance(plan, StreamPlan)  # all weights of some samples among others
+    plan = plan.part
     rows = plan.rows if plan.rows is not None else slice(None)
     stack.check_finite()
     check_finite(plan.x, "X", stack.dtype, plan.rows)
@@ -231,7 +233,9 @@ def _check_again(stack: Stack, plan: Plan) -> None:
     losses.check_again(plan.loss, plan.y[rows], plan.outputs, stack.dtype, "y")
     finite("y", plan.y[rows], FLOAT64)  # in the model's dtype by now, unless a loss of the user's own takes what came
     if plan.sample_weight is not None and plan.world is None:
-        sample_weights(plan.sample_weight[rows], plan.samples, stack.dtype)
+        v = plan.sample_weight[rows]
+        if v.any() or not may_be_zero:
+            sample_weights(v, plan.samples, stack.dtype)
 
 
 def epoch_of(stack: Stack, plan: Plan, seconds: Array | None = None, lap: Lap = no_lap) -> Epoch:

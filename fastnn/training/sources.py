@@ -127,7 +127,8 @@ class Form:
         counts = np.zeros(self._outputs, INT64)
         for place, y in source.labels():
             with of_chunk(place):
-                counts += np.bincount(self.targets(y, len(any_array("y", y))), minlength=self._outputs)
+                m = len(np.atleast_1d(any_array("y", y)))  # which may be no chunk's, but a label
+                counts += np.bincount(self.targets(y, m), minlength=self._outputs)
         return counts
 
     def _weights(self, v: Any, y: Array) -> Array | None:
