@@ -69,7 +69,7 @@ class TestWhatTheyGive:
     @pytest.mark.parametrize("make", [ParquetSource, CsvSource])
     def test_declared_categories_and_numbers_as_labels(self, make, frame, parquet, text):
         path = parquet if make is ParquetSource else text
-        years = [1900, 1950, 2000]
+        years = np.array([1900, 1950, 2000])
         columns, categories = ["district", "year"], {"district": ["Park", "Mill"], "year": years}
         source = make(path, "weight", columns=columns, categories=categories)
         _, (x, y) = whole(source)
@@ -93,6 +93,14 @@ class TestWhatTheyGive:
         source = ParquetSource([folder, folder / "a.parquet"], "y")
         assert repr(source) == f"ParquetSource('{folder}/a.parquet and 3 more', 3 row groups, 1 columns)"
         assert whole(source)[1][0].ravel().tolist() == [1, 2] * 3
+
+    def test_only_some_of_many_files_are_open(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("fastnn.datasets._parquet._MOST_OPEN", 2)
+        for i in range(5):
+            pq.write_table(pa.table({"x": [float(i)], "y": [i]}), tmp_path / f"{i}.parquet")
+        source = ParquetSource(tmp_path, "y")
+        assert [source[i][1].item() for i in (0, 1, 2, 3, 0, 4, 1)] == [0, 1, 2, 3, 0, 4, 1]
+        assert [file.name for file in source._open.files] == ["4.parquet", "1.parquet"]
 
     def test_categoricals_of_pandas_and_missing_ones(self, tmp_path):
         frame = pd.DataFrame({"c": pd.Categorical(["b", None, "a"], ["b", "a", "z"]), "y": [1.5, 2, 3]})
@@ -204,6 +212,15 @@ BAD = {
     "a wrong word": ({"categories": {"size": "all"}}, ValueError, r"categories\['size'\] is 'all', expected 'find' or"),
     "none": ({"categories": {"size": []}}, ValueError, r"categories\['size'\] is empty: expected the values"),
     "one twice": ({"categories": {"size": [1, 1]}}, ValueError, r"categories\['size'\] holds a value twice"),
+    "categories of another type": (
+        {"columns": ["district"], "categories": {"district": [1]}},
+        ValueError,
+        r"categories\['district'\] is \[1\], but the column holds text: ",
+    ),
+    "a number of categories": ({"categories": {"size": 3}}, TypeError, r"categories\['size'\] is 3, expected a list"),
+    "a target's place": ({"target": 3}, TypeError, "target is 3, expected a list"),
+    "how many columns": ({"columns": 3}, TypeError, "columns is 3, expected a list"),
+    "a path": ({"path": 3}, TypeError, "path is 3, expected a list"),
     "dtype": ({"dtype": "float16"}, ValueError, "dtype is 'float16', expected one of float32, float64"),
 }
 
@@ -216,7 +233,7 @@ class TestRefused:
         table = pa.table(dict(frame.items()) | {"date": pa.array([0] * 90, pa.date32())})
         pq.write_table(table, path)
         with pytest.raises(error, match=message):
-            ParquetSource(path, **{"target": "kind", "columns": ["size"], **settings})
+            ParquetSource(**{"path": path, "target": "kind", "columns": ["size"], **settings})
 
     def test_files(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"none.parquet does not exist"):
@@ -236,6 +253,17 @@ class TestRefused:
         )
         with pytest.raises(ValueError, match=r"d.parquet holds no rows"):
             ParquetSource(tmp_path / "d.parquet", "y")
+        (tmp_path / "e.parquet").write_bytes(b"hello")
+        with pytest.raises(ValueError, match=r"e.parquet is no readable Parquet file: "):
+            ParquetSource(tmp_path / "e.parquet", "y")
+
+    def test_columns_of_one_name(self, tmp_path):
+        table = pa.table([[1.0], [2.0], [0]], names=["x", "x", "y"])
+        pq.write_table(table, tmp_path / "a.parquet")
+        csv.write_csv(table, tmp_path / "a.csv")
+        for make, name in ((ParquetSource, "a.parquet"), (CsvSource, "a.csv")):
+            with pytest.raises(ValueError, match=rf"{name} has several columns 'x': give each a name of its own"):
+                make(tmp_path / name, "y")
 
     @pytest.mark.parametrize("name", ["x", "y"])
     def test_missing_values(self, name, tmp_path):
@@ -255,6 +283,8 @@ class TestRefused:
         for delimiter in ("", ";;", 3):
             with pytest.raises(ValueError, match=f"delimiter is {delimiter!r}, expected one character"):
                 CsvSource(path, "y", delimiter=delimiter)
+        with pytest.raises(TypeError, match="names is 'xy', expected a list of names"):
+            CsvSource(path, "y", names="xy")
         path.write_text("")
         with pytest.raises(ValueError, match=r"a.csv is no readable table: Empty CSV file"):
             CsvSource(path, "y")

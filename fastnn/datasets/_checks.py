@@ -1,7 +1,9 @@
 """What the loaders check alike."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,6 +21,12 @@ def real_dtype(dtype: DTypeLike, *others: str) -> DType:
     if found is None or found.name not in names:
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(names)}")
     return found
+
+
+def check_list(name: str, value: Any) -> None:
+    """Require what can be gone through, or a text."""
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} is {value!r}, expected a list")
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:

@@ -2,6 +2,7 @@
 
 import importlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..validation import Array
-from ._checks import real_dtype
+from ._checks import check_list, real_dtype
 
 Categories: TypeAlias = Mapping[str, Sequence[Any] | Literal["find"]] | Literal["find"]
 
@@ -41,6 +42,10 @@ class Columns(ABC):
         dtype: DTypeLike,
     ) -> None:
         self._dtype = real_dtype(dtype)
+        check_list("target", target)
+        if columns is not None:
+            check_list("columns", columns)
+        self._twice: set[str] = set()  # names that several columns have
         self._targets = [target] if isinstance(target, str) else list(target)
         self._is_flat, self._weight = isinstance(target, str), sample_weight
         self._types: dict[str, Any] = self._schema()
@@ -58,7 +63,7 @@ class Columns(ABC):
         places = {name: i for i, name in enumerate(self.columns)}
         self.codes: dict[int, int] = {places[name]: 1 + len(values) for name, values in self.categories.items()}
         self.numbers: list[int] = [i for i in range(len(self.columns)) if i not in self.codes]
-        self._sets = {name: self._pa.array(values, self._type(name)) for name, values in self.categories.items()}
+        self._sets = {name: self._set(name, values) for name, values in self.categories.items()}
 
     def _module(self, name: str) -> Any:
         """Return a module of pyarrow, which nothing else needs."""
@@ -78,6 +83,10 @@ class Columns(ABC):
     @abstractmethod
     def _schema(self) -> dict[str, Any]:
         """The type of each column, by its name."""
+
+    def _by_name(self, schema: Any) -> dict[str, Any]:
+        self._twice |= {name for name, n in Counter(schema.names).items() if n > 1}
+        return {field.name: field.type for field in schema}
 
     @abstractmethod
     def _tables(self, columns: Sequence[str]) -> Iterator[Any]:
@@ -146,6 +155,14 @@ class Columns(ABC):
                 "or leave out the rows or the column"
             )
 
+    def _set(self, name: str, values: tuple[Any, ...]) -> Any:
+        try:
+            return self._pa.array(values, self._type(name))
+        except (self._pa.ArrowInvalid, self._pa.ArrowTypeError, OverflowError) as error:
+            raise ValueError(
+                f"categories[{name!r}] is {[*values][:_MOST_SHOWN]}, but the column holds {self._kind(name)}: {error}"
+            ) from error
+
     def _type(self, name: str) -> Any:
         """The type of a column's values, which a dictionary may hold."""
         found = self._types[name]
@@ -170,7 +187,9 @@ class Columns(ABC):
             what = "columns" if not self.columns else "target"
             raise ValueError(f"{what} is empty: expected the name of at least one column of {self._where}")
         for name in self._used:
-            if name not in self._types:
+            if name not in self._types or name in self._twice:
+                if name in self._twice:
+                    raise ValueError(f"{self._where} has several columns {name!r}: give each a name of its own")
                 shown = ", ".join(map(repr, [*self._types][:_MOST_SHOWN]))
                 raise ValueError(f"{self._where} has no column {name!r}: it has {shown}")
         both = [name for name in self.columns if name in (*self._targets, self._weight)]
@@ -202,9 +221,10 @@ class Columns(ABC):
                     raise ValueError(f"categories[{name!r}] is {values!r}, expected 'find' or a list of values")
                 declared[name] = None
                 continue
-            declared[name] = tuple(values)
-            if not values or len(set(values)) < len(values):
-                why = "holds a value twice" if values else "is empty"
+            check_list(f"categories[{name!r}]", values)
+            found = declared[name] = tuple(getattr(values, "tolist", lambda v=values: v)())
+            if not found or len(set(found)) < len(found):
+                why = "holds a value twice" if found else "is empty"
                 raise ValueError(f"categories[{name!r}] {why}: expected the values of the column, each once")
         for name in self.columns:
             if name not in declared and not self._is_number(name):

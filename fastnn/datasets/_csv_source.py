@@ -64,6 +64,8 @@ class CsvSource(Columns):
         self._names, self._block_size = names, positive_int("block_size", block_size)
         if not isinstance(delimiter, str) or len(delimiter) != 1:
             raise ValueError(f"delimiter is {delimiter!r}, expected one character")
+        if isinstance(names, str):
+            raise TypeError(f"names is {names!r}, expected a list of names")
         super().__init__(target, columns, categories, sample_weight, dtype)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
@@ -118,7 +120,7 @@ class CsvSource(Columns):
     def _schema(self) -> dict[str, Any]:
         self._types = {}
         with self._opened(None) as reader:
-            types = {field.name: field.type for field in reader.schema}
+            types = self._by_name(reader.schema)
         # A number may be whole in the first block and none later, but for labels.
         pa = self._pa
         return {

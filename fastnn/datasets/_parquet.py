@@ -9,8 +9,10 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from ..validation import Array
-from ._checks import existing_file
+from ._checks import check_list, existing_file
 from ._columns import Categories, Columns
+
+_MOST_OPEN = 64  # files in a thread: a process may hold some hundreds open
 
 
 class ParquetSource(Columns):
@@ -93,8 +95,8 @@ class ParquetSource(Columns):
         types: dict[str, Any] = {}
         self._groups: list[tuple[Path, int]] = []
         for file in self._files:
-            with self._module("pyarrow.parquet").ParquetFile(file) as opened:
-                own = {field.name: field.type for field in opened.schema_arrow}
+            with self._opened(file) as opened:
+                own = self._by_name(opened.schema_arrow)
                 self._groups += [
                     (file, i) for i in range(opened.num_row_groups) if opened.metadata.row_group(i).num_rows
                 ]
@@ -114,8 +116,16 @@ class ParquetSource(Columns):
         file, group = self._groups[place]
         opened = vars(self._open).setdefault("files", {})
         if file not in opened:
-            opened[file] = self._module("pyarrow.parquet").ParquetFile(file)
+            if len(opened) == _MOST_OPEN:
+                opened.pop(next(iter(opened))).close()
+            opened[file] = self._opened(file)
         return opened[file].read_row_group(group, columns=list(columns), use_threads=False)
+
+    def _opened(self, file: Path) -> Any:
+        try:
+            return self._module("pyarrow.parquet").ParquetFile(file)
+        except self._pa.ArrowInvalid as error:
+            raise ValueError(f"{file} is no readable Parquet file: {error}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_open"}
@@ -128,7 +138,10 @@ class ParquetSource(Columns):
 
 
 def _files(path: Any) -> list[Path]:
-    given = [path] if isinstance(path, str | os.PathLike) else list(path)
+    if isinstance(path, str | os.PathLike):
+        path = [path]
+    check_list("path", path)
+    given = list(path)
     files: list[Path] = []
     for each in given:
         within = sorted(Path(each).glob("*.parquet")) if Path(each).is_dir() else [existing_file(each)]
