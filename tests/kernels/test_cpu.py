@@ -1,4 +1,6 @@
 import math
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +59,28 @@ def test_peak(dtype):
     assert math.isfinite(peak)
     assert peak > 0
     assert machine.width(np.dtype("float32")) in (1, 4, 8, 16)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
+def test_llvm_is_asked_without_interruptions(monkeypatch):
+    def interrupt(number, frame):
+        raise InterruptedError
+
+    def answer():
+        signal.raise_signal(signal.SIGUSR1)
+        answered.append(True)
+        return "triple", "cpu", "+features"
+
+    answered = []
+    codegen = SimpleNamespace(magic_tuple=answer)
+    monkeypatch.setattr(cpu, "cpu_target", SimpleNamespace(target_context=SimpleNamespace(codegen=lambda: codegen)))
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(InterruptedError):
+            cpu.target()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert answered == [True]
 
 
 @pytest.mark.parametrize(("text", "size"), [("2048K\n", 2 << 20), ("much", 1_310_720), (None, 1_310_720)])

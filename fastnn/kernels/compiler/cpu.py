@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from numba.core.registry import cpu_target
 
+from ...loading import undisturbed
+
 
 class Isa(NamedTuple):
     """Vector width and register tile of an instruction set."""
@@ -49,7 +51,8 @@ TABLE = {
 
 def target() -> tuple[str, str, str]:
     """Triple, CPU name and features that Numba compiles for, NUMBA_CPU_NAME and NUMBA_CPU_FEATURES included."""
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    # What LLVM answers is freed twice where an interruption comes between its release and the note of it.
+    triple, cpu, features = undisturbed(lambda: cpu_target.target_context.codegen().magic_tuple())
     return triple, cpu, features
 
 
