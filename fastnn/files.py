@@ -17,7 +17,7 @@ _PREFIX, _SUFFIX = ".fastnn-", ".tmp"
 _ABANDONED_AFTER = 3600.0
 
 
-def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], None], before: str | None = None) -> None:
+def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], before: str | None = None) -> None:
     """Let ``write`` fill a new file and put it in the place of ``path``, which stays as it is where that fails.
 
     What stood there is found at ``before``, if that is given, and at every moment there is a whole file at ``path``.

@@ -28,7 +28,7 @@ LAYERS = [
     "backend datasets transaction",
     "kernels reference",
     "schedules initializers",
-    "codes loading precision validation errors files npz tables chunks",
+    "codes loading precision validation errors files npz tables chunks libraries",
 ]
 # So too the rooms of the kernels, between which stands what has a file of its own: the operations.
 ROOMS = [

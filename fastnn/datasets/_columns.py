@@ -1,6 +1,5 @@
 """Columns of a table as features, targets and weights: what the sources that read with pyarrow have in common."""
 
-import importlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..libraries import library
 from ..validation import Array
 from ._checks import check_list, real_dtype
 
@@ -67,10 +67,7 @@ class Columns(ABC):
 
     def _module(self, name: str) -> Any:
         """Return a module of pyarrow, which nothing else needs."""
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            raise ImportError(f"{type(self).__name__} needs pyarrow: pip install 'fastnn[data]'") from error
+        return library(name, "data", type(self).__name__)
 
     @property
     def _pa(self) -> Any:

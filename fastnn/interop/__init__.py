@@ -4,8 +4,9 @@ Each function imports its library when it is called, and says which extra of fas
 imported by ``import fastnn``.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..libraries import on_demand
 
 if TYPE_CHECKING:
     from .keras import from_keras
@@ -42,14 +43,4 @@ __all__ = [
     "to_torch",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            value = globals()[name] = getattr(importlib.import_module(f".{module}", __name__), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = on_demand(globals(), _MODULES)

@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any
 
-from .libraries import library
+from ..libraries import library
 
 
 class MLflowLogger:

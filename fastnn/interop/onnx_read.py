@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import serialization
+from ..libraries import library
 from ..model import Sequential
 from ..nn.dropout import Dropout
 from ..nn.embedding import Embedding
@@ -18,7 +19,6 @@ from ..nn.residual import Residual
 from ..nn.standardize import Standardize
 from ..validation import FLOAT32, FLOAT64, Array
 from . import onnx_forms
-from .libraries import library
 from .onnx_graph import Known, Node, plain
 from .onnx_message import METADATA
 from .onnx_nodes import BEYOND, nodes_of, shown

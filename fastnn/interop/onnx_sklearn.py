@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from ..libraries import library
 from ..validation import FLOAT32, FLOAT64
 from . import onnx_layers
 from .estimators import as_model, has_several, is_estimator
-from .libraries import library
 from .onnx_graph import OPSET, OPSET_ML, Graph
 from .onnx_layers import Ends, Labels
 from .onnx_message import attributes, onnx_type

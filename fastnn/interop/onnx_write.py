@@ -5,9 +5,9 @@ from typing import Any
 
 from .. import files
 from ..ensemble import Ensemble
+from ..libraries import library
 from ..model import Sequential
 from ..validation import FloatType, float_dtype
-from .libraries import library
 from .onnx_ensemble import of_ensemble
 from .onnx_layers import of_model
 from .onnx_message import message_of
@@ -79,9 +79,5 @@ def to_onnx(
         message = message_of(onnx, *made) if isinstance(made, tuple) else made
     if path is not None:
         data = message.SerializeToString()
-        files.replace(path, lambda file: _write(file, data))
+        files.replace(path, lambda file: file.write(data))
     return message
-
-
-def _write(file: Any, data: bytes) -> None:
-    file.write(data)

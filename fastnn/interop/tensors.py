@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import files, serialization
+from ..libraries import library
 from ..model import Sequential
 from ..nn.layers import checked, flattened
 from .estimators import model_of
-from .libraries import library
 
 _KEY = "fastnn"
 
@@ -51,11 +51,7 @@ def to_safetensors(model: Any, path: str | os.PathLike[str]) -> None:
     # The library takes the memory of an array as it lies, so of a view only where that is the array's alone.
     plain = {name: np.array(array, order="C") for name, array in arrays.items()}
     data = safetensors.save(plain, metadata={_KEY: json.dumps(header)})
-    files.replace(path, lambda file: _write(file, data))
-
-
-def _write(file: Any, data: bytes) -> None:
-    file.write(data)
+    files.replace(path, lambda file: file.write(data))
 
 
 def from_safetensors(path: str | os.PathLike[str]) -> Sequential:

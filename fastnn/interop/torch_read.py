@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..libraries import library
 from ..model import Sequential
 from ..nn.activations import ELU, GELU, LeakyReLU, Softplus
 from ..nn.dropout import Dropout
@@ -15,7 +16,6 @@ from ..nn.normalisation import BatchNorm, LayerNorm
 from ..nn.residual import Residual
 from ..nn.standardize import Standardize
 from ..validation import FLOAT32, FLOAT64, Array
-from .libraries import library
 from .torch_write import SIMPLE
 
 _SOFTPLUS_LEAST = 15.0  # where log(1 + e^x) is x to float32's rounding

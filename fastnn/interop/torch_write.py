@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..libraries import library
 from ..nn.activations import (
     ELU,
     GELU,
@@ -26,7 +27,6 @@ from ..nn.normalisation import BatchNorm, LayerNorm
 from ..nn.residual import Residual
 from ..nn.standardize import Standardize
 from .estimators import model_of
-from .libraries import library
 
 # From here on log(1 + e^x) is x to rounding in float64, and e^x is left alone.
 SOFTPLUS_IS_X = 40.0

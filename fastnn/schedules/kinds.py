@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from ..libraries import library
 from ..validation import positive_int
 
 Schedule = Callable[[int], float]
@@ -62,11 +63,7 @@ class KnownSchedule(ABC):
         """
         n = min(max(self._shown, 2), _MOST_DRAWN) if n is None else positive_int("n", n)
         if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ImportError as error:
-                raise ImportError("plot needs matplotlib: pip install 'fastnn[plots]'") from error
-            _, ax = pyplot.subplots()
+            _, ax = library("matplotlib.pyplot", "plots", "plot").subplots()
         ax.plot(range(n), [self(t) for t in range(n)], drawstyle="steps-post")
         ax.set_xlabel("epoch" if self.per == "epoch" else "update")
         ax.set_ylabel("learning rate")

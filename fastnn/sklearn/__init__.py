@@ -4,8 +4,7 @@
 searches, cross-validations and ensembles, which train many of them together; they are imported when they are used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 try:
     import sklearn as _sklearn
@@ -18,6 +17,7 @@ if tuple(int(part) for part in _sklearn.__version__.split(".")[:2]) < (1, 6):
         "pip install -U 'fastnn[sklearn]'"
     )
 
+from ..libraries import on_demand
 from ._estimators import MLPClassifier, MLPRegressor
 
 if TYPE_CHECKING:
@@ -63,14 +63,4 @@ __all__ = [
     "validation_curve",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            value = globals()[name] = getattr(importlib.import_module(f".{module}", __name__), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = on_demand(globals(), _MODULES)

@@ -11,6 +11,7 @@ import numpy as np
 import sklearn
 
 from ..training import state
+from ..training.resuming import path_of
 
 _KIND = "a fit of a search"
 _FORMAT = 1
@@ -34,15 +35,10 @@ class Kept:
     """
 
     def __init__(self, folder: Any, X: Any, y: Any) -> None:
-        if not isinstance(folder, str | os.PathLike) or not isinstance(os.fspath(folder), str):
-            raise TypeError(f"checkpoint is {folder!r}, expected a str or a path")
-        path = os.fspath(folder)
+        path = path_of(folder)
         self._folder = os.path.abspath(path)
         if os.path.exists(path) and not os.path.isdir(path):
             raise ValueError(f"checkpoint is {path!r}, which is a file: give a folder, that holds a file for each fit")
-        above = os.path.dirname(self._folder)
-        if not os.path.isdir(above):
-            raise ValueError(f"checkpoint is {path!r}, but there is no folder {above!r}: make it first")
         os.makedirs(self._folder, exist_ok=True)
         versions = [sys.modules["fastnn"].__version__, sklearn.__version__, np.__version__]
         self._samples = _digest((versions, X, y), "the samples")

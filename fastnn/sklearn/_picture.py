@@ -2,17 +2,15 @@
 
 from typing import Any
 
+from ..libraries import library
+
 
 def plot_loss_curve(mlp: Any, ax: Any) -> Any:
     """Draw the curves of a fitted perceptron, and return the Axes."""
     if not hasattr(mlp, "loss_curve_"):
         raise ValueError("solver 'lbfgs' keeps no loss curve: fit with solver 'adam' or 'sgd'")
     if ax is None:
-        try:
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise ImportError("plot_loss_curve needs matplotlib: pip install 'fastnn[plots]'") from error
-        _, ax = pyplot.subplots()
+        _, ax = library("matplotlib.pyplot", "plots", "plot_loss_curve").subplots()
     for curve, label in (("loss_curve_", "training, with penalty"), ("validation_loss_curve_", "validation")):
         if hasattr(mlp, curve):
             losses = getattr(mlp, curve)

@@ -1,6 +1,5 @@
 """Epochs update by update, for callbacks that are called after each: the same bits as those of whole epochs."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..validation import Array
@@ -8,11 +7,10 @@ from ..validation import Array
 if TYPE_CHECKING:
     from ..model import Sequential
     from .plan import Plan
+    from .replay import Epoch
 
-Train = Callable[[Any, float | Array, int], tuple[float, int]]
 
-
-def heard(model: "Sequential", plan: "Plan", train: Train) -> Train:
+def heard(model: "Sequential", plan: "Plan", train: "Epoch") -> "Epoch":
     """Return what trains for an epoch and calls the ``after_batch`` of callbacks, ``train`` itself where none has one.
 
     A batch is what an update takes, ``accumulate`` of them where that is more than one.

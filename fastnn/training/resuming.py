@@ -194,13 +194,24 @@ def opened(checkpoint: Any, every: Any) -> Checkpoint | None:
         every = positive_int("checkpoint_every", every)
     if checkpoint is None:
         return None
+    return Checkpoint(path_of(checkpoint), every)
+
+
+def path_of(checkpoint: Any) -> str:
+    """Return a path that stands in a folder, whether it is there itself or not.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no path, or there is no such folder.
+    """
     if not isinstance(checkpoint, str | os.PathLike) or not isinstance(os.fspath(checkpoint), str):
         raise TypeError(f"checkpoint is {checkpoint!r}, expected a str or a path")
     path = os.fspath(checkpoint)
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise ValueError(f"checkpoint is {path!r}, but there is no folder {folder!r}: make it first")
-    return Checkpoint(path, every)
+    return path
 
 
 def _arguments(stack: Stack, plan: "Plan") -> dict[str, Any]:
