@@ -170,8 +170,8 @@ def packing(parts: int) -> Any:
                     rows, width = near, max(0, rows)
                     for r in range(rows):
                         first = shift(source, r * along)
-                        prefetch(first, STEP * along)  # rows far apart, which the CPU does not foresee
-                        prefetch(first, (STEP + EDGE) * along)
+                        prefetch(first, 2 * STEP * along)  # rows far apart, which the CPU does not foresee
+                        prefetch(first, (2 * STEP + EDGE) * along)
                         low, high = split_pairs(
                             first, shift(first, EDGE * along), width, width if r < far else 0, shift(place, r * EDGE),
                             low, high,

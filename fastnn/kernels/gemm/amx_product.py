@@ -27,7 +27,7 @@ from ..simd.vector import (
     store_part,
 )
 from .amx_pack import is_safe, named_for, packing
-from .amx_tile import TILE_SIZE, configure, multiply, release
+from .amx_tile import CALLS_AHEAD, TILE_SIZE, configure, multiply, release
 from .product import Epilogue, Matrix, moved, product, product_signature, sum_of_squares
 from .rectifier import rectify, rectify_backward
 from .tile import BIAS, BLOCK, COMBINE, COMBINE_SQUARES, RECTIFY_BACKWARD, STEP, STORE, UNIT_AT
@@ -55,9 +55,9 @@ def _make(parts: int) -> Any:
 
     @named_for(parts)
     def run_strip(i, rows, j, cols, k, operands, packed, ranges, epilogue, workspace):
-        """A strip of rows by a block of columns, both of which are packed."""
+        """A strip of rows by a block of columns, both of which are packed, while the next strip comes into L2."""
         a, b, c = operands
-        packed_a, packed_b = packed
+        packed_a, next_a, packed_b = packed
         range_a, ranges_b = ranges
         mode, v, v_row, alpha, beta = epilogue
         sums, steps = pointer(get(pointer(workspace, 0), UNIT_AT), workspace), (k + STEP - 1) // STEP
@@ -68,7 +68,9 @@ def _make(parts: int) -> Any:
             if is_safe(k, range_a, shift(ranges_b, r // BLOCK * 2)):
                 direct = mode == STORE and rows == BLOCK and width == BLOCK
                 out, ld = (place.p, place.row) if direct else (sums, BLOCK)
-                multiply_tiles(steps, packed_a, shift(packed_b, r // BLOCK * size_of_strip(k)), out, ld)
+                block, size = r // BLOCK, size_of_strip(k)
+                ahead = shift(next_a, block * size // CALLS_AHEAD) if block < CALLS_AHEAD else packed_b
+                multiply_tiles(steps, packed_a, shift(packed_b, block * size), out, ld, ahead)
                 if not direct:
                     finish(plain, rows, width, sums, place, other, v_row, alpha, beta)
             else:
@@ -105,7 +107,11 @@ def _make(parts: int) -> Any:
                 place, noted = shift(packed_a, strip * size), shift(ranges_a, strip * 2)
                 if j == 0:
                     pack_strip(k, rows, shift(a.p, i * a.row), a.col, a.row, True, place, work, noted)
-                run_strip(i, rows, j, cols, k, (a, b, c), (place, packed_b), (noted, ranges_b), epilogue, workspace)
+                # What is not packed yet cannot be prefetched; what is in the cache costs nothing.
+                is_last = i + rows == m
+                to_come = shift(packed_a, 0 if is_last else (strip + 1) * size) if is_last or j > 0 else packed_b
+                packed = place, to_come, packed_b
+                run_strip(i, rows, j, cols, k, (a, b, c), packed, (noted, ranges_b), epilogue, workspace)
 
     def amx_product(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row, alpha, beta, workspace):
         """As ``PRODUCT``, but Σ C² is that of blocks of 32 x 32."""

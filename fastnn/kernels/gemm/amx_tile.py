@@ -27,6 +27,9 @@ PAIRS = {
     1: ((0, 0),),
 }
 
+# How many calls it takes to prefetch a strip of A.
+CALLS_AHEAD = 4
+
 _I8, _VOID = ir.IntType(8), ir.VoidType()
 _ROW_BYTES = I64(64)
 _A, _B = (4, 5), (6, 7)  # registers; 0 to 3 hold the sums
@@ -63,30 +66,32 @@ def release(typing: Any) -> Any:
 
 
 def multiply(parts: int) -> Any:
-    """A compiled function (steps, a, b, out, ld): out (32, 32) = A B over so many steps, rows of out ``ld`` apart.
+    """A compiled function (steps, a, b, out, ld, ahead): out (32, 32) = A B over so many steps, its rows ``ld`` apart.
 
     For each step ``a`` and ``b`` hold the tiles of two rows of tiles of A, two columns of those of B, all parts of one
-    before those of the other.
+    before those of the other. Meanwhile a quarter as much as A takes comes into the L2 cache from ``ahead`` on.
     """
 
     @intrinsic
-    def multiply_tiles(typing: Any, steps: Any, a: Any, b: Any, out: Any, ld: Any) -> Any:
+    def multiply_tiles(typing: Any, steps: Any, a: Any, b: Any, out: Any, ld: Any, ahead: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            steps, a, b, out, ld = args
-            a, b, out = (builder.bitcast(p, _I8.as_pointer()) for p in (a, b, out))
+            steps, a, b, out, ld, ahead = args
+            a, b, out, ahead = (builder.bitcast(p, _I8.as_pointer()) for p in (a, b, out, ahead))
             for tile in range(4):
                 call_ir(builder, "llvm.x86.tilezero", _VOID, [_I8(tile)])
             before = builder.block
             loop, done = (builder.append_basic_block(name) for name in ("tiles", "tiled"))
             builder.branch(loop)
             builder.position_at_end(loop)
-            left, a_now, b_now = builder.phi(I64), builder.phi(a.type), builder.phi(b.type)
-            _emit_step(builder, parts, a_now, b_now)
-            size = I64(2 * parts * TILE_SIZE * 4)
+            left = builder.phi(I64)
+            a_now, b_now, ahead_now = (builder.phi(p.type) for p in (a, b, ahead))
+            _emit_step(builder, parts, a_now, b_now, ahead_now)
+            size = 2 * parts * TILE_SIZE * 4
             carried = (
                 (left, steps, builder.sub(left, I64(1))),
-                (a_now, a, builder.gep(a_now, [size])),
-                (b_now, b, builder.gep(b_now, [size])),
+                (a_now, a, builder.gep(a_now, [I64(size)])),
+                (b_now, b, builder.gep(b_now, [I64(size)])),
+                (ahead_now, ahead, builder.gep(ahead_now, [I64(size // CALLS_AHEAD)])),
             )
             for phi, first, following in carried:
                 phi.add_incoming(first, before)
@@ -99,21 +104,23 @@ def multiply(parts: int) -> Any:
                 call_ir(builder, "llvm.x86.tilestored64", _VOID, [_I8(tile), builder.gep(out, [at]), row])
             return context.get_dummy_value()
 
-        return types.void(types.intp, a, b, out, types.intp), emit
+        return types.void(types.intp, a, b, out, types.intp, ahead), emit
 
     return multiply_tiles
 
 
-def _emit_step(builder: Any, parts: int, a: Any, b: Any) -> None:
+def _emit_step(builder: Any, parts: int, a: Any, b: Any, ahead: Any) -> None:
     """The products of one step, added to the sums, while the tiles of B for the next are on their way from L2."""
     pairs, step_bytes = PAIRS[parts], 2 * parts * TILE_SIZE * 4
-    lines = [step_bytes + at for at in range(0, step_bytes, 64)]
-    share = len(lines) // len(pairs)
+    lines = [(b, at, 3) for at in range(step_bytes, 2 * step_bytes, 64)]
+    for place in range(0, step_bytes // CALLS_AHEAD, 64):
+        lines.insert(place // 64 * (CALLS_AHEAD + 1), (ahead, place, 2))
+    share = -(-len(lines) // len(pairs))
     loaded: tuple[int | None, int | None] = (None, None)
     for number, pair in enumerate(pairs):
-        for line in lines[number * share : (number + 1) * share]:
-            read, keep_in_l1, of_data = I32(0), I32(3), I32(1)
-            call_ir(builder, "llvm.prefetch.p0", _VOID, [builder.gep(b, [I64(line)]), read, keep_in_l1, of_data])
+        for base, line, level in lines[number * share : (number + 1) * share]:
+            read, keep_in, of_data = I32(0), I32(level), I32(1)
+            call_ir(builder, "llvm.prefetch.p0", _VOID, [builder.gep(base, [I64(line)]), read, keep_in, of_data])
         for operand, registers, part, before in zip((a, b), (_A, _B), pair, loaded, strict=True):
             for half in range(2 if part != before else 0):
                 place = builder.gep(operand, [I64((half * parts + part) * TILE_SIZE * 4)])
