@@ -4,14 +4,14 @@ import numpy as np
 
 from .compiler.jit import inline, kernel, shared
 from .entries import READ, REALS, ROWWISE, TABLE, Entry
-from .gemm.product import Epilogue, Matrix, column_sums, moved, product, product_at
+from .gemm.product import Epilogue, Matrix, column_sums, product
 from .gemm.shares import shared_product, shares_of
-from .gemm.tile import BIAS, BLOCK, COMBINE, STORE
+from .gemm.tile import BIAS, COMBINE, STORE
 from .given import array_of, entry_signature, meet
-from .matrix_unit import gains, level_of_unit, unit_product, workspace_of_unit
+from .matrix_unit import gains, level_of_unit, shares_of_unit
 from .simd.address import address, strides, whole_strides
-from .simd.vector import data, pointer, shift
-from .threading.team import GRAIN, part, run
+from .simd.vector import data, pointer
+from .threading.team import GRAIN
 
 
 @inline
@@ -58,33 +58,15 @@ _LINEAR = Entry("linear", _linear, [(REALS, READ), (REALS, READ), (REALS, ROWWIS
 
 @kernel
 def _multiply_strided(
-    mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, workspace, others, task, crew, plan
+    mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, at, block, workspace, others, apart,
+    task, crew, plan,
 ):  # fmt: skip
     like = data(workspace)
     shared_product(
         m, n, k, Matrix(pointer(a, like), a_row, a_col), Matrix(pointer(b, like), b_row, b_col),
-        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), like, others, task, crew,
-        plan,
+        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), at, block, like, others,
+        apart, task, crew, plan,
     )  # fmt: skip
-
-
-@kernel
-def _multiply_on_unit(
-    at, mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, workspace, thread, n_threads
-):
-    """One thread's share of a product on the matrix unit, in whole blocks of it."""
-    like = data(workspace)
-    i, rows, j, cols = 0, m, 0, n
-    if m >= n:
-        i, end = part(m, BLOCK, thread, n_threads)
-        rows = end - i
-    else:
-        j, end = part(n, BLOCK, thread, n_threads)
-        cols = end - j
-    if rows > 0 and cols > 0:
-        x, w = Matrix(pointer(a, like), a_row, a_col), Matrix(pointer(b, like), b_row, b_col)
-        y, epilogue = Matrix(pointer(c, like), c_row, 1), Epilogue(mode, shift(pointer(v, like), j), 0, alpha, beta)
-        product_at(at, rows, cols, k, moved(x, i, 0), moved(w, 0, j), moved(y, i, j), epilogue, like)
 
 
 @kernel
@@ -127,8 +109,5 @@ def _strided(
     n = b.shape[1]
     places = (address(a), m, k, *strides(a), address(b), *strides(b), address(out), strides(out)[0], n, address(v))
     level = level_of_unit(out.dtype)
-    if gains(level, m, n, k):
-        at, fixed = unit_product(level), (mode, *places, alpha, beta)
-        run(lambda thread, n_threads: _multiply_on_unit(at, *fixed, workspace_of_unit(), thread, n_threads), m * n * k)
-    else:
-        _multiply_strided(mode, *places, alpha, beta, *shares_of(m * k * n, out.dtype))
+    shares = shares_of_unit(level, m * n * k) if gains(level, m, n, k) else shares_of(m * n * k, out.dtype)
+    _multiply_strided(mode, *places, alpha, beta, *shares)

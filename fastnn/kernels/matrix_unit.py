@@ -11,7 +11,8 @@ from ..loading import undisturbed
 from ..precision import get_matmul_precision
 from .compiler.amx import has_amx
 from .gemm.product import workspace
-from .gemm.tile import STEP, UNIT_AT
+from .gemm.shares import shares
+from .gemm.tile import BLOCK, STEP, UNIT_AT
 
 # The fewest multiply-adds with which the unit is faster, and the fewest for each element that is split or stored: at
 # "highest", and where fewer products gain more. Measured: products of 160 x 160 with 160 x 160 (53) are a fifth faster,
@@ -44,7 +45,12 @@ def with_unit(prepared: np.ndarray) -> np.ndarray:
     return prepared
 
 
-def workspace_of_unit() -> np.ndarray:
+def shares_of_unit(level: str, work: int) -> tuple[int, int, np.ndarray, int, int, int, int, int]:
+    """The last arguments of ``shared_product`` for so many multiply-adds on the unit, in whole blocks of it."""
+    return shares(work, unit_product(level), BLOCK, _workspace(), _products().UNIT_MEMORY)
+
+
+def _workspace() -> np.ndarray:
     """The calling thread's workspace for products on the unit."""
     kept = workspace(_FLOAT32)
     if getattr(_local, "prepared", None) is not kept:

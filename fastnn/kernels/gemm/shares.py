@@ -10,14 +10,19 @@ from ..simd.address import address
 from ..simd.vector import get, integer, lanes, pointer, put, scratch, shift
 from ..threading.crew import ADDRESS, ALONE, share, task_signature
 from ..threading.team import part, plan_for
-from .product import LARGEST, PRODUCT_AT, TILES_AT, WORKSPACE, Epilogue, Matrix, moved, product, workspace
-from .tile import PREFETCH_STEP, PREFETCHED, ROWS, VECTORS
+from .product import LARGEST, PRODUCT, PRODUCT_AT, TILES_AT, WORKSPACE, Epilogue, Matrix, moved, product_at, workspace
+from .tile import PREFETCH_STEP, PREFETCHED, ROWS, UNIT_AT, VECTORS
 
-# The numbers of a job: the product, and where the workspaces are, that of the calling thread and those of all others.
+# The numbers of a job: the product; by which function, and in multiples of how many rows and columns, none for those of
+# its tiles; where the workspaces are, that of the calling thread and those of all others, and how far these are apart.
 (
-    _MODE, _M, _N, _K, _A, _A_ROW, _A_COL, _B, _B_ROW, _B_COL, _C, _C_ROW, _V, _V_ROW, _ALPHA, _BETA, _OWN, _OTHERS,
-    _JOB,
-) = range(19)  # fmt: skip
+    _MODE, _M, _N, _K, _A, _A_ROW, _A_COL, _B, _B_ROW, _B_COL, _C, _C_ROW, _V, _V_ROW, _ALPHA, _BETA, _AT, _BLOCK, _OWN,
+    _OTHERS, _APART, _JOB,
+) = range(22)  # fmt: skip
+
+# Splitting an element for the matrix unit takes as long as so many multiply-adds, and every thread splits all of the
+# operand that is not shared out. Packing for other products hardly counts.
+_SPLIT = 48
 
 
 @shared(task_signature)
@@ -27,24 +32,25 @@ def _PRODUCT(like, job, which, parts, thread):
     b = Matrix(pointer(get(job, _B), like), get(job, _B_ROW), get(job, _B_COL))
     c, v = Matrix(pointer(get(job, _C), like), get(job, _C_ROW), 1), pointer(get(job, _V), like)
     alpha, beta = get(pointer(shift(job, _ALPHA), like), 0), get(pointer(shift(job, _BETA), like), 0)
-    memory = pointer(get(job, _OWN), like)
+    memory, block = pointer(get(job, _OWN), like), get(job, _BLOCK)
     if thread > 0:
-        others = pointer(get(job, _OTHERS), like)
-        memory = _prepared(shift(others, (thread - 1) * WORKSPACE), memory)
-    if not _by_columns(m, n, VECTORS * lanes(like), parts):
-        i, end = part(m, ROWS, which, parts)
+        memory = _prepared(pointer(get(job, _OTHERS), like), thread - 1, get(job, _APART), memory)
+    height, width, extra = (block, block, _SPLIT) if block > 0 else (ROWS, VECTORS * lanes(like), 0)
+    if not _by_columns(m, n, height, width, extra, parts):
+        i, end = part(m, height, which, parts)
         a, c, m = moved(a, i, 0), moved(c, i, 0), end - i
     else:
-        j, end = part(n, VECTORS * lanes(like), which, parts)
+        j, end = part(n, width, which, parts)
         b, c, v, n = moved(b, 0, j), moved(c, 0, j), shift(v, j), end - j
     if m > 0 and n > 0:
-        product(m, n, k, a, b, c, Epilogue(get(job, _MODE), v, get(job, _V_ROW), alpha, beta), memory)
+        epilogue = Epilogue(get(job, _MODE), v, get(job, _V_ROW), alpha, beta)
+        product_at(get(job, _AT), m, n, k, a, b, c, epilogue, memory)
 
 
 @inline
-def _by_columns(m, n, width, parts):
-    """Whether to share columns: each thread then packs what it alone needs of B, but the shares must be as even."""
-    return _largest_part(n, width, parts) * m <= _largest_part(m, ROWS, parts) * n
+def _by_columns(m, n, height, width, extra, parts):
+    """Whether to share columns: each thread packs only what it needs of B then, and all of A, ``extra`` an element."""
+    return (_largest_part(n, width, parts) + extra) * m <= (_largest_part(m, height, parts) + extra) * n
 
 
 @inline
@@ -54,8 +60,9 @@ def _largest_part(n, unit, parts):
 
 
 @inline
-def _prepared(other, workspace):
-    """A workspace that knows what the one of the calling thread does."""
+def _prepared(others, which, apart, workspace):
+    """One of the other workspaces, which knows what that of the calling thread does; the unit's memory lies behind."""
+    other = shift(others, which * apart)
     fields, known = pointer(other, 0), pointer(workspace, 0)
     for i in range(PREFETCHED[0], PREFETCHED[1] + 1):
         put(fields, i, integer(other))
@@ -63,11 +70,12 @@ def _prepared(other, workspace):
     put(fields, PRODUCT_AT, get(known, PRODUCT_AT))
     put(fields, TILES_AT, get(known, TILES_AT))
     put(fields, LARGEST, get(known, LARGEST))
+    put(fields, UNIT_AT, integer(shift(other, WORKSPACE)))
     return other
 
 
 @inline
-def shared_product(m, n, k, a, b, c, epilogue, workspace, others, task, crew, plan):
+def shared_product(m, n, k, a, b, c, epilogue, at, block, workspace, others, apart, task, crew, plan):
     """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix, as ``shares_of`` has it."""
     mode, v, v_row, alpha, beta = epilogue
     job = scratch(pointer(0, 0), _JOB)
@@ -87,29 +95,40 @@ def shared_product(m, n, k, a, b, c, epilogue, workspace, others, task, crew, pl
     put(job, _V_ROW, v_row)
     put(pointer(shift(job, _ALPHA), a.p), 0, alpha)
     put(pointer(shift(job, _BETA), a.p), 0, beta)
+    put(job, _AT, at)
+    put(job, _BLOCK, block)
     put(job, _OWN, integer(workspace))
     put(job, _OTHERS, others)
+    put(job, _APART, apart)
     share(crew, plan, task, job, plan >> 1)
 
 
 _local = threading.local()
 
 
-def shares_of(work: int, dtype: np.dtype) -> tuple[np.ndarray, int, int, int, int]:
+def shares_of(work: int, dtype: np.dtype) -> tuple[int, int, np.ndarray, int, int, int, int, int]:
     """The last arguments of ``shared_product`` for so many multiply-adds."""
-    plan = plan_for(work)
-    others = 0 if plan <= ALONE else _others(dtype, plan // 2 - 1)
-    return workspace(dtype), others, _PRODUCT.address(dtype), ADDRESS, plan
+    return shares(work, PRODUCT.address(dtype), 0, workspace(dtype), 0)
 
 
-def _others(dtype: np.dtype, count: int) -> int:
+def shares(
+    work: int, at: int, block: int, own: np.ndarray, beyond: int
+) -> tuple[int, int, np.ndarray, int, int, int, int, int]:
+    """The same for the product at an address, which needs so many elements beyond each workspace."""
+    plan, apart = plan_for(work), WORKSPACE + beyond
+    others = 0 if plan <= ALONE else _others(own.dtype, (plan // 2 - 1) * apart)
+    return at, block, own, others, apart, _PRODUCT.address(own.dtype), ADDRESS, plan
+
+
+def _others(dtype: np.dtype, size: int) -> int:
     """Where workspaces for other threads lie, kept from call to call by the thread that calls them."""
     try:
         kept, place = _local.workspaces[dtype]
     except (AttributeError, KeyError):
         kept, place = np.empty(0, dtype), 0
-    if len(kept) < count * WORKSPACE:
-        kept = np.empty(count * WORKSPACE + LINE_BYTES // dtype.itemsize, dtype)
+    line = LINE_BYTES // dtype.itemsize
+    if len(kept) < size + line:
+        kept = np.empty(size + line, dtype)
         place = -(-address(kept) // LINE_BYTES) * LINE_BYTES
         _local.__dict__.setdefault("workspaces", {})[dtype] = kept, place
     return int(place)
