@@ -105,8 +105,9 @@ def test_small_calls_wake_helpers_where_one_follows_another(monkeypatch):
         crew.CREW[0, crew.BURST_TICKS] = before
 
 
-def test_a_helper_that_does_not_come_is_not_waited_for():
-    """As one that has lost its CPU: it is at hand by what it says of itself, but in Python."""
+@pytest.mark.parametrize(("state", "missed"), [(crew.READY, True), (crew.WAKING, False)])
+def test_a_helper_that_does_not_come_is_not_waited_for(state, missed):
+    """As one that lost its CPU: it is at hand by what it says of itself, but in Python; on its way it may be late."""
     arrived, ended = threading.Barrier(3), threading.Event()
 
     def task(thread, n_threads):
@@ -115,10 +116,12 @@ def test_a_helper_that_does_not_come_is_not_waited_for():
             assert ended.wait(60)
             return
         states = crew.CREW[1:3, crew.STATE]
-        states[:] = crew.READY
+        states[:] = state
+        crew.CREW[0, [crew.MISSED, crew.ALONE_UNTIL]] = 0
         try:
             assert share(count, LARGE, 7) == [1] * 7 + [7, 0, 0]
-            assert (states == crew.READY).all()
+            assert (states == state).all()
+            assert (crew.CREW[0, crew.MISSED] > 0) == missed
         finally:
             states[:] = crew.RUNNING
             ended.set()

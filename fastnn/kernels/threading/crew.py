@@ -26,14 +26,15 @@ ALONE = 2
 # waking it costs. Small calls wake helpers only where the one before is not longer ago than this.
 SPIN, BURST = 150e-6, 500e-6
 # All CPUs are taken where no helper comes though one spins, or where a call waits twice as long for them as it worked.
-# Such a miss counts as much as so many calls without; at so much calls work alone for some seconds, which double.
+# One that was woken may be on its way for several calls. A miss counts as much as so many calls without; at so much
+# calls work alone for some seconds, which double.
 _MISS, _TOO_MUCH, PAUSE, LONGEST_PAUSE = 4, 16, 5e-3, 20e-3
 # Turns of spinning between two looks at the clock, and before a thread gives its CPU away to others that want it.
 _LOOK, _YIELD = 16, 256
 
 # The numbers of a row, and what the first may be: beyond these, the address of the record of a call to begin.
 STATE, RANK, LOCK, WORDS = 0, 1, 2, 16
-AWAY, READY, ASLEEP, CLAIMED, RUNNING, CALLED = range(6)
+AWAY, READY, ASLEEP, WAKING, CLAIMED, RUNNING, CALLED = range(7)
 # Row 0 is for all: how many helpers there may be, functions of the system, and, a line on, when a small call came, how
 # much calls have missed their helpers, until when they do not try, and how long they will not the next time.
 LIMIT, ACQUIRE, RELEASE, CLOCK, SPIN_TICKS, BURST_TICKS, SHARE_AT, PAUSE_TICKS = range(8)
@@ -81,18 +82,19 @@ def _share(crew, plan, task, job, parts):
         most = 1
     while count < min(most, parts) - 1 and row <= read(header, LIMIT):
         helper = shift(header, row * WORDS)
-        spins = 1 if read(helper, STATE) == READY else 0
-        if claim(header, helper, wakes == 1):
-            spinning += spins
+        state = claim(header, helper, wakes == 1)
+        if state != AWAY:
+            spinning += 1 if state == READY else 0
             put(helper, RANK, count + 1)
             write(helper, STATE, integer(record))
-            put(claimed, count, row)
+            put(claimed, count, 2 * row + (1 if state == READY else 0))
             count += 1
         row += 1
     _take_parts(record, 0)
     begun, end = 0, ticks(clock)
     for i in range(count - 1, -1, -1):
-        if not exchange(shift(header, get(claimed, i) * WORDS), STATE, integer(record), READY):
+        row, was_ready = get(claimed, i) >> 1, get(claimed, i) & 1
+        if not exchange(shift(header, row * WORDS), STATE, integer(record), READY if was_ready == 1 else WAKING):
             begun += 1
     turns = 0
     while read(record, _DONE) < begun:
@@ -130,21 +132,21 @@ _SHARE, _call_share = Shared(_share, _share_signature), caller(_share_signature)
 
 @inline
 def claim(header, helper, wakes):
-    """Whether a helper was at hand and is now this thread's, to be given something or set free."""
+    """The state of a helper that was at hand and is now this thread's, to be given something or set free, or AWAY."""
     state = read(helper, STATE)
-    if state == READY:
-        return exchange(helper, STATE, READY, CLAIMED)
+    if state in (READY, WAKING):
+        return state if exchange(helper, STATE, state, CLAIMED) else AWAY
     if state == ASLEEP:
         if not wakes:
             now = ticks(get(header, CLOCK))
             before = read(header, LAST)
             write(header, LAST, now)
             if now - before > get(header, BURST_TICKS):
-                return False
+                return AWAY
         if exchange(helper, STATE, ASLEEP, CLAIMED):
             _release(get(header, RELEASE), get(helper, LOCK))
-            return True
-    return False
+            return WAKING
+    return AWAY
 
 
 @inline
@@ -174,6 +176,9 @@ def attend(crew, row):
         elif state == CALLED:
             write(me, STATE, RUNNING)
             return True
+        elif state == WAKING:
+            if exchange(me, STATE, WAKING, READY):
+                since = ticks(get(header, CLOCK))
         else:
             turns += 1
             pause(turns % _YIELD == 0)
@@ -197,7 +202,7 @@ def claim_helpers(crew, taken, most):
     """Claim at most so many helpers for Python and note down how many, and which: returned as well."""
     header, count, row = data(crew), 0, 1
     while count < most and row <= read(header, LIMIT):
-        if claim(header, shift(header, row * WORDS), True):
+        if claim(header, shift(header, row * WORDS), True) != AWAY:
             count += 1
             taken[count], taken[0] = row, count
         row += 1
@@ -208,7 +213,7 @@ def claim_helpers(crew, taken, most):
 def call_helpers(crew, taken, count):
     """Call the first ``count`` of the claimed helpers back to Python, and set the others free."""
     for i in range(1, taken[0] + 1):
-        write(shift(data(crew), taken[i] * WORDS), STATE, CALLED if i <= count else READY)
+        write(shift(data(crew), taken[i] * WORDS), STATE, CALLED if i <= count else WAKING)
     taken[0] = 0
 
 

@@ -32,6 +32,7 @@ from .crew import (
     READY,
     SPIN_TICKS,
     STATE,
+    WAKING,
     attend,
     call_helpers,
     claim_helpers,
@@ -171,7 +172,7 @@ def _rest() -> None:
     """Let no helper spin in memory that the interpreter, at its end, is going to free."""
     _header[SPIN_TICKS] = 0
     end = time.monotonic() + 1
-    while READY in _states[1:] and time.monotonic() < end:
+    while {READY, WAKING} & set(_states[1:]) and time.monotonic() < end:
         time.sleep(0)
 
 
