@@ -1,5 +1,7 @@
 """Helpers that wait inside compiled code: every part of a call is made once, and nobody waits for who is not there."""
 
+import os
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -10,7 +12,7 @@ import pytest
 from numba import types
 
 from fastnn.kernels.simd.vector import data
-from fastnn.kernels.threading import crew, team
+from fastnn.kernels.threading import crew, placement, team
 from fastnn.kernels.threading.atomics import add, pause, read
 from fastnn.kernels.threading.quota import cpus_granted
 from tests.processes import run
@@ -128,6 +130,40 @@ def test_a_helper_that_does_not_come_is_not_waited_for(state, missed):
 
     team.run(task, LARGE)
     assert they_meet(LARGE)
+
+
+@numba.njit
+def take_out_and_put_back(header, helper, restored):
+    placement.put_back(data(header), data(helper)) if restored else placement.keep_off(data(header), data(helper))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux places threads so")
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_a_helper_wakes_on_another_cpu(cpus):
+    """This thread as the helper that it is about to wake."""
+    before = os.sched_getaffinity(0)
+    if len(before) < cpus:
+        pytest.skip("one CPU")
+    helper, allowed = np.zeros(crew.WORDS, np.int64), set(sorted(before)[:cpus])
+    helper[placement.THREAD] = threading.get_native_id()
+    try:
+        os.sched_setaffinity(0, allowed)
+        take_out_and_put_back(crew.CREW[0], helper, False)
+        assert len(os.sched_getaffinity(0)) == 1
+        assert helper[placement.IS_TAKEN_OUT] == cpus - 1
+        take_out_and_put_back(crew.CREW[0], helper, True)
+        assert os.sched_getaffinity(0) == allowed
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux places threads so")
+def test_helpers_that_were_woken_run_wherever_they_could_before():
+    wait_for(crew.ASLEEP)
+    assert they_meet(LARGE)
+    assert [os.sched_getaffinity(thread) for thread in crew.CREW[1:3, placement.THREAD]] == [
+        os.sched_getaffinity(0)
+    ] * 2
 
 
 def test_several_callers_at_once():

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from ..compiler.jit import Shared, caller, inline, kernel
 from ..simd.vector import I32, data, get, integer, pointer, put, scratch, shift
 from .atomics import add, exchange, pause, read, write
+from .placement import functions_of_system, keep_off, put_back
 from .ticks import system_clock, ticks
 
 MOST = 1024
@@ -32,7 +33,8 @@ _MISS, _TOO_MUCH, PAUSE, LONGEST_PAUSE = 4, 16, 5e-3, 20e-3
 # Turns of spinning between two looks at the clock, and before a thread gives its CPU away to others that want it.
 _LOOK, _YIELD = 16, 256
 
-# The numbers of a row, and what the first may be: beyond these, the address of the record of a call to begin.
+# The numbers of a row, see also ``placement``, and what the first may be: beyond these, the address of the record of a
+# call to begin.
 STATE, RANK, LOCK, WORDS = 0, 1, 2, 16
 AWAY, READY, ASLEEP, WAKING, CLAIMED, RUNNING, CALLED = range(7)
 # Row 0 is for all: how many helpers there may be, functions of the system, and, a line on, when a small call came, how
@@ -144,6 +146,7 @@ def claim(header, helper, wakes):
             if now - before > get(header, BURST_TICKS):
                 return AWAY
         if exchange(helper, STATE, ASLEEP, CLAIMED):
+            keep_off(header, helper)
             _release(get(header, RELEASE), get(helper, LOCK))
             return WAKING
     return AWAY
@@ -188,6 +191,7 @@ def attend(crew, row):
                 now = ticks(get(header, CLOCK))
                 if now - since > get(header, SPIN_TICKS) and exchange(me, STATE, READY, ASLEEP):
                     _acquire(get(header, ACQUIRE), get(me, LOCK))
+                    put_back(header, me)
                     since = ticks(get(header, CLOCK))
 
 
@@ -257,6 +261,8 @@ def _make_crew() -> np.ndarray:
     crew = words[-words.ctypes.data % (8 * WORDS) // 8 :][: MOST * WORDS].reshape(MOST, WORDS)
     for word, name in ((ACQUIRE, "PyThread_acquire_lock"), (RELEASE, "PyThread_release_lock")):
         crew[0, word] = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+    for word, function in functions_of_system().items():
+        crew[0, word] = function
     address, tick = system_clock()
     crew[0, CLOCK] = address
     for word, seconds in ((SPIN_TICKS, SPIN), (BURST_TICKS, BURST), (PAUSE_TICKS, PAUSE), (MOST_TICKS, LONGEST_PAUSE)):

@@ -41,6 +41,7 @@ from .crew import (
     prepare,
     wake_beyond,
 )
+from .placement import THREAD
 from .quota import cpus_granted
 
 # Multiply-adds that take a thread several times as long as handing work to a helper that spins, and to one that sleeps.
@@ -78,6 +79,7 @@ _begun = [0]
 
 def _work(row: int) -> None:
     """What the thread of a helper does."""
+    CREW[row, THREAD] = threading.get_native_id()
     while row <= _header[LIMIT] and enlist(CREW, row):
         while attend(CREW, row):
             job = _jobs[row].popleft()
