@@ -2,6 +2,8 @@
 
 import collections
 import os
+import re
+import sys
 import zlib
 
 import numpy as np
@@ -32,6 +34,33 @@ def pytest_collection_modifyitems(config, items):
 def rng(request):
     """A generator whose seed is the name of the test, so that no test depends on which others ran."""
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Run a command as its script does, but in this process, in an empty folder, and return what it printed."""
+    from fastnn import commands
+
+    def run(script, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        commands.run(script.removesuffix(".py"))
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refused(here, capsys):
+    """Run a command that says in one line what is wrong."""
+
+    def run(script, arguments, message):
+        with pytest.raises(SystemExit, match="2"):
+            here(script, *arguments)
+        err = capsys.readouterr().err
+        assert re.fullmatch(rf"{re.escape(script)}: error: .*{message}.*\n", err), err
+
+    return run
 
 
 @pytest.fixture(params=DTYPES, ids=lambda dtype: np.dtype(dtype).name)
