@@ -3,6 +3,7 @@
 import collections
 import os
 import re
+import subprocess
 import sys
 import zlib
 
@@ -28,6 +29,24 @@ def pytest_collection_modifyitems(config, items):
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = kept
+
+
+def pytest_collection_finish(session):
+    """Beside the first of many tests a process compiles what most of them need, if there is a CPU for it."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    is_twin = os.environ.get("FASTNN_BACKEND") == "numpy"
+    if session.config.option.collectonly or len(session.items) < 1000 or cpus < 2 or is_twin:
+        return
+    environment = os.environ | {"FASTNN_NUM_THREADS": "1"}  # or it would start processes of its own
+    nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tests.compiling"]
+    process = subprocess.Popen(command, cwd=session.config.rootpath, env=environment, **nothing)
+
+    def end():
+        process.kill()
+        process.wait()
+
+    session.config.add_cleanup(end)
 
 
 @pytest.fixture
