@@ -303,6 +303,11 @@ TRAINING = {
 INFERENCE = (("64-100-10", "784-256-256-10"), (1, 10_000))
 
 
+def each_pair(one, other, in_turn):
+    """Each of the one with each of the other, and beside them the third ones in turn, so that all of these meet all."""
+    return [(a, b, in_turn[(i + j) % len(in_turn)]) for i, a in enumerate(one) for j, b in enumerate(other)]
+
+
 def samples(count, widths, loss, dtype, rng):
     """X and what a linear map of X gives: its values, or the number of the largest."""
     x = rng.normal(size=(count, widths[0]))

@@ -2,6 +2,9 @@
 
 import collections
 import os
+import re
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -28,10 +31,55 @@ def pytest_collection_modifyitems(config, items):
         items[:] = kept
 
 
+def pytest_collection_finish(session):
+    """Beside the first of many tests a process compiles what most of them need, if there is a CPU for it."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    is_twin = os.environ.get("FASTNN_BACKEND") == "numpy"
+    if session.config.option.collectonly or len(session.items) < 1000 or cpus < 2 or is_twin:
+        return
+    environment = os.environ | {"FASTNN_NUM_THREADS": "1"}  # or it would start processes of its own
+    nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tests.compiling"]
+    process = subprocess.Popen(command, cwd=session.config.rootpath, env=environment, **nothing)
+
+    def end():
+        process.kill()
+        process.wait()
+
+    session.config.add_cleanup(end)
+
+
 @pytest.fixture
 def rng(request):
     """A generator whose seed is the name of the test, so that no test depends on which others ran."""
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Run a command as its script does, but in this process, in an empty folder, and return what it printed."""
+    from fastnn import commands
+
+    def run(script, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        commands.run(script.removesuffix(".py"))
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refused(here, capsys):
+    """Run a command that says in one line what is wrong."""
+
+    def run(script, arguments, message):
+        with pytest.raises(SystemExit, match="2"):
+            here(script, *arguments)
+        err = capsys.readouterr().err
+        assert re.fullmatch(rf"{re.escape(script)}: error: .*{message}.*\n", err), err
+
+    return run
 
 
 @pytest.fixture(params=DTYPES, ids=lambda dtype: np.dtype(dtype).name)

@@ -62,11 +62,21 @@ CASES = {
         for name, rows in itertools.product(*INFERENCE)
     },
 }
+# What is compared: of each epoch some batches, and some of many rows.
+COMPARED = {
+    **CASES,
+    **{f"epoch, {name}": epoch(*sizes, min(batches, 4), loss) for name, (*sizes, batches, loss) in TRAINING.items()},
+    **{
+        f"predict_proba, {name}, {rows}": prediction(TRAINING[name][0], min(rows, 2000))
+        for name, rows in itertools.product(*INFERENCE)
+    },
+}
+assert COMPARED.keys() == CASES.keys()
 cases = pytest.mark.parametrize("case", CASES)
 
 
 def results(case, dtype, backend):
-    function, given = CASES[case](dtype, np.random.default_rng(0))
+    function, given = COMPARED[case](dtype, np.random.default_rng(0))
     with fnn.use_backend(backend):
         return outcome(function, given)
 

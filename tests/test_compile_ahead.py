@@ -12,7 +12,7 @@ import pytest
 from fastnn.kernels.compiler import ahead, cache
 from fastnn.kernels.network import epoch
 from fastnn.kernels.threading.team import get_num_threads
-from tests.processes import ROOT
+from tests.processes import ROOT, finish
 
 FLOAT32 = np.dtype(np.float32)
 # A module with a kernel that compiles in a moment, and ways of compiling it.
@@ -64,39 +64,44 @@ print("result", tiny.double(np.float32(3)), sum(tiny.double.stats.cache_hits.val
 
 @pytest.fixture
 def run(tmp_path):
-    """Run the script in a folder of its own, from an empty cache, and return what it prints."""
-    (tmp_path / "tiny.py").write_text(TINY)
-    (tmp_path / "script.py").write_text(SCRIPT)
+    """Run the script with each of some arguments, at once, in folders of their own, and return what they print."""
 
-    def in_process(*arguments):
-        command = [sys.executable, "-W", "error", "script.py", *arguments]
-        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        assert len(done.stderr.splitlines()) <= 1, done.stderr  # that kernels are compiled
-        return done.stdout.split()
+    def in_processes(*arguments):
+        running = {}
+        for each in arguments:
+            folder = tmp_path / each
+            folder.mkdir()
+            (folder / "tiny.py").write_text(TINY)
+            (folder / "script.py").write_text(SCRIPT)
+            environment = os.environ | {"NUMBA_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+            command = [sys.executable, "-W", "error", "script.py", *each.split()]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            running[each] = subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
+        found = {each: finish(process) for each, process in running.items()}
+        assert all(len(err.splitlines()) <= 1 for _, err in found.values()), found  # that kernels are compiled
+        return [out.split() for out, _ in found.values()]
 
-    return in_process
+    return in_processes
 
 
 def test_the_helper_compiles(run):
-    assert run("compile_it") == ["result", "6.0", "1", "0"]
+    assert run("compile_it") == [["result", "6.0", "1", "0"]]
 
 
-@pytest.mark.parametrize("function", ["fail", "missing"])
-def test_a_helper_that_fails(run, function):
-    assert run(function) == ["result", "6.0", "0", "0"]
+def test_a_helper_that_fails(run):
+    assert run("fail", "missing") == [["result", "6.0", "0", "0"]] * 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks for processes by signal")
-@pytest.mark.parametrize("end", ["ended", "exits", "forked"])
-def test_a_helper_ends_with_its_process(run, tmp_path, end):
+def test_a_helper_ends_with_its_process(run, tmp_path):
     """However that ends; a forked process leaves it alone."""
-    run("linger", end)
-    helper, latest = int((tmp_path / "helper").read_text()), time.monotonic() + 30
-    while _runs(helper):
-        assert time.monotonic() < latest
-        time.sleep(0.01)
+    ways = "linger ended", "linger exits", "linger forked"
+    run(*ways)
+    latest = time.monotonic() + 30
+    for way in ways:
+        while _runs(int((tmp_path / way / "helper").read_text())):
+            assert time.monotonic() < latest
+            time.sleep(0.01)
 
 
 def _runs(process):

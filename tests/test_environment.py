@@ -6,7 +6,7 @@ import platform
 import pytest
 
 from fastnn.kernels.threading import team
-from tests.processes import run
+from tests.processes import finish, run, start
 
 # The kernels are tried here, whichever twin the environment chooses: once is enough.
 pytestmark = pytest.mark.skipif(os.environ.get("FASTNN_BACKEND") == "numpy", reason="tries the kernels")
@@ -35,10 +35,16 @@ with fnn.use_backend("numpy"):
         ({"OMP_NUM_THREADS": "1000"}, 64),
         ({"OMP_NUM_THREADS": "0"}, 64),
         ({"OMP_NUM_THREADS": "some"}, 64),
+        ({"NUMBA_NUM_THREADS": "1"}, 1),
+        ({"NUMBA_NUM_THREADS": "1000"}, 64),
+        ({"NUMBA_NUM_THREADS": "0"}, 64),
+        ({"NUMBA_NUM_THREADS": ""}, 64),
+        ({"NUMBA_NUM_THREADS": "some"}, 64),
         ({"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}, 2),
         ({"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": ""}, 2),
         ({"OMP_NUM_THREADS": "1", "FASTNN_NUM_THREADS": "5"}, 5),
         ({"NUMBA_NUM_THREADS": "1", "FASTNN_NUM_THREADS": "5"}, 5),
+        ({"FASTNN_NUM_THREADS": " 1024 "}, 1024),
     ],
     ids=str,
 )
@@ -51,10 +57,19 @@ def test_the_share_of_a_worker(environment, expected, monkeypatch):
     assert team._initial_threads() == expected
 
 
-def test_a_worker_with_one_cpu():
-    """From the environment to the threads that there are."""
-    out, _ = run("import fastnn; print(fastnn.get_num_threads())", **{**NONE, "OMP_NUM_THREADS": "1"})
-    assert out == "1\n"
+@pytest.mark.parametrize("text", ["0", "1025", "two"])
+def test_no_number_of_threads(text, monkeypatch):
+    monkeypatch.setenv("FASTNN_NUM_THREADS", text)
+    with pytest.raises(ValueError, match=f"^FASTNN_NUM_THREADS is '{text}', expected a whole number from 1 to 1024$"):
+        team._initial_threads()
+
+
+def test_from_the_environment_to_the_threads_that_there_are():
+    code = "import fastnn as fnn; print(fnn.get_num_threads(), fnn.relu(1.0))"
+    one, wrong = start(code, **{**NONE, "OMP_NUM_THREADS": "1"}), start(code, **{**NONE, "FASTNN_NUM_THREADS": "two"})
+    assert finish(one)[0] == "1 1.0\n"
+    assert "FASTNN_NUM_THREADS is 'two', expected" in wrong.communicate(timeout=120)[1]
+    assert wrong.returncode == 1
 
 
 def test_numba_that_must_not_compile():
@@ -66,9 +81,10 @@ def test_numba_that_must_not_compile():
 
 
 @x86_only
-@pytest.mark.parametrize("name", ["avx512", "neon"])
-def test_vectors_that_the_cpu_lacks(name):
+def test_vectors_that_the_cpu_lacks():
     """LLVM would end the process, not raise."""
     haswell = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
-    out, _ = run(ERROR, **{**NONE, **haswell, "FASTNN_SIMD": name})
-    assert out == f"FASTNN_SIMD is '{name}', expected one of avx2, sse2, scalar on this CPU, haswell\n"
+    running = {name: start(ERROR, **{**NONE, **haswell, "FASTNN_SIMD": name}) for name in ("avx512", "neon")}
+    for name, process in running.items():
+        message = f"FASTNN_SIMD is '{name}', expected one of avx2, sse2, scalar on this CPU, haswell\n"
+        assert finish(process)[0] == message

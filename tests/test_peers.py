@@ -8,6 +8,7 @@ import pytest
 import scipy.special
 
 import fastnn as fnn
+from tests.cases import each_pair
 from tests.comparing import module, peer, problem
 from tests.comparing import scripts as scripts
 
@@ -15,6 +16,21 @@ TRAINERS = ("ours", "numpy", "twin", "sklearn", "torch", "torch_compile", "jax")
 RULES = ("SGD", "momentum", "Nesterov", "Adam", "AdamW", "RMSprop", "SGD, clipped")
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+NETWORKS = [
+    ((5, 8, 7, 3), "cross_entropy", {}),
+    ((4, 6, 2), "cross_entropy", {}),
+    ((5, 40), "cross_entropy", {}),
+    ((5, 8, 6, 1), "squared_error", {}),
+    ((4, 6, 5), "squared_error", {}),
+    ((4, 6, 5), "huber", {}),
+    ((5, 8, 7, 3), "cross_entropy", {"activation": "gelu"}),
+    ((5, 8, 7, 3), "cross_entropy", {"activation": "gelu_tanh"}),
+    ((5, 8, 7, 3), "cross_entropy", {"normalised": "LayerNorm"}),
+    ((5, 8, 6, 2), "huber", {"normalised": "LayerNorm", "activation": "gelu"}),
+    ((5, 8, 7, 3), "cross_entropy", {"normalised": "BatchNorm", "activation": "silu"}),
+    ((5, 8, 8, 8, 2), "binary_cross_entropy", {"normalised": "BatchNorm", "residual": True}),
+    ((8, 8, 7, 7, 3), "cross_entropy", {"residual": True}),
+]
 
 
 @pytest.fixture
@@ -115,28 +131,11 @@ def step_by_hand(rule, dp, m, v, t, eps_last):
 
 
 class TestPeers:
-    @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize(
-        ("widths", "loss", "more"),
-        [
-            ((5, 8, 7, 3), "cross_entropy", {}),
-            ((4, 6, 2), "cross_entropy", {}),
-            ((5, 40), "cross_entropy", {}),
-            ((5, 8, 6, 1), "squared_error", {}),
-            ((4, 6, 5), "squared_error", {}),
-            ((4, 6, 5), "huber", {}),
-            ((5, 8, 7, 3), "cross_entropy", {"activation": "gelu"}),
-            ((5, 8, 7, 3), "cross_entropy", {"activation": "gelu_tanh"}),
-            ((5, 8, 7, 3), "cross_entropy", {"normalised": "LayerNorm"}),
-            ((5, 8, 6, 2), "huber", {"normalised": "LayerNorm", "activation": "gelu"}),
-            ((5, 8, 7, 3), "cross_entropy", {"normalised": "BatchNorm", "activation": "silu"}),
-            ((5, 8, 8, 8, 2), "binary_cross_entropy", {"normalised": "BatchNorm", "residual": True}),
-            ((8, 8, 7, 7, 3), "cross_entropy", {"residual": True}),
-        ],
-    )
-    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize(("network", "rule", "dtype"), each_pair(NETWORKS, RULES, DTYPES))
     @pytest.mark.parametrize("key", TRAINERS)
-    def test_trainers_take_the_same_steps(self, key, rule, widths, loss, more, dtype, uncompiled):
+    def test_trainers_take_the_same_steps(self, key, rule, network, dtype, uncompiled):
+        """Of each network and rule, in the dtypes in turn."""
+        widths, loss, more = network
         given = replace(problem(widths, loss, dtype, epochs=2, rule=rule, **more), l2=0.01)
         if peer(key) not in module("peers").load_trainers([key], given.network):
             pytest.skip(f"{key} has no such network")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from tests.processes import run
+from tests.processes import finish, start
 
 
 def test_blocks_nest_and_a_thread_starts_with_the_default():
@@ -64,22 +64,16 @@ except ValueError as error:
 """
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
+def test_what_the_environment_asks_for():
+    """No matrix unit, no vectors, no such precision, no such choice."""
+    cases = [
         ({"FASTNN_MATMUL_PRECISION": "high", "FASTNN_AMX": "0"}, "high 200.0\nFalse\n"),
         ({"FASTNN_SIMD": "scalar", "FASTNN_MATMUL_PRECISION": ""}, "highest 200.0\nFalse\n"),
         (
             {"FASTNN_MATMUL_PRECISION": "low"},
             "FASTNN_MATMUL_PRECISION is 'low', expected one of 'highest', 'high', 'medium'\n",
         ),
-        (
-            {"FASTNN_AMX": "yes"},
-            "FASTNN_AMX is 'yes', expected 0 for the CPU without its matrix unit, or 1\n",
-        ),
-    ],
-    ids=["no unit", "no vectors", "no precision", "no choice"],
-)
-def test_what_the_environment_asks_for(environment, expected):
-    out, _ = run(PRINT, **{"FASTNN_BACKEND": None, "FASTNN_AMX": None, **environment})
-    assert out == expected
+        ({"FASTNN_AMX": "yes"}, "FASTNN_AMX is 'yes', expected 0 for the CPU without its matrix unit, or 1\n"),
+    ]
+    running = [start(PRINT, **{"FASTNN_BACKEND": None, "FASTNN_AMX": None, **environment}) for environment, _ in cases]
+    assert [finish(process)[0] for process in running] == [expected for _, expected in cases]

@@ -2,12 +2,8 @@
 
 import argparse
 import itertools
-import os
 import re
 import struct
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,17 +11,11 @@ import pytest
 import fastnn as fnn
 from fastnn import reference
 from fastnn.commands import measure, pictures, roofline, roofline_picture, work
+from tests.test_scripts import succeed
 
 pytest.importorskip("matplotlib")
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 QUICK = ("--quick", "--network", "12-8-3", "--batch-size", "10")
-
-
-def run(*arguments, cwd, path=()):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*path, SCRIPTS.parent)))}
-    command = [sys.executable, SCRIPTS / "roofline.py", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8")
 
 
 def tables(text):
@@ -45,9 +35,8 @@ WHOLE = {
 @pytest.fixture(scope="module", params=["float32", "float64"])
 def done(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    done = run(*QUICK, "--dtype", request.param, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, folder / "out" / "roofline.png", request.param
+    out = succeed("roofline.py", *QUICK, "--dtype", request.param, cwd=folder)
+    return out, folder / "out" / "roofline.png", request.param
 
 
 class TestScript:
@@ -106,17 +95,8 @@ class TestScript:
             (("--quick", "--docs"), "argument --docs: not allowed with argument --quick"),
         ],
     )
-    def test_errors_are_one_line(self, arguments, message, tmp_path):
-        self.expect(run(*arguments, cwd=tmp_path), message)
-
-    def test_without_matplotlib(self, tmp_path):
-        (tmp_path / "matplotlib.py").write_text("raise ImportError('not installed')")
-        self.expect(run("--quick", cwd=tmp_path, path=[tmp_path]), r"needs matplotlib: pip install fastnn\[plots\]")
-
-    @staticmethod
-    def expect(done, message):
-        assert done.returncode == 2, done.stderr
-        assert re.fullmatch(rf"roofline\.py: error: .*{message}.*\n", done.stderr), done.stderr
+    def test_errors_are_one_line(self, refused, arguments, message):
+        refused("roofline.py", arguments, message)
 
 
 class TestWork:

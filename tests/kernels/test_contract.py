@@ -1,12 +1,14 @@
 """The examples of the page for whoever writes a kernel."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from fastnn import kernels
 from fastnn.kernels import activations
+from fastnn.kernels.compiler import cache
 from fastnn.kernels.entries import quick
 from fastnn.kernels.operations import OPERATIONS, back_on_array, on_array
 from tests.processes import run
@@ -41,6 +43,11 @@ def test_an_operation(rng, dtype):
 
 
 def test_the_assembly(tmp_path):
-    """In a process that compiles, since Numba keeps no assembly of what it loads."""
+    """In a process that compiles it, since Numba keeps no assembly of what it loads; what it calls may be loaded."""
+    folder = tmp_path / "fastnn" / str(cache.FINGERPRINT)
+    folder.mkdir(parents=True)
+    for file in (file for kept in cache.FOLDERS for file in kept.glob("*.nbc")):
+        if not file.name.startswith("inference._forward-"):
+            shutil.copyfile(file, folder / file.name)
     code = f"import numpy as np, fastnn as fnn\nfnn.Sequential(fnn.Linear(3, 2)).forward(np.ones((2, 3)))\n{ASSEMBLY}"
     assert "ret" in run(code, NUMBA_CACHE_DIR=tmp_path, FASTNN_BACKEND="numba")[0]

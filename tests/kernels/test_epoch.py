@@ -5,7 +5,7 @@ import fastnn as fnn
 from fastnn import kernels, reference
 from fastnn.codes import BIAS_AT, FROZEN, INPUTS, KEEPS, KIND, LINEAR, OUTPUTS, WEIGHT
 from fastnn.kernels.network.whole import PIECE, whole_of
-from tests.cases import LAYOUTS, NETWORKS
+from tests.cases import LAYOUTS, NETWORKS, each_pair
 from tests.judge import assert_within, eps, written
 from tests.networks import ACTIVATION_LAYERS, RULES, SCALED, batches, build, frozen, objective, problem, rule, scaled
 
@@ -55,10 +55,10 @@ def check(network, params, data, goal, rule_, epochs=2, learns=True):
     assert moved > 10 * rounding or not learns, "nothing was learned, so nothing was tested"
 
 
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("targets", LOSS_OF)
-@pytest.mark.parametrize("case", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize(("case", "name", "targets"), each_pair(NETWORKS, RULES, [*LOSS_OF]))
 def test_every_network_loss_and_rule(case, targets, name, rng, dtype):
+    """Each network with each rule, and the losses in turn: a rule sees of them no more than the gradient."""
+    case = NETWORKS[case]
     network, params = build(case, rng, dtype)
     x, y = problem(case, 37, targets, rng, dtype)
     weights = rng.uniform(0, 2, 37).astype(dtype) if name != "momentum" else None

@@ -6,7 +6,7 @@ import pytest
 from fastnn import kernels, reference
 from fastnn.nn.lowering import Objective, OptimizerSpec, Reduction
 from fastnn.training.together import Request
-from tests.cases import LAYOUTS, NETWORKS
+from tests.cases import LAYOUTS, NETWORKS, each_pair
 from tests.networks import RULES, SCALED, batches, build, frozen, problem, rule
 
 LOSS_OF = {"labels": "cross_entropy", "soft": "cross_entropy", "squared": "squared_error", "any": "huber"}
@@ -86,10 +86,10 @@ def goals(loss, count, **numbers):
     return [Objective(loss, 0.01 * (k % 3), **numbers) for k in range(count)]
 
 
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("targets", LOSS_OF)
-@pytest.mark.parametrize("case", NARROW.values(), ids=NARROW)
+@pytest.mark.parametrize(("case", "name", "targets"), each_pair(NARROW, RULES, [*LOSS_OF]))
 def test_every_network_loss_and_rule(case, targets, name, rng, dtype):
+    """Each network with each rule, and the losses in turn: a rule sees of them no more than the gradient."""
+    case = NARROW[case]
     network, params = build(case, rng, dtype)
     x, y = problem(case, 37, targets if targets != "any" else "squared", rng, dtype)
     weights = rng.uniform(0, 2, 37).astype(dtype) if name == "adam" else None

@@ -2,7 +2,6 @@
 
 import gc
 import importlib
-import os
 import subprocess
 import sys
 import threading
@@ -271,39 +270,6 @@ def test_an_aborted_epoch_ends():
         waiting = pool.submit(wait, sync)
         sync[barrier.ABORTED] = 1
         assert waiting.result(120) is False
-
-
-@pytest.mark.parametrize(
-    ("text", "status", "message"),
-    [
-        ("3", 0, "3"),
-        (" 1024 ", 0, "1024"),
-        ("0", 1, "FASTNN_NUM_THREADS is '0', expected a whole number from 1 to 1024"),
-        ("1025", 1, "FASTNN_NUM_THREADS is '1025', expected a whole number from 1 to 1024"),
-        ("two", 1, "FASTNN_NUM_THREADS is 'two', expected"),
-    ],
-)
-def test_environment(text, status, message):
-    code = "from fastnn.kernels.threading import team; print(team.get_num_threads())"
-    env = os.environ | {"FASTNN_NUM_THREADS": text}
-    args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
-    done = subprocess.run([sys.executable, "-c", code], env=env, **args)
-    assert done.returncode == status
-    assert message in done.stdout + done.stderr
-
-
-CPUS = "len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()"
-
-
-@pytest.mark.parametrize(("share", "expected"), [("1", "1"), ("1000", None), ("0", None), ("", None), ("some", None)])
-def test_the_share_of_a_worker_of_joblib(share, expected):
-    """joblib tells its workers in NUMBA_NUM_THREADS; a share that is none, or more than the CPUs, changes nothing."""
-    code = "from fastnn.kernels.threading.team import _initial_threads as n; import os\n"
-    code += f"os.environ['NUMBA_NUM_THREADS'] = {share!r}; print(n(), {CPUS})"
-    env = {name: value for name, value in os.environ.items() if name != "FASTNN_NUM_THREADS"}
-    args = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True, "timeout": 120}
-    found, cpus = subprocess.run([sys.executable, "-c", code], env=env, **args).stdout.split()
-    assert found == (expected or cpus)
 
 
 def test_a_thread_outlives_the_main_thread():

@@ -10,6 +10,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression, Ridge
 
 import fastnn.sklearn as ours
+from tests.cases import each_pair
 from tests.sklearn.pairs import ACTIVATIONS, DATASETS, data, outcome, pair, same_fit
 
 SGD = {
@@ -35,10 +36,9 @@ every_dataset = pytest.mark.parametrize("name", DATASETS)
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 
 
-@pytest.mark.parametrize("solver", STOCHASTIC)
-@every_activation
-@every_dataset
+@pytest.mark.parametrize(("name", "solver", "activation"), each_pair(DATASETS, STOCHASTIC, ACTIVATIONS))
 def test_five_epochs(name, activation, solver):
+    """With the activations in turn; for long enough to show more, below, each with each."""
     both = pair(DATASETS[name], activation=activation, max_iter=5, **STOCHASTIC[solver])
     same_fit(both, *data(name), rtol=1e-9)
     assert both.theirs.n_iter_ == 5

@@ -193,13 +193,13 @@ class TestSparse:
     @pytest.mark.parametrize("kind", ["csr", "csc"])
     @every_estimator
     def test_it_is_never_dense_as_a_whole(self, name, kind, settings):
-        X = scipy.sparse.random(20_000, 1000, 1e-3, kind, random_state=0)
+        X = scipy.sparse.random(5000, 1000, 1e-3, kind, random_state=0)
         first, model = (pair(name, hidden_layer_sizes=(4,), max_iter=1, **settings).ours for _ in range(2))
-        outcome(lambda: first.fit(X[:100], np.arange(100) % 2))  # compiles, or loads, what would count as well
-        first.predict(X[:100])
+        outcome(lambda: first.fit(X[:1000], np.arange(1000) % 2))  # compiles, or loads, what would count as well
+        first.predict(X[:1000])
         tracemalloc.start()
         try:
-            outcome(lambda: model.fit(X, np.arange(20_000) % 2))
+            outcome(lambda: model.fit(X, np.arange(5000) % 2))
             model.predict(X)
             _, peak = tracemalloc.get_traced_memory()
         finally:
