@@ -122,9 +122,9 @@ class Cache(NullCache):
         compiled = self._load(sig, target_context)
         if compiled is None:
             _announce()
-            if (wait := AHEAD.pop(self.file_name(sig), None)) is not None:
-                wait()
-                compiled = self._load(sig, target_context)
+        if AHEAD and (wait := AHEAD.pop(self.file_name(sig), None)) is not None:
+            wait()  # or it would stay for as long as this process, where it was through before
+            compiled = self._load(sig, target_context) if compiled is None else compiled
         if compiled is None and FOLDERS:
             try:
                 place = made_folder() / self.file_name(sig)
