@@ -21,8 +21,8 @@ def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], b
     """Let ``write`` fill a new file and put it in the place of ``path``, which stays as it is where that fails.
 
     What stood there is found at ``before``, if that is given, and at every moment there is a whole file at ``path``.
-    The new file stands beside it meanwhile. Whatever is raised removes it; what a killed process left of its own is
-    removed by the next call for the same folder.
+    The new file stands beside it meanwhile; errors name ``path`` in its place. Whatever is raised removes it; what a
+    killed process left of its own is removed by the next call for the same folder.
     """
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
@@ -37,6 +37,10 @@ def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], b
                 _put(temporary, target, before)  # as long as it is locked
         if fcntl is None:
             _put(temporary, target, before)  # Windows does not rename an open file
+    except OSError as error:
+        if str(error.filename).startswith(temporary.removesuffix(_SUFFIX)):  # of which nobody knows
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)

@@ -295,6 +295,8 @@ def of_content(path: Target) -> Iterator[None]:
         yield
     except KeyError as error:
         raise ValueError(f"{path} is not a valid model: {error} is missing") from None
+    except RecursionError:
+        raise ValueError(f"{path} is not a valid model: it is nested too deeply") from None
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{path} is not a valid model: {error}") from None
 

@@ -151,6 +151,29 @@ def raising(comm):
     return found
 
 
+def meeting(comm):
+    """A rank that raises before or while it meets the others, which come later."""
+    rows, found, begin = share("even", comm), {}, Ranks._begin_to_meet
+    for name, error in {"before": MemoryError("no room"), "while": KeyboardInterrupt("now"), "none": None}.items():
+        errors = [error] if error and comm.rank == comm.size - 1 else []
+
+        def breaks(ranks, errors=errors, name=name):
+            if not errors or name == "while":
+                begin(ranks)
+            if errors:
+                raise errors.pop()
+
+        model, told = network("plain"), None
+        time.sleep(0 if errors else 0.2)
+        try:
+            with mock.patch.object(Ranks, "_begin_to_meet", breaks):
+                model.fit(X[rows], Y[rows], comm=comm, epochs=1, **QUIET)
+        except BaseException as error:
+            told = f"{type(error).__name__}: {error}"
+        found[name] = comm.gather((told, len(_IN_USE)))
+    return found
+
+
 def surviving(comm):
     """Goes on from a checkpoint, and is killed after an epoch where the environment says so."""
     dies, name = int(os.environ.get("DIES_AFTER", "0")), os.environ["NET"]
@@ -195,4 +218,4 @@ def unlike(comm):
         return comm.gather(f"{type(error).__name__}: {error}")
 
 
-SCENARIOS = refused, raising, surviving, interrupted, unlike
+SCENARIOS = refused, raising, meeting, surviving, interrupted, unlike

@@ -124,7 +124,7 @@ def _runs(process):
 def ordered(monkeypatch, tmp_path):
     """What helpers are ordered to do, of which none runs, on two CPUs and with a cache that is empty."""
     orders = []
-    monkeypatch.setattr(ahead, "_Helper", orders.append)
+    monkeypatch.setattr(ahead, "_Helper", lambda order, turn: orders.append(order))
     monkeypatch.setattr(ahead, "_helpers", {})
     monkeypatch.setattr(cache, "AHEAD", {})
     monkeypatch.setattr(cache, "FOLDERS", [tmp_path / "cache"])
@@ -166,6 +166,12 @@ def test_no_helper_where_none_can_be(ordered, monkeypatch, where, name, value):
 @pytest.mark.parametrize("arguments", [{"n_threads": 1}, {"kept": True}], ids=str)
 def test_no_helper_where_none_is_needed(ordered, arguments):
     order(**arguments)
+    assert not ordered
+
+
+def test_no_helper_where_another_process_has_one(ordered, monkeypatch):
+    monkeypatch.setattr(ahead.Turn, "comes", lambda turn: False)
+    order()
     assert not ordered
 
 

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnn as fnn
+from fastnn.backend import active
+from fastnn.nn.lowering import OptimizerSpec
 from fastnn.reference.dropout import keeps, key_of
+from tests.networks import batches, build, objective
 from tests.training import assert_same_weights, labelled, weights
 from tests.user_code import Pairs, UserCrossEntropy, UserReLU
 
@@ -178,6 +181,22 @@ def test_threads_make_no_difference(rng):
         fnn.set_num_threads(before)
     for model in models[1:]:
         assert_same_weights(models[0], model, rtol=0)
+
+
+def test_a_share_of_a_batch_drops_what_its_rows_do_in_the_whole(rng):
+    network, params = build((6, [("dropout", 0.3), 9, "tanh", ("dropout", 0.5), 3]), rng, np.float64)
+    x, y = rng.normal(size=(12, 6)), rng.integers(0, 3, 12)
+
+    def gradient(start, end, row):
+        """The sum over these samples."""
+        rule = OptimizerSpec("accumulate", (1.0,), np.zeros((1, len(params))), 4)
+        taken = batches(x, y, end - start, order=range(start, end))
+        active().train_epoch(network._replace(row=row), params, taken, objective("cross_entropy"), rule, None)
+        return rule.slots[0]
+
+    whole, first = gradient(0, 12, 0), gradient(0, 5, 0)
+    np.testing.assert_allclose(first + gradient(5, 12, 5), whole, rtol=1e-9, atol=1e-12)
+    assert np.abs(first + gradient(5, 12, 0) - whole).max() > 0.1
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-9), ("float32", 2e-4)])

@@ -35,7 +35,12 @@ def launched(ranks, *scenarios, **environment):
 
 def of_all(ranks):
     """The scenarios that need no launch of their own, at once."""
-    more = {1: ["stripes"], 2: ["stripes", "unlike"], 3: ["refused", "raising", "interrupted"], 4: ["stripes"]}
+    more = {
+        1: ["stripes"],
+        2: ["stripes", "unlike"],
+        3: ["refused", "raising", "meeting", "interrupted"],
+        4: ["stripes"],
+    }
     names = ["united", "histories", "averaged", "sums", *more[ranks]]
     found = launched(ranks, *names)
     assert isinstance(found, dict), found
@@ -150,6 +155,16 @@ def test_a_rank_that_raises_ends_all_of_them():
             assert [state for _, state, _ in results] == [[epochs, True]] * 3
     assert {told[:34] for told, *_ in found["divergence"]} == {"DivergenceError: training diverged"}
     assert [state for _, state, _ in found["divergence"]] == [[0, True]] * 3
+
+
+def test_a_rank_that_raises_before_all_have_met_tells_the_others():
+    expected = {
+        "before": ["RankError: rank 2 raised MemoryError: no room"] * 2 + ["MemoryError: no room"],
+        "while": ["RankError: rank 2 raised KeyboardInterrupt: now"] * 2 + ["KeyboardInterrupt: now"],
+        "none": [None] * 3,
+    }
+    for name, results in of_all(3)["meeting"].items():
+        assert [told for told, _ in results] == expected[name]
 
 
 def test_what_mpi_writes_to_outlives_ctrl_c():

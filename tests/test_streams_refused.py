@@ -153,6 +153,12 @@ class TestRefused:
         with pytest.raises(ValueError, match="buffer is 10, but X and y are arrays, of which nothing is held"):
             network().fit(X, Y, buffer=10)
 
+    @pytest.mark.parametrize("buffer", [10**16, 10**18])
+    def test_a_buffer_that_no_memory_holds(self, buffer):
+        half = f"{buffer // 2:,}"
+        message = f"buffer is read in two halves, of which one is {half} samples of 56 bytes, .* GiB, for which"
+        self.refuse([GOOD], MemoryError, message, buffer=buffer)
+
     def test_a_last_batch_that_is_too_small(self):
         make = lambda: fnn.Sequential(fnn.Linear(6, 8), fnn.BatchNorm(8), fnn.Linear(8, 3))  # noqa: E731
         chunks = cut(np.ones((9, 6)), np.zeros(9, int), sizes=[3, 6])

@@ -68,7 +68,8 @@ def from_keras(model: Any) -> Sequential:
     Raises
     ------
     TypeError
-        If it is no Sequential, or one of its layers or activations has no counterpart, which is named.
+        If it is no Sequential, or of a subclass with a ``call`` of its own, or one of its layers or activations has no
+        counterpart, which is named.
     ValueError
         If a setting of a layer has no counterpart, or a layer has no weights yet.
 
@@ -102,6 +103,12 @@ def _flat(model: Any) -> Iterator[Any]:
             f"model is a {type(model).__name__}, expected a keras.Sequential: make one of its layers, if they are a "
             "chain"
         )
+    own = next((name for name in ("__call__", "call") if _differs(type(model), name)), None)
+    if own is not None:
+        raise TypeError(
+            f"{model.name!r} is a {type(model).__name__} with a {own} of its own, which may do more than its layers: "
+            "make a keras.Sequential of its layers, if they are a chain"
+        )
     for layer in model.layers:
         if _is_sequential(layer):
             yield from _flat(layer)
@@ -110,7 +117,16 @@ def _flat(model: Any) -> Iterator[Any]:
 
 
 def _is_sequential(model: Any) -> bool:
-    return any(base.__name__ == "Sequential" and "keras" in base.__module__ for base in type(model).__mro__)
+    return any(map(_is_kerass, type(model).__mro__))
+
+
+def _is_kerass(base: type) -> bool:
+    return base.__name__ == "Sequential" and "keras" in base.__module__
+
+
+def _differs(kind: type, name: str) -> bool:
+    """Whether a subclass of Keras' Sequential has a method of its own of this name."""
+    return getattr(kind, name) is not getattr(next(filter(_is_kerass, kind.__mro__)), name)
 
 
 class _Reader:

@@ -22,6 +22,7 @@ from . import onnx_forms
 from .onnx_graph import Known, Node, plain
 from .onnx_message import METADATA
 from .onnx_nodes import BEYOND, nodes_of, shown
+from .onnx_tails import BEHIND, Tail, logistic, softmax
 
 _OLDEST = 13  # before it operators took as attributes what are inputs since
 _KNOWN = (
@@ -35,7 +36,8 @@ def from_onnx(source: str | os.PathLike[str] | bytes | Any) -> Sequential:
 
     The graph must be a chain of what fastnn has layers for, with ways around parts of it (:class:`Residual`), as
     :func:`to_onnx` writes it, or an exporter of another library. What :func:`to_onnx` wrote comes back with its loss
-    and its labels; of other files a softmax at the end is taken off, and makes the loss "cross_entropy".
+    and its labels; of other files a softmax at the end is taken off, and makes the loss "cross_entropy", and so is the
+    logistic function where skl2onnx ends a classifier with it; labels that it names are those of the model.
 
     Parameters
     ----------
@@ -130,20 +132,23 @@ class _Reader:
         """Return the model of the whole graph."""
         told = self._told()
         end = None if told is None else str(told["scores"])
-        while self.values[-1] != end and self._step(self.values[-1]):
-            pass
+        tail: Tail | None = None
+        while self.values[-1] != end:
+            tail = None if end is not None else logistic(self.known, self.values[-1], self._widths[-1])
+            if tail is not None or not self._step(self.values[-1]):
+                break
         last = self.values[-1]
-        is_soft = any(_is_soft(node) for node in self.known.consumers(last))
-        if last != end and (end is not None or not (is_soft or last in self.known.outputs)):
+        if end is None:
+            tail = tail or softmax(self.known, last, self._widths[-1])
+        if last != end and (end is not None or not (tail or last in self.known.outputs)):
             raise ValueError(self._stopped(last))
         if not self.layers:
             raise ValueError("there is no layer between input and output")
-        self._check_rest(last, told is not None)
+        self._check_rest(tail or Tail({}, (last,)), told is not None)
         model = Sequential(*self.layers, dtype=self.dtype)
-        if told is not None:
-            model._meaning = serialization.meaning_of(told, model._stack.widths[-1])
-        elif is_soft:
-            model.loss = "cross_entropy"
+        meaning = tail.meaning if tail is not None else told
+        if meaning is not None:
+            model._meaning = serialization.meaning_of(meaning, model._stack.widths[-1])
         return model
 
     def _told(self) -> dict[str, Any] | None:
@@ -155,13 +160,14 @@ class _Reader:
                     return told
         return None
 
-    def _check_rest(self, last: str, is_told: bool) -> None:
+    def _check_rest(self, tail: Tail, is_told: bool) -> None:
         """Refuse nodes and outputs that do not come after the last layer, or say more than what is likely."""
-        behind, rest = {last}, [node for node in self.known.nodes if node.outputs[0] not in self._read]
+        self._read.update(tail.made)
+        behind, rest = set(tail.values), [node for node in self.known.nodes if node.outputs[0] not in self._read]
         for node in rest:
             if not behind.intersection(node.inputs):
                 raise ValueError(f"{shown(node)}, is beside the chain of layers, which is all that a Sequential has")
-            if not is_told and node.kind not in _BEHIND:
+            if not is_told and node.kind not in BEHIND:
                 raise ValueError(self._no_layer(node))
             behind.update(node.outputs)
         for name in self.known.outputs:
@@ -376,17 +382,10 @@ _READERS: dict[str, Callable[[_Reader, Node], bool]] = {
     "Scaler": _Reader._scaler,
     "Gather": _Reader._embedding,
 }
-_SOFT = ("Softmax", "LogSoftmax")
-# What makes labels of scores, and turns both into what their receivers take.
-_BEHIND = (*_SOFT, "ArgMax", "ArrayFeatureExtractor", "Cast", "Gather", "Identity", "Reshape", "Squeeze", "ZipMap")
 
 
 def _ends(node: Node) -> tuple[Any, ...]:
     return node.outputs[0], node
-
-
-def _is_soft(node: Node) -> bool:
-    return node.kind in _SOFT and node.attributes.get("axis", -1) in (-1, 1)
 
 
 def _is_bias(constant: Array, n: int) -> bool:

@@ -57,6 +57,8 @@ class Network(NamedTuple):
         From 0 to 2^63; decides which units a dropout drops.
     scales : (n,) float64 or None
         A factor of the learning rate for the parameters of each op; None where all are 1.
+    row : int
+        The place of the first row in a batch of which the rows at hand are a part, for what a dropout drops of them.
     """
 
     ops: Array
@@ -66,6 +68,7 @@ class Network(NamedTuple):
     layers: tuple[tuple[int, ...], ...]
     seed: int = 0
     scales: Array | None = None
+    row: int = 0
 
 
 class Batches(NamedTuple):

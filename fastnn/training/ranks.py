@@ -5,16 +5,18 @@ of which both add the same two numbers. While a process waits it looks for news 
 was raised, so that none waits for ever.
 """
 
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ..errors import RankError
+from ..loading import undisturbed
 from ..validation import Array, natural, positive_int
 
 _VALUE, _ARRAY, _ERROR = 1, 2, 3
@@ -24,6 +26,8 @@ HALVES_FROM = 1 << 18
 _PATIENT, _WAIT = 2000, 50e-6  # looks until a process lets others have its CPU for so many seconds
 # Longer messages would leave only once the process that sends them waits for something.
 _MOST_OF_MESSAGE, _LAST_WAIT = 1000, 1.0
+# Seconds in which the others come to the call of which one has an error to tell.
+_LAST_MEETING = 10.0
 # What MPI may write to or read from: after an error, or Ctrl-C at any moment, it lives as long as the process.
 _IN_USE: dict[int, Any] = {}
 
@@ -52,13 +56,16 @@ def communicator(comm: Any) -> Any:
 class Ranks:
     """The processes of a communicator, of which this is number ``rank`` of ``size``.
 
-    Every method that exchanges something raises what :meth:`guarded` was told of in another process.
+    Every method that exchanges something is called in a block of :meth:`guarded`, and raises what that was told of in
+    another process.
     """
 
     def __init__(self, comm: Any) -> None:
-        self._comm = communicator(comm).Dup()
+        self._given = communicator(comm)
         self._mpi: Any = sys.modules["mpi4py.MPI"]
-        self.rank, self.size = int(self._comm.Get_rank()), int(self._comm.Get_size())
+        self._comm: Any = None  # one of our own, from ``_meet`` on
+        self._meeting: Any = None
+        self.rank, self.size = int(self._given.Get_rank()), int(self._given.Get_size())
         self._power = 1 << (self.size.bit_length() - 1)  # the processes of the tree; each of the rest leans on one
         self._is_over = self._is_agreed = False
 
@@ -72,6 +79,7 @@ class Ranks:
     def guarded(self) -> Iterator[None]:
         """Tell all others what is raised here, and free the communicator where none waits for another one."""
         try:
+            self._meet()
             yield
         except BaseException as error:
             if self._is_agreed:
@@ -80,6 +88,21 @@ class Ranks:
                 self._tell(error)
             raise
         self._comm.Free()
+
+    def _meet(self, within: float = math.inf) -> bool:
+        """Make a communicator of our own with all others, and return whether they came within so many seconds."""
+        if self._meeting is None:
+            undisturbed(self._begin_to_meet)
+        end = time.monotonic() + within
+        self._until(lambda: self._meeting.Test() or time.monotonic() >= end, _nothing)
+        is_made = bool(self._meeting.Test())
+        if is_made:
+            _IN_USE.pop(id(self), None)
+        return is_made
+
+    def _begin_to_meet(self) -> None:
+        self._comm, self._meeting = self._given.Idup()
+        _IN_USE[id(self)] = self, self._comm, self._meeting
 
     def refuse(self, message: str) -> NoReturn:
         """Raise ValueError in every process, each of which has found the same reason."""
@@ -91,7 +114,11 @@ class Ranks:
         self._is_agreed = True
 
     def _tell(self, error: BaseException) -> None:
-        self._is_over = True
+        self._is_over, is_heard = True, False
+        with suppress(Exception):  # of MPI, or for want of memory
+            is_heard = self._meet(_LAST_MEETING)
+        if not is_heard:
+            return
         try:
             message = str(error)
         except Exception:
@@ -120,12 +147,12 @@ class Ranks:
             raise _KINDS[kind](f"rank {rank}: {message}")
         raise RankError(rank, f"{kind}: {message}" if message else kind)
 
-    def _until(self, is_done: Callable[[], Any]) -> Any:
+    def _until(self, is_done: Callable[[], Any], look: Callable[[], Any] | None = None) -> Any:
         """Wait until something is true, and return it."""
-        looks = 0
+        look, looks = look or self._look, 0
         while not (found := is_done()):
             looks += 1
-            self._look()
+            look()
             if looks > _PATIENT:
                 time.sleep(_WAIT)
             elif looks > 20:
@@ -230,6 +257,10 @@ class Ranks:
 
 def _add(own: Array, other: Array) -> None:
     own += other
+
+
+def _nothing() -> None:
+    pass
 
 
 _give_way: Callable[[], Any] = getattr(os, "sched_yield", lambda: time.sleep(0))

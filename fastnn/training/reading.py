@@ -1,5 +1,6 @@
 """Chunks read in a thread of its own: while the samples in one store train, the other one is filled."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -48,9 +49,19 @@ class Store:
         """Copy the samples of a chunk behind those that are there."""
         n = len(chunk.x)
         if n > len(self._room.x):  # what is in it never stays where another chunk does not fit
-            self._room = self._like.room(max(n, self._size))
+            self._room = self._made(max(n, self._size))
         self._room.write(self._filled, chunk)
         self._filled += n
+
+    def _made(self, n: int) -> Chunk:
+        try:
+            return self._like.room(n)
+        except (MemoryError, ValueError):  # of NumPy, for what no address could reach
+            sample = sum(array[:0].itemsize * math.prod(array.shape[1:]) for array in self._like if array is not None)
+            raise MemoryError(
+                f"buffer is read in two halves, of which one is {n:,} samples of {sample:,} bytes, "
+                f"{n * sample / 2**30:,.3g} GiB, for which there is no memory: give a smaller buffer"
+            ) from None
 
 
 class Stopped(Exception):

@@ -134,7 +134,7 @@ class StripedEpoch:
         width = -(-(self._flags + plan.accumulate) // _ALIGNED) * _ALIGNED
         dtype = np.result_type(stack.dtype, *(p.dtype for p in own))
         self._buffer = aligned_zeros((world.stripes.own, width), dtype)
-        takes_all = stack.draws or any(leaf.sums for leaf in stack.built_in)
+        takes_all = any(leaf.sums for leaf in stack.built_in)
         self._objective = plan.objective._replace(l2=0.0) if plan.compiled and not takes_all else None
         stack.forget_gradients()  # those of an earlier pass are the user's
         seed = network.seed if network is not None else draw_seed(stack.rng) if stack.draws else 0
@@ -194,16 +194,16 @@ class StripedEpoch:
             network = stack.network
             assert network is not None
             means = []
-            for i, (rows, _) in enumerate(parts):
+            for i, (rows, at) in enumerate(parts):
                 if not len(rows):
                     means.append(0.0)
                     continue
                 # The rule adds so many times the weight of a batch times its gradient to the slot.
                 slot = buffer[i : i + 1, : stack.params.size]
-                rule, batch = OptimizerSpec("accumulate", (factor,), slot, 0), (rows, len(rows))
+                rule, batch = OptimizerSpec("accumulate", (factor,), slot, draw - 1), (rows, len(rows))
                 batches = Batches(plan.x, plan.y, plan.sample_weight, *batch)
-                unscaled = network._replace(scales=None)
-                mean, failed = active().train_epoch(unscaled, stack.params, batches, self._objective, rule, None)
+                part = network._replace(scales=None, seed=self._pass.seed, row=at)
+                mean, failed = active().train_epoch(part, stack.params, batches, self._objective, rule, None)
                 means.append(math.nan if failed >= 0 else float(mean))
         for i, (rows, _) in enumerate(parts):
             if len(rows) and not math.isfinite(means[i] + penalty):

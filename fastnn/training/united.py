@@ -1,8 +1,7 @@
 """The gradient of a batch whose samples many processes hold, layer by layer: what a layer takes of the whole batch.
 
-The masks of :class:`Dropout` are those of the rows of the whole batch, the same as in a compiled epoch, and
-:class:`BatchNorm` takes its means over all processes. Stripes go one by one where nothing is taken of the whole batch,
-else side by side.
+:class:`BatchNorm` takes its means over all processes, and the masks of :class:`Dropout` are those of the rows of the
+whole batch, as in a compiled epoch. Stripes go one by one where nothing is taken of the whole batch, else side by side.
 """
 
 from collections.abc import Sequence

@@ -83,6 +83,22 @@ def test_what_has_no_counterpart_is_named(chain, error, message):
         from_keras(source)
 
 
+class Doubling(keras.Sequential):
+    def call(self, *arguments, **settings):
+        return 2 * super().call(*arguments, **settings)
+
+
+class Named(keras.Sequential):
+    """Computes what its layers do."""
+
+
+def test_a_subclass_that_computes_something_else():
+    for source in (filled(Doubling([layers.Dense(3)]), 2), filled(keras.Sequential([Doubling([layers.Dense(3)])]), 2)):
+        with pytest.raises(TypeError, match=r"'doubling.*' is a Doubling with a call of its own, which may do more"):
+            from_keras(source)
+    assert from_keras(filled(Named([layers.Dense(3)]), 2)).layers[0].weight.shape == (2, 3)
+
+
 def test_what_is_no_built_sequential():
     with pytest.raises(TypeError, match=r"model is a int, expected a keras\.Sequential"):
         from_keras(3)

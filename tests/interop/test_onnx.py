@@ -174,6 +174,23 @@ def test_files_of_others(nodes, shown):
     assert (model.loss is not None) == is_soft
 
 
+def two_classes(one, columns, axis=1, w="column"):
+    """The end of a classifier by one logistic output, which makes two columns of it."""
+    nodes = [("MatMul", ["x", w], "s", {}), ("Sigmoid", ["s"], "p", {}), ("Sub", [one, "p"], "less", {})]
+    return [*nodes, ("Concat", columns, "y", {"axis": axis})]
+
+
+def test_the_end_by_one_logistic_output():
+    """Without labels."""
+    one, column = np.float32(1), np.ones((3, 1), np.float32)
+    message = graph_of(two_classes("one", ["less", "p"]), {"one": one, "column": column})
+    x = np.array([[1, 2, 0.5], [-1, 0, 0.2]], np.float32)
+    model = from_onnx(message)
+    assert repr(model.loss) == "BinaryCrossEntropy()"
+    assert model.predict(x).tolist() == [1, 0]
+    assert_close(model.predict_proba(x), run(message, x)["y"][:, 1:])
+
+
 @pytest.mark.parametrize(
     ("nodes", "more", "message"),
     [
@@ -209,17 +226,26 @@ def test_files_of_others(nodes, shown):
             {},
             "the node 'the_y', a Add, as it is there",
         ),
+        (two_classes("one", ["p", "less"]), {}, "a Sub, as it is there"),
+        (two_classes("zero", ["less", "p"]), {}, "a Sub, as it is there"),
+        (two_classes("one", ["less", "p"], axis=0), {}, "a Sub, as it is there"),
+        (two_classes("one", ["less", "p"], w="w"), {}, "a Sub, as it is there"),
+        ([*two_classes("one", ["less", "p"]), ("Tanh", ["y"], "z", {})], {"outputs": ("z",)}, "a Tanh, as it is there"),
+        (two_classes("one", ["less", "p"]), {"outputs": ("y", "p")}, "the output 'p' comes from within the layers"),
         ([("Zap", ["x"], "y", {"domain": "com.others"})], {}, "a Zap of com.others, is no operator of ONNX itself"),
         ([("Cast", ["x"], "y", {"to": 1})], {}, "there is no layer between input and output"),
     ],
 )
 def test_what_cannot_be_read_is_named(nodes, more, message):
     used = {name for _, given, _, _ in nodes for name in given}
-    constants = {
-        name: value
-        for name, value in {"w": W, "n": W * np.nan, "zero": 0, "column": np.ones((3, 1), np.float32)}.items()
-        if name in used
+    known = {
+        "w": W,
+        "n": W * np.nan,
+        "zero": np.float32(0),
+        "one": np.float32(1),
+        "column": np.ones((3, 1), np.float32),
     }
+    constants = {name: value for name, value in known.items() if name in used}
     with pytest.raises(ValueError, match=message):
         from_onnx(graph_of(nodes, constants, **more))
 

@@ -76,6 +76,22 @@ def test_outputs_are_named_as_those_of_scikit_learn():
         assert outputs[0] == outputs[1]
 
 
+@pytest.mark.parametrize("zipmap", [False, True])
+@pytest.mark.parametrize("target", ["strings", "integers", "two strings", "two integers", "bool", "several"])
+def test_what_skl2onnx_makes_of_classifiers_is_read(target, zipmap):
+    skl2onnx = pytest.importorskip("skl2onnx")
+    x, y = X.astype(np.float32), {**TARGETS, "two integers": 3 * (CODES // 2) + 4}[target]
+    theirs = fitted(neural_network.MLPClassifier, preprocessing.StandardScaler()).fit(x, y)
+    message = skl2onnx.to_onnx(theirs, x[:1], options={"zipmap": zipmap})
+    label, probabilities = run(message, x).values()
+    back = from_onnx(message)
+    assert len(np.unique(label)) > 1
+    assert back.predict(x).tolist() == label.tolist()
+    if not zipmap:
+        found = back.predict_proba(x)
+        assert_close(found, probabilities[:, -found.shape[1] :])
+
+
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 @pytest.mark.parametrize("y", [CODES + 0.5, np.stack([CODES, 2 * CODES], axis=1)], ids=["one", "two"])
 def test_regressor(loss, y):

@@ -1,6 +1,7 @@
 """Models as safetensors."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -48,13 +49,15 @@ def test_what_cannot_be_read_is_named(tmp_path):
         header = json.loads(file.metadata()["fastnn"])
 
     def check(message, header, arrays):
-        safetensors.save_file(arrays, path, metadata={} if header is None else {"fastnn": json.dumps(header)})
+        text = header if isinstance(header, str) else json.dumps(header)
+        safetensors.save_file(arrays, path, metadata={} if header is None else {"fastnn": text})
         with pytest.raises(ValueError, match=message):
             from_safetensors(path)
 
     weight, bias = arrays["0.weight"], arrays["0.bias"]
     check("carries no architecture of fastnn", None, arrays)
     check("its description is that of something else", {}, arrays)
+    check(r"model\.safetensors is not a valid model: it is nested too deeply", "[" * 10**5, arrays)
     check("it has format 999, but this version of fastnn reads up to", header | {"format": 999}, arrays)
     check(r"'0\.bias' is missing", header, {"0.weight": weight})
     check(r"0\.weight has shape \(2, 3\), expected \(3, 2\)", header, {"0.weight": weight.T.copy(), "0.bias": bias})
@@ -71,3 +74,5 @@ def test_what_cannot_be_written_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"0\.bias holds NaN or infinite"):
         to_safetensors(model, path)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError, match=re.escape(repr(str(tmp_path / "none" / "m")))):
+        to_safetensors(fnn.Sequential(fnn.Linear(3, 2)), tmp_path / "none" / "m")

@@ -23,7 +23,7 @@ import numpy as np
 from ...loading import stop_if_unwanted, undisturbed
 from . import cache
 from .cpu import available_cpus
-from .store import make
+from .turns import Turn
 
 # Seconds after which nobody waits for a helper any longer.
 PATIENCE = 60
@@ -33,9 +33,10 @@ _CODE = "import json, sys; order = json.loads(sys.stdin.readline()); sys.path[:]
 
 
 class _Helper:
-    """A process that compiles one kernel."""
+    """A process that compiles one kernel, and the turn by which others see that they need start none."""
 
-    def __init__(self, order: dict[str, Any]) -> None:
+    def __init__(self, order: dict[str, Any], turn: Turn) -> None:
+        self._turn = turn
         # In a group of its own, or Ctrl-C would reach it too, and on Windows without a console that opens.
         self._process = subprocess.Popen(
             [sys.executable, "-c", _CODE],
@@ -66,12 +67,14 @@ class _Helper:
         atexit.unregister(self.end)
         self._process.kill()
         self._process.wait()
+        self._turn.end()
         self._close()
 
     def disown(self) -> None:
         """Leave it to the process that this one was forked from."""
         atexit.unregister(self.end)
         self._process.returncode = 0
+        self._turn.leave()
         self._close()
 
     def _close(self) -> None:
@@ -86,8 +89,9 @@ _lock = threading.Lock()
 def compile_ahead(kernel: Any, signature: tuple[Any, ...], function: str, dtype: np.dtype, n_threads: int) -> None:
     """Let a helper call ``function(dtype)`` of the kernel's module, which compiles the kernel for a signature.
 
-    Whoever needs the kernel meanwhile waits for it. There is no helper for one that is in the cache, nor where
-    kernels cannot be kept, where there is one CPU or one thread, or where this process is not Python's own program.
+    Whoever needs the kernel meanwhile waits for it. There is no helper for one that is in the cache or
+    for which another process has a helper, nor where kernels cannot be kept, where there is one CPU or one thread, or
+    where this process is not Python's own program.
     """
     if n_threads < 2 or not _can_help() or kernel._cache.is_kept(signature):
         return
@@ -101,10 +105,18 @@ def compile_ahead(kernel: Any, signature: tuple[Any, ...], function: str, dtype:
     }
     with _lock, contextlib.suppress(OSError, ValueError, RuntimeError, TypeError):
         name = kernel._cache.file_name(signature)
-        if name not in _helpers:
-            make(cache.FOLDERS[-1])
-            _helpers[name] = undisturbed(lambda: _Helper(order))
-            cache.AHEAD[name] = lambda: _helpers.pop(name).wait()
+        if name in _helpers:
+            return
+        turn = Turn(cache.made_folder() / f"{name}.ahead")
+        if not turn.comes():
+            turn.leave()
+            return
+        try:
+            _helpers[name] = undisturbed(lambda: _Helper(order, turn))
+        except BaseException:
+            turn.end()
+            raise
+        cache.AHEAD[name] = lambda: _helpers.pop(name).wait()
 
 
 def _can_help() -> bool:

@@ -29,6 +29,7 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
 from ... import codes
+from . import turns
 from .cpu import ISA, target
 from .store import distrust, make, prune, read, write
 
@@ -95,6 +96,16 @@ def keep_for_all_users() -> Path:
     return folder
 
 
+def made_folder() -> Path:
+    """The folder that is written; OSError if there can be none. Beside a new one, those that nobody uses go."""
+    folder = FOLDERS[-1]
+    is_new = not folder.exists()
+    make(folder)
+    if is_new:
+        prune(folder.parent)
+    return folder
+
+
 # By the names of the files that other processes are about to write, how to wait for each; see ``ahead``.
 AHEAD: dict[str, Callable[[], None]] = {}
 
@@ -111,9 +122,16 @@ class Cache(NullCache):
         compiled = self._load(sig, target_context)
         if compiled is None:
             _announce()
-            if (wait := AHEAD.pop(self.file_name(sig), None)) is not None:
-                wait()
-                compiled = self._load(sig, target_context)
+        if AHEAD and (wait := AHEAD.pop(self.file_name(sig), None)) is not None:
+            wait()  # or it would stay for as long as this process, where it was through before
+            compiled = self._load(sig, target_context) if compiled is None else compiled
+        if compiled is None and FOLDERS:
+            try:
+                place = made_folder() / self.file_name(sig)
+            except OSError:
+                return None
+            turns.wait(place)
+            compiled = self._load(sig, target_context)
         return compiled
 
     def _load(self, sig: Any, target_context: Any) -> Any:
@@ -135,12 +153,8 @@ class Cache(NullCache):
         """Keep a compiled function, unless it holds addresses of this process or the folder cannot be written."""
         if data.library.has_dynamic_globals or not FOLDERS:
             return
-        folder = FOLDERS[-1]
-        is_new = not folder.exists()
         with contextlib.suppress(OSError):
-            write(folder / self.file_name(sig), dumps(data._reduce()))
-            if is_new:
-                prune(folder.parent)
+            write(made_folder() / self.file_name(sig), dumps(data._reduce()))
 
     def file_name(self, sig: Any) -> str:
         """The name of the file for a signature."""

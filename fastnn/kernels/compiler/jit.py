@@ -21,6 +21,7 @@ from numba.extending import _Intrinsic, intrinsic
 
 from ...loading import stop_if_unwanted, undisturbed
 from .cache import Cache
+from .turns import one_turn
 
 if config.DISABLE_JIT:
     raise ValueError(
@@ -204,7 +205,7 @@ def _no_collection() -> Iterator[None]:
 
 def _undisturbed(compile: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def compile_kernel(signature: Any) -> Any:
-        with _no_collection():
+        with _no_collection(), one_turn():
             return undisturbed(lambda: compile(signature))
 
     return compile_kernel

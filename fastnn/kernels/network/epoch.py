@@ -169,7 +169,7 @@ def _kinds(dtype: np.dtype) -> tuple[Any, ...]:
     number, numbers, ints, reals = np.empty(0, dtype), np.empty((0, 0), dtype), _NO_LABELS, np.empty(0)
     table, prepared = np.empty((0, 0), np.int64), np.empty((0, 0))
     examples = (
-        Net(table, table, reals, number, 0),
+        Net(table, table, reals, number, 0, 0),
         Data(Input(0, 0, 0, 0, 0), Target(ints, number, number), ints, 0),
         Objective(0, reals, 0.0, 0.0, 0.0, False, False, False),
         Step(False, 0, 0, reals, reals, reals, numbers, 0, prepared, prepared, table),
@@ -231,7 +231,7 @@ def train_epoch(
     prepare, update = RULES[rule.name].addresses(dtype)
     settings, none = np.array(rule.settings, np.float64), np.empty(0)
     fixed = (
-        Net(products.ops, network.spans, network.settings, params, int(network.seed)),
+        Net(products.ops, network.spans, network.settings, params, int(network.seed), int(network.row)),
         Data(describe(batches.x, dtype), _target(batches, dtype), batches.order, int(batch_size)),
         objective_of(objective, dtype),
         Step(

@@ -72,7 +72,7 @@ def _forward(given, workspace):
     memory, told = array_of(given, 5, workspace), array_of(given, 6, 0)
     out = array_of(given, get(given, GIVEN), workspace)
     net = Net(Table(ops.p, ops.rows, ops.cols), Table(ops.p, 0, 0), Table(settings.p, settings.size, 1),
-              Table(params.p, params.size, 1), 0)  # fmt: skip
+              Table(params.p, params.size, 1), 0, 0)  # fmt: skip
     if not _fits(net, x, out):
         return 0
     size = itemsize(params.p)

@@ -51,13 +51,17 @@ LINE = 16
 
 
 class Net(NamedTuple):
-    """A network-as-data, its ops from ``with_products``, and its parameters."""
+    """A network-as-data, its ops from ``with_products``, and its parameters.
+
+    Of the whole batch to which the rows at hand belong they are those from ``row`` on.
+    """
 
     ops: np.ndarray
     spans: np.ndarray
     settings: np.ndarray
     params: np.ndarray
     seed: int
+    row: int
 
 
 @functools.lru_cache(maxsize=64)
@@ -264,7 +268,7 @@ def _operation_backward(net, i, column, rows, around):
 @inline
 def _key(net, i, rows):
     """What the random numbers of operation i follow from, or the rows of the batch that it sums over."""
-    return rows.batch if cell(net.ops, i, SUMS) != 0 else key_of(net.seed, rows.t, i)
+    return rows.batch if cell(net.ops, i, SUMS) != 0 else key_of(net.seed, rows.t, i) + net.row
 
 
 @inline

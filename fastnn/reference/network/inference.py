@@ -94,7 +94,7 @@ def arguments_of(network, i, t):
     """What the twin of an operation takes besides arrays: its settings, and a key where it draws random numbers."""
     op = network.ops[i]
     settings = network.settings[op[SETTINGS] :][: op[N_SETTINGS]].tolist()
-    return [*settings, key_of(network.seed, t, i)] if op[KEEPS] & TAKES_KEY else settings
+    return [*settings, key_of(network.seed, t, i) + network.row] if op[KEEPS] & TAKES_KEY else settings
 
 
 def parameters_of(network, i, params):
