@@ -22,7 +22,7 @@ from ..nn.optimizer import Optimizer
 from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
 from ..tables import Row, Table
-from ..training.fit import epoch_of
+from ..training.compiled import epoch_of
 from ..training.plan import Plan, prepare
 from ..training.replay import Epoch
 from ..validation import Array, number

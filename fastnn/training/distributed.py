@@ -14,7 +14,7 @@ from ..nn.stack import Stack
 from ..validation import Array, any_array, own_view, real_array, same_length, sample_weights
 from .callbacks import begun, check_callbacks
 from .class_weights import of_samples
-from .fit import training
+from .fit import ShouldStop, run
 from .history import History
 from .interrupts import Interrupt
 from .labels import NAMES, as_classes, coded
@@ -59,24 +59,14 @@ def _limited(threads: int) -> AbstractContextManager[Any]:
     return limit_threads(threads) if active().__name__ == MODULES["numba"] else nullcontext()
 
 
-def _run(model: "Sequential", plan: Plan, ranks: Ranks, should_stop: Any) -> History:
-    history = History()
-
+def _run(model: "Sequential", plan: Plan, ranks: Ranks, should_stop: ShouldStop) -> History:
     interrupt = _Agreed()
-    with interrupt, np.errstate(over="ignore", invalid="ignore"):
 
-        def decide(epoch: int, values: Values) -> bool:
-            stop, interrupt.requested = ranks.any(should_stop(epoch, values), interrupt.pressed)
-            return stop
+    def decide(epoch: int, values: Values) -> bool:
+        stop, interrupt.requested = ranks.any(should_stop(epoch, values), interrupt.pressed)
+        return stop
 
-        try:
-            for _ in training(model, plan, decide, history, interrupt):
-                pass
-        except BaseException:
-            interrupt.deaf = True
-            raise
-        interrupt.deaf = True
-    return history
+    return run(model, plan, decide, interrupt)
 
 
 class _Agreed(Interrupt):
@@ -261,7 +251,7 @@ def _planned(
         "stripes": count if is_given else None,
         "sync": sync,
     }
-    plan.world = World(ranks, cut, sync, arguments, has_validation)
+    plan.supply = World(ranks, cut, sync, arguments, has_validation)
     if sync == "epoch":
         _check_shares(stack, plan, cut, ranks)
     return plan

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,22 +10,21 @@ from ..nn import losses
 from ..nn.stack import Stack
 from ..validation import Array
 from .metrics import Metric, left_of, measure
-from .plan import Plan
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 
-def values_after(stack: Stack, plan: Plan) -> dict[str, float]:
-    """Return the values of an epoch beside its loss: metrics of the training data, and those of the validation data."""
-    if plan.world is not None:
-        return plan.world.values_after(stack, plan)
-    values = trained(stack, plan) if plan.measures_training else {}
+def validated(stack: Stack, plan: "Plan") -> dict[str, float]:
+    """Return what is measured of the validation data, if there are any."""
     data = plan.validation
     if data is None:
-        return values
+        return {}
     measured = evaluate(stack, plan.loss, data.x, data.y, None, data.name, data.rows, plan.metrics)
-    return values | {f"val_{name}": value for name, value in measured.items()}
+    return {f"val_{name}": value for name, value in measured.items()}
 
 
-def trained(stack: Stack, plan: Plan) -> dict[str, float]:
+def trained(stack: Stack, plan: "Plan") -> dict[str, float]:
     """Return the metrics of the training data, without weights."""
     rows = plan.rows
     outputs = outputs_of(stack, plan.x, rows)

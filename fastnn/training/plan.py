@@ -24,6 +24,7 @@ from ..validation import (
     positive_int,
     sample_weights,
 )
+from .arrays import ARRAYS
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
 from .each import depth
@@ -32,10 +33,10 @@ from .metrics import Metric, check_metrics, suit
 from .resuming import Checkpoint, opened
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
 from .splitting import share_of, split
+from .supply import Supply
 
 if TYPE_CHECKING:
     from .distributed import Meeting
-    from .striped import World
 
 # ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
 # many networks are prepared it may remember what it returned for the same objects.
@@ -63,9 +64,8 @@ class Plan:
     Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
     or dtype moves nothing here. With ``rows`` the samples are those of x, y and ``sample_weight``, in which nothing
     else counts. ``classes`` are what the labels of y stand for where they are no integers, and ``flat`` says that there
-    is one output for targets (m,). With ``world`` other processes hold samples of the epoch too. ``make_weights`` makes
-    ``sample_weight`` again where it is of one network alone. ``counts`` are the chunks and the samples of an epoch that
-    come in pieces, once it is over.
+    is one output for targets (m,). ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
+    ``supply`` is where the samples of an epoch come from, which need not be those arrays.
     """
 
     x: Array
@@ -90,18 +90,17 @@ class Plan:
     flat: bool = False
     make_weights: Callable[[], Array | None] | None = None
     checkpoint: "Checkpoint | Meeting | None" = None
-    world: "World | None" = None
-    counts: tuple[int, ...] | None = None
+    supply: Supply = ARRAYS
 
     @property
     def samples(self) -> int:
-        """The samples of an epoch."""
+        """The samples of the arrays."""
         return len(self.x) if self.rows is None else len(self.rows)
 
     @property
     def all_samples(self) -> int:
-        """The samples of an epoch, with those that other processes have."""
-        return self.samples if self.world is None else self.world.stripes.total
+        """The samples of an epoch, wherever they come from."""
+        return self.supply.samples(self)
 
     @property
     def updates(self) -> int:
@@ -118,33 +117,14 @@ class Plan:
         return Objective(self.loss.operation, self.l2, losses.smoothing(self.loss, self.y), numbers=self.loss.numbers())
 
     @property
-    def part(self) -> "Plan":
-        """What a compiled call trains by: itself, unless samples come in pieces."""
-        return self
-
-    @property
-    def measures_training(self) -> bool:
-        """Whether metrics are measured of the training data too."""
-        return bool(self.metrics)
-
-    @property
     def names(self) -> tuple[str, ...]:
         """The names of the values of an epoch."""
         metrics = [metric.name for metric in self.metrics]
-        own = metrics if self.measures_training else []
+        own = metrics if self.supply.measures_training else []
         if self.validation is None:
             return "loss", *own
         measured = "loss", *losses.measured(self.loss)
         return "loss", *own, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
-
-    def described(self) -> dict[str, Any]:
-        """What a checkpoint tells the data by, under the names that a user knows."""
-        return {
-            "X": [*self.x.shape, self.x.dtype.str],
-            "y": [*self.y.shape, self.y.dtype.str],
-            "rows": self.rows,
-            "sample_weight or class_weight": self.sample_weight,
-        }
 
 
 def prepare(
