@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import serialization
-from .chunks import Chunks
+from .chunks import Chunks, is_array, is_source
 from .nn import losses
 from .nn.chain import call_list
 from .nn.layers import Layer
@@ -23,7 +23,7 @@ from .nn.summary import summary
 from .tables import TableText
 from .training import distributed
 from .training.callbacks import Callback, begun
-from .training.evaluation import evaluate
+from .training.evaluation import evaluate, evaluate_source, of_each_chunk
 from .training.fit import run
 from .training.history import History
 from .training.labels import as_fitted, coded_as
@@ -219,7 +219,7 @@ class Sequential:
         batch_size: int = 32,
         accumulate: int = 1,
         shuffle: bool = True,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | Chunks | None = None,
         validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[Any, float] | Literal["balanced"] | ArrayLike | None = None,
@@ -263,8 +263,9 @@ class Sequential:
         shuffle : bool
             Whether each epoch takes the samples in another order: of a source the chunks, where it has a length and
             can be indexed, and then the samples among those that are held.
-        validation_data : (X, y), optional
-            Evaluated after each epoch, without the penalty.
+        validation_data : (X, y), or a source of chunks, optional
+            Evaluated after each epoch, without the penalty. The chunks of a source are read once more for it, one at a
+            time, and weighted where they hold weights; see :meth:`evaluate`.
         validation_split : float, optional
             Instead of ``validation_data``, the share of the samples to set aside for it, > 0 and < 1: drawn at random,
             of each class where y holds integer labels, of which each keeps a sample to train on. Nothing is copied.
@@ -375,18 +376,25 @@ class Sequential:
         with alone, plan.optimizer.held(), begun(self, plan) as should_stop:
             return run(self, plan, should_stop)
 
-    def predict(self, X: ArrayLike) -> Array:
+    def predict(self, X: ArrayLike | Chunks) -> Array:
         """Return what the outputs mean, as the loss that the model was trained with says.
 
         After cross-entropy that are the labels (m,) of the largest scores, int64 or those of :attr:`classes_`; after
         binary cross-entropy 1 or 0 for each output (m, n_out), int64; after Poisson's loss the means e^s (m, n_out),
         else the outputs (m, n_out). One output for which ``fit`` got targets (m,) comes as (m,).
 
+        Parameters
+        ----------
+        X : array_like (m, n_in), or a source of chunks
+            As of :meth:`forward`. A source is what :meth:`fit` takes, or an iterator: it is gone through once, and its
+            targets and weights are not looked at. Its chunks may also be arrays X without any, and the answers to all
+            come one after the other.
+
         Raises
         ------
         ValueError
             If the model does not know its loss yet, because it was neither fitted nor told (``model.loss = ...``), or
-            X is not as in :meth:`forward`.
+            X is not as in :meth:`forward`, or a source gives no chunk.
         TypeError
             If X does not hold real numbers.
         """
@@ -395,12 +403,20 @@ class Sequential:
                 "predict cannot know whether the outputs are class scores: fit the model first, set "
                 "model.loss = 'cross_entropy' or 'squared_error', or use forward"
             )
-        return as_fitted(losses.predictions(self._loss, self._stack.outputs(X)), self._classes, self._flat)
+        if type(X) is not np.ndarray and is_source(X, alone=True):
+            return of_each_chunk(self.predict, X, "predict(X)")
+        outputs = self._stack.outputs(X)  # type: ignore[arg-type]  # which is no source
+        return as_fitted(losses.predictions(self._loss, outputs), self._classes, self._flat)
 
-    def predict_proba(self, X: ArrayLike) -> Array:
+    def predict_proba(self, X: ArrayLike | Chunks) -> Array:
         """Return the probability (m, n_out) of each class: the softmax of the outputs.
 
         After binary cross-entropy that of a 1: the sigmoid of each output, in one column where there is one output.
+
+        Parameters
+        ----------
+        X : array_like (m, n_in), or a source of chunks
+            As of :meth:`predict`.
 
         Raises
         ------
@@ -411,10 +427,18 @@ class Sequential:
             If X does not hold real numbers.
         """
         link = losses.of_probabilities(self._loss)
-        return linked(link, self._stack.outputs(X, softmax=link == "softmax"))
+        if type(X) is not np.ndarray and is_source(X, alone=True):
+            return of_each_chunk(self.predict_proba, X, "predict_proba(X)")
+        outputs = self._stack.outputs(X, softmax=link == "softmax")  # type: ignore[arg-type]  # which is no source
+        return linked(link, outputs)
 
     def evaluate(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, metrics: Metrics | None = None
+        self,
+        X: ArrayLike | Chunks,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        metrics: Metrics | None = None,
     ) -> dict[str, float]:
         """Return {"loss"} and, after a cross-entropy, "accuracy": the share of samples whose label is predicted.
 
@@ -423,12 +447,15 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like (m, n_in)
+        X : array_like (m, n_in), or a source of chunks where y is left out
+            A source is what :meth:`fit` takes, or an iterator: it is gone through once. The means are those over all
+            of its samples, which may be more than fit into memory.
         y : array_like (m,) or (m, n_out)
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero, for both means.
         metrics : list of names and functions, or dict of names to them, optional
-            What to return as well, see :meth:`fit`; those that are named are weighted too.
+            What to return as well, see :meth:`fit`; those that are named are weighted too. They are of all samples
+            together, so of a source targets and outputs are held.
 
         Raises
         ------
@@ -437,11 +464,18 @@ class Sequential:
         """
         if self._loss is None:
             raise ValueError("evaluate needs a loss: fit the model first, or set model.loss = 'cross_entropy'")
+        chosen = check_metrics(metrics)
+        classes = self._classes if losses.takes_names(self._loss) else None
+        if y is None and not is_array(X):
+            if sample_weight is not None:
+                raise ValueError(
+                    "sample_weight is given beside a source: let each of its chunks be (X, y, sample_weight)"
+                )
+            return evaluate_source(self._stack, self._loss, classes, X, chosen)
         x = self._features(own_view(X))
-        y = coded_as(own_view(y), self._classes if losses.takes_names(self._loss) else None)
+        y = coded_as(own_view(y), classes)
         targets = losses.targets(self._loss, y, len(x), self._stack.output_width(x), self.dtype)
         weights = sample_weights(own_view(sample_weight), len(x), self.dtype)
-        chosen = check_metrics(metrics)
         suit(chosen, self._loss, targets, self._stack.output_width(x))
         return evaluate(self._stack, self._loss, x, targets, weights, metrics=chosen)
 

@@ -168,6 +168,15 @@ def own_view(value: Any) -> Any:
     return value.view() if isinstance(value, np.ndarray) else value
 
 
+def depth(value: Any) -> int:
+    """Return how many dimensions there are to a value, looking at the first elements of lists alone."""
+    if hasattr(value, "shape"):
+        return len(value.shape)
+    if isinstance(value, (list, tuple)):
+        return 1 + (depth(value[0]) if value else 0)
+    return 1 if isinstance(value, (range, memoryview)) else 0
+
+
 def real_array(name: str, value: ArrayLike) -> Array:
     """Return ``value`` as an array of real numbers of any dtype and shape, without a copy where it is one."""
     array = any_array(name, value)

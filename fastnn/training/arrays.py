@@ -36,7 +36,7 @@ class Arrays(Supply):
             "y": [*plan.y.shape, plan.y.dtype.str],
             "rows": plan.rows,
             "sample_weight or class_weight": plan.sample_weight,
-            "validation data": plan.validation and [*plan.validation.x.shape, *plan.validation.y.shape],
+            "validation data": plan.validation and plan.validation.described(),
         }
 
     def trainer(self, stack: Stack, plan: "Plan", most: int) -> "ArrayTrainer":

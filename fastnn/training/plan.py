@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..chunks import is_source
 from ..nn import losses, optimizers
 from ..nn.lowering import Objective
 from ..nn.optimizer import Optimizer
@@ -17,6 +18,7 @@ from ..validation import (
     Array,
     DType,
     any_array,
+    depth,
     features,
     flag,
     number,
@@ -27,11 +29,12 @@ from ..validation import (
 from .arrays import ARRAYS
 from .callbacks import Callback, check_callbacks
 from .class_weights import weighted
-from .each import depth
+from .evaluation import Validation, ValidationChunks, validation_chunks
 from .labels import NAMES, check_number, coded, coded_as
 from .metrics import Metric, check_metrics, suit
 from .resuming import Checkpoint, opened
 from .rows import ALL, Rows, check_finite, is_finite, selection, spread
+from .sources import Form
 from .splitting import share_of, split
 from .supply import Supply
 
@@ -46,15 +49,6 @@ Once = Callable[..., Any]
 def always(check: Callable[..., Any], value: Any, *more: Any) -> Any:
     """Check whatever comes, each time."""
     return check(own_view(value), *more)
-
-
-class Validation(NamedTuple):
-    """Data to be evaluated after each epoch: the rows of x and y, all for None, and what y is called."""
-
-    x: Array
-    y: Array
-    rows: Array | None
-    name: str
 
 
 @dataclass
@@ -81,7 +75,7 @@ class Plan:
     batch_size: int
     accumulate: int
     shuffle: bool
-    validation: Validation | None
+    validation: Validation | ValidationChunks | None
     verbose: bool
     compiled: bool
     callbacks: tuple[Callback, ...]
@@ -191,10 +185,12 @@ def prepare(
     k = stack.output_width(x if places is None else x[places[:1]])
     check_number(classes, k, losses.classes_of(loss, k))
     _check_one_validation(validation_data, validation_rows, validation_split)
-    validation = None
-    if validation_data is not None:
+    validation: Validation | ValidationChunks | None = None
+    if validation_data is not None and is_source(validation_data):
+        validation = validation_chunks(validation_data, Form(stack, loss, k, classes, n_in=x.shape[1]))
+    elif validation_data is not None:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-            raise TypeError("validation_data is not a pair, expected (X, y)")
+            raise TypeError("validation_data is not a pair, expected (X, y), or a source of chunks")
         x_val, y_val = validation_data
         x_val, _ = given.features(x_val, x.shape[1], ALL, "X of validation_data", True)
         stack.check_codes(x_val, "X of validation_data")

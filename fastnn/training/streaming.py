@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..chunks import Source
+from ..chunks import Source, is_array
 from ..nn import losses
 from ..nn.stack import Stack
 from ..transaction import Copies
-from ..validation import Array, any_array, own_view, positive_int, sample_weights
+from ..validation import Array, any_array, depth, own_view, positive_int, sample_weights
 from .arrays import ARRAYS, check_again
 from .class_weights import check_labels, of_classes
 from .compiled import epoch_of
-from .each import depth
 from .labels import NAMES
 from .plan import Plan, check_batches, prepare
 from .reading import Reading, Store
@@ -60,14 +59,14 @@ class Chunks(Supply):
 
     def described(self, plan: Plan) -> dict[str, Any]:
         """Return what a checkpoint tells the data by."""
-        x, y, _ = self.form.empty
+        x, y = self.form.described()
         return {
-            "X": ["chunks", x.shape[1], x.dtype.str],
-            "y": ["chunks", *y.shape[1:], y.dtype.str],
+            "X": ["chunks", *x],
+            "y": ["chunks", *y],
             "buffer": self.buffer,
             "sample_weight": self.form.is_weighted,
             "class_weight": self._of_classes,
-            "validation data": plan.validation and [*plan.validation.x.shape, *plan.validation.y.shape],
+            "validation data": plan.validation and plan.validation.described(),
         }
 
     def trainer(self, stack: Stack, plan: Plan, most: int) -> "ChunkTrainer":
@@ -77,7 +76,7 @@ class Chunks(Supply):
 
 def prepared(stack: Stack, x: Any, y: Any, *, buffer: Any, **settings: Any) -> Plan:
     """Check the arguments of a fit on arrays, or where there is no y on a source of chunks, and change nothing."""
-    if y is None and not hasattr(x, "__array__") and not hasattr(x, "shape"):
+    if y is None and not is_array(x):
         return prepare_stream(stack, x, buffer=buffer, **settings)
     if buffer is not None:
         raise ValueError(f"buffer is {buffer!r}, but X and y are arrays, of which nothing is held: leave it out")
@@ -141,9 +140,11 @@ def prepare_stream(
         if counts is None:
             counts = np.zeros(plan.outputs)
             if isinstance(class_weight, str) and class_weight == "balanced":
-                counts = Form(stack, loss, plan.outputs, plan.classes, None, first).counts(given)
+                counts = Form(stack, loss, plan.outputs, plan.classes).counts(given)
         weights = of_classes(class_weight, counts, plan.outputs, plan.classes)
-    form = Form(stack, loss, plan.outputs, plan.classes, weights, first)
+    form = Form(stack, loss, plan.outputs, plan.classes, weights)
+    with given.at(0):
+        form.checked(first)
     plan.x, plan.y, plan.sample_weight = form.empty
     plan.batch_size, plan.accumulate = batch_size, accumulate
     if held is None:

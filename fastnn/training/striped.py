@@ -21,7 +21,7 @@ from ..transaction import Copies
 from ..validation import Array
 from .arrays import ARRAYS, check_again
 from .compiled import CompiledEpoch
-from .evaluation import evaluate, outputs_of
+from .evaluation import Validation, evaluate, outputs_of
 from .layerwise import layerwise_epoch
 from .metrics import left_of, measure
 from .plan import Plan
@@ -81,6 +81,7 @@ class World(Supply):
         data = plan.validation
         if data is None:
             return values
+        assert isinstance(data, Validation), "a source was refused"
         found = None
         if self.has_validation:
             found = len(data.x), evaluate(stack, plan.loss, data.x, data.y, None, data.name)
