@@ -1,4 +1,4 @@
-"""The model: layers one after the other, over one flat buffer of parameters."""
+"""The model: layers one after the other, trained, asked and saved."""
 
 import os
 import threading
@@ -10,39 +10,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import serialization
-from .chunks import Chunks, is_array, is_source
+from .chunks import Chunks, is_source
 from .nn import losses
-from .nn.chain import call_list
-from .nn.layers import Layer
+from .nn.layered import Layered
 from .nn.loss import Loss, linked
 from .nn.losses import LossName
 from .nn.optimizer import Optimizer
 from .nn.optimizers import OptimizerName
-from .nn.stack import Stack
-from .nn.summary import summary
-from .tables import TableText
 from .training import distributed
 from .training.callbacks import Callback, begun
-from .training.evaluation import evaluate, evaluate_source, of_each_chunk
+from .training.evaluation import evaluate, of_each_chunk
 from .training.fit import run
 from .training.history import History
-from .training.labels import as_fitted, coded_as
-from .training.metrics import Metrics, check_metrics, suit
+from .training.labels import as_fitted
+from .training.metrics import Metrics
 from .training.streaming import prepared
 from .validation import (
     Array,
-    DType,
     FloatType,
-    float_dtype,
-    generator,
-    number,
-    own_view,
-    real_array,
-    sample_weights,
 )
 
 
-class Sequential:
+class Sequential(Layered):
     """A neural network: layers one after the other.
 
     Parameters
@@ -87,17 +76,7 @@ class Sequential:
         self._classes: Array | None = None
         self._flat = False
         self.history = History()
-        self._stack = Stack(layers, float_dtype(dtype), generator(seed))  # last: from then on the layers belong to it
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers, first to last."""
-        return self._stack.layers
-
-    @property
-    def dtype(self) -> DType:
-        """The dtype of parameters and outputs."""
-        return self._stack.dtype
+        super().__init__(*layers, dtype=dtype, seed=seed)  # last: from then on the layers belong to it
 
     @property
     def loss(self) -> Loss | None:
@@ -116,96 +95,6 @@ class Sequential:
     def classes_(self) -> Array | None:
         """The labels that outputs stand for, sorted, if ``fit`` got any that are strings or objects, else None."""
         return self._classes
-
-    def parameters(self) -> list[Array]:
-        """Return the parameters of all layers: for each linear layer its weight and its bias, as views."""
-        return [p for layer in self.layers for p in call_list(layer, "parameters")]
-
-    def gradients(self) -> list[Array]:
-        """Return the gradients of :meth:`parameters`, in their order; none before the first :meth:`backward`."""
-        return [g for layer in self.layers for g in call_list(layer, "gradients")]
-
-    def flat_parameters(self) -> Array:
-        """Return the parameters of all built-in layers in one row: a view of the buffer (n,) that kernels use.
-
-        Every array of a layer begins at a multiple of 16 elements, running means of :class:`BatchNorm` included; what
-        is between them is zero and stays so. Two models of the same layers have the same places. Parameters of layers
-        of your own are not in it.
-        """
-        return self._stack.params[:]
-
-    def flat_gradient(self) -> Array:
-        """Return the gradients of :meth:`flat_parameters` at the same places, a view (n,): zeros before any.
-
-        :meth:`backward` writes it, and ``optimizer.step(model)`` takes what stands in it by then, so that gradients may
-        be summed over processes, or be your own. Of an :class:`Embedding` the rows move whose codes the last
-        ``backward`` has met, all of them if there was none. ``fit`` starts another one.
-
-        Examples
-        --------
-        >>> import fastnn as fnn
-        >>> model = fnn.Sequential(fnn.Linear(2, 1), dtype="float64")
-        >>> before = model.flat_parameters().copy()
-        >>> model.flat_gradient()[:2] = 1.0, 0.0
-        >>> fnn.SGD(lr=0.5).step(model)
-        >>> bool((model.flat_parameters()[:2] == before[:2] - [0.5, 0.0]).all())
-        True
-        """
-        return self._stack.own_gradient()[:]
-
-    def forward(self, X: ArrayLike, training: bool = False) -> Array:
-        """Return the outputs of the last layer: scores before any softmax, or predictions.
-
-        Parameters
-        ----------
-        X : array_like (m, n_in)
-            Finite numbers. float32, float64 and uint8 in any memory layout are used without a copy.
-        training : bool
-            Whether the layers keep what :meth:`backward` needs, and dropout drops units, others each time.
-
-        Returns
-        -------
-        ndarray (m, n_out)
-
-        Raises
-        ------
-        ValueError
-            If X is empty, has another number of columns, or holds NaN or infinite values; in training, if a
-            :class:`BatchNorm` gets one sample.
-        TypeError
-            If X does not hold real numbers.
-        """
-        return self._stack.training_pass(self._features(X)) if training else self._stack.outputs(X)
-
-    def backward(self, dy: ArrayLike, l2: float = 0.0) -> Array:
-        """Go back through all layers, so that each holds its gradients, and return the gradient of the input.
-
-        Parameters
-        ----------
-        dy : array_like (m, n_out)
-            The gradient of the loss with respect to the outputs of the last ``forward(X, training=True)``.
-        l2 : float
-            The factor λ >= 0 of the penalty λ Σ W² over the weights of linear layers, added to their gradients.
-
-        Returns
-        -------
-        ndarray (m, n_in)
-
-        Raises
-        ------
-        ValueError
-            If there was no such forward pass, ``dy`` has another shape than its result, or ``l2`` is negative.
-        TypeError
-            If ``dy`` does not hold real numbers.
-        """
-        shape = self._stack.trained_shape
-        if shape is None:
-            raise ValueError("there is nothing to go back through: call forward(X, training=True) before backward")
-        l2 = number("l2", l2, least=0)
-        array = real_array("dy", dy)
-        if array.shape != shape:
-            raise ValueError(f"dy has shape {array.shape}, but the outputs have shape {shape}: they must be equal")
-        return self._stack.backward(np.ascontiguousarray(array, self.dtype), l2)
 
     def fit(
         self,
@@ -464,24 +353,8 @@ class Sequential:
         """
         if self._loss is None:
             raise ValueError("evaluate needs a loss: fit the model first, or set model.loss = 'cross_entropy'")
-        chosen = check_metrics(metrics)
         classes = self._classes if losses.takes_names(self._loss) else None
-        if y is None and not is_array(X):
-            if sample_weight is not None:
-                raise ValueError(
-                    "sample_weight is given beside a source: let each of its chunks be (X, y, sample_weight)"
-                )
-            return evaluate_source(self._stack, self._loss, classes, X, chosen)
-        x = self._features(own_view(X))
-        y = coded_as(own_view(y), classes)
-        targets = losses.targets(self._loss, y, len(x), self._stack.output_width(x), self.dtype)
-        weights = sample_weights(own_view(sample_weight), len(x), self.dtype)
-        suit(chosen, self._loss, targets, self._stack.output_width(x))
-        return evaluate(self._stack, self._loss, x, targets, weights, metrics=chosen)
-
-    def summary(self) -> TableText:
-        """Return a table of the layers, their outputs and numbers of parameters, and of what is frozen."""
-        return summary(self._stack)
+        return evaluate(self._stack, self._loss, classes, X, y, sample_weight, metrics)
 
     def save(self, path: str | os.PathLike[str] | BinaryIO, optimizer: Optimizer | None = None) -> None:
         """Save layers, weights, dtype and loss as an .npz file without pickle; see :func:`fastnn.load`.
@@ -520,11 +393,5 @@ class Sequential:
     def _meaning(self, meaning: serialization.Meaning) -> None:
         self._loss, self._classes, self._flat = meaning
 
-    def _features(self, X: ArrayLike) -> Array:
-        return self._stack.features(X)
-
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype='{self.dtype}')"
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..chunks import Source
+from ..chunks import Source, is_array
 from ..nn import losses
 from ..nn.stack import Stack
-from ..validation import Array, real_array
-from .metrics import Metric, left_of, measure, suit
+from ..validation import Array, own_view, real_array, sample_weights
+from .labels import coded_as
+from .metrics import Metric, Metrics, check_metrics, left_of, measure, suit
 from .sources import Form
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Validation(NamedTuple):
 
     def measured(self, stack: Stack, loss: Any, metrics: Sequence[Metric]) -> dict[str, float]:
         """Return the loss and what else is measured."""
-        return evaluate(stack, loss, self.x, self.y, None, self.name, self.rows, metrics)
+        return measured(stack, loss, self.x, self.y, None, self.name, self.rows, metrics)
 
     def described(self) -> Any:
         """Return what a checkpoint tells them by."""
@@ -43,7 +44,7 @@ class ValidationChunks(NamedTuple):
 
     def measured(self, stack: Stack, loss: Any, metrics: Sequence[Metric]) -> dict[str, float]:
         """Return the loss and what else is measured, from one pass over the chunks."""
-        return evaluate_chunks(stack, loss, self.source, self.form, metrics)
+        return measured_in_chunks(stack, loss, self.source, self.form, metrics)
 
     def described(self) -> Any:
         """Return what a checkpoint tells them by."""
@@ -63,8 +64,8 @@ def validated(stack: Stack, plan: "Plan") -> dict[str, float]:
     """Return what is measured of the validation data, if there are any."""
     if plan.validation is None:
         return {}
-    measured = plan.validation.measured(stack, plan.loss, plan.metrics)
-    return {f"val_{name}": value for name, value in measured.items()}
+    values = plan.validation.measured(stack, plan.loss, plan.metrics)
+    return {f"val_{name}": value for name, value in values.items()}
 
 
 def trained(stack: Stack, plan: "Plan") -> dict[str, float]:
@@ -81,6 +82,24 @@ def outputs_of(stack: Stack, x: Array, rows: Array | None) -> list[Array]:
 
 
 def evaluate(
+    stack: Stack, loss: Any, classes: Array | None, x: Any, y: Any, sample_weight: Any, metrics: Metrics | None
+) -> dict[str, float]:
+    """Check the arguments of ``evaluate``, and return the loss of arrays or of a source, and what else it measures."""
+    chosen = check_metrics(metrics)
+    if y is None and not is_array(x):
+        if sample_weight is not None:
+            raise ValueError("sample_weight is given beside a source: let each of its chunks be (X, y, sample_weight)")
+        source = Source(x, "evaluate(X, y)", again=False)
+        return measured_in_chunks(stack, loss, source, Form(stack, loss, None, classes), chosen)
+    x = stack.features(own_view(x))
+    k = stack.output_width(x)
+    targets = losses.targets(loss, coded_as(own_view(y), classes), len(x), k, stack.dtype)
+    weights = sample_weights(own_view(sample_weight), len(x), stack.dtype)
+    suit(chosen, loss, targets, k)
+    return measured(stack, loss, x, targets, weights, metrics=chosen)
+
+
+def measured(
     stack: Stack,
     loss: Any,
     x: Array,
@@ -97,12 +116,12 @@ def evaluate(
     """
     means = _Means(stack, loss, bool(metrics))
     means.add(x, y, sample_weight, name, chosen)
-    measured = means.values()
+    values = means.values()
     y, v = (y, sample_weight) if chosen is None or not metrics else (y[chosen], None)
-    return measured | measure(left_of(metrics, measured), loss, y, means.outputs, v)
+    return values | measure(left_of(metrics, values), loss, y, means.outputs, v)
 
 
-def evaluate_chunks(
+def measured_in_chunks(
     stack: Stack, loss: Any, source: Source, form: Form, metrics: Sequence[Metric] = ()
 ) -> dict[str, float]:
     """Return the loss of a source's chunks and what else it measures, the means over all of their samples.
@@ -122,20 +141,12 @@ def evaluate_chunks(
                 weights.append(v if v is None else v.copy())
     if not means.weights:
         raise ValueError(f"the weights in all chunks of {source.name} are zero, expected at least one that is positive")
-    measured = means.values()
-    left = left_of(metrics, measured)
+    values = means.values()
+    left = left_of(metrics, values)
     if not left:
-        return measured
+        return values
     every = np.concatenate([v for v in weights if v is not None]) if form.is_weighted else None
-    return measured | measure(left, loss, np.concatenate(targets), means.outputs, every)
-
-
-def evaluate_source(
-    stack: Stack, loss: Any, classes: Array | None, given: Any, metrics: Sequence[Metric]
-) -> dict[str, float]:
-    """Return the loss of a source, of which nothing was checked, and what else it measures; see above."""
-    source = Source(given, "evaluate(X, y)", again=False)
-    return evaluate_chunks(stack, loss, source, Form(stack, loss, None, classes), metrics)
+    return values | measure(left, loss, np.concatenate(targets), means.outputs, every)
 
 
 def of_each_chunk(function: Callable[[Any], Array], given: Any, call: str) -> Array:
@@ -198,8 +209,8 @@ class _Means:
             totals["loss"] += share * losses.value(loss, outputs, targets, v)
             if losses.measured(loss):
                 predicted = loss.predictions(outputs.copy() if self._keep else outputs)
-                for measured, values in loss.measures(predicted, targets).items():
-                    totals[measured] += share * mean_of(values, v)
+                for name_of, values in loss.measures(predicted, targets).items():
+                    totals[name_of] += share * mean_of(values, v)
             self.weights += share
         if not math.isfinite(totals["loss"]):
             k, dtype = outputs.shape[1], self._stack.dtype
