@@ -384,6 +384,13 @@ class Sequential(Layered):
         """
         serialization.write(path, self._stack, self._meaning, optimizer)
 
+    @classmethod
+    def _of(cls, content: serialization.Content) -> "Sequential":
+        """Return a model as a file describes it."""
+        model = cls(*content.layers, dtype=np.dtype(content.dtype))
+        model._meaning = content.meaning
+        return model
+
     @property
     def _meaning(self) -> serialization.Meaning:
         """What the outputs are meant for."""
