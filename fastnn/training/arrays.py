@@ -11,7 +11,7 @@ from ..nn import losses
 from ..nn.stack import Stack
 from ..validation import FLOAT64, Array, finite, sample_weights
 from .compiled import CompiledEpoch, epoch_of
-from .evaluation import trained
+from .evaluation import training_values
 from .rows import check_finite, own_rows
 from .supply import Supply, Trainer
 from .together import Request
@@ -105,7 +105,7 @@ class ArrayTrainer(Trainer):
 
     def values_after(self) -> dict[str, float]:
         """Return the values of an epoch beside its loss."""
-        values = trained(self._stack, self._plan) if self._plan.metrics else {}
+        values = training_values(self._stack, self._plan) if self._plan.metrics else {}
         return values | super().values_after()
 
 

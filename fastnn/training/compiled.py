@@ -2,18 +2,22 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..backend import active
 from ..nn.lowering import Batches, Network, OptimizerSpec
 from ..nn.stack import Lap, Stack, no_lap
 from ..validation import Array
 from .layerwise import layerwise_epoch
-from .replay import Epoch
 from .together import Request
 
 if TYPE_CHECKING:
     from .plan import Plan
+
+
+# What trains for an epoch: it takes the order of the samples, the learning rate or one for each update, and how many
+# updates came before, and returns the loss and the batch that failed, or -1.
+Epoch = Callable[[Any, float | Array, int], tuple[float, int]]
 
 
 def epoch_of(stack: Stack, plan: "Plan", seconds: Array | None = None, lap: Lap = no_lap) -> Epoch:

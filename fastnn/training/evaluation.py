@@ -60,7 +60,7 @@ def validation_chunks(given: Any, form: Form) -> ValidationChunks:
     return ValidationChunks(source, form)
 
 
-def validated(stack: Stack, plan: "Plan") -> dict[str, float]:
+def validation_values(stack: Stack, plan: "Plan") -> dict[str, float]:
     """Return what is measured of the validation data, if there are any."""
     if plan.validation is None:
         return {}
@@ -68,7 +68,7 @@ def validated(stack: Stack, plan: "Plan") -> dict[str, float]:
     return {f"val_{name}": value for name, value in values.items()}
 
 
-def trained(stack: Stack, plan: "Plan") -> dict[str, float]:
+def training_values(stack: Stack, plan: "Plan") -> dict[str, float]:
     """Return the metrics of the training data, without weights."""
     rows = plan.rows
     outputs = outputs_of(stack, plan.x, rows)

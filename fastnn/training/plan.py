@@ -1,11 +1,9 @@
 """What a fit was asked for, checked before anything changes."""
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ..chunks import is_source
@@ -16,39 +14,25 @@ from ..nn.stack import Stack
 from ..validation import (
     FLOAT64,
     Array,
-    DType,
-    any_array,
     depth,
-    features,
     flag,
     number,
-    own_view,
     positive_int,
-    sample_weights,
 )
 from .arrays import ARRAYS
 from .callbacks import Callback, check_callbacks
-from .class_weights import weighted
 from .evaluation import Validation, ValidationChunks, validation_chunks
-from .labels import NAMES, check_number, coded, coded_as
+from .given import Given, Once, always
+from .labels import check_number
 from .metrics import Metric, check_metrics, suit
 from .resuming import Checkpoint, opened
-from .rows import ALL, Rows, check_finite, is_finite, selection, spread
+from .rows import ALL, Rows
 from .sources import Form
 from .splitting import share_of, split
 from .supply import Supply
 
 if TYPE_CHECKING:
     from .distributed import Meeting
-
-# ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
-# many networks are prepared it may remember what it returned for the same objects.
-Once = Callable[..., Any]
-
-
-def always(check: Callable[..., Any], value: Any, *more: Any) -> Any:
-    """Check whatever comes, each time."""
-    return check(own_view(value), *more)
 
 
 @dataclass
@@ -177,7 +161,7 @@ def prepare(
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
     # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
     check = not (check_later and compiled and stack.starts_linear and validation_split is None)
-    given = _Given(once, loss, stack.dtype)
+    given = Given(once, loss, stack.dtype)
     data, x, places = x, *given.features(x, stack.n_in, rows, "X", check)
     stack.check_codes(x, "X", places)
     is_flat = depth(y) == 1
@@ -189,14 +173,7 @@ def prepare(
     if validation_data is not None and is_source(validation_data):
         validation = validation_chunks(validation_data, Form(stack, loss, k, classes, n_in=x.shape[1]))
     elif validation_data is not None:
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-            raise TypeError("validation_data is not a pair, expected (X, y), or a source of chunks")
-        x_val, y_val = validation_data
-        x_val, _ = given.features(x_val, x.shape[1], ALL, "X of validation_data", True)
-        stack.check_codes(x_val, "X of validation_data")
-        name = "y of validation_data"
-        y_val = given.once(coded_as, y_val, classes, name)
-        validation = Validation(x_val, given.targets(y_val, len(x_val), k, None, name, True), None, name)
+        validation = given.pair(stack, validation_data, x.shape[1], k, classes)
     elif validation_rows.value is not None:
         x_val, chosen = given.features(data, stack.n_in, validation_rows, "X", True)
         stack.check_codes(x_val, "X", chosen)
@@ -270,85 +247,3 @@ def _check_one_validation(validation_data: Any, validation_rows: Rows, validatio
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise ValueError(f"{names[0]} and {names[1]} are both given: expected one of them")
-
-
-class _Given(NamedTuple):
-    """How data are taken that are given for a loss and a dtype, of which rows may be all that counts."""
-
-    once: Once
-    loss: Any
-    dtype: DType
-
-    def features(self, x: Any, n_in: int | None, rows: Rows, name: str, check: bool) -> tuple[Array, Array | None]:
-        if rows.value is None:
-            return self.once(features, x, n_in, self.dtype, name, check), None
-        x = self.once(features, x, n_in, self.dtype, name, False)
-        places = self.once(selection, rows.value, rows.name, len(x))
-        if check and not self.once(is_finite, x, self.dtype):
-            check_finite(x, name, self.dtype, places)
-        return x, places
-
-    def coded(self, y: Any, classes: Array | None, places: Array | None) -> tuple[Any, Array | None]:
-        """Labels that are no numbers as codes, and their classes: those from before where y holds such labels."""
-        if not losses.takes_names(self.loss):
-            return y, None
-        try:
-            return self.once(_coded, y, classes)  # type: ignore[no-any-return]
-        except (TypeError, ValueError):
-            array = any_array("y", own_view(y))
-            if places is None or array.ndim != 1 or places.max() >= len(array):
-                raise
-            codes, classes = _coded(array[places], classes, "y[rows]")
-            return spread(codes, places, len(array)), classes
-
-    def targets(self, y: Any, m: int, k: int, places: Array | None, name: str, check: bool) -> Array:
-        settings = self.loss, k, self.dtype, name, check
-        try:
-            targets: Array = self.once(_targets, y, m, *settings)
-        except ValueError:
-            array = any_array(name, y)
-            if places is None or array.ndim == 0 or len(array) != m:
-                raise
-            return spread(_targets(array[places], len(places), *settings), places, m)
-        return targets
-
-    def weights(
-        self, sample_weight: Any, class_weight: Any, y: Array, k: int, places: Array | None, classes: Array | None
-    ) -> Array | None:
-        weights: Array | None
-        if places is None:
-            weights = self.once(sample_weights, sample_weight, len(y), self.dtype)
-            if class_weight is not None:
-                weights = self.once(_weighted, class_weight, self.loss, y, k, sample_weight, self.dtype, classes)
-            return weights
-        n, m = len(y), len(places)
-        if sample_weight is not None:
-            if class_weight is None:
-                with suppress(ValueError):  # which need not come of the rows that count
-                    whole: Array = self.once(sample_weights, sample_weight, n, self.dtype)
-                    sample_weights(whole[places], m, self.dtype)
-                    return whole
-            sample_weight = any_array("sample_weight", own_view(sample_weight))
-            if sample_weight.ndim != 1 or len(sample_weight) != n:
-                sample_weights(sample_weight, n, self.dtype)
-            sample_weight = sample_weight[places]
-        weights = sample_weights(sample_weight, m, self.dtype)
-        if class_weight is not None:
-            weights = weighted(class_weight, self.loss, y[places], k, sample_weight, self.dtype, classes)
-        return None if weights is None else spread(weights, places, n)
-
-
-def _targets(y: Any, m: int, loss: Any, k: int, dtype: DType, name: str, check: bool) -> Array:
-    return losses.targets(loss, y, m, k, dtype, name, check)
-
-
-def _coded(y: Any, classes: Array | None, name: str = "y") -> tuple[Any, Array | None]:
-    """Labels that are no numbers as codes, and their classes; numbers as they are, whatever was before."""
-    array = y if type(y) is np.ndarray else any_array(name, y)
-    return coded(y, classes if array.dtype.kind in NAMES else None, name)
-
-
-def _weighted(
-    class_weight: Any, loss: Any, y: Array, k: int, sample_weight: Any, dtype: DType, classes: Array | None
-) -> Array | None:
-    return weighted(class_weight, loss, y, k, own_view(sample_weight), dtype, classes)

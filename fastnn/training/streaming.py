@@ -30,7 +30,7 @@ from .supply import Supply, Trainer
 _BYTES = 1 << 27  # of a buffer whose size is not given
 
 
-class Chunks(Supply):
+class Pieces(Supply):
     """The samples of a source.
 
     Parameters
@@ -69,9 +69,9 @@ class Chunks(Supply):
             "validation data": plan.validation and plan.validation.described(),
         }
 
-    def trainer(self, stack: Stack, plan: Plan, most: int) -> "ChunkTrainer":
+    def trainer(self, stack: Stack, plan: Plan, most: int) -> "PieceTrainer":
         """Return what trains."""
-        return ChunkTrainer(stack, plan, self)
+        return PieceTrainer(stack, plan, self)
 
 
 def prepared(stack: Stack, x: Any, y: Any, *, buffer: Any, **settings: Any) -> Plan:
@@ -150,14 +150,14 @@ def prepare_stream(
     if held is None:
         sample = sum(a.dtype.itemsize * int(np.prod(a.shape[1:])) for a in form.empty if a is not None)
         held = max(2 * batch_size * accumulate, _BYTES // max(sample, 1))
-    plan.supply = Chunks(given, form, held, weights)
+    plan.supply = Pieces(given, form, held, weights)
     kept = plan.checkpoint = opened(checkpoint, checkpoint_every)
     if kept is not None:
         kept.check(stack, plan)
     return plan
 
 
-class ChunkTrainer(Trainer):
+class PieceTrainer(Trainer):
     """What trains for an epoch, store by store.
 
     The plan that it trains by is one of arrays, which are set to the samples of some chunks after others.
@@ -166,21 +166,21 @@ class ChunkTrainer(Trainer):
     ----------
     stack : Stack
     plan : Plan
-    chunks : Chunks
+    pieces : Pieces
     """
 
-    def __init__(self, stack: Stack, plan: Plan, chunks: Chunks) -> None:
+    def __init__(self, stack: Stack, plan: Plan, pieces: Pieces) -> None:
         part = dataclasses.replace(plan, supply=ARRAYS)
         super().__init__(stack, part, epoch_of(stack, part))
-        self._chunks, self._accumulate = chunks, plan.accumulate
+        self._pieces, self._accumulate = pieces, plan.accumulate
         self._rng = stack.rng if plan.shuffle else None
         self._group = plan.batch_size * plan.accumulate
-        self._half = max(1, chunks.buffer // 2)
-        self._stores = [Store(chunks.form.empty, self._half) for _ in range(2)]
+        self._half = max(1, pieces.buffer // 2)
+        self._stores = [Store(pieces.form.empty, self._half) for _ in range(2)]
 
     def draw(self) -> Array:
         """Return the order of the chunks of an epoch."""
-        return self._chunks.source.draw(self._rng)
+        return self._pieces.source.draw(self._rng)
 
     def __call__(self, order: Array, lr: float | Array, step: int) -> tuple[float, int]:
         """Return the loss of an epoch after ``step`` updates, chunks in this order, and the batch that failed, or -1.
@@ -232,7 +232,7 @@ class ChunkTrainer(Trainer):
             sample_weights(v, len(v), self._stack.dtype)
 
     def _reading(self, order: Array) -> Reading:
-        return Reading(self._chunks.source, order, self._chunks.form, self._stores, self._half)
+        return Reading(self._pieces.source, order, self._pieces.form, self._stores, self._half)
 
     def _rows_in_turn(self, reading: Reading) -> Iterator[Array]:
         """Set the plan to some samples after others, and yield their order: whole updates, but for the last."""
@@ -275,10 +275,10 @@ class ChunkTrainer(Trainer):
         return optimizer.rates(optimizer.epoch, step + made, count)
 
     def _count(self, reading: Reading) -> None:
-        before, now = self._chunks.counts, (reading.chunks, reading.samples)
+        before, now = self._pieces.counts, (reading.chunks, reading.samples)
         if before is not None and before != now:
             raise ValueError(
                 f"the source gave {now[0]} chunks with {now[1]} samples, but {before[0]} with {before[1]} in the epoch "
                 "before: it must give the same ones in each epoch"
             )
-        self._chunks.counts = now
+        self._pieces.counts = now

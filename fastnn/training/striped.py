@@ -20,13 +20,12 @@ from ..nn.sums import Moves
 from ..transaction import Copies
 from ..validation import Array
 from .arrays import ARRAYS, check_again
-from .compiled import CompiledEpoch
+from .compiled import CompiledEpoch, Epoch
 from .evaluation import Validation, measured, outputs_of
 from .layerwise import layerwise_epoch
 from .metrics import left_of, measure
 from .plan import Plan
 from .ranks import Ranks
-from .replay import Epoch
 from .stripes import Stripes
 from .supply import Supply, Trainer
 from .united import Pass, Task, folded, own_places

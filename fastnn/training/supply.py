@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..nn.stack import Stack
 from ..transaction import Copies
 from ..validation import Array
-from .batches import heard
-from .evaluation import validated
-from .replay import Epoch, find_batch
+from .compiled import Epoch
+from .evaluation import validation_values
+from .listeners import heard
+from .replay import find_batch
 from .together import Request
 
 if TYPE_CHECKING:
@@ -106,4 +107,4 @@ class Trainer(ABC):
 
     def values_after(self) -> dict[str, float]:
         """Return the values of an epoch beside its loss."""
-        return validated(self._stack, self._plan)
+        return validation_values(self._stack, self._plan)
