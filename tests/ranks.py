@@ -292,7 +292,6 @@ def refused(comm):
         "rows of y": lambda fit: fit(only(x[:0], x), only(y[:2], y)),
         "no pair": lambda fit: fit(x, y, validation_data=(x, y, y)),
         "no sequence": lambda fit: fit(x, y, validation_data=3),
-        "validation source": lambda fit: fit(x, y, validation_data=[(x, y), (x, y)]),
         "small shares": lambda fit: fit(x, y, sync="epoch", batch_size=13),
         "no group": lambda fit: fit(x, y, comm=type(comm)()),
         "version": made_by(mock.patch.object(fnn, "__version__", "0.0") if last else nullcontext()),

@@ -109,7 +109,6 @@ REFUSED = {
     "rows of y": "ValueError: (rank 2: )?y has 2 rows, but there are 0 samples",
     "no pair": r"TypeError: validation_data is not a pair, expected \(X, y\)",
     "no sequence": r"TypeError: validation_data is not a pair, expected \(X, y\)",
-    "validation source": "ValueError: validation_data is a source of chunks, but with comm it is arrays",
     "small shares": r"ValueError: stripe 0 has 21 samples, which leaves 1 to its last batch, but BatchNorm",
     "no group": "ValueError: comm is .*, expected one group of processes, such as MPI.COMM_WORLD",
     "version": "ValueError: version of fastnn is '0.0' on rank 2, but .* on rank 0: it must be the same on all ranks",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn.training import distributed
 from tests.test_fit_refusals import state
 from tests.training import assert_same_weights, labelled, network
 from tests.user_code import AbsoluteError, Pairs, UserCrossEntropy
@@ -308,6 +309,10 @@ class TestRefused:
             model.evaluate([GOOD], sample_weight=Y)
         with pytest.raises(ValueError, match="metrics holds 'r2', which needs values"):
             model.evaluate([GOOD], metrics=["r2"])
+        settings = {"buffer": None, "validation_split": None, "callbacks": None, "metrics": None}
+        settings |= {"loss": "cross_entropy", "optimizer": "sgd", "validation_data": [GOOD, GOOD]}
+        with pytest.raises(ValueError, match="validation_data is a source of chunks, but with comm it is arrays"):
+            distributed._checked(settings, Y)  # before any other process is asked for something
         with pytest.raises(TypeError, match="validation_data is a list_iterator, which gives its chunks only once"):
             model.fit(X, Y, validation_data=iter([GOOD]), verbose=0)
 
