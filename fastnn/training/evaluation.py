@@ -163,7 +163,7 @@ def of_each_chunk(function: Callable[[Any], Array], given: Any, call: str) -> Ar
     with closing(source.features()) as chunks:
         for place, x in chunks:
             with source.at(place):
-                array = real_array("X", x)
+                array = real_array("X", own_view(x))
                 shape = shape or array.shape[1:]
                 if array.ndim == 2 and array.shape[1:] != shape:
                     raise ValueError(f"X has {array.shape[1]} columns, but that of the first chunk {shape[0]}")
