@@ -2,9 +2,10 @@
 
 from . import datasets, initializers, schedules
 from .backend import get_num_threads, set_num_threads, use_backend
-from .ensemble import Ensemble, load
+from .ensemble import Ensemble
 from .errors import DivergenceError, RankError
 from .model import Sequential
+from .model_files import load
 from .nn.activations import (
     ELU,
     GELU,

@@ -1,4 +1,4 @@
-"""Several models as one, which says the mean of what they say; and models, one or several, from a file."""
+"""Several models as one, which says the mean of what they say."""
 
 import math
 import operator
@@ -14,7 +14,6 @@ from .members import agree_in_meaning, alike, checked, counted, is_same, mean_of
 from .model import Sequential
 from .nn import losses
 from .nn.loss import BuiltInLoss, Link, linked
-from .nn.optimizer_files import restore
 from .tables import Table, TableText
 from .training.labels import as_fitted, coded_as
 from .training.metrics import Metrics, check_metrics, left_of, measure, suit
@@ -269,7 +268,7 @@ class Ensemble(Sequence[Sequential]):
         if isinstance(content, serialization.Content):
             raise ValueError(f"{path} holds one model, no ensemble: use fastnn.load")
         with serialization.of_content(path):
-            return cls(_model(member) for member in content)
+            return cls(map(Sequential._of, content))
 
     def summary(self) -> TableText:
         """Return a table of the members, neighbours alike in one row; notebooks show it as HTML."""
@@ -363,48 +362,6 @@ class Ensemble(Sequence[Sequential]):
                 )
         agree_in_meaning(self._models)
         return first
-
-
-def load(path: str | os.PathLike[str] | BinaryIO, optimizer: bool = False) -> Sequential | Any:
-    """Load what :meth:`Sequential.save` or :meth:`Ensemble.save` wrote; it predicts the same bits.
-
-    Functions of your own, as in :class:`Activation`, are imported from the modules that the file names, and none is
-    called. To import a module runs its code: take a file with such functions from those alone whom you trust with it.
-
-    Parameters
-    ----------
-    path : str, path-like or binary file
-    optimizer : bool
-        Whether to return the optimizer as well that was saved with the model.
-
-    Returns
-    -------
-    Sequential or Ensemble, or (Sequential, Optimizer)
-        For type checkers a Sequential, or anything: :meth:`Ensemble.load` is an Ensemble for them too.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged or cut off, is no saved model, has a newer format, does not fit together, holds pickled
-        data, or names a function that cannot be imported; or if the optimizer is wanted and there is none.
-    TypeError
-        If ``path`` is neither a path nor a file.
-    OSError
-        If it cannot be read.
-    """
-    content = serialization.read(path, flag("optimizer", optimizer))
-    if isinstance(content, serialization.Content):
-        model = _model(content)
-        return model if content.optimizer is None else (model, restore(content.optimizer, model._stack))
-    with serialization.of_content(path):
-        return Ensemble(map(_model, content))
-
-
-def _model(content: serialization.Content) -> Sequential:
-    """Return a model as a file describes it."""
-    model = Sequential(*content.layers, dtype=np.dtype(content.dtype))
-    model._meaning = content.meaning
-    return model
 
 
 def _parameters(model: Sequential) -> int:

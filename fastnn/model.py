@@ -1,4 +1,4 @@
-"""The model: layers one after the other, over one flat buffer of parameters."""
+"""The model: layers one after the other, trained, asked and saved."""
 
 import os
 import threading
@@ -10,39 +10,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import serialization
-from .chunks import Chunks
+from .chunks import Chunks, is_source
 from .nn import losses
-from .nn.chain import call_list
-from .nn.layers import Layer
+from .nn.layered import Layered
 from .nn.loss import Loss, linked
 from .nn.losses import LossName
 from .nn.optimizer import Optimizer
 from .nn.optimizers import OptimizerName
-from .nn.stack import Stack
-from .nn.summary import summary
-from .tables import TableText
 from .training import distributed
 from .training.callbacks import Callback, begun
-from .training.evaluation import evaluate
+from .training.evaluation import evaluate, of_each_chunk
 from .training.fit import run
 from .training.history import History
-from .training.labels import as_fitted, coded_as
-from .training.metrics import Metrics, check_metrics, suit
+from .training.labels import as_fitted
+from .training.metrics import Metrics
 from .training.streaming import prepared
 from .validation import (
     Array,
-    DType,
     FloatType,
-    float_dtype,
-    generator,
-    number,
-    own_view,
-    real_array,
-    sample_weights,
 )
 
 
-class Sequential:
+class Sequential(Layered):
     """A neural network: layers one after the other.
 
     Parameters
@@ -87,17 +76,7 @@ class Sequential:
         self._classes: Array | None = None
         self._flat = False
         self.history = History()
-        self._stack = Stack(layers, float_dtype(dtype), generator(seed))  # last: from then on the layers belong to it
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers, first to last."""
-        return self._stack.layers
-
-    @property
-    def dtype(self) -> DType:
-        """The dtype of parameters and outputs."""
-        return self._stack.dtype
+        super().__init__(*layers, dtype=dtype, seed=seed)  # last: from then on the layers belong to it
 
     @property
     def loss(self) -> Loss | None:
@@ -117,96 +96,6 @@ class Sequential:
         """The labels that outputs stand for, sorted, if ``fit`` got any that are strings or objects, else None."""
         return self._classes
 
-    def parameters(self) -> list[Array]:
-        """Return the parameters of all layers: for each linear layer its weight and its bias, as views."""
-        return [p for layer in self.layers for p in call_list(layer, "parameters")]
-
-    def gradients(self) -> list[Array]:
-        """Return the gradients of :meth:`parameters`, in their order; none before the first :meth:`backward`."""
-        return [g for layer in self.layers for g in call_list(layer, "gradients")]
-
-    def flat_parameters(self) -> Array:
-        """Return the parameters of all built-in layers in one row: a view of the buffer (n,) that kernels use.
-
-        Every array of a layer begins at a multiple of 16 elements, running means of :class:`BatchNorm` included; what
-        is between them is zero and stays so. Two models of the same layers have the same places. Parameters of layers
-        of your own are not in it.
-        """
-        return self._stack.params[:]
-
-    def flat_gradient(self) -> Array:
-        """Return the gradients of :meth:`flat_parameters` at the same places, a view (n,): zeros before any.
-
-        :meth:`backward` writes it, and ``optimizer.step(model)`` takes what stands in it by then, so that gradients may
-        be summed over processes, or be your own. Of an :class:`Embedding` the rows move whose codes the last
-        ``backward`` has met, all of them if there was none. ``fit`` starts another one.
-
-        Examples
-        --------
-        >>> import fastnn as fnn
-        >>> model = fnn.Sequential(fnn.Linear(2, 1), dtype="float64")
-        >>> before = model.flat_parameters().copy()
-        >>> model.flat_gradient()[:2] = 1.0, 0.0
-        >>> fnn.SGD(lr=0.5).step(model)
-        >>> bool((model.flat_parameters()[:2] == before[:2] - [0.5, 0.0]).all())
-        True
-        """
-        return self._stack.own_gradient()[:]
-
-    def forward(self, X: ArrayLike, training: bool = False) -> Array:
-        """Return the outputs of the last layer: scores before any softmax, or predictions.
-
-        Parameters
-        ----------
-        X : array_like (m, n_in)
-            Finite numbers. float32, float64 and uint8 in any memory layout are used without a copy.
-        training : bool
-            Whether the layers keep what :meth:`backward` needs, and dropout drops units, others each time.
-
-        Returns
-        -------
-        ndarray (m, n_out)
-
-        Raises
-        ------
-        ValueError
-            If X is empty, has another number of columns, or holds NaN or infinite values; in training, if a
-            :class:`BatchNorm` gets one sample.
-        TypeError
-            If X does not hold real numbers.
-        """
-        return self._stack.training_pass(self._features(X)) if training else self._stack.outputs(X)
-
-    def backward(self, dy: ArrayLike, l2: float = 0.0) -> Array:
-        """Go back through all layers, so that each holds its gradients, and return the gradient of the input.
-
-        Parameters
-        ----------
-        dy : array_like (m, n_out)
-            The gradient of the loss with respect to the outputs of the last ``forward(X, training=True)``.
-        l2 : float
-            The factor λ >= 0 of the penalty λ Σ W² over the weights of linear layers, added to their gradients.
-
-        Returns
-        -------
-        ndarray (m, n_in)
-
-        Raises
-        ------
-        ValueError
-            If there was no such forward pass, ``dy`` has another shape than its result, or ``l2`` is negative.
-        TypeError
-            If ``dy`` does not hold real numbers.
-        """
-        shape = self._stack.trained_shape
-        if shape is None:
-            raise ValueError("there is nothing to go back through: call forward(X, training=True) before backward")
-        l2 = number("l2", l2, least=0)
-        array = real_array("dy", dy)
-        if array.shape != shape:
-            raise ValueError(f"dy has shape {array.shape}, but the outputs have shape {shape}: they must be equal")
-        return self._stack.backward(np.ascontiguousarray(array, self.dtype), l2)
-
     def fit(
         self,
         X: ArrayLike | Chunks,
@@ -219,7 +108,7 @@ class Sequential:
         batch_size: int = 32,
         accumulate: int = 1,
         shuffle: bool = True,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | Chunks | None = None,
         validation_split: float | None = None,
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[Any, float] | Literal["balanced"] | ArrayLike | None = None,
@@ -263,8 +152,9 @@ class Sequential:
         shuffle : bool
             Whether each epoch takes the samples in another order: of a source the chunks, where it has a length and
             can be indexed, and then the samples among those that are held.
-        validation_data : (X, y), optional
-            Evaluated after each epoch, without the penalty.
+        validation_data : (X, y), or a source of chunks, optional
+            Evaluated after each epoch, without the penalty. The chunks of a source are read once more for it, one at a
+            time, and weighted where they hold weights; see :meth:`evaluate`.
         validation_split : float, optional
             Instead of ``validation_data``, the share of the samples to set aside for it, > 0 and < 1: drawn at random,
             of each class where y holds integer labels, of which each keeps a sample to train on. Nothing is copied.
@@ -375,18 +265,25 @@ class Sequential:
         with alone, plan.optimizer.held(), begun(self, plan) as should_stop:
             return run(self, plan, should_stop)
 
-    def predict(self, X: ArrayLike) -> Array:
+    def predict(self, X: ArrayLike | Chunks) -> Array:
         """Return what the outputs mean, as the loss that the model was trained with says.
 
         After cross-entropy that are the labels (m,) of the largest scores, int64 or those of :attr:`classes_`; after
         binary cross-entropy 1 or 0 for each output (m, n_out), int64; after Poisson's loss the means e^s (m, n_out),
         else the outputs (m, n_out). One output for which ``fit`` got targets (m,) comes as (m,).
 
+        Parameters
+        ----------
+        X : array_like (m, n_in), or a source of chunks
+            As of :meth:`forward`. A source is what :meth:`fit` takes, or an iterator: it is gone through once, and its
+            targets and weights are not looked at. Its chunks may also be arrays X without any, and the answers to all
+            come one after the other.
+
         Raises
         ------
         ValueError
             If the model does not know its loss yet, because it was neither fitted nor told (``model.loss = ...``), or
-            X is not as in :meth:`forward`.
+            X is not as in :meth:`forward`, or a source gives no chunk.
         TypeError
             If X does not hold real numbers.
         """
@@ -395,12 +292,20 @@ class Sequential:
                 "predict cannot know whether the outputs are class scores: fit the model first, set "
                 "model.loss = 'cross_entropy' or 'squared_error', or use forward"
             )
-        return as_fitted(losses.predictions(self._loss, self._stack.outputs(X)), self._classes, self._flat)
+        if type(X) is not np.ndarray and is_source(X, alone=True):
+            return of_each_chunk(self.predict, X, "predict(X)")
+        outputs = self._stack.outputs(X)  # type: ignore[arg-type]  # which is no source
+        return as_fitted(losses.predictions(self._loss, outputs), self._classes, self._flat)
 
-    def predict_proba(self, X: ArrayLike) -> Array:
+    def predict_proba(self, X: ArrayLike | Chunks) -> Array:
         """Return the probability (m, n_out) of each class: the softmax of the outputs.
 
         After binary cross-entropy that of a 1: the sigmoid of each output, in one column where there is one output.
+
+        Parameters
+        ----------
+        X : array_like (m, n_in), or a source of chunks
+            As of :meth:`predict`.
 
         Raises
         ------
@@ -411,10 +316,18 @@ class Sequential:
             If X does not hold real numbers.
         """
         link = losses.of_probabilities(self._loss)
-        return linked(link, self._stack.outputs(X, softmax=link == "softmax"))
+        if type(X) is not np.ndarray and is_source(X, alone=True):
+            return of_each_chunk(self.predict_proba, X, "predict_proba(X)")
+        outputs = self._stack.outputs(X, softmax=link == "softmax")  # type: ignore[arg-type]  # which is no source
+        return linked(link, outputs)
 
     def evaluate(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, metrics: Metrics | None = None
+        self,
+        X: ArrayLike | Chunks,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        metrics: Metrics | None = None,
     ) -> dict[str, float]:
         """Return {"loss"} and, after a cross-entropy, "accuracy": the share of samples whose label is predicted.
 
@@ -423,12 +336,15 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like (m, n_in)
+        X : array_like (m, n_in), or a source of chunks where y is left out
+            A source is what :meth:`fit` takes, or an iterator: it is gone through once. The means are those over all
+            of its samples, which may be more than fit into memory.
         y : array_like (m,) or (m, n_out)
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero, for both means.
         metrics : list of names and functions, or dict of names to them, optional
-            What to return as well, see :meth:`fit`; those that are named are weighted too.
+            What to return as well, see :meth:`fit`; those that are named are weighted too. They are of all samples
+            together, so of a source targets and outputs are held.
 
         Raises
         ------
@@ -437,17 +353,8 @@ class Sequential:
         """
         if self._loss is None:
             raise ValueError("evaluate needs a loss: fit the model first, or set model.loss = 'cross_entropy'")
-        x = self._features(own_view(X))
-        y = coded_as(own_view(y), self._classes if losses.takes_names(self._loss) else None)
-        targets = losses.targets(self._loss, y, len(x), self._stack.output_width(x), self.dtype)
-        weights = sample_weights(own_view(sample_weight), len(x), self.dtype)
-        chosen = check_metrics(metrics)
-        suit(chosen, self._loss, targets, self._stack.output_width(x))
-        return evaluate(self._stack, self._loss, x, targets, weights, metrics=chosen)
-
-    def summary(self) -> TableText:
-        """Return a table of the layers, their outputs and numbers of parameters, and of what is frozen."""
-        return summary(self._stack)
+        classes = self._classes if losses.takes_names(self._loss) else None
+        return evaluate(self._stack, self._loss, classes, X, y, sample_weight, metrics)
 
     def save(self, path: str | os.PathLike[str] | BinaryIO, optimizer: Optimizer | None = None) -> None:
         """Save layers, weights, dtype and loss as an .npz file without pickle; see :func:`fastnn.load`.
@@ -477,6 +384,13 @@ class Sequential:
         """
         serialization.write(path, self._stack, self._meaning, optimizer)
 
+    @classmethod
+    def _of(cls, content: serialization.Content) -> "Sequential":
+        """Return a model as a file describes it."""
+        model = cls(*content.layers, dtype=np.dtype(content.dtype))
+        model._meaning = content.meaning
+        return model
+
     @property
     def _meaning(self) -> serialization.Meaning:
         """What the outputs are meant for."""
@@ -486,11 +400,5 @@ class Sequential:
     def _meaning(self, meaning: serialization.Meaning) -> None:
         self._loss, self._classes, self._flat = meaning
 
-    def _features(self, X: ArrayLike) -> Array:
-        return self._stack.features(X)
-
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, dtype='{self.dtype}')"
-
-    def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()

@@ -109,7 +109,7 @@ def test_labels_that_change_within_evaluate(data):
 
 def test_labels_that_change_between_the_check_and_the_weights_of_classes(data, monkeypatch):
     """Another thread can write at any moment; the weights are made from one look at the labels."""
-    checked = fnn.training.plan.sample_weights
+    checked = fnn.training.given.sample_weights
 
     def relabelling(*args):
         result = checked(*args)
@@ -118,7 +118,7 @@ def test_labels_that_change_between_the_check_and_the_weights_of_classes(data, m
 
     X, y = data[0], data[1].copy()
     model = network()
-    monkeypatch.setattr(fnn.training.plan, "sample_weights", relabelling)
+    monkeypatch.setattr(fnn.training.given, "sample_weights", relabelling)
     for class_weight in ("balanced", [1, 2, 3]):
         y[3] = 0
         with pytest.raises(ValueError, match="y holds label 10000000000, but the model has 3 outputs"):
@@ -172,7 +172,7 @@ def test_another_shape_or_dtype_of_an_array_moves_nothing(make, data):
 def test_another_shape_while_an_array_is_checked(call, monkeypatch):
     """As another thread may give it: what was checked is what is used."""
     X, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
-    module = {"fit": fnn.training.plan, "evaluate": fnn.nn.stack}[call]
+    module = {"fit": fnn.training.given, "evaluate": fnn.nn.stack}[call]
     checked = module.features
 
     def reshaped_behind(x, *args, **kwargs):

@@ -149,7 +149,7 @@ class TestMemory:
         looked = []
         finite = fnn.validation.finite
         monkeypatch.setattr(
-            fnn.validation, "finite", lambda name, x, dtype: looked.append(name) or finite(name, x, dtype)
+            fnn.validation.arrays, "finite", lambda name, x, dtype: looked.append(name) or finite(name, x, dtype)
         )
         tracemalloc.start()
         try:

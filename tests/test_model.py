@@ -12,6 +12,7 @@ from scipy import special
 
 import fastnn as fnn
 import fastnn.model
+import fastnn.nn.layered
 from tests.user_code import Pairs, UserLinear, UserReLU, UserSquares
 
 W1 = [[1.0, -1.0], [2.0, 0.5]]
@@ -357,7 +358,6 @@ def test_threads_train_models_of_their_own(backend, rng):
         assert list(pool.map(work, range(4))) == expected
 
 
-def test_the_example_in_the_docstring(backend):
-    results = doctest.testmod(fastnn.model)
-    assert results.attempted == 12
-    assert results.failed == 0
+def test_the_examples_in_the_docstrings(backend):
+    results = [doctest.testmod(module) for module in (fastnn.model, fastnn.nn.layered)]
+    assert [(found.attempted, found.failed) for found in results] == [(6, 0), (6, 0)]

@@ -122,7 +122,7 @@ def test_more_epochs_than_before(data, path):
 def test_a_finished_run_is_there_at_once(data, path, monkeypatch):
     first = trained("plain", data, path)
     written = os.stat(path).st_mtime_ns
-    monkeypatch.setattr("fastnn.training.fit.CompiledEpoch.__call__", None)
+    monkeypatch.setattr("fastnn.training.compiled.CompiledEpoch.__call__", None)
     assert_same(trained("plain", data, path), first)
     assert os.stat(path).st_mtime_ns == written
 

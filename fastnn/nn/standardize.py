@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..chunks import Chunks, Source, is_source, of_chunk
+from ..chunks import Chunks, Source, is_source
 from ..validation import FLOAT64, Array, DType, features, finite, number, positive_int, real_array
 from .layers import BuiltIn, Parameter, built_in, checked
 
@@ -148,11 +148,12 @@ class Standardize(BuiltIn):
 
 def _blocks(X: Any, n: int, columns: Array) -> Iterator[Array]:
     """Some columns of data, block by block."""
-    if not is_source(X):
+    if not is_source(X, alone=True):
         yield from _of_rows(features(X, n, FLOAT64, check_finite=False), columns)
         return
-    for place, x in Source(X).features():
-        with of_chunk(place):
+    source = Source(X, "adapt(X)", again=False)
+    for place, x in source.features():
+        with source.at(place):
             yield from _of_rows(features(x, n, FLOAT64, check_finite=False), columns)
 
 

@@ -22,9 +22,8 @@ from ..nn.optimizer import Optimizer
 from ..nn.optimizers import OptimizerName
 from ..nn.stack import Stack
 from ..tables import Row, Table
-from ..training.fit import epoch_of
+from ..training.compiled import Epoch, epoch_of
 from ..training.plan import Plan, prepare
-from ..training.replay import Epoch
 from ..validation import Array, number
 
 # Seconds of a round: many short ones, of which some meet no other program.

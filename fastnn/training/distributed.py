@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import MODULES, active, limit_threads
+from ..chunks import is_source
 from ..nn import losses, optimizers
 from ..nn.stack import Stack
 from ..validation import Array, any_array, own_view, real_array, same_length, sample_weights
 from .callbacks import begun, check_callbacks
 from .class_weights import of_samples
-from .fit import training
+from .evaluation import Validation
+from .fit import ShouldStop, run
 from .history import History
 from .interrupts import Interrupt
 from .labels import NAMES, as_classes, coded
 from .metrics import check_metrics
-from .plan import Plan, Validation, prepare
+from .plan import Plan, prepare
 from .ranks import Ranks, bounds, check_stripes
 from .resuming import Checkpoint, described_layer, made_with, opened, short, states
 from .state import described
@@ -59,24 +61,14 @@ def _limited(threads: int) -> AbstractContextManager[Any]:
     return limit_threads(threads) if active().__name__ == MODULES["numba"] else nullcontext()
 
 
-def _run(model: "Sequential", plan: Plan, ranks: Ranks, should_stop: Any) -> History:
-    history = History()
-
+def _run(model: "Sequential", plan: Plan, ranks: Ranks, should_stop: ShouldStop) -> History:
     interrupt = _Agreed()
-    with interrupt, np.errstate(over="ignore", invalid="ignore"):
 
-        def decide(epoch: int, values: Values) -> bool:
-            stop, interrupt.requested = ranks.any(should_stop(epoch, values), interrupt.pressed)
-            return stop
+    def decide(epoch: int, values: Values) -> bool:
+        stop, interrupt.requested = ranks.any(should_stop(epoch, values), interrupt.pressed)
+        return stop
 
-        try:
-            for _ in training(model, plan, decide, history, interrupt):
-                pass
-        except BaseException:
-            interrupt.deaf = True
-            raise
-        interrupt.deaf = True
-    return history
+    return run(model, plan, decide, interrupt)
 
 
 class _Agreed(Interrupt):
@@ -163,6 +155,10 @@ def _checked(settings: dict[str, Any], y: Any) -> dict[str, Any]:
     }
     check_metrics(settings["metrics"])
     data = settings["validation_data"]
+    if is_source(data):
+        raise ValueError(
+            "validation_data is a source of chunks, but with comm it is arrays: give each rank its share as (X, y)"
+        )
     if data is not None and (not isinstance(data, (tuple, list)) or len(data) != 2):
         raise TypeError("validation_data is not a pair, expected (X, y)")
     return found
@@ -261,7 +257,7 @@ def _planned(
         "stripes": count if is_given else None,
         "sync": sync,
     }
-    plan.world = World(ranks, cut, sync, arguments, has_validation)
+    plan.supply = World(ranks, cut, sync, arguments, has_validation)
     if sync == "epoch":
         _check_shares(stack, plan, cut, ranks)
     return plan

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..nn.optimizer import Optimizer
+from ..validation import depth
 from .callbacks import Callback, check_callbacks
 from .checkpoint import numbered
 
@@ -118,15 +119,6 @@ def each_path(checkpoint: Any, n: int) -> list[Any]:
             f"checkpoint is {path!r} for {n} models: put {{model}} into it, the place of each, or give a list of paths"
         )
     return [path.replace("{model}", str(i)) for i in range(n)]
-
-
-def depth(value: Any) -> int:
-    """Return how many dimensions there are to a value, looking at the first elements of lists alone."""
-    if hasattr(value, "shape"):
-        return len(value.shape)
-    if isinstance(value, (list, tuple)):
-        return 1 + (depth(value[0]) if value else 0)
-    return 1 if isinstance(value, (range, memoryview)) else 0
 
 
 def each_optimizer(optimizer: Any, n: int) -> list[Any]:

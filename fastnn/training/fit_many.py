@@ -186,7 +186,7 @@ def fit_many(
 
 
 class Once:
-    """What a check returned is returned again for the same objects, which stay alive for it: see ``plan.Once``."""
+    """What a check returned is returned again for the same objects, which stay alive for it: see ``given.Once``."""
 
     def __init__(self) -> None:
         self._kept: dict[Any, Any] = {}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,10 +10,12 @@ from ..nn import losses
 from ..nn.stack import Lap, Stack
 from ..nn.sums import Sums
 from ..validation import Array
-from .plan import Plan
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 
-def layerwise_epoch(stack: Stack, plan: Plan, lap: Lap) -> Callable[[Array, float | Array, int], tuple[float, int]]:
+def layerwise_epoch(stack: Stack, plan: "Plan", lap: Lap) -> Callable[[Array, float | Array, int], tuple[float, int]]:
     """Return what trains for an epoch in an order, at a learning rate or one for each update, after some updates.
 
     It returns the loss and the batch that failed, or -1; ``lap(layer, phase)`` is called as a phase of a layer is over,

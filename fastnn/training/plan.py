@@ -1,13 +1,12 @@
 """What a fit was asked for, checked before anything changes."""
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from ..chunks import is_source
 from ..nn import losses, optimizers
 from ..nn.lowering import Objective
 from ..nn.optimizer import Optimizer
@@ -15,45 +14,25 @@ from ..nn.stack import Stack
 from ..validation import (
     FLOAT64,
     Array,
-    DType,
-    any_array,
-    features,
+    depth,
     flag,
     number,
-    own_view,
     positive_int,
-    sample_weights,
 )
+from .arrays import ARRAYS
 from .callbacks import Callback, check_callbacks
-from .class_weights import weighted
-from .each import depth
-from .labels import NAMES, check_number, coded, coded_as
+from .evaluation import Validation, ValidationChunks, validation_chunks
+from .given import Given, Once, always
+from .labels import check_number
 from .metrics import Metric, check_metrics, suit
 from .resuming import Checkpoint, opened
-from .rows import ALL, Rows, check_finite, is_finite, selection, spread
+from .rows import ALL, Rows
+from .sources import Form
 from .splitting import share_of, split
+from .supply import Supply
 
 if TYPE_CHECKING:
     from .distributed import Meeting
-    from .striped import World
-
-# ``once(check, value, *more)`` returns ``check(value, *more)`` of a view of its own where ``value`` is an array; where
-# many networks are prepared it may remember what it returned for the same objects.
-Once = Callable[..., Any]
-
-
-def always(check: Callable[..., Any], value: Any, *more: Any) -> Any:
-    """Check whatever comes, each time."""
-    return check(own_view(value), *more)
-
-
-class Validation(NamedTuple):
-    """Data to be evaluated after each epoch: the rows of x and y, all for None, and what y is called."""
-
-    x: Array
-    y: Array
-    rows: Array | None
-    name: str
 
 
 @dataclass
@@ -63,9 +42,8 @@ class Plan:
     Its arrays are views of its own where they are not copies: a callback or a thread that gives its array another shape
     or dtype moves nothing here. With ``rows`` the samples are those of x, y and ``sample_weight``, in which nothing
     else counts. ``classes`` are what the labels of y stand for where they are no integers, and ``flat`` says that there
-    is one output for targets (m,). With ``world`` other processes hold samples of the epoch too. ``make_weights`` makes
-    ``sample_weight`` again where it is of one network alone. ``counts`` are the chunks and the samples of an epoch that
-    come in pieces, once it is over.
+    is one output for targets (m,). ``make_weights`` makes ``sample_weight`` again where it is of one network alone.
+    ``supply`` is where the samples of an epoch come from, which need not be those arrays.
     """
 
     x: Array
@@ -81,7 +59,7 @@ class Plan:
     batch_size: int
     accumulate: int
     shuffle: bool
-    validation: Validation | None
+    validation: Validation | ValidationChunks | None
     verbose: bool
     compiled: bool
     callbacks: tuple[Callback, ...]
@@ -90,18 +68,17 @@ class Plan:
     flat: bool = False
     make_weights: Callable[[], Array | None] | None = None
     checkpoint: "Checkpoint | Meeting | None" = None
-    world: "World | None" = None
-    counts: tuple[int, ...] | None = None
+    supply: Supply = ARRAYS
 
     @property
     def samples(self) -> int:
-        """The samples of an epoch."""
+        """The samples of the arrays."""
         return len(self.x) if self.rows is None else len(self.rows)
 
     @property
     def all_samples(self) -> int:
-        """The samples of an epoch, with those that other processes have."""
-        return self.samples if self.world is None else self.world.stripes.total
+        """The samples of an epoch, wherever they come from."""
+        return self.supply.samples(self)
 
     @property
     def updates(self) -> int:
@@ -118,33 +95,14 @@ class Plan:
         return Objective(self.loss.operation, self.l2, losses.smoothing(self.loss, self.y), numbers=self.loss.numbers())
 
     @property
-    def part(self) -> "Plan":
-        """What a compiled call trains by: itself, unless samples come in pieces."""
-        return self
-
-    @property
-    def measures_training(self) -> bool:
-        """Whether metrics are measured of the training data too."""
-        return bool(self.metrics)
-
-    @property
     def names(self) -> tuple[str, ...]:
         """The names of the values of an epoch."""
         metrics = [metric.name for metric in self.metrics]
-        own = metrics if self.measures_training else []
+        own = metrics if self.supply.measures_training else []
         if self.validation is None:
             return "loss", *own
         measured = "loss", *losses.measured(self.loss)
         return "loss", *own, *(f"val_{name}" for name in dict.fromkeys([*measured, *metrics]))
-
-    def described(self) -> dict[str, Any]:
-        """What a checkpoint tells the data by, under the names that a user knows."""
-        return {
-            "X": [*self.x.shape, self.x.dtype.str],
-            "y": [*self.y.shape, self.y.dtype.str],
-            "rows": self.rows,
-            "sample_weight or class_weight": self.sample_weight,
-        }
 
 
 def prepare(
@@ -203,7 +161,7 @@ def prepare(
     # A first linear layer lets no value that is not finite pass unseen: the first epoch ends with weights that are not
     # finite either. So this check, which takes longer than an epoch of a small network, can wait for such an end.
     check = not (check_later and compiled and stack.starts_linear and validation_split is None)
-    given = _Given(once, loss, stack.dtype)
+    given = Given(once, loss, stack.dtype)
     data, x, places = x, *given.features(x, stack.n_in, rows, "X", check)
     stack.check_codes(x, "X", places)
     is_flat = depth(y) == 1
@@ -211,16 +169,11 @@ def prepare(
     k = stack.output_width(x if places is None else x[places[:1]])
     check_number(classes, k, losses.classes_of(loss, k))
     _check_one_validation(validation_data, validation_rows, validation_split)
-    validation = None
-    if validation_data is not None:
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-            raise TypeError("validation_data is not a pair, expected (X, y)")
-        x_val, y_val = validation_data
-        x_val, _ = given.features(x_val, x.shape[1], ALL, "X of validation_data", True)
-        stack.check_codes(x_val, "X of validation_data")
-        name = "y of validation_data"
-        y_val = given.once(coded_as, y_val, classes, name)
-        validation = Validation(x_val, given.targets(y_val, len(x_val), k, None, name, True), None, name)
+    validation: Validation | ValidationChunks | None = None
+    if validation_data is not None and is_source(validation_data):
+        validation = validation_chunks(validation_data, Form(stack, loss, k, classes, n_in=x.shape[1]))
+    elif validation_data is not None:
+        validation = given.pair(stack, validation_data, x.shape[1], k, classes)
     elif validation_rows.value is not None:
         x_val, chosen = given.features(data, stack.n_in, validation_rows, "X", True)
         stack.check_codes(x_val, "X", chosen)
@@ -294,85 +247,3 @@ def _check_one_validation(validation_data: Any, validation_rows: Rows, validatio
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise ValueError(f"{names[0]} and {names[1]} are both given: expected one of them")
-
-
-class _Given(NamedTuple):
-    """How data are taken that are given for a loss and a dtype, of which rows may be all that counts."""
-
-    once: Once
-    loss: Any
-    dtype: DType
-
-    def features(self, x: Any, n_in: int | None, rows: Rows, name: str, check: bool) -> tuple[Array, Array | None]:
-        if rows.value is None:
-            return self.once(features, x, n_in, self.dtype, name, check), None
-        x = self.once(features, x, n_in, self.dtype, name, False)
-        places = self.once(selection, rows.value, rows.name, len(x))
-        if check and not self.once(is_finite, x, self.dtype):
-            check_finite(x, name, self.dtype, places)
-        return x, places
-
-    def coded(self, y: Any, classes: Array | None, places: Array | None) -> tuple[Any, Array | None]:
-        """Labels that are no numbers as codes, and their classes: those from before where y holds such labels."""
-        if not losses.takes_names(self.loss):
-            return y, None
-        try:
-            return self.once(_coded, y, classes)  # type: ignore[no-any-return]
-        except (TypeError, ValueError):
-            array = any_array("y", own_view(y))
-            if places is None or array.ndim != 1 or places.max() >= len(array):
-                raise
-            codes, classes = _coded(array[places], classes, "y[rows]")
-            return spread(codes, places, len(array)), classes
-
-    def targets(self, y: Any, m: int, k: int, places: Array | None, name: str, check: bool) -> Array:
-        settings = self.loss, k, self.dtype, name, check
-        try:
-            targets: Array = self.once(_targets, y, m, *settings)
-        except ValueError:
-            array = any_array(name, y)
-            if places is None or array.ndim == 0 or len(array) != m:
-                raise
-            return spread(_targets(array[places], len(places), *settings), places, m)
-        return targets
-
-    def weights(
-        self, sample_weight: Any, class_weight: Any, y: Array, k: int, places: Array | None, classes: Array | None
-    ) -> Array | None:
-        weights: Array | None
-        if places is None:
-            weights = self.once(sample_weights, sample_weight, len(y), self.dtype)
-            if class_weight is not None:
-                weights = self.once(_weighted, class_weight, self.loss, y, k, sample_weight, self.dtype, classes)
-            return weights
-        n, m = len(y), len(places)
-        if sample_weight is not None:
-            if class_weight is None:
-                with suppress(ValueError):  # which need not come of the rows that count
-                    whole: Array = self.once(sample_weights, sample_weight, n, self.dtype)
-                    sample_weights(whole[places], m, self.dtype)
-                    return whole
-            sample_weight = any_array("sample_weight", own_view(sample_weight))
-            if sample_weight.ndim != 1 or len(sample_weight) != n:
-                sample_weights(sample_weight, n, self.dtype)
-            sample_weight = sample_weight[places]
-        weights = sample_weights(sample_weight, m, self.dtype)
-        if class_weight is not None:
-            weights = weighted(class_weight, self.loss, y[places], k, sample_weight, self.dtype, classes)
-        return None if weights is None else spread(weights, places, n)
-
-
-def _targets(y: Any, m: int, loss: Any, k: int, dtype: DType, name: str, check: bool) -> Array:
-    return losses.targets(loss, y, m, k, dtype, name, check)
-
-
-def _coded(y: Any, classes: Array | None, name: str = "y") -> tuple[Any, Array | None]:
-    """Labels that are no numbers as codes, and their classes; numbers as they are, whatever was before."""
-    array = y if type(y) is np.ndarray else any_array(name, y)
-    return coded(y, classes if array.dtype.kind in NAMES else None, name)
-
-
-def _weighted(
-    class_weight: Any, loss: Any, y: Array, k: int, sample_weight: Any, dtype: DType, classes: Array | None
-) -> Array | None:
-    return weighted(class_weight, loss, y, k, own_view(sample_weight), dtype, classes)

@@ -8,7 +8,7 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
-from ..chunks import Source, of_chunk
+from ..chunks import Source
 from ..validation import Array
 from .sources import Chunk, Form
 
@@ -147,7 +147,7 @@ class Reading:
         store: Store | None = None
         with closing(self._source.chunks(self._order)) as chunks:
             for place, parts in chunks:
-                with of_chunk(place):
+                with self._source.at(place):
                     chunk = self._form.checked(parts)
                 n = len(chunk.x)
                 if store is not None and len(store) + n > self._size:

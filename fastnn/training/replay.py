@@ -1,16 +1,16 @@
 """Where a training has left the finite numbers: the epoch that failed once more, update by update."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..transaction import Copies
 from ..validation import Array
-from .plan import Plan
 
-Epoch = Callable[[Any, float | Array, int], tuple[float, int]]
+if TYPE_CHECKING:
+    from .compiled import Epoch
+    from .plan import Plan
 
 
-def find_batch(train: Epoch, plan: Plan, order: Array, lr: float | Array, last: Copies) -> tuple[bool, int]:
+def find_batch(train: "Epoch", plan: "Plan", order: Array, lr: float | Array, last: Copies) -> tuple[bool, int]:
     """Train update by update, up to one that leaves the finite numbers, and return whether there was one and its batch.
 
     A user's layer may draw random numbers and come through this time: then it is the last batch. ``last`` holds the

@@ -99,7 +99,7 @@ class Checkpoint:
         for name, values in found["history"].items():
             history[name] = values.tolist()
         if found.get("counts"):
-            plan.counts = tuple(found["counts"])
+            plan.supply.counts = tuple(found["counts"])
         history.stopped = found["stopped"]
         for callback, kept in zip(plan.callbacks, found["callbacks"], strict=True):
             if kept is not None:
@@ -133,7 +133,7 @@ class Checkpoint:
             "lr": None if callable(optimizer.lr) else optimizer.lr,
             "history": {name: np.array(history[name]) for name in plan.names if name in history},
             "stopped": history.stopped,
-            "counts": plan.counts and [*plan.counts],
+            "counts": plan.supply.counts and [*plan.supply.counts],
             "callbacks": states(plan),
         }
         # What is damaged does not take the place of the one before it, which is whole.
@@ -216,11 +216,11 @@ def path_of(checkpoint: Any) -> str:
 
 def _arguments(stack: Stack, plan: "Plan") -> dict[str, Any]:
     """What must be the same in the call that goes on, by the names that a user knows."""
-    optimizer, validation = plan.optimizer, plan.validation
+    optimizer = plan.optimizer
     arguments = {
         "layers": [described_layer(layer) for layer in stack.layers],
         "dtype": stack.dtype.name,
-        **plan.described(),
+        **plan.supply.described(plan),
         "loss": _named(plan.loss),
         "optimizer": [type(optimizer).__name__, *optimizer._settings()],
         "lr": optimizer.lr,
@@ -229,13 +229,10 @@ def _arguments(stack: Stack, plan: "Plan") -> dict[str, Any]:
         "batch_size": plan.batch_size,
         "accumulate": plan.accumulate,
         "shuffle": plan.shuffle,
-        "validation data": None if validation is None else [*validation.x.shape, *validation.y.shape],
         "metrics": [metric.name for metric in plan.metrics],
         "callbacks": [getattr(callback, "__qualname__", type(callback).__qualname__) for callback in plan.callbacks],
         "classes": plan.classes,
     }
-    if plan.world is not None:
-        arguments |= plan.world.arguments
     return {name: state.described(value) for name, value in arguments.items()}
 
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..chunks import Source, of_chunk
+from ..chunks import Source
 from ..nn import losses
 from ..nn.stack import Stack
 from ..validation import FLOAT64, INT64, REAL, Array, DType, any_array, features, sample_weights
@@ -47,36 +47,41 @@ def _room(like: Array, n: int) -> Array:
 
 
 class Form:
-    """What every chunk of a source must be like, as the first one was.
+    """What every chunk of a source must be like, as the first one was that was checked.
 
     Parameters
     ----------
     stack : Stack
     loss : loss
-    outputs : int
+    outputs : int or None
+        None where the first chunk is to tell.
     classes : ndarray or None
         What labels that are no numbers stand for.
-    of_classes : ndarray (outputs,) or None
+    of_classes : ndarray (outputs,), optional
         The weight of each class.
-    first : tuple
-        The parts of the first chunk.
+    n_in : int, optional
+        The columns of X, where it is not the model that knows.
     """
 
     def __init__(
         self,
         stack: Stack,
         loss: Any,
-        outputs: int,
+        outputs: int | None,
         classes: Array | None,
-        of_classes: Array | None,
-        first: tuple[Any, ...],
+        of_classes: Array | None = None,
+        n_in: int | None = None,
     ) -> None:
         self._stack, self._loss, self._outputs, self._classes = stack, loss, outputs, classes
-        self._of_classes = of_classes
-        self._parts = len(first)
+        self._of_classes, self._n_in = of_classes, stack.n_in if n_in is None else n_in
+        self._parts = 0
         self._like: Chunk | None = None
-        with of_chunk(0):
-            self._like = self.checked(first).room(0)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the targets are for."""
+        assert self._outputs is not None, "the first chunk told"
+        return self._outputs
 
     @property
     def is_weighted(self) -> bool:
@@ -89,8 +94,13 @@ class Form:
         assert self._like is not None, "the first one was checked"
         return self._like
 
+    def described(self) -> list[Any]:
+        """Return what a checkpoint tells X by, and y."""
+        x, y, _ = self.empty
+        return [[x.shape[1], x.dtype.str], [*y.shape[1:], y.dtype.str]]
+
     def checked(self, parts: tuple[Any, ...]) -> Chunk:
-        """Return a chunk for training.
+        """Return a chunk as training takes it.
 
         Raises
         ------
@@ -98,13 +108,15 @@ class Form:
             If it holds what training cannot take, or is unlike the first one.
         """
         stack, like = self._stack, self._like
-        if len(parts) != self._parts:
+        if like is not None and len(parts) != self._parts:
             has, had = ("no weights", "some") if self.is_weighted else ("weights", "none")
             raise ValueError(f"it has {has}, but the first chunk has {had}: give them in every chunk, or in none")
-        x = features(parts[0], stack.n_in if like is None else None, stack.dtype)
+        x = features(parts[0], self._n_in if like is None else None, stack.dtype)
         if like is not None and x.shape[1] != like.x.shape[1]:
             raise ValueError(f"X has {x.shape[1]} columns, but that of the first chunk {like.x.shape[1]}")
         stack.check_codes(x)
+        if self._outputs is None:
+            self._outputs = stack.output_width(x)
         y = self.targets(parts[1], len(x))
         for name, one, first in () if like is None else (("X", x, like.x), ("y", y, like.y)):
             if one.dtype != first.dtype:
@@ -114,28 +126,31 @@ class Form:
             if one.shape[1:] != first.shape[1:]:
                 shape = ", ".join(map(str, ("m", *first.shape[1:])))
                 raise ValueError(f"{name} has shape {one.shape}, but that of the first chunk ({shape})")
-        return Chunk(x, y, self._weights(parts[2] if len(parts) == 3 else None, y))
+        chunk = Chunk(x, y, self._weights(parts[2] if len(parts) == 3 else None, y))
+        if like is None:
+            self._parts, self._like = len(parts), chunk.room(0)
+        return chunk
 
     def targets(self, y: Any, m: int) -> Array:
         """Return y of m samples in the form that the loss takes."""
         y = coded_as(y, self._classes)
-        array = losses.targets(self._loss, y, m, self._outputs, self._stack.dtype)
+        array = losses.targets(self._loss, y, m, self.outputs, self._stack.dtype)
         return array.astype(object) if array.dtype.kind in "SU" else array
 
     def counts(self, source: Source) -> Array:
         """Return how many samples of all chunks each class has."""
-        counts = np.zeros(self._outputs, INT64)
+        counts = np.zeros(self.outputs, INT64)
         for place, y in source.labels():
-            with of_chunk(place):
+            with source.at(place):
                 m = len(np.atleast_1d(any_array("y", y)))  # which may be no chunk's, but a label
-                counts += np.bincount(self.targets(y, m), minlength=self._outputs)
+                counts += np.bincount(self.targets(y, m), minlength=self.outputs)
         return counts
 
     def _weights(self, v: Any, y: Array) -> Array | None:
         m, dtype = len(y), self._stack.dtype
         if self._of_classes is None:
             return None if v is None else _weights(v, m, dtype)
-        weights = self._of_classes[np.clip(y, 0, self._outputs - 1)]
+        weights = self._of_classes[np.clip(y, 0, self.outputs - 1)]
         if v is None:
             return _weights(weights, m, dtype, "class_weight")
         weights *= _weights(v, m, FLOAT64)
@@ -156,7 +171,7 @@ def names_in(source: Source) -> tuple[Array, Array]:
     """Return the classes that the labels of all chunks name, sorted, and how many samples each has."""
     counts: dict[Any, int] = {}
     for place, y in source.labels():
-        with of_chunk(place):
+        with source.at(place):
             codes, classes = coded(y, None)
             if classes is None:
                 raise ValueError("y holds numbers, but that of the first chunk labels (m,) that are names")

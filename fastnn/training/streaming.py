@@ -5,85 +5,78 @@ by the epoch that arrays are trained by; those that do not fill an update go ove
 large as those of arrays, and a source of one chunk trains to the bits of its arrays.
 """
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..chunks import Source
+from ..chunks import Source, is_array
 from ..nn import losses
 from ..nn.stack import Stack
 from ..transaction import Copies
-from ..validation import FLOAT64, Array, any_array, own_view, positive_int
-from .batches import heard
+from ..validation import Array, any_array, depth, own_view, positive_int, sample_weights
+from .arrays import ARRAYS, check_again
 from .class_weights import check_labels, of_classes
-from .each import depth
+from .compiled import epoch_of
 from .labels import NAMES
 from .plan import Plan, check_batches, prepare
 from .reading import Reading, Store
-from .replay import Epoch, find_batch
+from .replay import find_batch
 from .resuming import opened
 from .sources import Chunk, Form, names_in
-
-if TYPE_CHECKING:
-    from ..model import Sequential
+from .supply import Supply, Trainer
 
 _BYTES = 1 << 27  # of a buffer whose size is not given
 
 
-@dataclass(kw_only=True)
-class StreamPlan(Plan):
-    """The checked arguments of a fit whose samples come in pieces.
+class Pieces(Supply):
+    """The samples of a source.
 
-    Attributes
+    Parameters
     ----------
     source : Source
     form : Form
     buffer : int
         How many samples are held, half of which train while the other half are read.
-    whole : Plan
-        The same for samples that are there, to which it is set again and again.
     of_classes : ndarray (outputs,) or None
         The weights of classes.
+
+    Attributes
+    ----------
+    counts : tuple of int or None
+        The chunks and the samples of the last epoch, None before the first.
     """
 
-    source: Source
-    form: Form
-    buffer: int
-    whole: Plan
-    of_classes: Array | None
+    measures_training = False  # that would take the data once more
 
-    @property
-    def samples(self) -> int:
-        """The samples of the last epoch, 0 before the first."""
+    def __init__(self, source: Source, form: Form, buffer: int, of_classes: Array | None) -> None:
+        self.source, self.form, self.buffer, self._of_classes = source, form, buffer, of_classes
+
+    def samples(self, plan: Plan) -> int:
+        """Return how many samples the last epoch had, 0 before the first."""
         return 0 if self.counts is None else self.counts[1]
 
-    @property
-    def part(self) -> Plan:
-        """What the samples that are there are trained by."""
-        return self.whole
-
-    @property
-    def measures_training(self) -> bool:
-        """Metrics are those of validation data alone: others would take the data once more."""
-        return False
-
-    def described(self) -> dict[str, Any]:
-        """What is said of the data in a checkpoint."""
-        x, y, _ = self.form.empty
+    def described(self, plan: Plan) -> dict[str, Any]:
+        """Return what a checkpoint tells the data by."""
+        x, y = self.form.described()
         return {
-            "X": ["chunks", x.shape[1], x.dtype.str],
-            "y": ["chunks", *y.shape[1:], y.dtype.str],
+            "X": ["chunks", *x],
+            "y": ["chunks", *y],
             "buffer": self.buffer,
             "sample_weight": self.form.is_weighted,
-            "class_weight": self.of_classes,
+            "class_weight": self._of_classes,
+            "validation data": plan.validation and plan.validation.described(),
         }
+
+    def trainer(self, stack: Stack, plan: Plan, most: int) -> "PieceTrainer":
+        """Return what trains."""
+        return PieceTrainer(stack, plan, self)
 
 
 def prepared(stack: Stack, x: Any, y: Any, *, buffer: Any, **settings: Any) -> Plan:
     """Check the arguments of a fit on arrays, or where there is no y on a source of chunks, and change nothing."""
-    if y is None and not hasattr(x, "__array__") and not hasattr(x, "shape"):
+    if y is None and not is_array(x):
         return prepare_stream(stack, x, buffer=buffer, **settings)
     if buffer is not None:
         raise ValueError(f"buffer is {buffer!r}, but X and y are arrays, of which nothing is held: leave it out")
@@ -105,7 +98,7 @@ def prepare_stream(
     checkpoint_every: Any,
     classes: Array | None,
     **settings: Any,
-) -> StreamPlan:
+) -> Plan:
     """Check the arguments of a fit on a source of chunks, of which it looks at the first; nothing is changed.
 
     All are read where labels are names that are not known yet, or class weights are to be balanced.
@@ -147,63 +140,47 @@ def prepare_stream(
         if counts is None:
             counts = np.zeros(plan.outputs)
             if isinstance(class_weight, str) and class_weight == "balanced":
-                counts = Form(stack, loss, plan.outputs, plan.classes, None, first).counts(given)
+                counts = Form(stack, loss, plan.outputs, plan.classes).counts(given)
         weights = of_classes(class_weight, counts, plan.outputs, plan.classes)
-    form = Form(stack, loss, plan.outputs, plan.classes, weights, first)
+    form = Form(stack, loss, plan.outputs, plan.classes, weights)
+    with given.at(0):
+        form.checked(first)
     plan.x, plan.y, plan.sample_weight = form.empty
     plan.batch_size, plan.accumulate = batch_size, accumulate
     if held is None:
         sample = sum(a.dtype.itemsize * int(np.prod(a.shape[1:])) for a in form.empty if a is not None)
         held = max(2 * batch_size * accumulate, _BYTES // max(sample, 1))
-    stream = StreamPlan(
-        **{each.name: getattr(plan, each.name) for each in fields(plan)},
-        source=given,
-        form=form,
-        buffer=held,
-        whole=plan,
-        of_classes=weights,
-    )
-    stream.checkpoint = opened(checkpoint, checkpoint_every)
-    if stream.checkpoint is not None:
-        stream.checkpoint.check(stack, stream)
-    return stream
+    plan.supply = Pieces(given, form, held, weights)
+    kept = plan.checkpoint = opened(checkpoint, checkpoint_every)
+    if kept is not None:
+        kept.check(stack, plan)
+    return plan
 
 
-class Pieces:
-    """What trains for an epoch, chunk by chunk.
+class PieceTrainer(Trainer):
+    """What trains for an epoch, store by store.
+
+    The plan that it trains by is one of arrays, which are set to the samples of some chunks after others.
 
     Parameters
     ----------
     stack : Stack
-    plan : StreamPlan
-    train : function
-        What trains for an epoch of the samples in ``plan.part``.
+    plan : Plan
+    pieces : Pieces
     """
 
-    def __init__(self, stack: Stack, plan: StreamPlan, train: Epoch) -> None:
-        self._stack, self._plan, self._train = stack, plan, train
+    def __init__(self, stack: Stack, plan: Plan, pieces: Pieces) -> None:
+        part = dataclasses.replace(plan, supply=ARRAYS)
+        super().__init__(stack, part, epoch_of(stack, part))
+        self._pieces, self._accumulate = pieces, plan.accumulate
         self._rng = stack.rng if plan.shuffle else None
         self._group = plan.batch_size * plan.accumulate
-        self._half = max(1, plan.buffer // 2)
-        self._stores = [Store(plan.form.empty, self._half) for _ in range(2)]
-
-    @property
-    def seed(self) -> int | None:
-        """What decides which units a dropout drops, None where nothing does."""
-        return getattr(self._train, "seed", None)
-
-    @seed.setter
-    def seed(self, seed: int) -> None:
-        self._train.seed = seed  # type: ignore[attr-defined]
-
-    def heard(self, model: "Sequential") -> "Pieces":
-        """Return what does the same and calls the ``after_batch`` of callbacks."""
-        train = heard(model, self._plan.part, self._train)
-        return self if train is self._train else Pieces(self._stack, self._plan, train)
+        self._half = max(1, pieces.buffer // 2)
+        self._stores = [Store(pieces.form.empty, self._half) for _ in range(2)]
 
     def draw(self) -> Array:
         """Return the order of the chunks of an epoch."""
-        return self._plan.source.draw(self._rng)
+        return self._pieces.source.draw(self._rng)
 
     def __call__(self, order: Array, lr: float | Array, step: int) -> tuple[float, int]:
         """Return the loss of an epoch after ``step`` updates, chunks in this order, and the batch that failed, or -1.
@@ -214,19 +191,17 @@ class Pieces:
             If a chunk is not like the first one, there are not as many as in the epoch before, the last batch is too
             small for a layer, or all weights are zero.
         """
-        plan = self._plan
+        part = self._plan
         losses_of, shares = [], []
         made = batches = 0
         with self._reading(order) as reading:
             for rows in self._rows_in_turn(reading):
-                part = plan.part
                 rates = self._rates(lr, step, made, len(rows))
-                loss, failed = self._train(rows, rates, step + made)
+                loss, failed = self._heard(rows, rates, step + made)
                 if failed >= 0:
                     return loss, batches + failed
-                v = part.sample_weight
                 losses_of.append(loss)
-                shares.append(float(len(rows)) if v is None else float(v[rows].sum(dtype=FLOAT64)))
+                shares.append(part.weight_of(rows))
                 made += -(-len(rows) // self._group)
                 batches += -(-len(rows) // part.batch_size)
             self._count(reading)
@@ -237,11 +212,11 @@ class Pieces:
 
     def replay(self, order: Array, lr: float | Array, last: Copies) -> int:
         """Train an epoch that failed once more, as :func:`find_batch` does, and return the batch that it finds."""
-        plan, step, made, batches = self._plan, self._plan.optimizer.steps, 0, 0
+        part, step, made, batches = self._plan, self._plan.optimizer.steps, 0, 0
         with self._reading(order) as reading:
             for rows in self._rows_in_turn(reading):
                 rates = self._rates(lr, step, made, len(rows))
-                is_found, batch = find_batch(self._train, plan.part, rows, rates, last)
+                is_found, batch = find_batch(self._train, part, rows, rates, last)
                 if is_found:
                     break
                 made += -(-len(rows) // self._group)
@@ -249,12 +224,18 @@ class Pieces:
                 batch = -1
         return batches + batch
 
+    def check_again(self) -> None:
+        """Raise ValueError if parameters or data are why numbers are not finite; all weights here may be zero."""
+        check_again(self._stack, self._plan)
+        v = self._plan.sample_weight
+        if v is not None and v.any():
+            sample_weights(v, len(v), self._stack.dtype)
+
     def _reading(self, order: Array) -> Reading:
-        plan = self._plan
-        return Reading(plan.source, order, plan.form, self._stores, self._half)
+        return Reading(self._pieces.source, order, self._pieces.form, self._stores, self._half)
 
     def _rows_in_turn(self, reading: Reading) -> Iterator[Array]:
-        """Set ``plan.part`` to some samples after others, and yield their order: whole updates, but for the last."""
+        """Set the plan to some samples after others, and yield their order: whole updates, but for the last."""
         rest: Chunk | None = None
         for held, is_last in reading.stores():
             if is_last:
@@ -279,10 +260,10 @@ class Pieces:
                     rest = held.part(rows[end:])
 
     def _set(self, held: Chunk, n: int | None = None) -> None:
-        part = self._plan.part
+        part = self._plan
         part.x, part.y, part.sample_weight = held
         n = len(held.x) if n is None else n
-        part.accumulate = min(self._plan.accumulate, -(-n // part.batch_size))
+        part.accumulate = min(self._accumulate, -(-n // part.batch_size))
 
     def _rates(self, lr: float | Array, step: int, made: int, n: int) -> float | Array:
         """The learning rate, or those of the updates that n samples make, where ``made`` have been made."""
@@ -294,10 +275,10 @@ class Pieces:
         return optimizer.rates(optimizer.epoch, step + made, count)
 
     def _count(self, reading: Reading) -> None:
-        before, now = self._plan.counts, (reading.chunks, reading.samples)
+        before, now = self._pieces.counts, (reading.chunks, reading.samples)
         if before is not None and before != now:
             raise ValueError(
                 f"the source gave {now[0]} chunks with {now[1]} samples, but {before[0]} with {before[1]} in the epoch "
                 "before: it must give the same ones in each epoch"
             )
-        self._plan.counts = now
+        self._pieces.counts = now

@@ -17,45 +17,53 @@ from ..nn.layers import BuiltIn
 from ..nn.lowering import Batches, OptimizerSpec, aligned_zeros
 from ..nn.stack import Stack, no_lap
 from ..nn.sums import Moves
+from ..transaction import Copies
 from ..validation import Array
-from .evaluation import evaluate, outputs_of
-from .fit import CompiledEpoch
+from .arrays import ARRAYS, check_again
+from .compiled import CompiledEpoch, Epoch
+from .evaluation import Validation, measured, outputs_of
 from .layerwise import layerwise_epoch
 from .metrics import left_of, measure
 from .plan import Plan
 from .ranks import Ranks
-from .replay import Epoch
 from .stripes import Stripes
+from .supply import Supply, Trainer
 from .united import Pass, Task, folded, own_places
 
 _ALIGNED = 16
 
 
-class World:
+class World(Supply):
     """The processes that train a network, and the stripes of the samples of all.
 
     Attributes
     ----------
-    arguments : what a checkpoint holds against those of another call, in place of a single process's
     has_samples, has_validation : whether this process has any of each
     weights : of each batch of the epoch, None where it is the number of its samples
     """
 
+    runs_layers = True
+
     def __init__(
         self, ranks: Ranks, stripes: Stripes, sync: str, arguments: dict[str, Any], has_validation: bool
     ) -> None:
-        self.ranks, self.stripes, self._sync, self.arguments = ranks, stripes, sync, arguments
+        self.ranks, self.stripes, self._sync, self._arguments = ranks, stripes, sync, arguments
         mine = slice(stripes.first, stripes.first + stripes.own)
         self.has_samples, self.has_validation = sum(stripes.sizes[mine]) > 0, has_validation
         self.weights: Array | None = None
 
-    def epoch(self, stack: Stack, plan: Plan) -> Epoch:
-        """Return what trains for an epoch."""
-        return StripedEpoch(stack, plan, self) if self._sync == "step" else AveragedEpoch(stack, plan, self)
+    def samples(self, plan: Plan) -> int:
+        """Return how many samples an epoch has, of all processes."""
+        return self.stripes.total
 
-    def orders(self, plan: Plan, rng: np.random.Generator) -> "Turns":
-        """Return the orders of the samples, an epoch each."""
-        return Turns(plan, self, rng)
+    def described(self, plan: Plan) -> dict[str, Any]:
+        """Return what a checkpoint tells the data of all processes by."""
+        return self._arguments
+
+    def trainer(self, stack: Stack, plan: Plan, most: int) -> "RankTrainer":
+        """Return what trains."""
+        epoch = StripedEpoch if self._sync == "step" else AveragedEpoch
+        return RankTrainer(stack, plan, self, epoch(stack, plan, self))
 
     def added(self, rows: Array) -> Array:
         """Return the sum (n,) of the rows (stripes, n) of all processes; those of this one are overwritten."""
@@ -72,9 +80,10 @@ class World:
         data = plan.validation
         if data is None:
             return values
+        assert isinstance(data, Validation), "a source was refused"
         found = None
         if self.has_validation:
-            found = len(data.x), evaluate(stack, plan.loss, data.x, data.y, None, data.name)
+            found = len(data.x), measured(stack, plan.loss, data.x, data.y, None, data.name)
         parts = [part for part in self.ranks.gather(found) if part is not None]
         samples = sum(m for m, _ in parts)
         means = {name: sum(m * part[name] for m, part in parts) / samples for name in parts[0][1]}
@@ -93,17 +102,26 @@ class World:
         return self.ranks.from_first(values)  # type: ignore[no-any-return]
 
 
-class Turns:
-    """The orders of the samples as the generator draws them, the same in all processes."""
+class RankTrainer(Trainer):
+    """What trains with all processes, in orders that the generator draws, the same in each.
 
-    def __init__(self, plan: Plan, world: World, rng: np.random.Generator) -> None:
-        self._plan, self._world, self._rng = plan, world, rng
+    Parameters
+    ----------
+    stack : Stack
+    plan : Plan
+    world : World
+    train : StripedEpoch or AveragedEpoch
+    """
+
+    def __init__(self, stack: Stack, plan: Plan, world: World, train: Epoch) -> None:
+        super().__init__(stack, plan, train)
+        self._world = world
 
     def draw(self) -> range:
         """Shuffle the stripes and return the places of all samples, of which a part stands for those batches."""
         plan, world = self._plan, self._world
         if plan.shuffle:
-            world.stripes.shuffle(draw_seed(self._rng))
+            world.stripes.shuffle(draw_seed(self._stack.rng))
         if plan.sample_weight is not None:
             batches = -(-world.stripes.total // plan.batch_size)
             own = np.zeros((world.stripes.own, batches))
@@ -112,6 +130,20 @@ class Turns:
                     own[i, number] = plan.weight_of(rows)
             world.weights = world.added(own)
         return range(world.stripes.total)
+
+    def check_again(self) -> None:
+        """Raise ValueError if parameters or data are why numbers are not finite; the weights are no array of a user."""
+        check_again(self._stack, self._plan)
+
+    def replay(self, order: Any, lr: float | Array, last: Copies) -> int:
+        """Train an epoch that failed once more, and return the batch where it failed, in every process."""
+        batch = super().replay(order, lr, last)
+        self._world.ranks.agree()
+        return batch
+
+    def values_after(self) -> dict[str, float]:
+        """Return the values of an epoch beside its loss, the same in all processes."""
+        return self._world.values_after(self._stack, self._plan)
 
 
 class StripedEpoch:
@@ -289,7 +321,7 @@ class AveragedEpoch:
 
     def _train(self, i: int, batch_size: int) -> Epoch:
         """What trains stripe i, with units of its own that are dropped."""
-        alone = dataclasses.replace(self._plan, world=None, batch_size=batch_size)
+        alone = dataclasses.replace(self._plan, supply=ARRAYS, batch_size=batch_size)
         if self._compiled is None:
             return self._layerwise(i, layerwise_epoch(self._stack, alone, no_lap))
         train = self._compiled.planned(alone)

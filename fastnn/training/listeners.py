@@ -6,8 +6,8 @@ from ..validation import Array
 
 if TYPE_CHECKING:
     from ..model import Sequential
+    from .compiled import Epoch
     from .plan import Plan
-    from .replay import Epoch
 
 
 def heard(model: "Sequential", plan: "Plan", train: "Epoch") -> "Epoch":

@@ -1,11 +1,6 @@
-"""Every check of what a user hands in: kernels trust their arguments, so nothing passes here that they cannot take.
-
-A check returns its argument in the form in which the kernels want it and copies only where that form differs. Messages
-name the argument, what came, what was expected and the fix.
-"""
+"""Arrays: of what kind their values are, and whether they are finite; X as kernels take it."""
 
 import math
-import operator
 import sys
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
@@ -25,114 +20,10 @@ INT64 = np.dtype(np.int64)
 LARGEST = {FLOAT32: float(np.finfo(np.float32).max), FLOAT64: float(np.finfo(np.float64).max)}
 SMALLEST_NORMAL = {FLOAT32: float(np.finfo(np.float32).tiny), FLOAT64: float(np.finfo(np.float64).tiny)}
 REAL = "fiub"
-TARGET_SUM_TOLERANCE = 1e-4
-_LARGEST_INT = (1 << 63) - 1
 _CHUNK = 1 << 18
 _SMALL = 1 << 12
 _SAFE_SUM_OF_SQUARES = 1e36
 _MOST_COLUMNS_NAMED = 5
-
-
-def eps_within(eps: float, dtype: DType, factor: float = 1.0) -> None:
-    """Require that eps, times a factor, is not what training takes for zero in ``dtype``."""
-    if eps * factor < SMALLEST_NORMAL[dtype]:
-        raise ValueError(f"eps is {eps:g}, which vanishes in {dtype}: expected at least 1e-30")
-
-
-def positive_int(name: str, value: Any) -> int:
-    """Return ``value`` as an int of at least 1."""
-    return _integer(name, value, 1, "a positive integer")
-
-
-def natural(name: str, value: Any) -> int:
-    """Return ``value`` as an int of at least 0."""
-    return _integer(name, value, 0, "an integer >= 0")
-
-
-def _integer(name: str, value: Any, least: int, expected: str) -> int:
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {value!r}, expected {expected}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} is {value!r}, expected {expected}") from None
-    if number < least:
-        raise ValueError(f"{name} is {number}, expected {expected}")
-    if number > _LARGEST_INT:
-        raise ValueError(f"{name} is more than 2**63 - 1, expected {expected} below 2**63")
-    return number
-
-
-def number(
-    name: str,
-    value: Any,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    below: float | None = None,
-    most: float | None = None,
-) -> float:
-    """Return ``value`` as a finite float that is > ``above``, >= ``least``, < ``below`` and <= ``most``."""
-    bounds = [(">", above), (">=", least), ("<", below), ("<=", most)]
-    limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
-    expected = f"a finite number {limits}".rstrip()
-    if not _is_real_number(value):
-        raise TypeError(f"{name} is {value!r}, expected {expected}")
-    try:
-        result = float(value)
-    except OverflowError:
-        result = math.inf if value > 0 else -math.inf
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is {value!r}, expected {expected}") from None
-    wrong = (
-        not math.isfinite(result)
-        or (above is not None and result <= above)
-        or (least is not None and result < least)
-        or (below is not None and result >= below)
-        or (most is not None and result > most)
-    )
-    if wrong:
-        raise ValueError(f"{name} is {result:g}, expected {expected}")
-    return result
-
-
-def _is_real_number(value: Any) -> bool:
-    """Whether ``value`` may be one real number; ``float`` takes text, bytes, flags and NumPy's complex numbers too."""
-    kind = type(value)
-    if kind is float or kind is int:
-        return True
-    if isinstance(value, bool) or not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
-        return False
-    if np.ma.is_masked(value):
-        return False
-    return getattr(getattr(value, "dtype", None), "kind", "f") in "fiu" and getattr(value, "ndim", 0) == 0
-
-
-def flag(name: str, value: Any) -> bool:
-    """Return ``value``, which must be True or False, as a bool."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {value!r}, expected True or False")
-    return bool(value)
-
-
-def generator(seed: Any) -> np.random.Generator:
-    """Return the generator of a seed: an integer >= 0, or None for another one each time."""
-    if seed is not None and (isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer))):
-        raise TypeError(f"seed is {seed!r}, expected an integer >= 0 or None")
-    if seed is not None and seed < 0:
-        raise ValueError(f"seed is {seed}, expected an integer >= 0 or None")
-    return np.random.default_rng(seed)
-
-
-def float_dtype(dtype: Any) -> DType:
-    """Return the dtype of a model: float32 or float64."""
-    try:
-        name = None if dtype is None else np.dtype(dtype).name
-    except TypeError:
-        name = None
-    if name not in ("float32", "float64"):
-        raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'")
-    return FLOAT32 if name == "float32" else FLOAT64
 
 
 def _is_masked(value: Any) -> bool:
@@ -166,6 +57,15 @@ def any_array(name: str, value: ArrayLike) -> Array:
 def own_view(value: Any) -> Any:
     """Return an array as a view, whose shape and dtype nobody else can change, and anything else as it is."""
     return value.view() if isinstance(value, np.ndarray) else value
+
+
+def depth(value: Any) -> int:
+    """Return how many dimensions there are to a value, looking at the first elements of lists alone."""
+    if hasattr(value, "shape"):
+        return len(value.shape)
+    if isinstance(value, (list, tuple)):
+        return 1 + (depth(value[0]) if value else 0)
+    return 1 if isinstance(value, (range, memoryview)) else 0
 
 
 def real_array(name: str, value: ArrayLike) -> Array:
@@ -312,94 +212,10 @@ def features(x: ArrayLike, n_in: int | None, dtype: DType, name: str = "X", chec
     return x
 
 
-def class_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y") -> Array:
-    """Return y for cross-entropy over scores (m, k): labels (m,) as int64, or targets (m, k) as ``dtype``."""
-    plain = type(y) is np.ndarray and y.dtype is INT64 and y.shape == (m,) and m > 0 and y.flags.c_contiguous
-    if plain and np.maximum.reduce(y.view(np.uint64)) < k:  # type: ignore[union-attr]  # negative ones come out large
-        return y  # type: ignore[return-value]
-    array = any_array(name, y)
-    if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
-        fix = f"use np.unique({name}, return_inverse=True)[1]"
-        raise TypeError(f"{name} holds strings, expected integer labels 0..{k - 1}: {fix}")
-    array = real_array(name, array if array.ndim else y)
-    if array.ndim == 2 and array.shape == (m, k) and not (k == 1 and array.dtype.kind in "iu"):
-        return _distributions(array, dtype, name)
-    if array.ndim != 1:
-        hint = f": use np.ravel({name})" if array.shape == (m, 1) else ""
-        raise ValueError(f"{name} has shape {array.shape}, expected labels ({m},) or targets ({m}, {k}){hint}")
-    same_length(name, array, m)
-    if array.dtype.kind == "b":
-        raise TypeError(f"{name} holds booleans, expected integer labels: use {name}.astype(int)")
-    if array.dtype.kind == "f":
-        whole = np.isfinite(array).all() and (array == np.floor(array)).all()
-        fix = f"use {name}.astype(int)" if whole else "for real-valued targets use the loss 'squared_error'"
-        came = f"{array.dtype} labels" if whole else "fractional, NaN or infinite labels"
-        raise ValueError(f"{name} holds {came}, expected integers 0..{k - 1}: {fix}")
-    for label in (array.min(), array.max()):
-        if not 0 <= label < k:
-            fix = f"labels must be 0..{k - 1}" if k > 1 else "use 2 outputs for 2 classes, or the loss 'squared_error'"
-            outputs = f"{k} outputs" if k != 1 else "1 output"
-            raise ValueError(f"{name} holds label {label}, but the model has {outputs}: {fix}")
-    return np.ascontiguousarray(array, np.int64)
-
-
-def real_targets(y: ArrayLike, m: int, k: int, dtype: DType, name: str = "y", check_finite: bool = True) -> Array:
-    """Return y (m, k) for the squared error as ``dtype``; (m,) is taken as (m, 1) where there is one output."""
-    array = real_array(name, y)
-    if array.ndim == 1 and k == 1:
-        array = array[:, None]
-    if array.ndim != 2 or array.shape[1] != k:
-        wanted = f"({m}, {k})" + (f" or ({m},)" if k == 1 else "")
-        hint = ": one-hot encode the labels, or use the loss 'cross_entropy'" if array.ndim == 1 else ""
-        raise ValueError(f"{name} has shape {array.shape}, expected {wanted}{hint}")
-    same_length(name, array, m)
-    if check_finite or array.dtype != dtype:
-        finite(name, array, dtype)
-    return np.ascontiguousarray(array, dtype)
-
-
-def sample_weights(v: ArrayLike | None, m: int, dtype: DType, name: str = "sample_weight") -> Array | None:
-    """Return sample weights (m,) as ``dtype``, in which they are finite, >= 0, not all zero and have a finite sum.
-
-    None stays None.
-    """
-    if v is None:
-        return None
-    array = real_array(name, v)
-    dimensions(name, array, 1)
-    same_length(name, array, m)
-    finite(name, array, dtype)
-    if array.size and array.min() < 0:
-        raise ValueError(f"{name} holds {array.min():g}, expected weights >= 0")
-    if not array.any():
-        raise ValueError(f"{name} sums to zero, expected at least one positive weight")
-    weights = np.ascontiguousarray(array, dtype)
-    if weights.max() < SMALLEST_NORMAL[dtype]:  # training takes smaller ones for zero
-        raise ValueError(f"{name} vanishes in {dtype}, the largest is {array.max():g}: divide it by its largest value")
-    with np.errstate(over="ignore"):
-        total = float(weights.sum(dtype=np.float64))
-    if total > LARGEST[dtype]:
-        raise ValueError(f"{name} has a sum beyond the range of {dtype}: divide it by its largest value")
-    return weights
-
-
 def same_length(name: str, array: Array, m: int) -> None:
     """Require one row of ``array`` for each of ``m`` samples."""
     if len(array) != m:
         raise ValueError(f"{name} has {len(array)} rows, but there are {m} samples: they must be equal")
-
-
-def _distributions(array: Array, dtype: DType, name: str) -> Array:
-    finite(name, array, dtype)
-    targets = np.ascontiguousarray(array, dtype)
-    if targets.size and targets.min() < 0:
-        raise ValueError(f"{name} holds {targets.min():g}, expected targets >= 0 whose rows sum to 1")
-    off = np.abs(targets.sum(axis=1, dtype=np.float64) - 1)
-    if off.size and off.max() > TARGET_SUM_TOLERANCE:
-        row = int(off.argmax())
-        total = targets[row].sum(dtype=np.float64)
-        raise ValueError(f"row {row} of {name} sums to {total:g}, expected 1: divide each row by its sum")
-    return targets
 
 
 def computed(method: str, owner: Any, result: Any, m: int, width: int | None, dtype: DType) -> Array:
