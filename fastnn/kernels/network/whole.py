@@ -314,7 +314,7 @@ def _sum_pieces(net, whole, worker):
         total = widened(splat(whole.gradient.p, 0.0))
         for j in range(cell(whole.pieces, piece, 0), cell(whole.pieces, piece, 1), width):  # of whole vectors
             x = widened(load(whole.gradient.p, j))
-            total = total + x * x
+            total = fma(x, x, total)
         put(whole.sums.p, piece, reduce_add(total))
     for span in range(net.spans.rows):
         if cell(net.spans, span, ROW) != 0 and cell(net.spans, span, OP) % worker.n_threads == worker.thread:
@@ -324,6 +324,6 @@ def _sum_pieces(net, whole, worker):
                 for j in range(0, cell(net.spans, span, ROW), width):
                     count = min(width, cell(net.spans, span, ROW) - j)
                     x = widened(load_part(whole.gradient.p, row + j, count, 0.0))
-                    total = total + x * x
+                    total = fma(x, x, total)
                 row = get(whole.touched.p, row) - 2
             put(whole.sums.p, pieces + span, reduce_add(total))
