@@ -90,7 +90,7 @@ class _LightLibrary(_Library):
     """Code whose loops are elsewhere, in functions behind addresses: it is made smaller, and nothing unrolled."""
 
     def _optimize_final_module(self) -> None:
-        passes, builder = self._codegen._module_pass_manager(opt=1, loop_vectorize=False)
+        passes, builder = self._codegen._module_pass_manager(opt=2, loop_vectorize=False)
         passes.run(self._final_module, builder)
 
 
@@ -286,7 +286,7 @@ def kernel(function: Callable[..., Any], compiler: type[Compiler] = _Compiler) -
 
 
 def conductor(function: Callable[..., Any]) -> Any:
-    """Compile an entry point that only calls functions behind addresses, of which LLVM is to make little."""
+    """Compile an entry point that only calls functions behind addresses, of which LLVM need not make much."""
     return kernel(function, _LightCompiler)
 
 
