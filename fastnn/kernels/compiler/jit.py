@@ -219,32 +219,7 @@ class _LightCompiler(_Compiler):
 
 
 class _InlineCompiler(_Compiler):
-    """Compiles a function that kernels call; it raises nothing, and they do not ask, unless indices are checked."""
-
     library = _InlineLibrary
-
-    def compile_extra(self, func: Callable[..., Any]) -> Any:
-        compiled = super().compile_extra(func)
-        if not config.BOUNDSCHECK:
-            self.state.targetctx.remove_user_function(compiled.entry_point)
-            call = _unchecked(compiled.fndesc, compiled.library)
-            self.state.targetctx.insert_func_defn([(call, compiled.entry_point, call.signature)])
-        return compiled
-
-
-def _unchecked(function: Any, library: Any) -> Any:
-    """How a compiled function that raises nothing is called; Numba would test after each call whether it did."""
-
-    def call(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        callee = context.declare_function(builder.module, function)
-        result, error = callee.args[:2]
-        place = cgutils.alloca_once(builder, result.type.pointee)
-        values = context.get_arg_packer(function.argtypes).as_arguments(builder, args)
-        builder.call(callee, [place, error.type(None), *values])
-        return context.get_returned_value(builder, function.restype, builder.load(place))
-
-    call.signature, call.libs = function.argtypes, (library,)  # type: ignore[attr-defined]
-    return call
 
 
 class UsersCompiler(_AnyCompiler):
