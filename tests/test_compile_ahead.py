@@ -135,7 +135,7 @@ def ordered(monkeypatch, tmp_path):
 
 def order(n_threads=2, kept=False):
     fake = SimpleNamespace(is_kept=lambda signature: kept, file_name=lambda signature: f"kernel-{signature}")
-    ahead.compile_ahead(SimpleNamespace(_cache=fake, __module__="m"), ("s",), "f", FLOAT32, n_threads)
+    ahead.compile_ahead(SimpleNamespace(_cache=fake, __module__="m"), ("s",), "f", FLOAT32, n_threads, ("other",))
 
 
 def test_one_helper_for_a_kernel(ordered):
@@ -143,7 +143,17 @@ def test_one_helper_for_a_kernel(ordered):
     order()
     (one,) = ordered
     assert (one["module"], one["function"], one["dtype"]) == ("m", "f", "float32")
-    assert list(cache.AHEAD) == ["kernel-('s',)"]
+    assert list(cache.AHEAD) == ["kernel-('s',)", "other"]
+
+
+def test_whoever_comes_first_waits(ordered, monkeypatch):
+    """For whichever of the files, and the one who needs the other does not wait again."""
+    waits = []
+    monkeypatch.setattr(ahead, "_Helper", lambda order: SimpleNamespace(wait=lambda: waits.append(order["function"])))
+    order()
+    for name in ("other", "kernel-('s',)"):
+        cache.AHEAD.pop(name)()
+        assert waits == ["f"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +191,8 @@ def test_the_first_epoch_has_a_helper_unless_the_product_is_there(monkeypatch, i
     monkeypatch.setattr(epoch, "compile_ahead", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(epoch, "TILE", SimpleNamespace(is_kept=lambda dtype: is_kept))
     epoch._prepare.__wrapped__(FLOAT32)
-    expected = (epoch._train, epoch._kinds(FLOAT32), "compile_train", FLOAT32, get_num_threads())
+    also = (epoch.BATCH.file_name(FLOAT32),)
+    expected = (epoch._train, epoch._kinds(FLOAT32), "compile_train", FLOAT32, get_num_threads(), also)
     assert calls == ([] if is_kept else [expected])
 
 

@@ -10,6 +10,7 @@ from .gemm.rectifier import vleaky_relu, vrelu
 from .operations import back_on_array, elementwise, on_array, setting
 from .simd.vector import absolute, fma, select
 from .simd.vectormath import vexp_nonpositive, vexpm1, vlog1p_of_share, vnormal_tail, vsigmoid, vtanh
+from .simd.wide import rounded_product
 
 # Of GELU: 1/√(2π), 2 √(2/π), and the factor of x³.
 ONE_BY_ROOT_2_PI, ROOT_8_BY_PI, CUBIC = 0.3989422804014327, 1.5957691216057308, 0.044715
@@ -56,7 +57,7 @@ def _tanh(x, settings):
 
 @inline
 def _tanh_backward(d, x, y, settings):
-    return d * (1.0 - y * y)
+    return d * fma(y * -1.0, y, 1.0)
 
 
 @inline
@@ -72,13 +73,14 @@ def _sigmoid_backward(d, x, y, settings):
 @inline
 def _gelu(x, settings):
     m, e = vnormal_tail(x)
-    return select(x < 0.0, x * m * e, x * (1.0 - m * e))
+    return select(x < 0.0, x * m * e, x * fma(m * -1.0, e, 1.0))
 
 
 @inline
 def _gelu_backward(d, x, y, settings):
     m, e = vnormal_tail(x)
-    return d * fma(x * e, ONE_BY_ROOT_2_PI, select(x < 0.0, m * e, 1.0 - m * e))
+    tail = rounded_product(m, e)
+    return d * fma(x * e, ONE_BY_ROOT_2_PI, select(x < 0.0, tail, 1.0 - tail))
 
 
 @inline

@@ -127,20 +127,20 @@ def _copy_two(settings, prepared, step, t, weight):
 
 @inline
 def _sgd(w, g, a, b, prepared, kind):
-    return w - g * setting(w, prepared, 0), a, b
+    return fma(g * -1.0, setting(w, prepared, 0), w), a, b
 
 
 @inline
 def _momentum(w, g, v, b, prepared, kind):
-    v = v * setting(w, prepared, 1) - g * setting(w, prepared, 0)
+    v = fma(v, setting(w, prepared, 1), g * setting(w, prepared, 0) * -1.0)
     return w + v, v, b
 
 
 @inline
 def _nesterov(w, g, v, b, prepared, kind):
-    step, momentum = g * setting(w, prepared, 0), setting(w, prepared, 1)
-    v = v * momentum - step
-    return w + (v * momentum - step), v, b
+    step, momentum = g * setting(w, prepared, 0) * -1.0, setting(w, prepared, 1)
+    v = fma(v, momentum, step)
+    return w + fma(v, momentum, step), v, b
 
 
 def _adam_prepare(settings, prepared, step, t, weight):
@@ -166,9 +166,15 @@ def _adam_numbers(settings, prepared, step, t, corrects_eps):
 
 @inline
 def _adam(w, g, a, b, prepared, kind):
-    a = a * setting(w, prepared, 2) + g * setting(w, prepared, 3)
-    b = b * setting(w, prepared, 4) + g * g * setting(w, prepared, 5)
-    return w - a * setting(w, prepared, 0) / (vsqrt(b, w) + setting(w, prepared, 1)), a, b
+    step, a, b = _adam_step(w, g, a, b, prepared)
+    return w - step, a, b
+
+
+@inline
+def _adam_step(w, g, a, b, prepared):
+    a = fma(a, setting(w, prepared, 2), g * setting(w, prepared, 3))
+    b = fma(b, setting(w, prepared, 4), g * g * setting(w, prepared, 5))
+    return a * setting(w, prepared, 0) / (vsqrt(b, w) + setting(w, prepared, 1)), a, b
 
 
 def _adamw_prepare(settings, prepared, step, t, weight):
@@ -179,7 +185,9 @@ def _adamw_prepare(settings, prepared, step, t, weight):
 @inline
 def _adamw(w, g, a, b, prepared, kind):
     """The decay, of weights alone, comes before the step, whose gradient knows nothing of it."""
-    return _adam(w * (1.0 - setting(w, prepared, 6) * setting(w, kind, 2)), g, a, b, prepared, kind)
+    step, a, b = _adam_step(w, g, a, b, prepared)
+    kept = fma(setting(w, prepared, 6) * -1.0, setting(w, kind, 2), 1.0)
+    return fma(w, kept, step * -1.0), a, b
 
 
 def _rmsprop_prepare(settings, prepared, step, t, weight):
@@ -203,15 +211,15 @@ def _rmsprop_numbers(settings, prepared, step):
 
 @inline
 def _rmsprop(w, g, s, b, prepared, kind):
-    s = s * setting(w, prepared, 2) + g * g * setting(w, prepared, 3)
+    s = fma(s, setting(w, prepared, 2), g * g * setting(w, prepared, 3))
     return w - g * setting(w, prepared, 0) / (vsqrt(s, w) + setting(w, prepared, 1)), s, b
 
 
 @inline
 def _rmsprop_momentum(w, g, s, v, prepared, kind):
-    s = s * setting(w, prepared, 2) + g * g * setting(w, prepared, 3)
-    v = v * setting(w, prepared, 4) + g / (vsqrt(s, w) + setting(w, prepared, 1))
-    return w - v * setting(w, prepared, 0), s, v
+    s = fma(s, setting(w, prepared, 2), g * g * setting(w, prepared, 3))
+    v = fma(v, setting(w, prepared, 4), g / (vsqrt(s, w) + setting(w, prepared, 1)))
+    return fma(v * -1.0, setting(w, prepared, 0), w), s, v
 
 
 def _accumulate_prepare(settings, prepared, step, t, weight):

@@ -86,12 +86,19 @@ _helpers: dict[str, _Helper] = {}
 _lock = threading.Lock()
 
 
-def compile_ahead(kernel: Any, signature: tuple[Any, ...], function: str, dtype: np.dtype, n_threads: int) -> None:
+def compile_ahead(
+    kernel: Any,
+    signature: tuple[Any, ...],
+    function: str,
+    dtype: np.dtype,
+    n_threads: int,
+    also: tuple[str, ...] = (),
+) -> None:
     """Let a helper call ``function(dtype)`` of the kernel's module, which compiles the kernel for a signature.
 
-    Whoever needs the kernel meanwhile waits for it. There is no helper for one that is in the cache or
-    for which another process has a helper, nor where kernels cannot be kept, where there is one CPU or one thread, or
-    where this process is not Python's own program.
+    Whoever needs the kernel meanwhile, or one of the files that the function ``also`` fills, waits for it. There is no
+    helper for one that is in the cache or for which another process has a helper, nor where kernels cannot be kept, where
+    there is one CPU or one thread, or where this process is not Python's own program.
     """
     if n_threads < 2 or not _can_help() or kernel._cache.is_kept(signature):
         return
@@ -116,7 +123,13 @@ def compile_ahead(kernel: Any, signature: tuple[Any, ...], function: str, dtype:
         except BaseException:
             turn.end()
             raise
-        cache.AHEAD[name] = lambda: _helpers.pop(name).wait()
+        for file in (name, *also):
+            cache.AHEAD[file] = lambda: _wait_for(name)
+
+
+def _wait_for(name: str) -> None:
+    if (helper := _helpers.pop(name, None)) is not None:
+        helper.wait()
 
 
 def _can_help() -> bool:
@@ -142,8 +155,8 @@ def _end_with_the_parent() -> None:
 
 
 def _disown_all() -> None:
-    for name, helper in _helpers.items():
-        cache.AHEAD.pop(name, None)
+    cache.AHEAD.clear()
+    for helper in _helpers.values():
         helper.disown()
     _helpers.clear()
 

@@ -51,6 +51,18 @@ class _Library(JITCodeLibrary):
     the references it need not count: kernels count none.
     """
 
+    def finalize(self) -> None:
+        """Link all that is called, however far down, each function once, and optimise it."""
+        libraries = dict.fromkeys(self._linking_libraries)
+        waiting = list(libraries)
+        while waiting:
+            library = waiting.pop()
+            if isinstance(library, _InlineLibrary):
+                waiting += [called for called in library._linking_libraries if called not in libraries]
+                libraries |= dict.fromkeys(library._linking_libraries)
+        self._linking_libraries = list(libraries)
+        super().finalize()
+
     def _optimize_functions(self, ll_module: Any) -> None:
         stop_if_unwanted()
         ll_module.data_layout = self._codegen._data_layout
@@ -73,6 +85,14 @@ class _FinishedLibrary(_Library):
         self._final_module.link_in(llvm.parse_assembly(str(self.finished)))
         for name in names:
             self._final_module.get_function(name).linkage = "internal"
+
+
+class _LightLibrary(_Library):
+    """Code whose loops are elsewhere, in functions behind addresses: it is made smaller, and nothing unrolled."""
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager(opt=2, loop_vectorize=False)
+        passes.run(self._final_module, builder)
 
 
 def finished_module(context: Any) -> Any:
@@ -102,8 +122,19 @@ class _PartLibrary(_Library):
         pass
 
 
+class _InlineLibrary(_PartLibrary):
+    """A single function, to which what it calls is not linked, or all of it would be copied into every caller's."""
+
+    def finalize(self) -> None:
+        """Have it ready for callers, of which only those that become machine code link it."""
+        for function in self._final_module.functions:
+            if not function.is_declaration:
+                function.linkage = "linkonce_odr"
+        self._shared_module, self._finalized = self._final_module, True
+
+
 # What Numba does to closures, to its own functions in Python and to expressions of whole arrays: kernels have none.
-_UNNEEDED = {"inline_closure_likes", "inline_overloads", "nopython_rewrites"}
+_UNNEEDED = {"inline_closure_likes", "inline_overloads", "nopython_rewrites", "ir_processing"}
 
 
 def _counts_references(kind: Any) -> bool:
@@ -114,25 +145,32 @@ def _counts_references(kind: Any) -> bool:
 
 
 class _Remembering:
-    """Looks up once what an operator or an intrinsic gives for some types, where Numba does it each time."""
+    """Looks up once what an operator, an intrinsic or a kernel gives for some types, where Numba does it each time."""
 
     def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
         """The signature of a call."""
-        if kws or not (isinstance(func, types.Function) and _depends_on_types_alone(func)):
+        signatures = None if kws else _signatures_of(func)
+        if signatures is None:
             return super().resolve_function_type(func, args, kws)  # type: ignore[misc]
-        place = func, args
-        known = _signatures.get(place)
+        known = signatures.get(args)
         if known is None:
-            known = _signatures[place] = super().resolve_function_type(func, args, kws)  # type: ignore[misc]
+            known = signatures[args] = super().resolve_function_type(func, args, kws)  # type: ignore[misc]
         return known
 
 
-_signatures: dict[Any, Any] = {}
+_signatures: dict[Any, dict[Any, Any]] = {}
 _twins: dict[int, Any] = {}
 
 
-def _depends_on_types_alone(function: Any) -> bool:
-    return getattr(function.typing_key, "__module__", "") == "_operator" or isinstance(function.typing_key, _Intrinsic)
+def _signatures_of(function: Any) -> dict[Any, Any] | None:
+    """By types of arguments the known signatures of a function, or None where they may depend on more."""
+    if isinstance(function, types.Dispatcher):
+        return getattr(function.dispatcher, "signatures_known", None)
+    if not isinstance(function, types.Function):
+        return None
+    key = function.typing_key
+    is_plain = getattr(key, "__module__", "") == "_operator" or isinstance(key, _Intrinsic)
+    return _signatures.setdefault(function, {}) if is_plain else None
 
 
 def _remembering(context: Any) -> Any:
@@ -177,8 +215,12 @@ class _FinishedCompiler(_Compiler):
     library = _FinishedLibrary
 
 
-class _PartCompiler(_Compiler):
-    library = _PartLibrary
+class _LightCompiler(_Compiler):
+    library = _LightLibrary
+
+
+class _InlineCompiler(_Compiler):
+    library = _InlineLibrary
 
 
 class UsersCompiler(_AnyCompiler):
@@ -211,18 +253,24 @@ def _undisturbed(compile: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return compile_kernel
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any], compiler: type[Compiler] = _Compiler) -> Any:
     """Compile an entry point: called from Python, cached on disk, releases the GIL."""
-    dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, pipeline_class=_Compiler, **_OPTIONS)(function)
+    dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, pipeline_class=compiler, **_OPTIONS)(function)
     dispatcher._cache = Cache(function)
     dispatcher.compile = _undisturbed(dispatcher.compile)
     return dispatcher
 
 
-def inline(function: Callable[..., Any], compiler: type[Compiler] = _PartCompiler) -> Any:
+def conductor(function: Callable[..., Any]) -> Any:
+    """Compile an entry point that only calls functions behind addresses, of which LLVM need not make much."""
+    return kernel(function, _LightCompiler)
+
+
+def inline(function: Callable[..., Any], compiler: type[Compiler] = _InlineCompiler) -> Any:
     """Compile a function that only other compiled functions call."""
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": compiler, **_OPTIONS}
     dispatcher = numba.njit(**options)(function)
+    dispatcher.signatures_known = {}
     template = dispatcher.get_call_template
     # Or Numba would compile a function anew for every constant that it is called with.
     dispatcher.get_call_template = lambda args, kws: template([types.unliteral(arg) for arg in args], kws)
@@ -294,6 +342,11 @@ class Shared:
         compiled.compile()
         self._compiled[dtype] = compiled
         return compiled
+
+    def file_name(self, dtype: Any) -> str:
+        """The name of the file in the cache for a dtype."""
+        uncompiled = self._uncompiled(dtype)
+        return str(uncompiled._cache.file_name(uncompiled._sig))
 
     def is_kept(self, dtype: Any) -> bool:
         """Whether the code for a dtype is there, or can be loaded."""

@@ -10,7 +10,7 @@ from ..compiler.jit import inline
 from ..network.whole import add, scale
 from ..operations import gradients_at
 from ..simd.table import cell
-from ..simd.vector import get, integer, lanes, load_part, pointer, put, reduce_add, shift, splat
+from ..simd.vector import fma, get, integer, lanes, load_part, pointer, put, reduce_add, shift, splat
 from ..simd.wide import widened
 from ..updates import OTHERS, PER_STEP, call_update
 from .layers import gradient_of_one
@@ -107,7 +107,7 @@ def square_rows(net, whole, span, lane):
     while row >= 0:
         for j in range(0, n, width):
             x = widened(load_part(gradient, row + j, min(width, n - j), 0.0))
-            total = total + x * x
+            total = fma(x, x, total)
         row = get(touched, row) - 2
     return reduce_add(total)
 

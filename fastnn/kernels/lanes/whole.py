@@ -160,7 +160,7 @@ def _find_factors(net, whole):
             store_wide(sums, k * width, zeros)
         for p in range(cell(whole.pieces, piece, 0), cell(whole.pieces, piece, 1)):
             x, place = widened(load(gradient, p * width)), p % width * width
-            store_wide(sums, place, load_wide(sums, place, gradient) + x * x)
+            store_wide(sums, place, fma(x, x, load_wide(sums, place, gradient)))
         half = width // 2
         while half > 0:
             for k in range(half):

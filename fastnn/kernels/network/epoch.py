@@ -17,7 +17,7 @@ from numba import typeof
 
 from ...codes import OP, OUTPUTS, ROW, TRAINED
 from ..compiler.ahead import compile_ahead
-from ..compiler.jit import inline, kernel
+from ..compiler.jit import conductor, inline
 from ..gemm.product import WORKSPACE, stop_prefetching, workspace
 from ..gemm.tile import TILE
 from ..matrix_unit import level_of_unit, with_unit
@@ -29,19 +29,19 @@ from ..threading.barrier import ABORTED, CLOCK_AT, NUMBERS, WAITED, barrier
 from ..threading.team import PROFIT, get_num_threads, part, run
 from ..threading.ticks import system_clock
 from ..updates import FUSED, PER_STEP, RULES
+from .batch import BATCH, Fixed, keep, kinds_of, through_batch
 from .clock import REST, UPDATE, begin, clock_of, lap
 from .layers import (
     LINE,
     UNIT_OF_BATCH,
-    Input,
     Net,
     describe,
     first_updated,
     is_updated,
 )
 from .memory import LD, Memory, around_op, plan_of
-from .objectives import Objective, Target, objective_of, penalty_factor
-from .passes import Data, batch_of, forward_and_back, loss_of_batch, own_samples, total_of
+from .objectives import Target, objective_of, penalty_factor
+from .passes import Data, batch_of, loss_of_batch, own_samples, total_of
 from .products import with_products
 from .steps import (
     Step,
@@ -65,7 +65,7 @@ from .whole import train_whole, whole_of
 STEP_GRAIN = 2_000_000
 
 
-@kernel
+@conductor
 def _train(net, samples, objective, step, memory, clock, own, thread, n_threads):
     workspace = data(own)
     block = shift(workspace, WORKSPACE)
@@ -81,6 +81,7 @@ def _train(net, samples, objective, step, memory, clock, own, thread, n_threads)
 def _train_batches(net, samples, objective, shared, memory, worker):
     step = step_of(shared, worker.thread)
     columns = columns_of(net, worker.thread, worker.n_threads if step.fused else 1, worker.workspace)
+    fixed = keep(Fixed(net, samples, objective, columns, memory, worker), worker.workspace)
     total = seen = 0.0
     begin(worker.clock)
     if objective.l2 != 0.0:
@@ -91,7 +92,7 @@ def _train_batches(net, samples, objective, shared, memory, worker):
         batch = batch_of(samples, number, step.made)
         l2 = penalty_factor(objective, objective.l2, batch.weight)
         penalty = l2 * total_of(memory.squares) if l2 != 0.0 else 0.0
-        if not forward_and_back(net, samples, batch, objective, columns, memory, worker):
+        if not through_batch(fixed, batch, memory, worker):
             break
         value = objective.value * loss_of_batch(samples, batch, memory) + penalty
         share = float(batch.m) if objective.mean_over_rows else batch.weight
@@ -166,24 +167,15 @@ _NO_LABELS = np.empty(0, np.int64)
 
 def _kinds(dtype: np.dtype) -> tuple[Any, ...]:
     """The types of what ``_train`` takes, which depend on the dtype alone."""
-    number, numbers, ints, reals = np.empty(0, dtype), np.empty((0, 0), dtype), _NO_LABELS, np.empty(0)
-    table, prepared = np.empty((0, 0), np.int64), np.empty((0, 0))
-    examples = (
-        Net(table, table, reals, number, 0, 0),
-        Data(Input(0, 0, 0, 0, 0), Target(ints, number, number), ints, 0),
-        Objective(0, reals, 0.0, 0.0, 0.0, False, False, False),
-        Step(False, 0, 0, reals, reals, reals, numbers, 0, prepared, prepared, table),
-        Memory(table, number, 0, 0, 0, 0, reals, number, table, table, ints),
-        clock_of(None),
-        number,
-        0,
-        0,
-    )
-    return tuple(map(typeof, examples))
+    reals, prepared, numbers = np.empty(0), np.empty((0, 0)), np.empty((0, 0), dtype)
+    step = Step(False, 0, 0, reals, reals, reals, numbers, 0, prepared, prepared, np.empty((0, 0), np.int64))
+    net, samples, objective, memory, clock = kinds_of(dtype)
+    return net, samples, objective, typeof(step), memory, clock, *map(typeof, (np.empty(0, dtype), 0, 0))
 
 
 def compile_train(dtype: np.dtype) -> None:
-    """Compile ``_train``, or load it."""
+    """Compile ``_train`` and what it calls for each batch, or load them."""
+    BATCH.address(dtype)
     _train.compile(_kinds(dtype))
 
 
@@ -191,7 +183,8 @@ def compile_train(dtype: np.dtype) -> None:
 def _prepare(dtype: np.dtype) -> None:
     """Before anything of it is compiled here: let the largest part of the first epoch be compiled elsewhere."""
     if not TILE.is_kept(dtype):
-        compile_ahead(_train, _kinds(dtype), compile_train.__name__, dtype, get_num_threads())
+        also = (BATCH.file_name(dtype),)
+        compile_ahead(_train, _kinds(dtype), compile_train.__name__, dtype, get_num_threads(), also)
 
 
 def train_epoch(
@@ -215,6 +208,8 @@ def train_epoch(
     nodes = first[-size:]
     nodes[places["zeros_at"] : places["losses_at"]] = 0
     slots = rule.slots if len(rule.slots) else params.reshape(1, -1)
+    prepare, update = RULES[rule.name].addresses(dtype)
+    minimised = objective_of(objective, dtype)
     memory = Memory(
         plan=plan,
         nodes=nodes,
@@ -227,13 +222,13 @@ def train_epoch(
         samples=np.empty((n_threads, 1 + 4 * batch_size), np.int64),
         pieces=np.empty((n_threads, 4 * batch_size + 2 * (2 + len(slots))), np.int64),
         sync=np.zeros(NUMBERS, np.int64),
+        batch_at=BATCH.address(dtype),  # last, since it may be compiled elsewhere meanwhile
     )
-    prepare, update = RULES[rule.name].addresses(dtype)
     settings, none = np.array(rule.settings, np.float64), np.empty(0)
     fixed = (
         Net(products.ops, network.spans, network.settings, params, int(network.seed), int(network.row)),
         Data(describe(batches.x, dtype), _target(batches, dtype), batches.order, int(batch_size)),
-        objective_of(objective, dtype),
+        minimised,
         Step(
             fused=rule.name in FUSED,
             prepare=prepare,

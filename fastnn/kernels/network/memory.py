@@ -40,7 +40,7 @@ class Memory(NamedTuple):
     """What the threads share: the plan of the nodes, the nodes with the rows' losses behind them, and the rest.
 
     ``own_at`` is where in its workspace a thread gathers a batch for itself. ``samples`` and ``pieces`` have a row for
-    each thread, see ``Worker``.
+    each thread, see ``Worker``; ``batch_at`` is the address of ``BATCH``.
     """
 
     plan: np.ndarray
@@ -54,6 +54,7 @@ class Memory(NamedTuple):
     samples: np.ndarray
     pieces: np.ndarray
     sync: np.ndarray
+    batch_at: int
 
 
 @inline

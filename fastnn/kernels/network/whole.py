@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...codes import BIAS_AT, INPUTS, LENGTH, OP, OUTPUTS, ROW, START, STRIDE, TRAINED, WEIGHT
-from ..compiler.jit import inline, kernel
+from ..compiler.jit import conductor, inline
 from ..gemm.product import WORKSPACE, Epilogue, Matrix, column_sums, moved, product_at, stop_prefetching, transposed
 from ..gemm.tile import COMBINE, STORE
 from ..operations import gradients_at
@@ -35,11 +35,12 @@ from ..simd.wide import widened
 from ..threading.barrier import barrier
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS
+from .batch import Fixed, keep, through_batch
 from .clock import REST, UPDATE, begin, lap
 from .layers import GRADIENT_AT, LINE, UNIT_OF_WEIGHT, is_updated
 from .memory import around_op
 from .objectives import batch_weight, penalty_factor
-from .passes import Batch, batch_of, forward_and_back, loss_of_batch, total_of
+from .passes import Batch, batch_of, loss_of_batch, total_of
 from .steps import (
     GRADIENT_BLOCK,
     Columns,
@@ -97,7 +98,7 @@ def pieces_of(spans: np.ndarray, n_params: int) -> np.ndarray:
     return np.array(pieces, np.int64).reshape(-1, 2)
 
 
-@kernel
+@conductor
 def train_whole(net, samples, objective, step, whole, memory, clock, own, thread, n_threads):
     """Train for an epoch, see ``train_epoch``."""
     workspace = data(own)
@@ -114,6 +115,7 @@ def train_whole(net, samples, objective, step, whole, memory, clock, own, thread
 @inline
 def _train_groups(net, samples, objective, shared, whole, memory, worker):
     step, size = step_of(shared, worker.thread), whole.accumulate
+    fixed = keep(Fixed(net, samples, objective, Columns(0, 0), memory, worker), worker.workspace)
     total = seen = 0.0
     begin(worker.clock)
     if objective.l2 != 0.0:
@@ -129,7 +131,7 @@ def _train_groups(net, samples, objective, shared, whole, memory, worker):
         l2 = penalty_factor(objective, objective.l2, weight)
         penalty = l2 * total_of(memory.squares) if l2 != 0.0 else 0.0
         in_group = Batch(batch.start, batch.m, batch.t, weight)
-        if not forward_and_back(net, samples, in_group, objective, Columns(0, 0), memory, worker):
+        if not through_batch(fixed, in_group, memory, worker):
             break
         value = objective.value * loss_of_batch(samples, batch, memory) + penalty
         share = float(batch.m) if objective.mean_over_rows else batch.weight
@@ -314,7 +316,7 @@ def _sum_pieces(net, whole, worker):
         total = widened(splat(whole.gradient.p, 0.0))
         for j in range(cell(whole.pieces, piece, 0), cell(whole.pieces, piece, 1), width):  # of whole vectors
             x = widened(load(whole.gradient.p, j))
-            total = total + x * x
+            total = fma(x, x, total)
         put(whole.sums.p, piece, reduce_add(total))
     for span in range(net.spans.rows):
         if cell(net.spans, span, ROW) != 0 and cell(net.spans, span, OP) % worker.n_threads == worker.thread:
@@ -324,6 +326,6 @@ def _sum_pieces(net, whole, worker):
                 for j in range(0, cell(net.spans, span, ROW), width):
                     count = min(width, cell(net.spans, span, ROW) - j)
                     x = widened(load_part(whole.gradient.p, row + j, count, 0.0))
-                    total = total + x * x
+                    total = fma(x, x, total)
                 row = get(whole.touched.p, row) - 2
             put(whole.sums.p, pieces + span, reduce_add(total))

@@ -5,6 +5,7 @@ networks was a fifth of a step. So an entry point makes tables of its records' a
 which Python keeps alive as long as the call lasts.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numba import types
@@ -42,15 +43,16 @@ def tables(typing: Any, record: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _with_tables(context, builder, record, args[0])
 
-    return _kind_with_tables(record)(record), emit
+    return kind_with_tables(record)(record), emit
 
 
-def _kind_with_tables(kind: Any) -> Any:
+def kind_with_tables(kind: Any) -> Any:
+    """The type of a record of this type, with tables for its arrays."""
     if isinstance(kind, types.Array):
         assert kind.layout == "C", "a table is contiguous"
         return types.NamedTuple((types.CPointer(kind.dtype), types.intp, types.intp), Table)
     if isinstance(kind, types.BaseNamedTuple):
-        return types.BaseTuple.from_types([_kind_with_tables(part) for part in kind], kind.instance_class)
+        return types.BaseTuple.from_types([kind_with_tables(part) for part in kind], kind.instance_class)
     return kind
 
 
@@ -58,9 +60,37 @@ def _with_tables(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.Array):
         array = context.make_array(kind)(context, builder, value)
         rows, cols = (*cgutils.unpack_tuple(builder, array.shape), I64(1))[:2]
-        return context.make_tuple(builder, _kind_with_tables(kind), [array.data, rows, cols])
+        return context.make_tuple(builder, kind_with_tables(kind), [array.data, rows, cols])
     if isinstance(kind, types.BaseNamedTuple):
         values = cgutils.unpack_tuple(builder, value)
         parts = [_with_tables(context, builder, *part) for part in zip(kind, values, strict=True)]
-        return context.make_tuple(builder, _kind_with_tables(kind), parts)
+        return context.make_tuple(builder, kind_with_tables(kind), parts)
     return value
+
+
+def kept(kind_of: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """Two compiled functions, for records of the type that ``kind_of`` gives for a dtype.
+
+    The first (record, pointer to the dtype) keeps a record in memory until the function that calls it ends, and gives
+    its address; the second (address, pointer to the dtype) gives the record.
+    """
+
+    @intrinsic
+    def keep(typing: Any, record: Any, like: Any) -> Any:
+        assert record == kind_of(like.dtype), "what is kept has another type"
+
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.ptrtoint(cgutils.alloca_once_value(builder, args[0]), I64)
+
+        return types.intp(record, like), emit
+
+    @intrinsic
+    def kept(typing: Any, place: Any, like: Any) -> Any:
+        kind = kind_of(like.dtype)
+
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.load(builder.inttoptr(args[0], context.get_value_type(kind).as_pointer()))
+
+        return kind(types.intp, like), emit
+
+    return keep, kept
