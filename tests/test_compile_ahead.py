@@ -149,11 +149,12 @@ def test_one_helper_for_a_kernel(ordered):
 def test_whoever_comes_first_waits(ordered, monkeypatch):
     """For whichever of the files, and the one who needs the other does not wait again."""
     waits = []
-    monkeypatch.setattr(ahead, "_Helper", lambda order: SimpleNamespace(wait=lambda: waits.append(order["function"])))
+    helper = SimpleNamespace(wait=lambda: waits.append("helper"))
+    monkeypatch.setattr(ahead, "_Helper", lambda order, turn: helper)
     order()
     for name in ("other", "kernel-('s',)"):
         cache.AHEAD.pop(name)()
-        assert waits == ["f"]
+        assert waits == ["helper"]
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,8 @@ def best_times(
 ) -> dict[str, float]:
     """The best time of a call of each task, taken in turns so that all meet the same neighbours.
 
-    Tasks share the seconds; a pause before each lets the threads of the one before fall asleep. A turn is three calls at
-    least, unless they are long: the first after another task finds that one's data in the caches.
+    Tasks share the seconds; a pause before each lets the threads of the one before fall asleep. A turn is three calls
+    at least, unless they are long: the first after another task finds that one's data in the caches.
     """
     repeats = {}
     for name, task in tasks.items():

@@ -97,8 +97,8 @@ def compile_ahead(
     """Let a helper call ``function(dtype)`` of the kernel's module, which compiles the kernel for a signature.
 
     Whoever needs the kernel meanwhile, or one of the files that the function ``also`` fills, waits for it. There is no
-    helper for one that is in the cache or for which another process has a helper, nor where kernels cannot be kept, where
-    there is one CPU or one thread, or where this process is not Python's own program.
+    helper for one that is in the cache or for which another process has a helper, nor where kernels cannot be kept,
+    where there is one CPU or one thread, or where this process is not Python's own program.
     """
     if n_threads < 2 or not _can_help() or kernel._cache.is_kept(signature):
         return
