@@ -1,6 +1,5 @@
 """Several models as one, which says the mean of what they say."""
 
-import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,18 +8,17 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import ops, serialization
-from .members import agree_in_meaning, alike, checked, counted, is_same, mean_of, outputs_of
+from . import serialization
+from .chunks import Chunks, is_source
+from .members import PooledMeans, Together, agree_in_meaning, alike, checked, counted, is_same, outputs_of
 from .model import Sequential
 from .nn import losses
-from .nn.loss import BuiltInLoss, Link, linked
+from .nn.loss import BuiltInLoss, Link
 from .tables import Table, TableText
-from .training.labels import as_fitted, coded_as
-from .training.metrics import Metrics, check_metrics, left_of, measure, suit
-from .validation import Array, DType, features, flag, own_view, sample_weights
-
-_ELEMENTS = 1 << 20  # outputs of all members that are held at once, where nobody asked for each
-_FEWEST_ROWS = 256
+from .training.evaluation import evaluate, of_each_chunk
+from .training.labels import as_fitted
+from .training.metrics import Metrics
+from .validation import Array, DType, flag
 
 
 class Ensemble(Sequence[Sequential]):
@@ -110,13 +108,18 @@ class Ensemble(Sequence[Sequential]):
         """
         return self._mean(X, each, "identity")
 
-    def predict(self, X: ArrayLike) -> Array:
+    def predict(self, X: ArrayLike | Chunks) -> Array:
         """Return what the members say together, as the loss that they were trained with understands their outputs.
 
         After cross-entropy that are the labels (m,) of the largest mean probability, int64 or the members'
         :attr:`Sequential.classes_`; after binary cross-entropy 1 where the mean probability is above 1/2, else 0
         (m, n_out), int64; after Poisson's loss the mean of e^s, else the mean outputs (m, n_out). One output for which
         all members were fitted to targets (m,) comes as (m,).
+
+        Parameters
+        ----------
+        X : array_like (m, n_in), or a source of chunks
+            As of :meth:`Sequential.predict`.
 
         Raises
         ------
@@ -126,16 +129,19 @@ class Ensemble(Sequence[Sequential]):
             If X does not hold real numbers.
         """
         loss = self._known("predict")
+        if type(X) is not np.ndarray and is_source(X, alone=True):
+            return of_each_chunk(self.predict, X, "predict(X)")
         means = self._mean(X, False, losses.link(loss))
         decided = loss.decisions(means) if isinstance(loss, BuiltInLoss) else means
         return as_fitted(decided, self.classes_, all(model._flat for model in self._models))
 
-    def predict_proba(self, X: ArrayLike, each: bool = False) -> Array:
+    def predict_proba(self, X: ArrayLike | Chunks, each: bool = False) -> Array:
         """Return the mean of the members' probabilities, or those of each.
 
         Parameters
         ----------
-        X : array_like (m, n_in)
+        X : array_like (m, n_in), or a source of chunks
+            As of :meth:`Sequential.predict`.
         each : bool
             Whether to return what each member says.
 
@@ -161,13 +167,20 @@ class Ensemble(Sequence[Sequential]):
                         "outputs"
                     )
         agree_in_meaning(self._models)
+        if type(X) is not np.ndarray and is_source(X, alone=True):
+            return of_each_chunk(lambda x: self._mean(x, each, link), X, "predict_proba(X)", axis=-2)
         return self._mean(X, each, link)
 
-    def std(self, X: ArrayLike) -> Array:
+    def std(self, X: ArrayLike | Chunks) -> Array:
         """Return how far the members are apart: the standard deviation over them of what :meth:`predict` averages.
 
         That are the probabilities after a cross-entropy, e^s after Poisson's loss, else the outputs. The sum of squares
         is divided by the number of members, so it is zero for one.
+
+        Parameters
+        ----------
+        X : array_like (m, n_in), or a source of chunks
+            As of :meth:`Sequential.predict`.
 
         Returns
         -------
@@ -179,10 +192,17 @@ class Ensemble(Sequence[Sequential]):
             As in :meth:`predict`.
         """
         link = losses.link(self._known("std"))
+        if type(X) is not np.ndarray and is_source(X, alone=True):
+            return of_each_chunk(self.std, X, "std(X)")
         return self._by_blocks(X, link, lambda outputs: outputs.std(axis=0, dtype=np.float64))
 
     def evaluate(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, metrics: Metrics | None = None
+        self,
+        X: ArrayLike | Chunks,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        metrics: Metrics | None = None,
     ) -> dict[str, float]:
         """Return {"loss"} of the mean and, after a cross-entropy, "accuracy": the share of labels that are predicted.
 
@@ -193,7 +213,8 @@ class Ensemble(Sequence[Sequential]):
 
         Parameters
         ----------
-        X : array_like (m, n_in)
+        X : array_like (m, n_in), or a source of chunks where y is left out
+            As of :meth:`Sequential.evaluate`.
         y : array_like (m,) or (m, n_out)
         sample_weight : array_like (m,), optional
             Finite weights >= 0, not all zero, for both means.
@@ -206,36 +227,10 @@ class Ensemble(Sequence[Sequential]):
             If a member does not know its loss, their losses differ, or an argument is not as in
             :meth:`Sequential.evaluate`.
         """
-        loss, x = self._loss(), self._features(X)
-        k, dtype = self._width(x), self.dtype
-        y = coded_as(own_view(y), self.classes_ if losses.takes_names(loss) else None)
-        y = losses.targets(loss, y, len(x), k, dtype)
-        weights = sample_weights(own_view(sample_weight), len(x), dtype)
-        chosen = check_metrics(metrics)
-        suit(chosen, loss, y, k)
-        kept: list[Array] = []
-        rows = self._rows(k) if losses.is_built_in(loss) else len(x)
-        known = isinstance(loss, BuiltInLoss)
-        totals, share = dict.fromkeys(("loss", *losses.measured(loss)), 0.0), 0.0
-        for start in range(0, len(x), rows):
-            part = slice(start, start + rows)
-            v = None if weights is None else weights[part]
-            size = len(x[part]) if v is None else float(v.sum(dtype=np.float64))
-            outputs = outputs_of(self._models, x[part], "identity", dtype)
-            pooled = loss.pooled(outputs) if known else mean_of(outputs, dtype)
-            totals["loss"] += size * losses.value(loss, pooled, y[part], v)
-            if chosen:
-                kept.append(pooled)
-            if losses.measured(loss):
-                means = ops.softmax(outputs) if loss.link == "softmax" else linked(loss.link, outputs)
-                predicted = loss.decisions(mean_of(means, dtype))
-                for name, values in loss.measures(predicted, y[part]).items():
-                    totals[name] += float(values.sum() if v is None else (values * v).sum(dtype=np.float64))
-            share += size
-        if not math.isfinite(totals["loss"]):
-            losses.check_again(loss, y, k, dtype, "y")
-        measured = {name: total / share for name, total in totals.items()}
-        return measured | measure(left_of(chosen, measured), loss, y, kept, weights)
+        loss = self._loss()
+        classes = self.classes_ if losses.takes_names(loss) else None
+        members = Together(self._models, self._dtype)
+        return evaluate(members, loss, classes, X, y, sample_weight, metrics, PooledMeans)
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Save all members in one .npz file without pickle, as :meth:`Sequential.save` saves one; see :func:`load`.
@@ -308,35 +303,25 @@ class Ensemble(Sequence[Sequential]):
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 
-    def _mean(self, X: ArrayLike, each: bool, link: Link) -> Array:
+    def _mean(self, X: Any, each: bool, link: Link) -> Array:
         if flag("each", each):
-            return outputs_of(self._models, self._features(X), link, self._dtype)
+            return outputs_of(self._models, Together(self._models, self._dtype).features(X), link, self._dtype)
         return self._by_blocks(X, link, lambda outputs: outputs.mean(axis=0, dtype=np.float64))
 
-    def _by_blocks(self, X: ArrayLike, link: Link, reduce: Callable[[Array], Array]) -> Array:
+    def _by_blocks(self, X: Any, link: Link, reduce: Callable[[Array], Array]) -> Array:
         """Return ``reduce`` of the members' outputs (members, rows, k), so many rows at a time that memory is bounded.
 
         Sums in float64 cost little beside the networks, and do not depend on how many members there are.
         """
-        x = self._features(X)
-        k = self._width(x)
-        rows, found = self._rows(k), np.empty((len(x), k), self.dtype)
+        members = Together(self._models, self._dtype)
+        x = members.features(X)
+        k, rows = members.output_width(x), members.block
+        found = np.empty((len(x), k), self.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # outputs may overflow, as a single model's
             for start in range(0, len(x), rows):
                 part = slice(start, start + rows)
                 found[part] = reduce(outputs_of(self._models, x[part], link, self._dtype))
         return found
-
-    def _features(self, X: ArrayLike) -> Array:
-        """Return X as an array that every member takes as it is, and checks itself."""
-        n_in = next((model._stack.n_in for model in self._models if model._stack.n_in is not None), None)
-        return features(own_view(X), n_in, self.dtype, check_finite=False)
-
-    def _width(self, x: Array) -> int:
-        return self._models[0]._stack.output_width(x)
-
-    def _rows(self, k: int) -> int:
-        return max(_FEWEST_ROWS, _ELEMENTS // (len(self) * k) // _FEWEST_ROWS * _FEWEST_ROWS)
 
     def _known(self, method: str) -> Any:
         """Return a loss that says what the outputs of all members mean; they may have been trained since they came."""

@@ -6,12 +6,71 @@ from typing import Any
 
 import numpy as np
 
+from . import ops
 from .backend import active
 from .model import Sequential
 from .nn import losses
-from .nn.loss import Link, linked
+from .nn.loss import BuiltInLoss, Link, linked
+from .training.evaluation import Means
 from .training.labels import are_same, listed
-from .validation import Array, DType, features, finite
+from .validation import Array, DType, features, finite, own_view
+
+_ELEMENTS = 1 << 20  # outputs of all members that are held at once, where nobody asked for each
+_FEWEST_ROWS = 256
+
+
+class Together:
+    """The models as one that has outputs for samples: the mean of their outputs.
+
+    Parameters
+    ----------
+    models : sequence of Sequential
+    dtype : numpy.dtype
+        The widest of theirs.
+    """
+
+    def __init__(self, models: Sequence[Sequential], dtype: DType) -> None:
+        self.models, self.dtype = models, dtype
+        self.n_in = next((model._stack.n_in for model in models if model._stack.n_in is not None), None)
+        self.block = _FEWEST_ROWS
+
+    def features(self, X: Any) -> Array:
+        """Return X as an array that every member takes as it is, and checks itself."""
+        return features(own_view(X), self.n_in, self.dtype, check_finite=False)
+
+    def check_codes(self, x: Array) -> None:
+        """Raise nothing: every member checks its own."""
+
+    def output_width(self, x: Array) -> int:
+        """Return the number of outputs, which says how many samples go through at a time."""
+        k = self.models[0]._stack.output_width(x)
+        self.block = max(_FEWEST_ROWS, _ELEMENTS // (len(self.models) * k) // _FEWEST_ROWS * _FEWEST_ROWS)
+        return k
+
+    def each(self, x: Array) -> Array:
+        """Return the outputs (members, m, k) of each."""
+        return outputs_of(self.models, x, "identity", self.dtype)
+
+    def outputs(self, x: Array) -> Array:
+        """Return the mean of the outputs."""
+        return mean_of(self.each(x), self.dtype)
+
+
+class PooledMeans(Means):
+    """The means over samples of what a loss measures of several models together."""
+
+    _stack: Together
+
+    def _outputs(self, x: Array) -> Array:
+        """The outputs that stand for the mean of what those of the members stand for."""
+        self._each, loss = self._stack.each(x), self.loss
+        return loss.pooled(self._each) if isinstance(loss, BuiltInLoss) else mean_of(self._each, self._stack.dtype)
+
+    def _predictions(self, outputs: Array) -> Array:
+        link = self.loss.link
+        means = ops.softmax(self._each) if link == "softmax" else linked(link, self._each)
+        found: Array = self.loss.decisions(mean_of(means, self._stack.dtype))
+        return found
 
 
 def outputs_of(models: Sequence[Sequential], x: Array, link: Link, dtype: DType) -> Array:

@@ -178,7 +178,7 @@ def test_blocks_of_rows_change_nothing(loss, X, rng, monkeypatch):
     calls = ensemble.outputs, ensemble.predict, ensemble.std
     whole, measured = [call(X) for call in calls], ensemble.evaluate(X, y, v)
     seen, original = [], fastnn.ensemble.outputs_of
-    monkeypatch.setattr("fastnn.ensemble._ELEMENTS", 1)
+    monkeypatch.setattr("fastnn.members._ELEMENTS", 1)
     monkeypatch.setattr("fastnn.ensemble.outputs_of", lambda m, x, *more: seen.append(len(x)) or original(m, x, *more))
     for call, expected in zip(calls, whole, strict=True):
         np.testing.assert_array_equal(call(X), expected)

@@ -262,8 +262,8 @@ def test_evaluate(data):
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
 def test_evaluate_of_an_ensemble(loss, data, monkeypatch):
-    monkeypatch.setattr("fastnn.ensemble._FEWEST_ROWS", 8)
-    monkeypatch.setattr("fastnn.ensemble._ELEMENTS", 8)
+    monkeypatch.setattr("fastnn.members._FEWEST_ROWS", 8)
+    monkeypatch.setattr("fastnn.members._ELEMENTS", 8)
     X, y = data
     y, v = y if loss == "cross_entropy" else np.eye(3)[y], np.linspace(0, 1, 50)
     ensemble = fnn.Ensemble([network(seed=i) for i in range(3)])

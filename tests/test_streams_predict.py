@@ -132,6 +132,22 @@ def test_the_answers_to_all_chunks_come_one_after_the_other(kind, data, backend)
             np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
+@on_both_backends
+@pytest.mark.parametrize("kind", SOURCES)
+def test_several_models_together(kind, data, backend):
+    X, y = data
+    v = np.where(np.arange(50) < 9, 0, np.linspace(0, 2, 50))  # those of the first chunk are all zero
+    for name, loss, outputs in (("labels", "cross_entropy", 3), ("binary", "binary_cross_entropy", 1)):
+        together = fnn.Ensemble([known(loss, outputs, seed=0), known(loss, outputs, seed=1, dtype="float32")])
+        t = LOSSES[name][2](X, y)
+        expected = together.evaluate(X, t, v, metrics=LOSSES[name][3])
+        assert together.evaluate(SOURCES[kind](cut(X, t, v)), metrics=LOSSES[name][3]) == pytest.approx(expected, 1e-6)
+        for method in (together.predict, together.predict_proba, together.std):
+            np.testing.assert_allclose(method(SOURCES[kind](cut(X, y))), method(X), rtol=1e-5, atol=1e-6)
+        of_each = together.predict_proba(SOURCES[kind](cut(X, y)), each=True)
+        np.testing.assert_allclose(of_each, together.predict_proba(X, each=True), rtol=1e-5)
+
+
 def test_labels_that_are_names_and_targets_in_one_row(data):
     X, y = data
     names = np.array(["red", "blue", "a green that is longer"])[y]
@@ -139,6 +155,9 @@ def test_labels_that_are_names_and_targets_in_one_row(data):
     model.fit(cut(X, names), epochs=2, verbose=0)
     np.testing.assert_array_equal(model.predict(iter(cut(X, names))), model.predict(X))
     assert model.evaluate(iter(cut(X, names))) == pytest.approx(model.evaluate(X, names))
+    together = fnn.Ensemble([model])
+    np.testing.assert_array_equal(together.predict(iter(cut(X, names))), model.predict(X))
+    assert together.evaluate(iter(cut(X, names))) == pytest.approx(model.evaluate(X, names))
     model = known("squared_error", 1)
     model.fit(X, X[:, 0], loss="squared_error", epochs=1, verbose=0)
     assert model.predict(iter(cut(X, y))).shape == (50,)
@@ -271,8 +290,10 @@ class TestRefused:
     @pytest.mark.parametrize("name", BAD)
     def test_sources(self, name):
         source, error, message = BAD[name]
-        with pytest.raises(error, match=message.format("the source")):
-            known("cross_entropy").evaluate(source)
+        alone = known("cross_entropy")
+        for each in (alone, fnn.Ensemble([alone])):
+            with pytest.raises(error, match=message.format("the source")):
+                each.evaluate(source)
         if name == "empty":  # a list without anything may be anything
             return
         model, optimizer = network(), fnn.SGD(0.1, momentum=0.9)
@@ -307,6 +328,9 @@ class TestRefused:
             model.evaluate(X)
         with pytest.raises(ValueError, match="sample_weight is given beside a source: let each of its chunks be"):
             model.evaluate([GOOD], sample_weight=Y)
+        for call in (model.evaluate, model.fit, fnn.Ensemble([model]).evaluate):
+            with pytest.raises(ValueError, match="y is given beside a source of chunks: let each of its chunks be"):
+                call([GOOD], Y)
         with pytest.raises(ValueError, match="metrics holds 'r2', which needs values"):
             model.evaluate([GOOD], metrics=["r2"])
         settings = {"buffer": None, "validation_split": None, "callbacks": None, "metrics": None}

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..chunks import Source, is_array
+from ..chunks import Source, is_array, is_source
 from ..nn import losses
 from ..nn.stack import Stack
 from ..validation import Array, own_view, real_array, sample_weights
 from .labels import coded_as
 from .metrics import Metric, Metrics, check_metrics, left_of, measure, suit
-from .sources import Form
+from .sources import Answering, Form
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -82,21 +82,36 @@ def outputs_of(stack: Stack, x: Array, rows: Array | None) -> list[Array]:
 
 
 def evaluate(
-    stack: Stack, loss: Any, classes: Array | None, x: Any, y: Any, sample_weight: Any, metrics: Metrics | None
+    stack: Answering,
+    loss: Any,
+    classes: Array | None,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    metrics: Metrics | None,
+    kind: "type[Means] | None" = None,
 ) -> dict[str, float]:
     """Check the arguments of ``evaluate``, and return the loss of arrays or of a source, and what else it measures."""
     chosen = check_metrics(metrics)
+    means = (kind or Means)(stack, loss, bool(chosen))
     if y is None and not is_array(x):
         if sample_weight is not None:
             raise ValueError("sample_weight is given beside a source: let each of its chunks be (X, y, sample_weight)")
         source = Source(x, "evaluate(X, y)", again=False)
-        return measured_in_chunks(stack, loss, source, Form(stack, loss, None, classes), chosen)
+        return _measured_in_chunks(means, source, Form(stack, loss, None, classes), chosen)
+    refuse_beside(x, y)
     x = stack.features(own_view(x))
     k = stack.output_width(x)
     targets = losses.targets(loss, coded_as(own_view(y), classes), len(x), k, stack.dtype)
     weights = sample_weights(own_view(sample_weight), len(x), stack.dtype)
     suit(chosen, loss, targets, k)
-    return measured(stack, loss, x, targets, weights, metrics=chosen)
+    return _measured(means, x, targets, weights, metrics=chosen)
+
+
+def refuse_beside(x: Any, y: Any) -> None:
+    """Raise ValueError for y beside a source, whose chunks are to hold it."""
+    if y is not None and type(x) is not np.ndarray and is_source(x):
+        raise ValueError("y is given beside a source of chunks: let each of its chunks be (X, y)")
 
 
 def measured(
@@ -114,11 +129,22 @@ def measured(
     Of x and y only the rows at ``chosen`` count where they are given, for which there are no weights. For metrics all
     outputs are held.
     """
-    means = _Means(stack, loss, bool(metrics))
+    return _measured(Means(stack, loss, bool(metrics)), x, y, sample_weight, name, chosen, metrics)
+
+
+def _measured(
+    means: "Means",
+    x: Array,
+    y: Array,
+    sample_weight: Array | None,
+    name: str = "y",
+    chosen: Array | None = None,
+    metrics: Sequence[Metric] = (),
+) -> dict[str, float]:
     means.add(x, y, sample_weight, name, chosen)
     values = means.values()
     y, v = (y, sample_weight) if chosen is None or not metrics else (y[chosen], None)
-    return values | measure(left_of(metrics, values), loss, y, means.outputs, v)
+    return values | measure(left_of(metrics, values), means.loss, y, means.outputs, v)
 
 
 def measured_in_chunks(
@@ -128,7 +154,11 @@ def measured_in_chunks(
 
     A loss that is not built in is computed chunk by chunk. For metrics all outputs, targets and weights are held.
     """
-    means = _Means(stack, loss, bool(metrics))
+    return _measured_in_chunks(Means(stack, loss, bool(metrics)), source, form, metrics)
+
+
+def _measured_in_chunks(means: "Means", source: Source, form: Form, metrics: Sequence[Metric] = ()) -> dict[str, float]:
+    loss = means.loss
     targets, weights = [], []
     with closing(source.once()) as chunks:
         for place, parts in chunks:
@@ -149,8 +179,8 @@ def measured_in_chunks(
     return values | measure(left, loss, np.concatenate(targets), means.outputs, every)
 
 
-def of_each_chunk(function: Callable[[Any], Array], given: Any, call: str) -> Array:
-    """Return what a function makes of the X of each chunk of a source, one after the other.
+def of_each_chunk(function: Callable[[Any], Array], given: Any, call: str, axis: int = 0) -> Array:
+    """Return what a function makes of the X of each chunk of a source, one after the other; ``axis`` is that of rows.
 
     Raises
     ------
@@ -170,22 +200,23 @@ def of_each_chunk(function: Callable[[Any], Array], given: Any, call: str) -> Ar
                 found.append(function(array))
     if not found:
         raise source.is_empty()
-    return np.concatenate(found)
+    return np.concatenate(found, axis)
 
 
-class _Means:
+class Means:
     """The means over samples that come in parts: of the loss, and of what else it measures.
 
     Attributes
     ----------
+    loss : loss
     weights : float
         Those of all samples so far, or how many they are.
     outputs : list of ndarray
         Of all samples, block by block, if they are to be kept.
     """
 
-    def __init__(self, stack: Stack, loss: Any, keep: bool) -> None:
-        self._stack, self._loss, self._keep = stack, loss, keep
+    def __init__(self, stack: Answering, loss: Any, keep: bool) -> None:
+        self._stack, self.loss, self._keep = stack, loss, keep
         self._totals = dict.fromkeys(("loss", *losses.measured(loss)), 0.0)
         self.weights = 0.0
         self.outputs: list[Array] = []
@@ -194,13 +225,13 @@ class _Means:
         self, x: Array, y: Array, sample_weight: Array | None, name: str = "y", chosen: Array | None = None
     ) -> None:
         """Take more samples, block by block under a built-in loss; of x and y only the rows ``chosen`` if given."""
-        loss, totals = self._loss, self._totals
+        loss, totals = self.loss, self._totals
         m = len(x) if chosen is None else len(chosen)
         rows = self._stack.block if losses.is_built_in(loss) else m
         for start in range(0, m, rows):
             part = slice(start, start + rows) if chosen is None else chosen[start : start + rows]
             v = None if sample_weight is None else sample_weight[part]
-            outputs, targets = self._stack.outputs(x[part]), y[part]
+            outputs, targets = self._outputs(x[part]), y[part]
             if self._keep:
                 self.outputs.append(outputs)
             share = len(outputs) if v is None else float(v.sum(dtype=np.float64))
@@ -208,13 +239,21 @@ class _Means:
                 continue
             totals["loss"] += share * losses.value(loss, outputs, targets, v)
             if losses.measured(loss):
-                predicted = loss.predictions(outputs.copy() if self._keep else outputs)
-                for name_of, values in loss.measures(predicted, targets).items():
+                for name_of, values in loss.measures(self._predictions(outputs), targets).items():
                     totals[name_of] += share * mean_of(values, v)
             self.weights += share
         if not math.isfinite(totals["loss"]):
             k, dtype = outputs.shape[1], self._stack.dtype
             losses.check_again(loss, y if chosen is None else y[chosen], k, dtype, name)
+
+    def _outputs(self, x: Array) -> Array:
+        """The outputs for some samples."""
+        return self._stack.outputs(x)
+
+    def _predictions(self, outputs: Array) -> Array:
+        """What the outputs mean that came last; it may overwrite those that are not kept."""
+        found: Array = self.loss.predictions(outputs.copy() if self._keep else outputs)
+        return found
 
     def values(self) -> dict[str, float]:
         """Return the means."""

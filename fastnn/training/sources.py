@@ -1,12 +1,12 @@
 """The chunks of a source in the form that training takes, and what is to be known of all of them beforehand."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..chunks import Source
 from ..nn import losses
-from ..nn.stack import Stack
 from ..validation import FLOAT64, INT64, REAL, Array, DType, any_array, features, sample_weights
 from .labels import coded, coded_as
 
@@ -42,6 +42,34 @@ class Chunk(NamedTuple):
                 room[start : start + len(values)] = values
 
 
+class Answering(Protocol):
+    """What has outputs for samples: layers, or those of several models."""
+
+    @property
+    def n_in(self) -> int | None:
+        """The columns of X, None where no layer says it."""
+
+    @property
+    def dtype(self) -> DType:
+        """That of outputs."""
+
+    @property
+    def block(self) -> int:
+        """How many samples go through at a time."""
+
+    def features(self, X: ArrayLike) -> Array:
+        """Return X as it is taken."""
+
+    def check_codes(self, x: Array) -> None:
+        """Raise ValueError for codes that a table has no row for."""
+
+    def output_width(self, x: Array) -> int:
+        """Return the number of outputs a sample."""
+
+    def outputs(self, X: Array) -> Array:
+        """Return the outputs."""
+
+
 def _room(like: Array, n: int) -> Array:
     return np.empty((n, *like.shape[1:]), like.dtype)
 
@@ -51,7 +79,7 @@ class Form:
 
     Parameters
     ----------
-    stack : Stack
+    stack : Answering
     loss : loss
     outputs : int or None
         None where the first chunk is to tell.
@@ -65,7 +93,7 @@ class Form:
 
     def __init__(
         self,
-        stack: Stack,
+        stack: Answering,
         loss: Any,
         outputs: int | None,
         classes: Array | None,

@@ -19,6 +19,7 @@ from ..validation import Array, any_array, depth, own_view, positive_int, sample
 from .arrays import ARRAYS, check_again
 from .class_weights import check_labels, of_classes
 from .compiled import epoch_of
+from .evaluation import refuse_beside
 from .labels import NAMES
 from .plan import Plan, check_batches, prepare
 from .reading import Reading, Store
@@ -78,6 +79,7 @@ def prepared(stack: Stack, x: Any, y: Any, *, buffer: Any, **settings: Any) -> P
     """Check the arguments of a fit on arrays, or where there is no y on a source of chunks, and change nothing."""
     if y is None and not is_array(x):
         return prepare_stream(stack, x, buffer=buffer, **settings)
+    refuse_beside(x, y)
     if buffer is not None:
         raise ValueError(f"buffer is {buffer!r}, but X and y are arrays, of which nothing is held: leave it out")
     return prepare(stack, x, y, check_later=True, **settings)
