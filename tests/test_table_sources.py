@@ -52,6 +52,25 @@ def whole(source):
 
 class TestWhatTheyGive:
     @pytest.mark.parametrize("make", [ParquetSource, CsvSource])
+    def test_x_alone_where_there_is_no_target(self, make, frame, parquet, text, tmp_path):
+        path, more = (parquet, {}) if make is ParquetSource else (text, {"block_size": 1000})
+        source = make(path, columns=["size", "year"], dtype="float64", **more)
+        sources = [source, pickle.loads(pickle.dumps(source))]
+        if make is CsvSource:
+            sources.append(source.to_parquet(tmp_path / "copy.parquet", row_group_size=30))
+        model = fnn.Sequential(fnn.Linear(2, 1), dtype="float64")
+        model.loss = "squared_error"
+        expected = frame[["size", "year"]].to_numpy()
+        for each in sources:
+            n, (X,) = whole(each)
+            assert n > 1
+            np.testing.assert_allclose(X, expected, rtol=1e-12)
+            np.testing.assert_allclose(model.predict(each), model.predict(expected), rtol=1e-12)
+            for call in (model.evaluate, model.fit):
+                with pytest.raises(TypeError, match=r"chunk 0 of the source is a tuple of 1, expected \(X, y\)"):
+                    call(each)
+
+    @pytest.mark.parametrize("make", [ParquetSource, CsvSource])
     def test_columns_and_codes(self, make, frame, parquet, text):
         path, more = (parquet, {}) if make is ParquetSource else (text, {"block_size": 1000})
         source = make(path, "kind", sample_weight="weight", categories="find", dtype="float64", **more)
@@ -181,6 +200,11 @@ BAD = {
     "no column": ({"target": "price"}, ValueError, r"flats.parquet has no column 'price': it has 'size', 'year'"),
     "no feature": ({"columns": ["rooms"]}, ValueError, "has no column 'rooms'"),
     "nothing": ({"columns": []}, ValueError, "columns is empty: expected the name of at least one column"),
+    "a weight without a target": (
+        {"target": None, "sample_weight": "weight"},
+        ValueError,
+        "sample_weight is 'weight', but there is no target: give both, or none",
+    ),
     "no target": ({"target": []}, ValueError, "target is empty"),
     "a name alone": ({"columns": "size"}, TypeError, "columns is 'size', expected a list of names"),
     "the target too": (

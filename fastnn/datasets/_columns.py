@@ -19,7 +19,7 @@ _MOST_SHOWN = 20
 
 
 class Columns(ABC):
-    """A source of chunks (X, y) or (X, y, sample_weight) that are rows of a table in files.
+    """A source of chunks (X, y) or (X, y, sample_weight), or X alone, that are rows of a table in files.
 
     Attributes
     ----------
@@ -35,19 +35,22 @@ class Columns(ABC):
 
     def __init__(
         self,
-        target: str | Sequence[str],
+        target: str | Sequence[str] | None,
         columns: Sequence[str] | None,
         categories: Categories | None,
         sample_weight: str | None,
         dtype: DTypeLike,
     ) -> None:
         self._dtype = real_dtype(dtype)
-        check_list("target", target)
+        if target is not None:
+            check_list("target", target)
+        elif sample_weight is not None:
+            raise ValueError(f"sample_weight is {sample_weight!r}, but there is no target: give both, or none")
         if columns is not None:
             check_list("columns", columns)
         self._twice: set[str] = set()  # names that several columns have
-        self._targets = [target] if isinstance(target, str) else list(target)
-        self._is_flat, self._weight = isinstance(target, str), sample_weight
+        self._has_target, self._is_flat, self._weight = target is not None, isinstance(target, str), sample_weight
+        self._targets = [target] if isinstance(target, str) else list(target or ())
         self._types: dict[str, Any] = self._schema()
         others = {*self._targets, sample_weight}
         if isinstance(columns, str):
@@ -108,7 +111,10 @@ class Columns(ABC):
         return list(dict.fromkeys([*self.columns, *self._targets, *([self._weight] if self._weight else [])]))
 
     def _chunk(self, table: Any) -> tuple[Array, ...]:
-        x, y = self._x(table), self._y(table)
+        x = self._x(table)
+        if not self._has_target:
+            return (x,)
+        y = self._y(table)
         return (x, y) if self._weight is None else (x, y, self._numbers(table, self._weight))
 
     def _x(self, table: Any) -> Array:
@@ -180,7 +186,7 @@ class Columns(ABC):
         return "text" if self._is_text(name) else f"{self._types[name]} values"
 
     def _check_names(self) -> None:
-        if not self.columns or not self._targets:
+        if not self.columns or (self._has_target and not self._targets):
             what = "columns" if not self.columns else "target"
             raise ValueError(f"{what} is empty: expected the name of at least one column of {self._where}")
         for name in self._used:

@@ -49,7 +49,7 @@ class CsvSource(Columns):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        target: str | Sequence[str],
+        target: str | Sequence[str] | None = None,
         *,
         columns: Sequence[str] | None = None,
         categories: Categories | None = None,
@@ -69,7 +69,7 @@ class CsvSource(Columns):
         super().__init__(target, columns, categories, sample_weight, dtype)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        """Yield (X, y) or (X, y, sample_weight) of each block."""
+        """Yield (X, y) or (X, y, sample_weight) of each block, or (X,) without a target."""
         return map(self._chunk, self._tables(self._used))
 
     def to_parquet(self, path: str | os.PathLike[str], row_group_size: int = 20_000) -> ParquetSource:
@@ -106,7 +106,7 @@ class CsvSource(Columns):
         replace(path, write)
         return ParquetSource(
             path,
-            self._targets[0] if self._is_flat else self._targets,
+            self._targets[0] if self._is_flat else self._targets if self._has_target else None,
             columns=self.columns,
             categories=self.categories,
             sample_weight=self._weight,

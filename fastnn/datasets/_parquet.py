@@ -22,8 +22,9 @@ class ParquetSource(Columns):
     ----------
     path : path, or list of paths
         A file, a folder of files that end in ``.parquet``, or several of both.
-    target : str, or list of str
-        The column that is y, of numbers or text, or those that are y (m, k).
+    target : str, or list of str, optional
+        The column that is y, of numbers or text, or those that are y (m, k). Without it the chunks are (X,), as
+        :meth:`fastnn.Sequential.predict` takes them.
     columns : list of str, optional
         The features, in the order of X; all other columns by default.
     categories : dict of str to list, or "find", optional
@@ -67,7 +68,7 @@ class ParquetSource(Columns):
     def __init__(
         self,
         path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-        target: str | Sequence[str],
+        target: str | Sequence[str] | None = None,
         *,
         columns: Sequence[str] | None = None,
         categories: Categories | None = None,
@@ -84,7 +85,7 @@ class ParquetSource(Columns):
         return len(self._groups)
 
     def __getitem__(self, place: int) -> tuple[Array, ...]:
-        """Return (X, y) or (X, y, sample_weight) of a row group."""
+        """Return (X, y) or (X, y, sample_weight) of a row group, or (X,) without a target."""
         return self._chunk(self._table(place, self._used))
 
     @property
