@@ -19,7 +19,7 @@ LAYERS = [
     "commands",
     "interop",
     "__init__ sklearn",
-    "tools",
+    "tools model_files",
     "ensemble members",
     "model",
     "serialization training",
