@@ -261,9 +261,10 @@ class TestValidation:
         with pytest.raises(ValueError, match=r"with validation data=\['chunks', \[6, '<f8'\]"):
             model.fit(*data, epochs=3, checkpoint=tmp_path / "run.npz", **settings)
 
-    def test_networks_that_train_at_once(self, data):
+    @pytest.mark.parametrize("source", [tuple, lambda chunks: lambda: iter(chunks)])
+    def test_networks_that_train_at_once(self, source, data):
         models = [network(seed=seed) for seed in range(2)]
-        found = fnn.fit_many(models, *data, validation_data=lambda: iter(cut(*data)), epochs=2, verbose=0)
+        found = fnn.fit_many(models, *data, validation_data=source(cut(*data)), epochs=2, verbose=0)
         for seed, history in enumerate(found):
             alone = network(seed=seed).fit(*data, validation_data=cut(*data), epochs=2, verbose=0)
             assert dict(history) == dict(alone)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..chunks import Chunks
 from ..nn import losses
 from ..nn.loss import Loss
 from ..nn.losses import LossName
@@ -56,7 +57,7 @@ def fit_many(
     batch_size: int | list[int] = 32,
     accumulate: int | list[int] = 1,
     shuffle: bool | list[bool] = True,
-    validation_data: tuple[ArrayLike, ArrayLike] | list[Any] | None = None,
+    validation_data: tuple[ArrayLike, ArrayLike] | Chunks | list[Any] | None = None,
     validation_rows: ArrayLike | list[Any] | None = None,
     validation_split: float | list[Any] | None = None,
     sample_weight: ArrayLike | list[Any] | None = None,
@@ -90,7 +91,7 @@ def fit_many(
     loss, optimizer, l2, epochs, batch_size, accumulate, shuffle, validation_data, sample_weight, class_weight
         As of :meth:`Sequential.fit`. An optimizer object for all is copied for each model, and the copies start afresh;
         objects in a list keep their state, so fitting again with them continues. "balanced" counts the samples at
-        ``rows``.
+        ``rows``. Chunks as validation data for all are a tuple or come from a function, and each model reads them.
     validation_rows : array_like (m,) of int or (n,) of bool, optional
         Validation data as rows of the same X and y.
     validation_split : float, optional
