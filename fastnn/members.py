@@ -39,7 +39,9 @@ class Together:
         return features(own_view(X), self.n_in, self.dtype, check_finite=False)
 
     def check_codes(self, x: Array) -> None:
-        """Raise nothing: every member checks its own."""
+        """Raise ValueError for codes that a table of a member has no row for."""
+        for model in self.models:
+            model._stack.check_codes(x)
 
     def output_width(self, x: Array) -> int:
         """Return the number of outputs, which says how many samples go through at a time."""

@@ -148,6 +148,16 @@ def test_several_models_together(kind, data, backend):
         np.testing.assert_allclose(of_each, together.predict_proba(X, each=True), rtol=1e-5)
 
 
+def test_codes_that_a_member_does_not_know(data):
+    X, y = data
+    codes = np.c_[X[:, :5], y]
+    models = [fnn.Sequential(fnn.Embedding({5: (n, 2)}), fnn.Linear(7, 3)) for n in (4, 3)]
+    models[0].loss = models[1].loss = "cross_entropy"
+    chunks = [(codes, y), (np.where(codes == 2, 3, codes), y)]
+    with pytest.raises(ValueError, match=r"chunk 1 of the source: X holds 3 in row \d+ of column 5, but Embedding"):
+        fnn.Ensemble(models).evaluate(chunks)
+
+
 def test_labels_that_are_names_and_targets_in_one_row(data):
     X, y = data
     names = np.array(["red", "blue", "a green that is longer"])[y]

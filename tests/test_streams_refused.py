@@ -58,7 +58,8 @@ BAD = {
         ValueError,
         "chunk 1 .*: X has 5 columns, but that of the first",
     ),
-    "width of the first": ([(X[:, :5], Y)], ValueError, "X has 5 columns, but the model has 6 inputs"),
+    "width of the first": ([(X[:, :5], Y)], ValueError, "chunk 0 of the source: X has 5 columns, but the model has 6"),
+    "samples": ([*zip(X, Y, strict=True)], ValueError, r"chunk 0 of the source: X has shape \(6,\), expected"),
     "dtype": (
         [GOOD, (X.astype(np.float32), Y)],
         ValueError,

@@ -15,7 +15,7 @@ from ..chunks import Source, is_array
 from ..nn import losses
 from ..nn.stack import Stack
 from ..transaction import Copies
-from ..validation import Array, any_array, depth, own_view, positive_int, sample_weights
+from ..validation import Array, any_array, depth, features, own_view, positive_int, sample_weights
 from .arrays import ARRAYS, check_again
 from .class_weights import check_labels, of_classes
 from .compiled import epoch_of
@@ -118,6 +118,8 @@ def prepare_stream(
     batch_size, accumulate = positive_int("batch_size", batch_size), positive_int("accumulate", accumulate)
     held = None if buffer is None else positive_int("buffer", buffer)
     first = given.first()
+    with given.at(0):  # or nothing would say that it is of a chunk
+        features(first[0], stack.n_in, stack.dtype)
     loss = losses.resolve(settings["loss"])
     y = own_view(first[1])
     is_named = losses.takes_names(loss) and depth(y) == 1 and any_array("y", y).dtype.kind in NAMES
