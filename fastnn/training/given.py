@@ -69,7 +69,9 @@ class Given(NamedTuple):
     def pair(self, stack: Stack, data: Any, n_in: int, k: int, classes: Array | None) -> Validation:
         """Return validation data that are given as (X, y)."""
         if not isinstance(data, (tuple, list)) or len(data) != 2:
-            raise TypeError("validation_data is not a pair, expected (X, y), or a source of chunks")
+            raise TypeError(
+                "validation_data is not a pair, expected (X, y), or a source of chunks, such as [(X, y, sample_weight)]"
+            )
         x, _ = self.features(data[0], n_in, ALL, "X of validation_data", True)
         stack.check_codes(x, "X of validation_data")
         name = "y of validation_data"
