@@ -56,7 +56,7 @@ BAD_SETTINGS = [
         "validation_data and validation_split are both given: expected one of them",
     ),
     ({"validation_data": X}, TypeError, r"validation_data is not a pair, expected \(X, y\)"),
-    ({"validation_data": (X, Y, Y)}, TypeError, r"validation_data is not a pair, expected .*, such as \[\(X, y, sample_weight\)\]"),
+    ({"validation_data": (X, Y, Y)}, TypeError, r"is not a pair, .*, such as \[\(X, y, sample_weight\)\]"),
     ({"validation_data": (X[:, :1], Y)}, ValueError, "X of validation_data has 1 columns, but the model has 2 inputs"),
     ({"validation_data": (X * np.nan, Y)}, ValueError, "X of validation_data holds NaN or infinite values"),
     ({"validation_data": (X, Y[1:])}, ValueError, "y of validation_data has 3 rows, but there are 4 samples"),
