@@ -166,6 +166,24 @@ def test_helpers_that_were_woken_run_wherever_they_could_before():
     ] * 2
 
 
+def test_only_a_helper_is_moved():
+    """Two callers may let the same helper begin, and the thread of the second ends, whose number others get."""
+    threads = crew.CREW[1:3, placement.THREAD].tolist()
+    team._work(1)
+    assert crew.CREW[1:3, placement.THREAD].tolist() == threads
+    assert threading.get_native_id() not in threads
+
+
+def test_a_child_has_no_helpers(monkeypatch):
+    """Nor one to be put back where a helper of its parent could run."""
+    monkeypatch.setattr(crew, "_locks", {1: 1})
+    rows = np.ones((3, crew.WORDS), np.int64)
+    crew.forget(rows)
+    assert not crew._locks
+    assert (rows[1:, crew.STATE] == crew.AWAY).all()
+    assert not rows[1:, placement.IS_TAKEN_OUT].any()
+
+
 def test_several_callers_at_once():
     made = []
 

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from ..compiler.jit import Shared, caller, inline, kernel
 from ..simd.vector import I32, data, get, integer, pointer, put, scratch, shift
 from .atomics import add, exchange, pause, read, write
-from .placement import functions_of_system, keep_off, put_back
+from .placement import IS_TAKEN_OUT, functions_of_system, keep_off, put_back
 from .ticks import system_clock, ticks
 
 MOST = 1024
@@ -301,7 +301,7 @@ def warm_up() -> None:
 
 def forget(crew: np.ndarray) -> None:
     """Have no helpers, in a child of a process that had some."""
-    crew[1:, STATE] = AWAY
+    crew[1:, STATE], crew[1:, IS_TAKEN_OUT] = AWAY, 0
     _locks.clear()
 
 
