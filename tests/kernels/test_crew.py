@@ -43,10 +43,10 @@ def meet(like, job, which, parts, thread):
         pause(True)
 
 
-def share(task, work, parts):
+def share(task, work, parts, asked=None):
     """The numbers of the parts of a task that was shared by three threads."""
     job = np.zeros(parts + 3, np.int64)
-    call(crew.ADDRESS, team.plan_for(work), task.address, job, parts)
+    call(crew.ADDRESS, team.plan_for(work), task.address, job, parts if asked is None else asked)
     return job.tolist()
 
 
@@ -84,6 +84,19 @@ def test_every_part_is_made_once(parts):
 def test_on_one_thread():
     with team.limit_threads(1):
         assert share(count, LARGE, 5) == [1, 1, 1, 1, 1, 5, 0, 0]
+
+
+def test_a_part_for_each_thread():
+    """One of them, where no helper is at hand."""
+    crew.CREW[0, crew.ALONE_UNTIL] = 0
+    assert any(share(count, LARGE, 3, crew.EACH)[:3] == [1, 1, 1] for _ in range(100))
+    crew.CREW[0, crew.ALONE_UNTIL] = np.iinfo(np.int64).max
+    try:
+        assert share(count, LARGE, 3, crew.EACH) == [1, 1, 0, 0, 0, 0]
+    finally:
+        crew.CREW[0, crew.ALONE_UNTIL] = 0
+    with team.limit_threads(1):
+        assert share(count, LARGE, 3, crew.EACH) == [1, 1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("asleep", [False, True])

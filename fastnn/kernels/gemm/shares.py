@@ -8,7 +8,7 @@ from ..compiler.cpu import LINE_BYTES
 from ..compiler.jit import inline, shared
 from ..simd.address import address
 from ..simd.vector import get, integer, lanes, pointer, put, scratch, shift
-from ..threading.crew import ADDRESS, ALONE, share, task_signature
+from ..threading.crew import ADDRESS, ALONE, EACH, share, task_signature
 from ..threading.team import part, plan_for
 from .product import LARGEST, PRODUCT, PRODUCT_AT, TILES_AT, WORKSPACE, Epilogue, Matrix, moved, product_at, workspace
 from .tile import PREFETCH_STEP, PREFETCHED, ROWS, UNIT_AT, VECTORS
@@ -100,7 +100,7 @@ def shared_product(m, n, k, a, b, c, epilogue, at, block, workspace, others, apa
     put(job, _OWN, integer(workspace))
     put(job, _OTHERS, integer(others))
     put(job, _APART, apart)
-    share(crew, plan, task, job, plan >> 1)
+    share(crew, plan, task, job, EACH)
 
 
 _local = threading.local()
