@@ -155,6 +155,8 @@ def _end_with_the_parent() -> None:
 
 
 def _disown_all() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have had the one before
     cache.AHEAD.clear()
     for helper in _helpers.values():
         helper.disown()
