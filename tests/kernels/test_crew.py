@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numba import types
 
+from fastnn.kernels.compiler.cpu import available_cpus
 from fastnn.kernels.simd.vector import data
 from fastnn.kernels.threading import crew, placement, team
 from fastnn.kernels.threading.atomics import add, pause, read
@@ -168,6 +169,20 @@ def test_a_helper_wakes_on_another_cpu(cpus):
         assert os.sched_getaffinity(0) == allowed
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("missing", ["function", "thread"])
+def test_a_helper_that_cannot_be_moved_stays(missing):
+    """As on another system than Linux, or where the system refuses."""
+    header, helper = crew.CREW[0].copy(), np.zeros(crew.WORDS, np.int64)
+    if missing == "function":
+        header[placement.GETCPU] = 0
+    helper[placement.THREAD] = threading.get_native_id() if missing == "function" else 1 << 30
+    before = available_cpus()
+    take_out_and_put_back(header, helper, False)
+    assert helper[placement.IS_TAKEN_OUT] == 0
+    take_out_and_put_back(header, helper, True)
+    assert available_cpus() == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux places threads so")
