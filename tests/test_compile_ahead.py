@@ -158,6 +158,21 @@ def test_whoever_comes_first_waits(ordered, monkeypatch):
         assert waits == ["helper"]
 
 
+def test_a_helper_that_ctrl_c_leaves_at_work_is_disowned_in_a_child(ordered, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    disowned = []
+    helper = SimpleNamespace(wait=interrupted, disown=lambda: disowned.append("helper"))
+    monkeypatch.setattr(ahead, "_lock", ahead._lock)
+    monkeypatch.setattr(ahead, "_Helper", lambda order, turn: helper)
+    order()
+    with pytest.raises(KeyboardInterrupt):
+        cache.AHEAD.pop("other")()
+    ahead._disown_all()
+    assert disowned == ["helper"]
+
+
 @pytest.mark.parametrize(
     ("where", "name", "value"),
     [
