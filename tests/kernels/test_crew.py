@@ -87,10 +87,18 @@ def test_on_one_thread():
         assert share(count, LARGE, 5) == [1, 1, 1, 1, 1, 5, 0, 0]
 
 
-def test_a_part_for_each_thread():
-    """One of them, where no helper is at hand."""
+def test_a_part_for_each_thread_that_is_at_hand():
+    wait_for(crew.ASLEEP)
     crew.CREW[0, crew.ALONE_UNTIL] = 0
-    assert any(share(count, LARGE, 3, crew.EACH)[:3] == [1, 1, 1] for _ in range(100))
+    assert share(count, LARGE, 3, crew.EACH)[:3] == [1, 1, 1]
+    wait_for(crew.ASLEEP)
+    crew.CREW[0, crew.ALONE_UNTIL], crew.CREW[1, crew.STATE] = 0, crew.CLAIMED
+    try:
+        made = share(count, LARGE, 3, crew.EACH)
+    finally:
+        crew.CREW[1, crew.STATE] = crew.ASLEEP
+    assert made[:2] == [1, 1]
+    assert sum(made[2:]) == 2
     crew.CREW[0, crew.ALONE_UNTIL] = np.iinfo(np.int64).max
     try:
         assert share(count, LARGE, 3, crew.EACH) == [1, 1, 0, 0, 0, 0]

@@ -23,7 +23,7 @@ from .ticks import system_clock, ticks
 MOST = 1024
 # A plan is twice the most threads, and 1 more where sleeping helpers are worth waking.
 ALONE = 2
-# Instead of a number of parts: as many as the most threads, or one where no helper is at hand.
+# Instead of a number of parts: one for the calling thread, and one for each helper that is at hand.
 EACH = -1
 # Seconds that a helper spins, about the time between two calls of a program that makes many, and several times what
 # waking it costs. Small calls wake helpers only where the one before is not longer ago than this.
@@ -96,12 +96,15 @@ def _share(crew, plan, task, job, parts):
         if state != AWAY:
             spinning += 1 if state == READY else 0
             put(helper, RANK, count + 1)
-            write(helper, STATE, integer(record))
             put(claimed, count, 2 * row + (1 if state == READY else 0))
             count += 1
+            if not each:
+                write(helper, STATE, integer(record))
         row += 1
-    if each and count == 0:
-        put(record, _PARTS, 1)
+    if each:  # only now is their number known
+        put(record, _PARTS, count + 1)
+        for i in range(count):
+            write(shift(header, (get(claimed, i) >> 1) * WORDS), STATE, integer(record))
     _take_parts(record, 0)
     begun, end = 0, ticks(clock)
     for i in range(count - 1, -1, -1):
