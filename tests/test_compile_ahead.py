@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -157,6 +158,21 @@ def test_whoever_comes_first_waits(ordered, monkeypatch):
         assert waits == ["helper"]
 
 
+def test_a_helper_that_ctrl_c_leaves_at_work_is_disowned_in_a_child(ordered, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    disowned = []
+    helper = SimpleNamespace(wait=interrupted, disown=lambda: disowned.append("helper"))
+    monkeypatch.setattr(ahead, "_lock", ahead._lock)
+    monkeypatch.setattr(ahead, "_Helper", lambda order, turn: helper)
+    order()
+    with pytest.raises(KeyboardInterrupt):
+        cache.AHEAD.pop("other")()
+    ahead._disown_all()
+    assert disowned == ["helper"]
+
+
 @pytest.mark.parametrize(
     ("where", "name", "value"),
     [
@@ -178,6 +194,15 @@ def test_no_helper_where_none_can_be(ordered, monkeypatch, where, name, value):
 def test_no_helper_where_none_is_needed(ordered, arguments):
     order(**arguments)
     assert not ordered
+
+
+def test_a_child_can_have_helpers_whatever_another_thread_did_as_it_was_forked(ordered, monkeypatch):
+    monkeypatch.setattr(ahead, "_lock", threading.Lock())
+    assert ahead._lock.acquire()
+    ahead._disown_all()
+    assert not ahead._lock.locked()
+    order()
+    assert ordered
 
 
 def test_no_helper_where_another_process_has_one(ordered, monkeypatch):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from fastnn.kernels.compiler import turns
+from fastnn.kernels.compiler import jit, turns
 from fastnn.kernels.compiler.turns import Turn, one_turn, wait
 from fastnn.loading import undisturbed
 from tests.processes import finish, start
@@ -137,6 +137,19 @@ def test_ctrl_c_while_it_waits(path, holder, monkeypatch):
         signal.signal(signal.SIGALRM, before)
     assert not turns._here.may_take
     assert not turns._in_vain.is_set()  # as it would be after that time
+
+
+def test_ctrl_c_as_a_turn_ends(path, monkeypatch):
+    end = Turn.end
+
+    def interrupted(turn):
+        signal.raise_signal(signal.SIGINT)
+        end(turn)
+
+    monkeypatch.setattr(Turn, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        jit._undisturbed(lambda signature: wait(path))(None)
+    assert not [*path.parent.iterdir()]
 
 
 def test_a_thread_has_one_turn_at_a_time_and_gives_it_back(path):

@@ -64,8 +64,8 @@ def _multiply_strided(
     like = data(workspace)
     shared_product(
         m, n, k, Matrix(pointer(a, like), a_row, a_col), Matrix(pointer(b, like), b_row, b_col),
-        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), at, block, like, others,
-        apart, task, crew, plan,
+        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), at, block, like,
+        data(others), apart, task, crew, plan,
     )  # fmt: skip
 
 

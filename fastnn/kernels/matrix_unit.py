@@ -45,7 +45,7 @@ def with_unit(prepared: np.ndarray) -> np.ndarray:
     return prepared
 
 
-def shares_of_unit(level: str, work: int) -> tuple[int, int, np.ndarray, int, int, int, int, int]:
+def shares_of_unit(level: str, work: int) -> tuple[int, int, np.ndarray, np.ndarray, int, int, int, int]:
     """The last arguments of ``shared_product`` for so many multiply-adds on the unit, in whole blocks of it."""
     return shares(work, unit_product(level), BLOCK, _workspace(), _products().UNIT_MEMORY)
 

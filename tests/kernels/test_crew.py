@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numba import types
 
+from fastnn.kernels.compiler.cpu import available_cpus
 from fastnn.kernels.simd.vector import data
 from fastnn.kernels.threading import crew, placement, team
 from fastnn.kernels.threading.atomics import add, pause, read
@@ -43,10 +44,10 @@ def meet(like, job, which, parts, thread):
         pause(True)
 
 
-def share(task, work, parts):
+def share(task, work, parts, asked=None):
     """The numbers of the parts of a task that was shared by three threads."""
     job = np.zeros(parts + 3, np.int64)
-    call(crew.ADDRESS, team.plan_for(work), task.address, job, parts)
+    call(crew.ADDRESS, team.plan_for(work), task.address, job, parts if asked is None else asked)
     return job.tolist()
 
 
@@ -84,6 +85,27 @@ def test_every_part_is_made_once(parts):
 def test_on_one_thread():
     with team.limit_threads(1):
         assert share(count, LARGE, 5) == [1, 1, 1, 1, 1, 5, 0, 0]
+
+
+def test_a_part_for_each_thread_that_is_at_hand():
+    wait_for(crew.ASLEEP)
+    crew.CREW[0, crew.ALONE_UNTIL] = 0
+    assert share(count, LARGE, 3, crew.EACH)[:3] == [1, 1, 1]
+    wait_for(crew.ASLEEP)
+    crew.CREW[0, crew.ALONE_UNTIL], crew.CREW[1, crew.STATE] = 0, crew.CLAIMED
+    try:
+        made = share(count, LARGE, 3, crew.EACH)
+    finally:
+        crew.CREW[1, crew.STATE] = crew.ASLEEP
+    assert made[:2] == [1, 1]
+    assert sum(made[2:]) == 2
+    crew.CREW[0, crew.ALONE_UNTIL] = np.iinfo(np.int64).max
+    try:
+        assert share(count, LARGE, 3, crew.EACH) == [1, 1, 0, 0, 0, 0]
+    finally:
+        crew.CREW[0, crew.ALONE_UNTIL] = 0
+    with team.limit_threads(1):
+        assert share(count, LARGE, 3, crew.EACH) == [1, 1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("asleep", [False, True])
@@ -157,6 +179,20 @@ def test_a_helper_wakes_on_another_cpu(cpus):
         os.sched_setaffinity(0, before)
 
 
+@pytest.mark.parametrize("missing", ["function", "thread"])
+def test_a_helper_that_cannot_be_moved_stays(missing):
+    """As on another system than Linux, or where the system refuses."""
+    header, helper = crew.CREW[0].copy(), np.zeros(crew.WORDS, np.int64)
+    if missing == "function":
+        header[placement.GETCPU] = 0
+    helper[placement.THREAD] = threading.get_native_id() if missing == "function" else 1 << 30
+    before = available_cpus()
+    take_out_and_put_back(header, helper, False)
+    assert helper[placement.IS_TAKEN_OUT] == 0
+    take_out_and_put_back(header, helper, True)
+    assert available_cpus() == before
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux places threads so")
 def test_helpers_that_were_woken_run_wherever_they_could_before():
     wait_for(crew.ASLEEP)
@@ -164,6 +200,24 @@ def test_helpers_that_were_woken_run_wherever_they_could_before():
     assert [os.sched_getaffinity(thread) for thread in crew.CREW[1:3, placement.THREAD]] == [
         os.sched_getaffinity(0)
     ] * 2
+
+
+def test_only_a_helper_is_moved():
+    """Two callers may let the same helper begin, and the thread of the second ends, whose number others get."""
+    threads = crew.CREW[1:3, placement.THREAD].tolist()
+    team._work(1)
+    assert crew.CREW[1:3, placement.THREAD].tolist() == threads
+    assert threading.get_native_id() not in threads
+
+
+def test_a_child_has_no_helpers(monkeypatch):
+    """Nor one to be put back where a helper of its parent could run."""
+    monkeypatch.setattr(crew, "_locks", {1: 1})
+    rows = np.ones((3, crew.WORDS), np.int64)
+    crew.forget(rows)
+    assert not crew._locks
+    assert (rows[1:, crew.STATE] == crew.AWAY).all()
+    assert not rows[1:, placement.IS_TAKEN_OUT].any()
 
 
 def test_several_callers_at_once():

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from fastnn import kernels
+from fastnn.kernels.gemm import shares
 from fastnn.kernels.threading import team
 from tests.networks import batches, build, for_inference, frozen, objective, problem, rule, scaled
 
@@ -138,6 +139,18 @@ def test_softmax_and_cross_entropy(shape, on_threads, rng, dtype):
         assert result[0] == one[0]
         np.testing.assert_array_equal(result[1], one[1])
         np.testing.assert_array_equal(result[2], one[2])
+
+
+def test_a_call_keeps_its_memory_where_a_signal_handler_makes_a_larger_one_before_it(monkeypatch):
+    monkeypatch.setattr(shares, "_local", threading.local())
+    dtype, plans = np.dtype(np.float32), iter([4, 6])
+    monkeypatch.setattr(shares, "plan_for", lambda work: next(plans))
+    call = shares.shares_of(0, dtype)
+    memory = weakref.ref(shares._local.workspaces[dtype])
+    shares.shares_of(0, dtype)
+    assert shares._local.workspaces[dtype] is not memory() is not None
+    del call
+    assert memory() is None
 
 
 def test_several_python_threads_at_once(rng, dtype):

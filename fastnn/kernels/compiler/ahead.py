@@ -128,8 +128,9 @@ def compile_ahead(
 
 
 def _wait_for(name: str) -> None:
-    if (helper := _helpers.pop(name, None)) is not None:
+    if (helper := _helpers.get(name)) is not None:
         helper.wait()
+        _helpers.pop(name, None)  # not before: one that Ctrl-C leaves at work is still to be disowned in a child
 
 
 def _can_help() -> bool:
@@ -155,6 +156,8 @@ def _end_with_the_parent() -> None:
 
 
 def _disown_all() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have had the one before
     cache.AHEAD.clear()
     for helper in _helpers.values():
         helper.disown()

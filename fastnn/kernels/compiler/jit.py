@@ -247,8 +247,12 @@ def _no_collection() -> Iterator[None]:
 
 def _undisturbed(compile: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def compile_kernel(signature: Any) -> Any:
-        with _no_collection(), one_turn():
-            return undisturbed(lambda: compile(signature))
+        def in_one_turn() -> Any:
+            with one_turn():
+                return compile(signature)
+
+        with _no_collection():
+            return undisturbed(in_one_turn)
 
     return compile_kernel
 

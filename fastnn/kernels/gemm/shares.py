@@ -8,7 +8,7 @@ from ..compiler.cpu import LINE_BYTES
 from ..compiler.jit import inline, shared
 from ..simd.address import address
 from ..simd.vector import get, integer, lanes, pointer, put, scratch, shift
-from ..threading.crew import ADDRESS, ALONE, share, task_signature
+from ..threading.crew import ADDRESS, ALONE, EACH, share, task_signature
 from ..threading.team import part, plan_for
 from .product import LARGEST, PRODUCT, PRODUCT_AT, TILES_AT, WORKSPACE, Epilogue, Matrix, moved, product_at, workspace
 from .tile import PREFETCH_STEP, PREFETCHED, ROWS, UNIT_AT, VECTORS
@@ -98,37 +98,39 @@ def shared_product(m, n, k, a, b, c, epilogue, at, block, workspace, others, apa
     put(job, _AT, at)
     put(job, _BLOCK, block)
     put(job, _OWN, integer(workspace))
-    put(job, _OTHERS, others)
+    put(job, _OTHERS, integer(others))
     put(job, _APART, apart)
-    share(crew, plan, task, job, plan >> 1)
+    share(crew, plan, task, job, EACH)
 
 
 _local = threading.local()
 
 
-def shares_of(work: int, dtype: np.dtype) -> tuple[int, int, np.ndarray, int, int, int, int, int]:
+def shares_of(work: int, dtype: np.dtype) -> tuple[int, int, np.ndarray, np.ndarray, int, int, int, int]:
     """The last arguments of ``shared_product`` for so many multiply-adds."""
     return shares(work, PRODUCT.address(dtype), 0, workspace(dtype), 0)
 
 
 def shares(
     work: int, at: int, block: int, own: np.ndarray, beyond: int
-) -> tuple[int, int, np.ndarray, int, int, int, int, int]:
+) -> tuple[int, int, np.ndarray, np.ndarray, int, int, int, int]:
     """The same for the product at an address, which needs so many elements beyond each workspace."""
     plan, apart = plan_for(work), WORKSPACE + beyond
-    others = 0 if plan <= ALONE else _others(own.dtype, (plan // 2 - 1) * apart)
+    others = own if plan <= ALONE else _others(own.dtype, (plan // 2 - 1) * apart)
     return at, block, own, others, apart, _PRODUCT.address(own.dtype), ADDRESS, plan
 
 
-def _others(dtype: np.dtype, size: int) -> int:
-    """Where workspaces for other threads lie, kept from call to call by the thread that calls them."""
+def _others(dtype: np.dtype, size: int) -> np.ndarray:
+    """Workspaces for other threads, kept from call to call by the thread that calls them.
+
+    The call holds on to them as well: a signal handler may come before it, and make a call that needs more.
+    """
     try:
-        kept, place = _local.workspaces[dtype]
+        kept: np.ndarray = _local.workspaces[dtype]
     except (AttributeError, KeyError):
-        kept, place = np.empty(0, dtype), 0
-    line = LINE_BYTES // dtype.itemsize
-    if len(kept) < size + line:
-        kept = np.empty(size + line, dtype)
-        place = -(-address(kept) // LINE_BYTES) * LINE_BYTES
-        _local.__dict__.setdefault("workspaces", {})[dtype] = kept, place
-    return int(place)
+        kept = np.empty(0, dtype)
+    if len(kept) < size:
+        room = np.empty(size + LINE_BYTES // dtype.itemsize, dtype)
+        start = -address(room) % LINE_BYTES // dtype.itemsize
+        kept = _local.__dict__.setdefault("workspaces", {})[dtype] = room[start : start + size]
+    return kept

@@ -17,12 +17,14 @@ from numba.extending import intrinsic
 from ..compiler.jit import Shared, caller, inline, kernel
 from ..simd.vector import I32, data, get, integer, pointer, put, scratch, shift
 from .atomics import add, exchange, pause, read, write
-from .placement import functions_of_system, keep_off, put_back
+from .placement import IS_TAKEN_OUT, functions_of_system, keep_off, put_back
 from .ticks import system_clock, ticks
 
 MOST = 1024
 # A plan is twice the most threads, and 1 more where sleeping helpers are worth waking.
 ALONE = 2
+# Instead of a number of parts: one for the calling thread, and one for each helper that is at hand.
+EACH = -1
 # Seconds that a helper spins, about the time between two calls of a program that makes many, and several times what
 # waking it costs. Small calls wake helpers only where the one before is not longer ago than this.
 SPIN, BURST = 150e-6, 500e-6
@@ -60,8 +62,12 @@ _call_task = caller(task_signature)
 
 @inline
 def share(crew, plan, task, job, parts):
-    """Make all parts of a job, on as many threads as the plan for it says, see ``plan_for``; tasks are addresses."""
+    """Make all parts of a job, on as many threads as the plan for it says, see ``plan_for``; tasks are addresses.
+
+    Where what every part repeats takes long, ``parts`` should be EACH.
+    """
     if plan <= ALONE:
+        parts = 1 if parts == EACH else parts
         for which in range(parts):
             _call_task(task, job, (job, job, which, parts, 0))
     else:
@@ -76,8 +82,10 @@ def _share(crew, plan, task, job, parts):
     write(record, _DONE, 0)
     put(record, _TASK, task)
     put(record, _JOB, integer(job))
-    put(record, _PARTS, parts)
     most, wakes, count, spinning, row = plan >> 1, plan & 1, 0, 0, 1
+    each = parts == EACH
+    parts = most if each else parts
+    put(record, _PARTS, parts)
     clock = get(header, CLOCK)
     start = ticks(clock)
     if start < read(header, ALONE_UNTIL):
@@ -88,10 +96,15 @@ def _share(crew, plan, task, job, parts):
         if state != AWAY:
             spinning += 1 if state == READY else 0
             put(helper, RANK, count + 1)
-            write(helper, STATE, integer(record))
             put(claimed, count, 2 * row + (1 if state == READY else 0))
             count += 1
+            if not each:
+                write(helper, STATE, integer(record))
         row += 1
+    if each:  # only now is their number known
+        put(record, _PARTS, count + 1)
+        for i in range(count):
+            write(shift(header, (get(claimed, i) >> 1) * WORDS), STATE, integer(record))
     _take_parts(record, 0)
     begun, end = 0, ticks(clock)
     for i in range(count - 1, -1, -1):
@@ -301,7 +314,7 @@ def warm_up() -> None:
 
 def forget(crew: np.ndarray) -> None:
     """Have no helpers, in a child of a process that had some."""
-    crew[1:, STATE] = AWAY
+    crew[1:, STATE], crew[1:, IS_TAKEN_OUT] = AWAY, 0
     _locks.clear()
 
 

@@ -79,8 +79,8 @@ _begun = [0]
 
 def _work(row: int) -> None:
     """What the thread of a helper does."""
-    CREW[row, THREAD] = threading.get_native_id()
     while row <= _header[LIMIT] and enlist(CREW, row):
+        CREW[row, THREAD] = threading.get_native_id()  # only now: another thread may have been the helper
         while attend(CREW, row):
             job = _jobs[row].popleft()
             job.run()
