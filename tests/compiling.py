@@ -1,11 +1,15 @@
 """Compiles what most tests need, in a process beside the first of them: ``python -m tests.compiling``.
 
 The networks side by side come first, which the tests need last of it, so that the two do not compile the same.
+It ends with the process that started it, however that goes, see ``ahead``.
 """
+
+import threading
 
 import numpy as np
 
 import fastnn as fnn
+from fastnn.kernels.compiler.ahead import _end_with_the_parent
 
 
 def side_by_side(dtype):
@@ -18,6 +22,7 @@ def side_by_side(dtype):
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     for dtype in ("float32", "float64"):
         side_by_side(dtype)
     fnn.warmup()

@@ -16,6 +16,8 @@ from tests.cases import DTYPES
 settings.register_profile("fastnn", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("fastnn")
 
+COMPILING = pytest.StashKey[subprocess.Popen]()
+
 
 def pytest_collection_modifyitems(config, items):
     """With FASTNN_SAMPLE=n one in n of the cases of each test, and of each at least one."""
@@ -38,15 +40,24 @@ def pytest_collection_finish(session):
     if session.config.option.collectonly or len(session.items) < 1000 or cpus < 2 or is_twin:
         return
     environment = os.environ | {"FASTNN_NUM_THREADS": "1"}  # or it would start processes of its own
-    nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    files = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-m", "tests.compiling"]
-    process = subprocess.Popen(command, cwd=session.config.rootpath, env=environment, **nothing)
+    process = subprocess.Popen(command, cwd=session.config.rootpath, env=environment, **files)
+    session.config.stash[COMPILING] = process
 
     def end():
         process.kill()
         process.wait()
+        process.stdin.close()
 
     session.config.add_cleanup(end)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Nothing needs that process, but where it fails somebody should know."""
+    process = config.stash.get(COMPILING, None)
+    if process is not None and process.poll():
+        terminalreporter.line(f"python -m tests.compiling beside the tests ended with {process.returncode}", red=True)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from fastnn import kernels
 from fastnn.kernels import matrix_unit
 from fastnn.kernels.compiler import amx
 from fastnn.kernels.compiler.amx import has_amx
-from fastnn.kernels.gemm.amx_product import UNIT_PRODUCTS
 from fastnn.kernels.matmul import linear, linear_backward
 from fastnn.precision import LEVELS
 from fastnn.reference.parts import product_of_parts, split
@@ -265,19 +264,6 @@ def test_what_goes_side_by_side_never_goes_through_the_unit():
     small = fnn.Sequential(fnn.Linear(10, 10), seed=0)._stack.network
     assert kernels.lanes_pay(small, np.dtype(F4), 0.75 * matrix_unit.LEAST_WORK / 100, 16)
     assert not kernels.lanes_pay(small, np.dtype(F4), matrix_unit.LEAST_WORK / 100, 16)
-
-
-def names_within(function):
-    """The names of a compiled function and of those that it closes over, as far as they close over something."""
-    inner = [getattr(cell.cell_contents, "py_func", None) for cell in function.__closure__ or ()]
-    return {function.__qualname__}.union(*(names_within(one) for one in inner if one is not None and one.__closure__))
-
-
-def test_functions_of_different_parts_have_different_names():
-    """Loaded from files that several processes have written, functions of one name would be linked as one."""
-    names = [names_within(product._function) for product in UNIT_PRODUCTS.values()]
-    assert all(len(found) >= 5 for found in names)
-    assert len(set.union(*names)) == sum(map(len, names))
 
 
 def test_a_system_that_does_not_permit_it(monkeypatch):

@@ -1,17 +1,22 @@
 """Functions behind addresses: when they are compiled, and that each is compiled once."""
 
 import contextlib
+import ctypes
+import itertools
 import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numba import types
+from numba.core.bytecode import FunctionIdentity
 
 import fastnn as fnn
-from fastnn.kernels.compiler import jit
+from fastnn.kernels.compiler import cache, jit
 from fastnn.kernels.network.inference import _prepared
 from fastnn.kernels.network.layers import addressed
 from fastnn.kernels.operations import OPERATIONS, Operation
+from fastnn.kernels.simd.vector import put
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -65,3 +70,26 @@ def test_threads_that_need_a_function_at_once_compile_it_once(monkeypatch):
     for thread in threads:
         thread.join()
     assert len(made) == 1
+
+
+def test_functions_of_one_name_are_two(monkeypatch):
+    """As those of two users may be called in the cache's files of two processes, where each counted its functions."""
+    monkeypatch.setattr(cache, "FOLDERS", [])
+    monkeypatch.setattr(jit._Library, "_optimize_final_module", lambda library: None)  # and nothing is inlined
+
+    def answer_of(number):
+        monkeypatch.setattr(FunctionIdentity, "_unique_ids", itertools.count(1_000_000_000))
+
+        @jit.inline
+        def inner():
+            return number
+
+        def outer(out):
+            put(out, 0, inner())
+
+        out = np.zeros(1)
+        code = jit.Shared(outer, lambda dtype: types.void(types.CPointer(dtype)), name=f"answer_{number:.0f}")
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code.address(out.dtype))(out.ctypes.data)
+        return out[0]
+
+    assert [answer_of(number) for number in (1.0, 2.0)] == [1.0, 2.0]

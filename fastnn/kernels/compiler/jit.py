@@ -71,6 +71,17 @@ class _Library(JITCodeLibrary):
         passes, builder = self._codegen._module_pass_manager()
         passes.run(self._final_module, builder)
 
+    def _finalize_final_module(self) -> None:
+        """Have what it calls for itself.
+
+        Machine code from files of several processes comes together in one, where the names of functions are unique no
+        longer: of two of one name, as two users' may have, the linker would give both callers the first.
+        """
+        for function in self._final_module.functions:
+            if function.linkage == llvm.Linkage.linkonce_odr:
+                function.linkage = "internal"
+        super()._finalize_final_module()
+
 
 class _FinishedLibrary(_Library):
     """Code that calls functions which are written as the CPU should get them, and come to it when it is optimised."""

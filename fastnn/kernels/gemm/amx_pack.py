@@ -5,7 +5,6 @@ unit multiplies pairs of neighbours in the inner dimension; which two are neighb
 agree, so elements p and p + 16 are, and no element has to change its lane.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -127,20 +126,6 @@ def nothing_seen(typing: Any, like: Any) -> Any:
     return types.UniTuple(vector_of(like.dtype), 2)(like), emit
 
 
-def named_for(parts: int) -> Callable[[Any], Any]:
-    """Compile as ``inline`` does, under a name of the function's own for each number of parts.
-
-    What LLVM does not inline is linked by name, and of two functions of one name, from the cache's files of different
-    processes, both callers would get the first.
-    """
-
-    def decorate(function: Any) -> Any:
-        function.__qualname__ = f"{function.__qualname__}_{parts}"
-        return inline(function)
-
-    return decorate
-
-
 def packing(parts: int) -> Any:
     """A compiled function (k, others, x, along, across, to_rows, out, work, ranges) that packs a strip of 32.
 
@@ -150,7 +135,7 @@ def packing(parts: int) -> Any:
     """
     split_pairs = split(parts)
 
-    @named_for(parts)
+    @inline
     def pack_strip(k, others, x, along, across, to_rows, out, work, ranges):
         low, high = nothing_seen(x)
         in_rows = along == 1

@@ -26,7 +26,7 @@ from ..simd.vector import (
     splat,
     store_part,
 )
-from .amx_pack import is_safe, named_for, packing
+from .amx_pack import is_safe, packing
 from .amx_tile import CALLS_AHEAD, TILE_SIZE, configure, multiply, release
 from .product import Epilogue, Matrix, moved, product, product_signature, sum_of_squares
 from .rectifier import rectify, rectify_backward
@@ -53,7 +53,7 @@ PARTS = {"highest": 3, "high": 2, "medium": 1}
 def _make(parts: int) -> Any:
     pack_strip, multiply_tiles = packing(parts), multiply(parts)
 
-    @named_for(parts)
+    @inline
     def run_strip(i, rows, j, cols, k, operands, packed, ranges, epilogue, workspace):
         """A strip of rows by a block of columns, both of which are packed, while the next strip comes into L2."""
         a, b, c = operands
@@ -80,12 +80,12 @@ def _make(parts: int) -> Any:
                 squares = shift(v, i // BLOCK * v_row + (j + r) // BLOCK)
                 put(squares, 0, sum_of_squares(place, rows, width))
 
-    @named_for(parts)
+    @inline
     def size_of_strip(k):
         """What a strip of so many steps takes, in elements."""
         return parts * 2 * TILE_SIZE * ((k + STEP - 1) // STEP)
 
-    @named_for(parts)
+    @inline
     def run_chunk(m, n, k, a, b, c, epilogue, workspace):
         """The product with a block of the inner dimension, for so few rows that all that is packed of A has room."""
         unit = pointer(get(pointer(workspace, 0), UNIT_AT), workspace)
