@@ -1,5 +1,6 @@
 """The pictures of the pages, drawn when the documentation is built, in one style."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -265,8 +266,9 @@ def fused(axes: Any) -> None:
 @picture(size=(8, 4.2))
 def training(axes: Any) -> None:
     """How many times as long the peers take for a step, from the table that scripts/compare.py wrote."""
-    names, rows = _table("compare", "Training on 1 core")
-    rows = [row for row in rows if row["training"] == "float32"]
+    names, rows = _table("compare_training", "Training on 1 core")
+    plain = re.compile(r"[\d-]+, \d+")  # layers, and the batch: no other activation or loss
+    rows = [row for row in rows if row["training"] == "float32" and plain.fullmatch(row["network, batch"])]
     peers = [name for name in names if name in ("JAX", "torch.compile", "PyTorch", "NumPy", "scikit-learn")]
     colors = dict(zip(peers, (ORANGE, GREEN, "#56B4E9", RED, GREY), strict=False))
     places = np.arange(len(rows))[::-1]

@@ -20,6 +20,9 @@ from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Seconds after a pause until a CPU has its speed again.
+_AWAKE = 0.005
+
 Result = TypeVar("Result")
 Task = Callable[[], object]
 
@@ -78,7 +81,7 @@ def best_times(
         for name, task in tasks.items():
             repeat = repeats[name]
             chunk = max(1, repeat // 8)
-            time.sleep(pause)
+            _rest(pause)
             for _ in range(max(1, repeat // chunk)):
                 start = time.perf_counter()
                 for _ in range(chunk):
@@ -98,12 +101,21 @@ def best_rounds(tasks: Mapping[str, tuple[Task, Task]], rounds: int, pause: floa
         for name in names:
             prepare, run = tasks[name]
             prepare()
-            time.sleep(pause)
+            _rest(pause)
             start = time.perf_counter()
             run()
             best[name] = min(best[name], time.perf_counter() - start)
         names.rotate(1)
     return best
+
+
+def _rest(pause: float) -> None:
+    """Let other threads fall asleep, and do something for a moment: a CPU that wakes up is slow at first."""
+    if pause > 0:
+        time.sleep(pause)
+        end = time.perf_counter() + _AWAKE
+        while time.perf_counter() < end:
+            pass
 
 
 def machine() -> str:
