@@ -204,7 +204,7 @@ class TestSparse:
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak < X.shape[0] * X.shape[1] * 8 / 5
+        assert peak < X.shape[0] * X.shape[1] * 8 / 3  # a block of rows may be
 
 
 def thinned(name, rng):
