@@ -29,7 +29,7 @@ class Validation(NamedTuple):
 
     def measured(self, stack: Stack, loss: Any, metrics: Sequence[Metric]) -> dict[str, float]:
         """Return the loss and what else is measured."""
-        return measured(stack, loss, self.x, self.y, None, self.name, self.rows, metrics)
+        return measured(Means(stack, loss, bool(metrics)), self.x, self.y, None, self.name, self.rows, metrics)
 
     def described(self) -> Any:
         """Return what a checkpoint tells them by."""
@@ -44,7 +44,7 @@ class ValidationChunks(NamedTuple):
 
     def measured(self, stack: Stack, loss: Any, metrics: Sequence[Metric]) -> dict[str, float]:
         """Return the loss and what else is measured, from one pass over the chunks."""
-        return measured_in_chunks(stack, loss, self.source, self.form, metrics)
+        return measured_in_chunks(Means(stack, loss, bool(metrics)), self.source, self.form, metrics)
 
     def described(self) -> Any:
         """Return what a checkpoint tells them by."""
@@ -98,41 +98,23 @@ def evaluate(
         if sample_weight is not None:
             raise ValueError("sample_weight is given beside a source: let each of its chunks be (X, y, sample_weight)")
         source = Source(x, "evaluate(X, y)", again=False)
-        return _measured_in_chunks(means, source, Form(stack, loss, None, classes), chosen)
+        return measured_in_chunks(means, source, Form(stack, loss, None, classes), chosen)
     refuse_beside(x, y)
     x = stack.features(own_view(x))
     k = stack.output_width(x)
     targets = losses.targets(loss, coded_as(own_view(y), classes), len(x), k, stack.dtype)
     weights = sample_weights(own_view(sample_weight), len(x), stack.dtype)
     suit(chosen, loss, targets, k)
-    return _measured(means, x, targets, weights, metrics=chosen)
+    return measured(means, x, targets, weights, metrics=chosen)
 
 
 def refuse_beside(x: Any, y: Any) -> None:
     """Raise ValueError for y beside a source, whose chunks are to hold it."""
-    if y is not None and type(x) is not np.ndarray and is_source(x):
+    if y is not None and is_source(x):
         raise ValueError("y is given beside a source of chunks: let each of its chunks be (X, y)")
 
 
 def measured(
-    stack: Stack,
-    loss: Any,
-    x: Array,
-    y: Array,
-    sample_weight: Array | None,
-    name: str = "y",
-    chosen: Array | None = None,
-    metrics: Sequence[Metric] = (),
-) -> dict[str, float]:
-    """Return the loss of checked data and what else it measures, block by block under a built-in loss.
-
-    Of x and y only the rows at ``chosen`` count where they are given, for which there are no weights. For metrics all
-    outputs are held.
-    """
-    return _measured(Means(stack, loss, bool(metrics)), x, y, sample_weight, name, chosen, metrics)
-
-
-def _measured(
     means: "Means",
     x: Array,
     y: Array,
@@ -141,23 +123,22 @@ def _measured(
     chosen: Array | None = None,
     metrics: Sequence[Metric] = (),
 ) -> dict[str, float]:
+    """Return the means over checked data and what else is measured, block by block under a built-in loss.
+
+    Of x and y only the rows at ``chosen`` count where they are given, for which there are no weights. For metrics all
+    outputs are held.
+    """
     means.add(x, y, sample_weight, name, chosen)
     values = means.values()
     y, v = (y, sample_weight) if chosen is None or not metrics else (y[chosen], None)
     return values | measure(left_of(metrics, values), means.loss, y, means.outputs, v)
 
 
-def measured_in_chunks(
-    stack: Stack, loss: Any, source: Source, form: Form, metrics: Sequence[Metric] = ()
-) -> dict[str, float]:
-    """Return the loss of a source's chunks and what else it measures, the means over all of their samples.
+def measured_in_chunks(means: "Means", source: Source, form: Form, metrics: Sequence[Metric] = ()) -> dict[str, float]:
+    """Return the means over all samples of a source's chunks and what else is measured.
 
     A loss that is not built in is computed chunk by chunk. For metrics all outputs, targets and weights are held.
     """
-    return _measured_in_chunks(Means(stack, loss, bool(metrics)), source, form, metrics)
-
-
-def _measured_in_chunks(means: "Means", source: Source, form: Form, metrics: Sequence[Metric] = ()) -> dict[str, float]:
     loss = means.loss
     targets, weights = [], []
     with closing(source.once()) as chunks:

@@ -21,7 +21,7 @@ from ..transaction import Copies
 from ..validation import Array
 from .arrays import ARRAYS, check_again
 from .compiled import CompiledEpoch, Epoch
-from .evaluation import Validation, measured, outputs_of
+from .evaluation import Means, Validation, measured, outputs_of
 from .layerwise import layerwise_epoch
 from .metrics import left_of, measure
 from .plan import Plan
@@ -83,7 +83,7 @@ class World(Supply):
         assert isinstance(data, Validation), "a source was refused"
         found = None
         if self.has_validation:
-            found = len(data.x), measured(stack, plan.loss, data.x, data.y, None, data.name)
+            found = len(data.x), measured(Means(stack, plan.loss, False), data.x, data.y, None, data.name)
         parts = [part for part in self.ranks.gather(found) if part is not None]
         samples = sum(m for m, _ in parts)
         means = {name: sum(m * part[name] for m, part in parts) / samples for name in parts[0][1]}
