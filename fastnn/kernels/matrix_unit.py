@@ -11,7 +11,7 @@ from ..loading import undisturbed
 from ..precision import get_matmul_precision
 from .compiler.amx import has_amx
 from .gemm.product import workspace
-from .gemm.shares import shares
+from .gemm.shares import Shares, shares
 from .gemm.tile import BLOCK, STEP, UNIT_AT
 
 # The fewest multiply-adds with which the unit is faster, and the fewest for each element that is split or stored: at
@@ -45,7 +45,7 @@ def with_unit(prepared: np.ndarray) -> np.ndarray:
     return prepared
 
 
-def shares_of_unit(level: str, work: int) -> tuple[int, int, np.ndarray, np.ndarray, int, int, int, int]:
+def shares_of_unit(level: str, work: int) -> Shares:
     """The last arguments of ``shared_product`` for so many multiply-adds on the unit, in whole blocks of it."""
     return shares(work, unit_product(level), BLOCK, _workspace(), _products().UNIT_MEMORY)
 

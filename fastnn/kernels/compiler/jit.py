@@ -4,7 +4,7 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import llvmlite.binding as llvm
 import numba
@@ -51,6 +51,8 @@ class _Library(JITCodeLibrary):
     the references it need not count: kernels count none.
     """
 
+    passes: ClassVar[dict[str, Any]] = {}  # what LLVM is told of them
+
     def finalize(self) -> None:
         """Link all that is called, however far down, each function once, and optimise it."""
         libraries = dict.fromkeys(self._linking_libraries)
@@ -68,7 +70,7 @@ class _Library(JITCodeLibrary):
         ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
-        passes, builder = self._codegen._module_pass_manager()
+        passes, builder = self._codegen._module_pass_manager(**self.passes)
         passes.run(self._final_module, builder)
 
     def _finalize_final_module(self) -> None:
@@ -99,11 +101,9 @@ class _FinishedLibrary(_Library):
 
 
 class _LightLibrary(_Library):
-    """Code whose loops are elsewhere, in functions behind addresses: it is made smaller, and nothing unrolled."""
+    """Code whose loops are elsewhere, in functions behind addresses: LLVM spends less time on it."""
 
-    def _optimize_final_module(self) -> None:
-        passes, builder = self._codegen._module_pass_manager(opt=2, loop_vectorize=False)
-        passes.run(self._final_module, builder)
+    passes: ClassVar[dict[str, Any]] = {"opt": 2, "loop_vectorize": False}
 
 
 def finished_module(context: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.jit import Shared, inline
-from ..simd.address import address
+from ..simd.address import address, aligned_empty
 from ..simd.vector import (
     fma,
     get,
@@ -44,7 +44,6 @@ RANGES_OF_B = RANGES_OF_A + 4 * MOST_STRIPS
 PACKED_A = RANGES_OF_B + 4 * MOST_STRIPS
 PACKED_B = PACKED_A + SIZE_OF_A
 UNIT_MEMORY = PACKED_B + SIZE_OF_B
-LINE = 16
 
 # How many parts the levels of precision split a float32 into.
 PARTS = {"highest": 3, "high": 2, "medium": 1}
@@ -198,5 +197,5 @@ def unit_memory() -> int:
     try:
         kept = _local.memory
     except AttributeError:
-        kept = _local.memory = np.empty(UNIT_MEMORY + LINE, np.float32)
-    return -(-address(kept) // (4 * LINE)) * 4 * LINE
+        kept = _local.memory = aligned_empty(UNIT_MEMORY, np.float32)
+    return address(kept)

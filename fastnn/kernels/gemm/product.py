@@ -15,7 +15,7 @@ from numba import types
 
 from ..compiler.cpu import ISA, LINE_BYTES, l2_bytes
 from ..compiler.jit import inline, shared
-from ..simd.address import address
+from ..simd.address import address, aligned_empty
 from ..simd.vector import (
     fma,
     get,
@@ -345,10 +345,7 @@ def workspace(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
 def prepared_workspace(size: int, dtype: np.dtype) -> np.ndarray:
     """A workspace of whole cache lines, which knows where the compiled product and its tiles are."""
     line = LINE_BYTES // dtype.itemsize
-    size = -(-size // line) * line
-    room = np.empty(size + line, dtype)
-    start = -room.ctypes.data % LINE_BYTES // dtype.itemsize
-    prepared = room[start : start + size]
+    prepared = aligned_empty(-(-size // line) * line, dtype)
     fields = prepared.view(np.int64)
     fields[PREFETCHED[0] : PREFETCHED[1] + 1] = address(prepared)
     fields[PREFETCH_STEP] = 0

@@ -4,9 +4,8 @@ import threading
 
 import numpy as np
 
-from ..compiler.cpu import LINE_BYTES
 from ..compiler.jit import inline, shared
-from ..simd.address import address
+from ..simd.address import aligned_empty
 from ..simd.vector import get, integer, lanes, pointer, put, scratch, shift
 from ..threading.crew import ADDRESS, ALONE, EACH, share, task_signature
 from ..threading.team import part, plan_for
@@ -106,14 +105,16 @@ def shared_product(m, n, k, a, b, c, epilogue, at, block, workspace, others, apa
 _local = threading.local()
 
 
-def shares_of(work: int, dtype: np.dtype) -> tuple[int, int, np.ndarray, np.ndarray, int, int, int, int]:
+# The last arguments of ``shared_product``.
+Shares = tuple[int, int, np.ndarray, np.ndarray, int, int, int, int]
+
+
+def shares_of(work: int, dtype: np.dtype) -> Shares:
     """The last arguments of ``shared_product`` for so many multiply-adds."""
     return shares(work, PRODUCT.address(dtype), 0, workspace(dtype), 0)
 
 
-def shares(
-    work: int, at: int, block: int, own: np.ndarray, beyond: int
-) -> tuple[int, int, np.ndarray, np.ndarray, int, int, int, int]:
+def shares(work: int, at: int, block: int, own: np.ndarray, beyond: int) -> Shares:
     """The same for the product at an address, which needs so many elements beyond each workspace."""
     plan, apart = plan_for(work), WORKSPACE + beyond
     others = own if plan <= ALONE else _others(own.dtype, (plan // 2 - 1) * apart)
@@ -130,7 +131,5 @@ def _others(dtype: np.dtype, size: int) -> np.ndarray:
     except (AttributeError, KeyError):
         kept = np.empty(0, dtype)
     if len(kept) < size:
-        room = np.empty(size + LINE_BYTES // dtype.itemsize, dtype)
-        start = -address(room) % LINE_BYTES // dtype.itemsize
-        kept = _local.__dict__.setdefault("workspaces", {})[dtype] = room[start : start + size]
+        kept = _local.__dict__.setdefault("workspaces", {})[dtype] = aligned_empty(size, dtype)
     return kept

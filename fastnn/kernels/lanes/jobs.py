@@ -10,13 +10,13 @@ from ..losses import LOSSES
 from ..network.layers import describe
 from ..network.whole import pieces_of
 from ..side_by_side import count_lanes
-from ..simd.address import address
+from ..simd.address import address, aligned_zeros
 from ..updates import FUSED, PER_STEP, RULES
 from .epoch import train_side_by_side
 from .inference import ROWS, forward_side_by_side
 from .memory import COUNTS, DONE, FIELDS, PARAMS
 from .objectives import REALS, Counts, Objective
-from .room import Room, Use, aligned, loss_in_lanes, room_for
+from .room import Room, Use, loss_in_lanes, room_for
 from .steps import Step
 from .whole import Whole, train_whole_side_by_side
 
@@ -144,7 +144,7 @@ def _step(jobs: Any, room: Room, epochs: int, width: int) -> Step:
 def _whole(jobs: Any, width: int) -> Whole:
     """The memory for the gradients of all networks, and their greatest norms."""
     params, spans = jobs[0].params, jobs[0].network.spans
-    gradient, factors = (aligned(shape, params.dtype) for shape in ((params.size, width), (width,)))
+    gradient, factors = (aligned_zeros(shape, params.dtype) for shape in ((params.size, width), (width,)))
     clips = jobs[0].rules[0].clip_norm is not None
     norms = np.ones(width)
     if clips:

@@ -1,7 +1,6 @@
 """The memory of networks side by side, of one thread, kept from call to call."""
 
 import functools
-import math
 import threading
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from ..compiler.jit import Shared
 from ..network.layers import addressed
 from ..network.memory import plan_of
 from ..operations import OPERATIONS
+from ..simd.address import aligned_zeros
 from .losses import LANE_LOSSES
 from .memory import Memory, Net
 from .objectives import Rows
@@ -20,7 +20,6 @@ from .steps import BLOCK
 
 # More bytes are not kept from call to call.
 _KEEP = 1 << 26
-_LINE = 64
 # Elements of a gradient of each network that are formed at once, at least.
 _PIECE = 256
 _local = threading.local()
@@ -79,7 +78,7 @@ def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int, us
     own_ld = -(-max([_PIECE, *of_operations]) // 16) * 16
     by_turns = any(name and not OPERATIONS[name].is_elementwise for name in names)
     by_turns = by_turns or (bool(use.loss) and loss_in_lanes(use.loss) is None)
-    zeros = functools.partial(aligned, dtype=dtype)
+    zeros = functools.partial(aligned_zeros, dtype=dtype)
     panel = np.zeros(FIELDS, np.int64)
     panel[TILES_AT] = LANE_TILES.address(dtype)
     memory = Memory(
@@ -109,14 +108,6 @@ def _make_room(key: tuple[Any, ...], network: Any, n_params: int, width: int, us
     net = Net(ops, spans, none, none, zeros((n_params, width)))
     block = zeros((max(BLOCK, max(widest, own_ld) * width),))
     return Room(key, net, memory, rows, zeros((max(1, use.slots) * n_params, width)), block)
-
-
-def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Zeros that start on a cache line."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + _LINE, np.uint8)
-    start = -raw.ctypes.data % _LINE
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,12 +4,15 @@ Numba compiles a function anew for every memory layout and for read-only arrays.
 if it could be written, and large ones (products, the epoch) addresses, which have one type only.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from ..compiler.cpu import LINE_BYTES
 from ..compiler.jit import kernel
 from .vector import data, integer
 
@@ -24,6 +27,25 @@ def address(array: np.ndarray) -> int:
     if array.flags.carray:  # aligned, writeable and C-contiguous: the one type that Numba need not compile anew
         return int(_first_element(array))
     return int(array.__array_interface__["data"][0])
+
+
+def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros that begin at a cache line."""
+    return _aligned(np.zeros, shape, dtype)
+
+
+def aligned_empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Memory that begins at a cache line, with whatever is there."""
+    return _aligned(np.empty, shape, dtype)
+
+
+def _aligned(make: Callable[..., np.ndarray], shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = make(n_bytes + LINE_BYTES, np.uint8)
+    start = -raw.ctypes.data % LINE_BYTES
+    aligned: np.ndarray = raw[start : start + n_bytes].view(dtype).reshape(shape)
+    return aligned
 
 
 class _Alias:
