@@ -55,7 +55,7 @@ LOW_HALF = (1 << 32) - 1
 # or of float32, float64 or uint8.
 NUMBER, REALS, DOUBLES, INTEGERS, ANY = range(5)
 # The flags of NumPy that its array must have.
-READ, ROWWISE, WRITTEN = 0x100, 0x101, 0x501
+READ, ROWWISE, WRITEABLE, WRITTEN = 0x100, 0x101, 0x400, 0x501
 # Where the result comes from if the call brings none: an array like the first argument, one of as many rows as one
 # argument and as many columns as another, one of rows alone, or no new one: the first argument is updated in place.
 LIKE_FIRST, TABLE, COLUMN, IN_PLACE = range(4)

@@ -3,14 +3,14 @@
 import numpy as np
 
 from .compiler.jit import inline, kernel, shared
-from .entries import READ, REALS, ROWWISE, TABLE, Entry
+from .entries import IN_PLACE, INTEGERS, NUMBER, READ, REALS, ROWWISE, TABLE, WRITEABLE, Entry
 from .gemm.product import Epilogue, Matrix, column_sums, product
 from .gemm.shares import shared_product, shares_of
 from .gemm.tile import BIAS, COMBINE, STORE
-from .given import array_of, entry_signature, meet
+from .given import CONSTANTS, array_of, entry_signature, float_at, meet
 from .matrix_unit import gains, level_of_unit, shares_of_unit
 from .simd.address import address, strides, whole_strides
-from .simd.vector import data, pointer
+from .simd.vector import data, get, pointer
 from .threading.team import GRAIN
 
 
@@ -56,17 +56,28 @@ _MATMUL = Entry("matmul", _matmul, [(REALS, READ), (REALS, READ)], **_TABLE)
 _LINEAR = Entry("linear", _linear, [(REALS, READ), (REALS, READ), (REALS, ROWWISE)], **_TABLE)
 
 
-@kernel
-def _multiply_strided(
-    mode, a, m, k, a_row, a_col, b, b_row, b_col, c, c_row, n, v, alpha, beta, at, block, workspace, others, apart,
-    task, crew, plan,
-):  # fmt: skip
-    like = data(workspace)
+@shared(entry_signature)
+def _product(given, like):
+    """A product of any size, by orders that say how it is shared out; what is given is known to fit."""
+    out, a, b = array_of(given, 0, like), array_of(given, 1, like), array_of(given, 2, like)
+    v, alpha, beta = array_of(given, 3, like), get(float_at(given, 4), 0), get(float_at(given, 5), 0)
     shared_product(
-        m, n, k, Matrix(pointer(a, like), a_row, a_col), Matrix(pointer(b, like), b_row, b_col),
-        Matrix(pointer(c, like), c_row, 1), Epilogue(mode, pointer(v, like), 0, alpha, beta), at, block, like,
-        data(others), apart, task, crew, plan,
+        out.rows, out.cols, a.cols, Matrix(a.p, a.row, a.col), Matrix(b.p, b.row, b.col), Matrix(out.p, out.row, 1),
+        Epilogue(get(given, CONSTANTS), v.p, 0, alpha, beta), array_of(given, 6, 0).p, like,
     )  # fmt: skip
+    return 1
+
+
+def _of_any_size(name: str, mode: int) -> Entry:
+    """The product of one mode, called with (out, a, b, v, alpha, beta, orders)."""
+    arguments = [
+        (REALS, READ | WRITEABLE), (REALS, READ), (REALS, READ), (REALS, READ), (NUMBER, 0), (NUMBER, 0),
+        (INTEGERS, ROWWISE),
+    ]  # fmt: skip
+    return Entry(name, _product, arguments, IN_PLACE, constants=lambda dtype: (mode,), is_quick=False)
+
+
+_STORE, _BIAS, _COMBINE = _of_any_size("store", STORE), _of_any_size("bias", BIAS), _of_any_size("combine", COMBINE)
 
 
 @kernel
@@ -77,13 +88,13 @@ def _column_sums(x, x_row, m, n, out):
 def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """out (m, n) = a (m, k) b (k, n); a and b may have any strides, rows of out are contiguous."""
     if a.shape[0] * b.size >= GRAIN or _MATMUL.attempt(a, b, out) is None:
-        _strided(STORE, a, b, out, out, 1.0, 0.0)
+        _share(_STORE, out, a, b, out)
 
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """out (m, k) = x (m, d) w (d, k) + b (k,)."""
     if x.shape[0] * w.size >= GRAIN or _LINEAR.attempt(x, w, b, out) is None:
-        _strided(BIAS, x, w, out, np.ascontiguousarray(b), 1.0, 0.0)
+        _share(_BIAS, out, x, w, np.ascontiguousarray(b))
 
 
 def linear_backward(
@@ -91,23 +102,20 @@ def linear_backward(
 ) -> None:
     """dx (m, d) = dy wᵀ unless dx is None, dw (d, k) = xᵀ dy + 2 l2 w, db (k,) = Σ_rows dy, from dy (m, k)."""
     if dx is not None:
-        _strided(STORE, dy, w.T, dx, dx, 1.0, 0.0)
+        _share(_STORE, dx, dy, w.T, dx)
     if l2 == 0.0:
-        _strided(STORE, x.T, dy, dw, dw, 1.0, 0.0)
+        _share(_STORE, dw, x.T, dy, dw)
     else:
         np.copyto(dw, w)
-        _strided(COMBINE, x.T, dy, dw, dw, 1.0, 2.0 * l2)
+        _share(_COMBINE, dw, x.T, dy, dw, beta=2.0 * l2)
     dy = whole_strides(dy) if dy.strides[1] == dy.itemsize else np.ascontiguousarray(dy)
     _column_sums(address(dy), strides(dy)[0], *dy.shape, db)
 
 
-def _strided(
-    mode: int, a: np.ndarray, b: np.ndarray, out: np.ndarray, v: np.ndarray, alpha: float, beta: float
-) -> None:
-    a, b = whole_strides(a), whole_strides(b)
-    m, k = a.shape
-    n = b.shape[1]
-    places = (address(a), m, k, *strides(a), address(b), *strides(b), address(out), strides(out)[0], n, address(v))
-    level = level_of_unit(out.dtype)
-    shares = shares_of_unit(level, m * n * k) if gains(level, m, n, k) else shares_of(m * n * k, out.dtype)
-    _multiply_strided(mode, *places, alpha, beta, *shares)
+def _share(entry: Entry, out: np.ndarray, a: np.ndarray, b: np.ndarray, v: np.ndarray, beta: float = 0.0) -> None:
+    """Compute a product with all threads that it is worth; copies of what no kernel takes, as strides of odd bytes."""
+    (m, k), n, dtype = a.shape, b.shape[1], out.dtype
+    level = level_of_unit(dtype)
+    shares = shares_of_unit(level, m * n * k) if gains(level, m, n, k) else shares_of(m * n * k, dtype)
+    if entry.attempt(out, a, b, v, 1.0, beta, shares.orders) is None:
+        entry(out, np.array(a), np.array(b), v, 1.0, beta, shares.orders)

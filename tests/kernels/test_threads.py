@@ -142,13 +142,13 @@ def test_softmax_and_cross_entropy(shape, on_threads, rng, dtype):
 
 
 def test_a_call_keeps_its_memory_where_a_signal_handler_makes_a_larger_one_before_it(monkeypatch):
-    monkeypatch.setattr(shares, "_local", threading.local())
+    monkeypatch.setattr(shares, "_kept", shares._Kept())
     dtype, plans = np.dtype(np.float32), iter([4, 6])
     monkeypatch.setattr(shares, "plan_for", lambda work: next(plans))
     call = shares.shares_of(0, dtype)
-    memory = weakref.ref(shares._local.workspaces[dtype])
+    memory = weakref.ref(shares._kept.others[dtype])
     shares.shares_of(0, dtype)
-    assert shares._local.workspaces[dtype] is not memory() is not None
+    assert shares._kept.others[dtype] is not memory() is not None
     del call
     assert memory() is None
 

@@ -4,8 +4,8 @@ from ..compiler.jit import inline
 from ..simd.transpose import transpose_block
 from ..simd.vector import get, lanes, load, load_part, prefetch, put, shift, store, store_part
 
-# So many rows before it is copied, a row is asked for.
-_AHEAD = 6
+# So many rows are copied together, panel by panel: panels lie pages apart, and a CPU remembers few pages to write to.
+_TOGETHER = 8
 
 
 @inline
@@ -40,16 +40,17 @@ def pack_tile(rows, known, k, a, out):
 def pack_block(k, n, b, out, width):
     """Pack a block of B in panels of ``width`` columns, one after the other: out[j k + p width + q] = b[p, j + q].
 
-    Where rows are contiguous they are copied one by one, and asked for some rows early: where a row begins a page, the
-    CPU would not see it coming.
+    Where rows are contiguous the next ones are asked for early: where a row begins a page, the CPU would not see it
+    coming.
     """
     vector = lanes(b.p)
     if b.col == 1:
-        for p in range(k):
+        for first in range(0, k, _TOGETHER):
             for j in range(0, n, width):
-                for q in range(j, j + width, vector):
-                    prefetch(b.p, (p + _AHEAD) * b.row + q)
-                copy_row(shift(b.p, p * b.row + j), shift(out, j * k + p * width), min(width, n - j))
+                for p in range(first, min(k, first + _TOGETHER)):
+                    for q in range(j, j + width, vector):
+                        prefetch(b.p, (p + _TOGETHER) * b.row + q)
+                    copy_row(shift(b.p, p * b.row + j), shift(out, j * k + p * width), min(width, n - j))
     elif b.row == 1:
         for j in range(0, n, width):
             for q in range(0, min(width, n - j), vector):

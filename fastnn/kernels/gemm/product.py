@@ -70,7 +70,7 @@ FAR, SOME_ROWS = 2048, 16 * ROWS
 COLLIDE, FEW_ROWS = 4096, 2 * ROWS
 MANY_ROWS = 32 * ROWS
 # A is packed where so many panels share it, from contiguous rows only if a tile has more than L1 caches have ways.
-FEW_PANELS = 6
+FEW_PANELS = 20
 TALL = ROWS > 8
 
 # The workspace of a product: the fields of a panel, a packed row tile of A, room to write beyond it, a packed block of

@@ -1,11 +1,12 @@
 """A product in parts that threads share: blocks of rows, or of columns where there are more of these."""
 
 import threading
+from typing import NamedTuple
 
 import numpy as np
 
 from ..compiler.jit import inline, shared
-from ..simd.address import aligned_empty
+from ..simd.address import address, aligned_empty
 from ..simd.vector import get, integer, lanes, pointer, put, scratch, shift
 from ..threading.crew import ADDRESS, ALONE, EACH, share, task_signature
 from ..threading.team import part, plan_for
@@ -18,6 +19,8 @@ from .tile import PREFETCH_STEP, PREFETCHED, ROWS, UNIT_AT, VECTORS
     _MODE, _M, _N, _K, _A, _A_ROW, _A_COL, _B, _B_ROW, _B_COL, _C, _C_ROW, _V, _V_ROW, _ALPHA, _BETA, _AT, _BLOCK, _OWN,
     _OTHERS, _APART, _JOB,
 ) = range(22)  # fmt: skip
+# The orders are those of a job from _AT on, and behind them who makes it.
+_TASK, _CREW, _PLAN = range(_JOB - _AT, _JOB - _AT + 3)
 
 # Splitting an element for the matrix unit takes as long as so many multiply-adds, and every thread splits all of the
 # operand that is not shared out. Packing for other products hardly counts.
@@ -74,10 +77,10 @@ def _prepared(others, which, apart, workspace):
 
 
 @inline
-def shared_product(m, n, k, a, b, c, epilogue, at, block, workspace, others, apart, task, crew, plan):
-    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix, as ``shares_of`` has it."""
+def shared_product(m, n, k, a, b, c, epilogue, orders, like):
+    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix, by the orders of ``Shares``."""
     mode, v, v_row, alpha, beta = epilogue
-    job = scratch(pointer(0, 0), _JOB)
+    job = scratch(orders, _JOB)
     put(job, _MODE, mode)
     put(job, _M, m)
     put(job, _N, n)
@@ -92,44 +95,56 @@ def shared_product(m, n, k, a, b, c, epilogue, at, block, workspace, others, apa
     put(job, _C_ROW, c.row)
     put(job, _V, integer(v))
     put(job, _V_ROW, v_row)
-    put(pointer(shift(job, _ALPHA), a.p), 0, alpha)
-    put(pointer(shift(job, _BETA), a.p), 0, beta)
-    put(job, _AT, at)
-    put(job, _BLOCK, block)
-    put(job, _OWN, integer(workspace))
-    put(job, _OTHERS, integer(others))
-    put(job, _APART, apart)
-    share(crew, plan, task, job, EACH)
+    put(pointer(shift(job, _ALPHA), like), 0, alpha)
+    put(pointer(shift(job, _BETA), like), 0, beta)
+    for i in range(_AT, _JOB):
+        put(job, i, get(orders, i - _AT))
+    share(get(orders, _CREW), get(orders, _PLAN), get(orders, _TASK), job, EACH)
 
 
-_local = threading.local()
+class Shares(NamedTuple):
+    """How products are shared out: ``orders`` for compiled code, which never change, and the memory that they name.
+
+    A call holds on to both: a signal handler may come before it, and make a call that needs more.
+    """
+
+    orders: np.ndarray
+    own: np.ndarray
+    others: np.ndarray
 
 
-# The last arguments of ``shared_product``.
-Shares = tuple[int, int, np.ndarray, np.ndarray, int, int, int, int]
+class _Kept(threading.local):
+    """What a thread keeps from call to call: workspaces for others by their dtype, and what names them."""
+
+    def __init__(self) -> None:
+        self.others: dict[np.dtype, np.ndarray] = {}
+        self.shares: dict[tuple[int, int], Shares] = {}
+
+
+_kept = _Kept()
 
 
 def shares_of(work: int, dtype: np.dtype) -> Shares:
-    """The last arguments of ``shared_product`` for so many multiply-adds."""
+    """How to share out so many multiply-adds."""
     return shares(work, PRODUCT.address(dtype), 0, workspace(dtype), 0)
 
 
 def shares(work: int, at: int, block: int, own: np.ndarray, beyond: int) -> Shares:
     """The same for the product at an address, which needs so many elements beyond each workspace."""
-    plan, apart = plan_for(work), WORKSPACE + beyond
-    others = own if plan <= ALONE else _others(own.dtype, (plan // 2 - 1) * apart)
-    return at, block, own, others, apart, _PRODUCT.address(own.dtype), ADDRESS, plan
+    plan = plan_for(work)
+    kept = _kept.shares.get((at, plan))
+    if kept is None or kept.own is not own:
+        apart = WORKSPACE + beyond
+        others = own if plan <= ALONE else _others(own.dtype, (plan // 2 - 1) * apart)
+        numbers = at, block, address(own), address(others), apart, _PRODUCT.address(own.dtype), ADDRESS, plan
+        kept = _kept.shares[at, plan] = Shares(np.array(numbers, np.int64), own, others)
+    return kept
 
 
 def _others(dtype: np.dtype, size: int) -> np.ndarray:
-    """Workspaces for other threads, kept from call to call by the thread that calls them.
-
-    The call holds on to them as well: a signal handler may come before it, and make a call that needs more.
-    """
-    try:
-        kept: np.ndarray = _local.workspaces[dtype]
-    except (AttributeError, KeyError):
-        kept = np.empty(0, dtype)
-    if len(kept) < size:
-        kept = _local.__dict__.setdefault("workspaces", {})[dtype] = aligned_empty(size, dtype)
-    return kept
+    """Workspaces for other threads."""
+    others = _kept.others.get(dtype)
+    if others is None or len(others) < size:
+        _kept.shares.clear()  # or they would keep what is too small
+        others = _kept.others[dtype] = aligned_empty(size, dtype)
+    return others
