@@ -1,8 +1,8 @@
 """Batch normalisation: each unit less its mean over the batch, over its standard deviation, scaled and shifted.
 
-Sums over the batch are formed block by block of ``ROWS`` rows, of which every thread's share is a multiple, and put
-together in order, so that they do not depend on threads. An op has ``4 + 4 blocks`` rows of sums, each as wide as the
-units take in the flat buffer:
+Sums over the batch are formed block by block, of as many rows as a tile of a product has, of which every thread's share
+is a multiple, and put together in order, so that they do not depend on threads. An op has ``4 + 4 blocks`` rows of
+sums, each as wide as the units take in the flat buffer:
 
     the means, 1 / √(variance + eps), Σ d and Σ d x̂
     two rows for each block: its mean and its Σ (x - mean)²
@@ -16,7 +16,7 @@ of them once and for all. See
 import numpy as np
 
 from .compiler.jit import Shared, inline
-from .gemm.tile import ROWS
+from .gemm.tile import most_rows
 from .operations import (
     OPERATIONS,
     Operation,
@@ -43,14 +43,14 @@ def _row(kept, n, k):
 
 
 @inline
-def _blocks(m):
-    return (m + ROWS - 1) // ROWS
+def _blocks(m, like):
+    return (m + most_rows(like) - 1) // most_rows(like)
 
 
 def _forward_sums(rows, n_in, n_out, x, x_ld, y, y_ld, kept, params, settings, step, key, row):
-    width, m = lanes(x), min(rows, key - row)
-    for first in range(0, m, ROWS):
-        block, count = BLOCKS + 2 * ((row + first) // ROWS), min(ROWS, m - first)
+    width, m, height = lanes(x), min(rows, key - row), most_rows(x)
+    for first in range(0, m, height):
+        block, count = BLOCKS + 2 * ((row + first) // height), min(height, m - first)
         source, means, squares = shift(x, first * x_ld), _row(kept, n_in, block), _row(kept, n_in, block + 1)
         for j in range(0, n_in, width):
             n = min(width, n_in - j)
@@ -70,8 +70,9 @@ def _forward_sums(rows, n_in, n_out, x, x_ld, y, y_ld, kept, params, settings, s
 def _united(kept, n_in, m, j, n):
     """The mean and Σ (x - mean)² of n units from j on, block after block as Chan, Golub and LeVeque (1983) have it."""
     mean, square = load_part(_row(kept, n_in, BLOCKS), j, n, 0.0), load_part(_row(kept, n_in, BLOCKS + 1), j, n, 0.0)
-    for block in range(1, _blocks(m)):
-        before, count = block * ROWS, min(ROWS, m - block * ROWS)
+    height = most_rows(kept)
+    for block in range(1, _blocks(m, kept)):
+        before, count = block * height, min(height, m - block * height)
         share = count / (before + count)
         delta = load_part(_row(kept, n_in, BLOCKS + 2 * block), j, n, 0.0) - mean
         mean = fma(delta, splat(mean, share), mean)
@@ -117,9 +118,9 @@ def _normalise(rows, n_in, x, x_ld, y, y_ld, means, scales, weight, bias):
 
 
 def _backward_sums(rows, n_in, n_out, d, d_ld, x, x_ld, y, y_ld, dx, dx_ld, kept, params, settings, step, key, row):
-    width, m = lanes(x), min(rows, key - row)
-    for first in range(0, m, ROWS):
-        block, count = BLOCKS + 2 * (_blocks(key) + (row + first) // ROWS), min(ROWS, m - first)
+    width, m, height = lanes(x), min(rows, key - row), most_rows(x)
+    for first in range(0, m, height):
+        block, count = BLOCKS + 2 * (_blocks(key, x) + (row + first) // height), min(height, m - first)
         sums, alongs = _row(kept, n_in, block), _row(kept, n_in, block + 1)
         for j in range(0, n_in, width):
             n = min(width, n_in - j)
@@ -136,13 +137,13 @@ def _backward_sums(rows, n_in, n_out, d, d_ld, x, x_ld, y, y_ld, dx, dx_ld, kept
 @inline
 def _unite_gradients(kept, n_in, m):
     """Σ d and Σ d x̂ over the batch, block after block."""
-    width, first = lanes(kept), BLOCKS + 2 * _blocks(m)
+    width, first = lanes(kept), BLOCKS + 2 * _blocks(m, kept)
     for k in range(2):
         out = _row(kept, n_in, SUM + k)
         for j in range(0, n_in, width):
             n = min(width, n_in - j)
             total = load_part(_row(kept, n_in, first + k), j, n, 0.0)
-            for block in range(1, _blocks(m)):
+            for block in range(1, _blocks(m, kept)):
                 total = total + load_part(_row(kept, n_in, first + 2 * block + k), j, n, 0.0)
             store_part(out, j, n, total)
 

@@ -29,9 +29,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..codes import STRIDE
+from .compiler.cpu import ISA
 from .compiler.jit import Shared, caller, inline, kernel, shared
 from .entries import LIKE_FIRST, NUMBER, REALS, ROWWISE, Entry
-from .gemm.tile import ROWS
 from .given import CONSTANTS, GIVEN, array_of, entry_signature, float_at, same_shape
 from .registry import Registry
 from .simd.address import as_writeable
@@ -183,10 +183,14 @@ def _map_back(derivative, d, x, y, out, n, settings):
         store_part(out, i, rest, derivative(ds, xs, ys, settings))
 
 
+# Of the blocks that sums over a batch are formed of.
+_LEAST_ROWS = min(ISA.rows(4), ISA.rows(8))
+
+
 @inline
 def rows_of_sums(batch):
     """How many rows of sums an operation that sums over a batch has, each of one number for every unit."""
-    return 4 + 4 * ((batch + ROWS - 1) // ROWS)
+    return 4 + 4 * ((batch + _LEAST_ROWS - 1) // _LEAST_ROWS)
 
 
 @inline

@@ -51,7 +51,8 @@ def test_the_tile_fits_the_registers():
     """Accumulators, a row of B and one element of A; AVX-512 and NEON have 32 registers, the others 16."""
     for isa in cpu.TABLE.values():
         registers = 32 if isa.name in ("avx512", "neon") else 16
-        assert isa.rows * isa.vectors + isa.vectors + 1 <= registers
+        for size in (4, 8):
+            assert isa.rows(size) * isa.vectors(size) + isa.vectors(size) + 1 <= registers
 
 
 def test_peak(dtype):

@@ -21,8 +21,7 @@ class Isa(NamedTuple):
     machines: tuple[str, ...]  # how the triples begin of the machines that may have it
     feature: str  # and what the CPU must have besides
     bits: int  # vector width; 0 means one element at a time
-    rows: int  # most rows of the register tile
-    vectors: int  # most vectors in a row of the register tile
+    tiles: tuple[tuple[int, int], tuple[int, int]]  # most rows and vectors of the register tile, float32 and float64
     lane_rows: int  # most rows and columns of the tile of networks side by side, whose elements are vectors
     lane_cols: int
     cheap_masks: bool  # a masked load costs little more than a plain one
@@ -33,18 +32,39 @@ class Isa(NamedTuple):
         """How many elements of ``size`` bytes a vector holds."""
         return max(1, self.bits // (8 * size))
 
+    def rows(self, size: int) -> int:
+        """The most rows of the register tile of a product."""
+        return self.tiles[size == 8][0]
+
+    def vectors(self, size: int) -> int:
+        """The most vectors in a row of it."""
+        return self.tiles[size == 8][1]
+
 
 _X86, _ARM, _ANY = ("x86_64", "amd64"), ("aarch64", "arm64"), ("",)
 
+# Tiles as Isa has them. With AVX-512 that of float64 leaves the L1 cache to twice as many steps of the inner dimension,
+# which is what larger products gain by; small ones of float32, in panels of 48, would lose as much.
+_WIDE, _TWELVE, _SIX, _THREE = ((14, 2), (8, 3)), ((12, 2),) * 2, ((6, 2),) * 2, ((3, 3),) * 2
 # The widest of each kind of machine comes first.
 TABLE = {
     isa.name: isa
     for isa in (
-        Isa("avx512", _X86, "+avx512f", 512, 14, 2, lane_rows=6, lane_cols=4, cheap_masks=True, estimates=True),
-        Isa("avx2", _X86, "+avx2", 256, 6, 2, lane_rows=4, lane_cols=2, cheap_masks=False),
-        Isa("neon", _ARM, "", 128, 12, 2, lane_rows=6, lane_cols=4, cheap_masks=False),
-        Isa("sse2", _X86, "", 128, 6, 2, lane_rows=4, lane_cols=2, cheap_masks=False, fuses=False),
-        Isa("scalar", _ANY, "", 0, 3, 3, lane_rows=3, lane_cols=3, cheap_masks=False, fuses=False),
+        Isa(
+            "avx512",
+            _X86,
+            "+avx512f",
+            512,
+            _WIDE,
+            lane_rows=6,
+            lane_cols=4,
+            cheap_masks=True,
+            estimates=True,
+        ),
+        Isa("avx2", _X86, "+avx2", 256, _SIX, lane_rows=4, lane_cols=2, cheap_masks=False),
+        Isa("neon", _ARM, "", 128, _TWELVE, lane_rows=6, lane_cols=4, cheap_masks=False),
+        Isa("sse2", _X86, "", 128, _SIX, lane_rows=4, lane_cols=2, cheap_masks=False, fuses=False),
+        Isa("scalar", _ANY, "", 0, _THREE, lane_rows=3, lane_cols=3, cheap_masks=False, fuses=False),
     )
 }
 

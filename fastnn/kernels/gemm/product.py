@@ -47,31 +47,32 @@ from .tile import (
     MODE,
     PREFETCH_STEP,
     PREFETCHED,
-    ROWS,
     STORE,
     TILE,
     V_STRIDE,
-    VECTORS,
     WIDE,
     B,
+    most_cols,
+    most_rows,
     tile,
     tile_shape,
 )
 
-# The most bytes of the inner dimension in a block, so that a row tile of A stays in the L1 cache while panels of B
+# The most steps of the inner dimension in a block, so that a row tile of A stays in the L1 cache while panels of B
 # stream by. It decides about the order of sums, so it depends neither on the CPU's caches nor on the number of rows, of
 # which a thread has a share.
-INNER_BYTES = 2048
+INNER = 512
 # The most bytes of a block of B, and the part of the L2 cache that it may take.
 BLOCK_BYTES = 1_310_720
 BLOCK_SHARE = 0.625
-# B is packed where its rows lie far apart and some row tiles share it, or where they would share cache sets.
-FAR, SOME_ROWS = 2048, 16 * ROWS
-COLLIDE, FEW_ROWS = 4096, 2 * ROWS
-MANY_ROWS = 32 * ROWS
+# B is packed where many row tiles share it, where its rows lie so many bytes apart and some do, or where these would
+# share cache sets.
+MANY_TILES = 32
+FAR, SOME_TILES = 2048, 16
+COLLIDE, FEW_TILES = 4096, 2
 # A is packed where so many panels share it, from contiguous rows only if a tile has more than L1 caches have ways.
 FEW_PANELS = 20
-TALL = ROWS > 8
+TALL = ISA.rows(4) > 6
 
 # The workspace of a product: the fields of a panel, a packed row tile of A, room to write beyond it, a packed block of
 # B. All begin at whole cache lines.
@@ -81,9 +82,8 @@ LEFT, NEXT, LAST = FIELDS - 6, FIELDS - 4, FIELDS - 3
 PRODUCT_AT, TILES_AT = FIELDS - 2, FIELDS - 1
 # How large a block of B may be on this machine.
 LARGEST = CARRIED + 1
-INNER = INNER_BYTES // 4
-BLOCK = HEAD + ROWS * INNER + LINE_BYTES // 4
-WORKSPACE = -(-(BLOCK + max(BLOCK_BYTES // 4, INNER * VECTORS * ISA.lanes(4))) // LINE_BYTES) * LINE_BYTES
+BLOCK = HEAD + max(ISA.rows(4), ISA.rows(8)) * INNER + LINE_BYTES // 4
+WORKSPACE = -(-(BLOCK + max(BLOCK_BYTES // 4, INNER * ISA.vectors(8) * ISA.lanes(4))) // LINE_BYTES) * LINE_BYTES
 
 
 class Matrix(NamedTuple):
@@ -117,9 +117,9 @@ def transposed(matrix):
 
 
 @inline
-def block_depth(k, like):
+def block_depth(k):
     """How many steps of an inner dimension of k make a block, all but the last of one size."""
-    blocks = max(1, (k * itemsize(like) + INNER_BYTES - 1) // INNER_BYTES)
+    blocks = max(1, (k + INNER - 1) // INNER)
     return max(1, (k + blocks - 1) // blocks)
 
 
@@ -137,8 +137,8 @@ def PRODUCT(mode, m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, v, v_row,
     and the epilogue follows the last; one that combines scales each block and adds it as it comes.
     """
     a, b, c = Matrix(a, a_row, a_col), Matrix(b, b_row, b_col), Matrix(c, c_row, 1)
-    depth = block_depth(k, a.p)
-    width = VECTORS * lanes(a.p)
+    depth = block_depth(k)
+    width = most_cols(a.p)
     most = max(1, get(pointer(workspace, 0), LARGEST) // (depth * itemsize(a.p) * width))
     panels = (n + width - 1) // width
     spans = (panels + most - 1) // most
@@ -177,10 +177,10 @@ def product_at(at, m, n, k, a, b, c, epilogue, workspace):
 @inline
 def _block(m, n, k, a, b, c, epilogue, carried, workspace):
     """The product with one block of B, which stays in the L2 cache while the row tiles of A pass by."""
-    width = (WIDE if m == 1 and a.col == 1 and b.col == 1 else VECTORS) * lanes(a.p)
+    width = WIDE * lanes(a.p) if m == 1 and a.col == 1 and b.col == 1 else most_cols(a.p)
     panel, packed_tile, packed = pointer(workspace, 0), shift(workspace, HEAD), shift(workspace, BLOCK)
     b_p, b_row, b_step = b.p, b.row, width * b.col
-    if b.col != 1 or _is_worth_packing(m, b.row * itemsize(b.p)):
+    if b.col != 1 or _is_worth_packing(m, b):
         pack_block(k, n, b, packed, width)
         b_p, b_row, b_step = packed, width, width * k
     shared_a = m > 1 and n >= FEW_PANELS * width and (TALL or a.col != 1)
@@ -200,10 +200,11 @@ def _block(m, n, k, a, b, c, epilogue, carried, workspace):
     looks_ahead = pack_a and a.col == 1 and get(panel, PREFETCH_STEP) == 0
     if looks_ahead:
         put(panel, PREFETCH_STEP, itemsize(a.p))
-    count, i = (m + ROWS - 1) // ROWS, 0
+    most = most_rows(a.p)
+    count, i = (m + most - 1) // most, 0
     for t in range(count):
-        # The sums of an update must not depend on the share of a thread, which is a multiple of ROWS.
-        rows = min(ROWS, m - i) if sums_squares else tile_rows(m - i, count - t)
+        # The sums of an update must not depend on the share of a thread, which is a multiple of the most rows.
+        rows = min(most, m - i) if sums_squares else tile_rows(m - i, count - t)
         tile_v, v_step = shift(epilogue.v, (t if sums_squares else i) * epilogue.v_row), 1 if sums_squares else width
         tile_a = shift(a.p, i * a.row)
         if pack_a:
@@ -221,7 +222,7 @@ def _block(m, n, k, a, b, c, epilogue, carried, workspace):
             cols = min(width, n - j)
             put(panel, B, integer(panel_b))
             put(panel, COLS, cols)
-            shape = tile_shape(rows, by_row, cols, lanes(a.p))
+            shape = tile_shape(rows, by_row, cols, a.p)
             tile(get(panel, TILES_AT), a.p, (shape, tile_a, shift(c.p, i * c.row + j), tile_v, panel))
             panel_b, tile_v = shift(panel_b, b_step), shift(tile_v, v_step)
             if by_row == 0 and not looks_ahead:
@@ -286,9 +287,10 @@ def tile_rows(left, tiles):
 
 
 @inline
-def _is_worth_packing(m, apart):
-    """Whether to pack a block of B, whose rows lie so many bytes apart, for m rows of A."""
-    return m >= MANY_ROWS or (m >= SOME_ROWS and apart >= FAR) or (m >= FEW_ROWS and apart >= COLLIDE)
+def _is_worth_packing(m, b):
+    """Whether to pack a block of B for m rows of A."""
+    tiles, apart = m // most_rows(b.p), b.row * itemsize(b.p)
+    return tiles >= MANY_TILES or (tiles >= SOME_TILES and apart >= FAR) or (tiles >= FEW_TILES and apart >= COLLIDE)
 
 
 @inline

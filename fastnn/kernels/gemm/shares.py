@@ -7,11 +7,11 @@ import numpy as np
 
 from ..compiler.jit import inline, shared
 from ..simd.address import address, aligned_empty
-from ..simd.vector import get, integer, lanes, pointer, put, scratch, shift
+from ..simd.vector import get, integer, pointer, put, scratch, shift
 from ..threading.crew import ADDRESS, ALONE, EACH, share, task_signature
 from ..threading.team import part, plan_for
 from .product import LARGEST, PRODUCT, PRODUCT_AT, TILES_AT, WORKSPACE, Epilogue, Matrix, moved, product_at, workspace
-from .tile import PREFETCH_STEP, PREFETCHED, ROWS, UNIT_AT, VECTORS
+from .tile import PREFETCH_STEP, PREFETCHED, UNIT_AT, most_cols, most_rows
 
 # The numbers of a job: the product; by which function, and in multiples of how many rows and columns, none for those of
 # its tiles; where the workspaces are, that of the calling thread and those of all others, and how far these are apart.
@@ -37,7 +37,7 @@ def _PRODUCT(like, job, which, parts, thread):
     memory, block = pointer(get(job, _OWN), like), get(job, _BLOCK)
     if thread > 0:
         memory = _prepared(pointer(get(job, _OTHERS), like), thread - 1, get(job, _APART), memory)
-    height, width, extra = (block, block, _SPLIT) if block > 0 else (ROWS, VECTORS * lanes(like), 0)
+    height, width, extra = (block, block, _SPLIT) if block > 0 else (most_rows(like), most_cols(like), 0)
     if not _by_columns(m, n, height, width, extra, parts):
         i, end = part(m, height, which, parts)
         a, c, m = moved(a, i, 0), moved(c, i, 0), end - i

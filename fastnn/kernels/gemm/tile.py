@@ -32,6 +32,7 @@ from ..simd.vector import (
     I64,
     call_ir,
     fma_ir,
+    lanes,
     lanes_of,
     llvm_scalar,
     llvm_vector,
@@ -44,7 +45,6 @@ from ..simd.vector import (
 
 STORE, BIAS, RECTIFY_BACKWARD, COMBINE, COMBINE_SQUARES = range(5)
 
-ROWS, VECTORS = ISA.rows, ISA.vectors
 # Vectors of a tile of a single row, whose sums would otherwise wait for each other.
 WIDE = 8
 # Rows whose addresses share one base register: x86 adds 0, 1 or 2 strides in an address for free.
@@ -87,11 +87,12 @@ def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
         finished = finished_module(context)
         end = builder.append_basic_block("end")
         choice = builder.switch(shape, end)
-        for number, (by_row, height, width, whole) in enumerate(_SHAPES):
+        for number, (by_row, height, width, whole) in enumerate(_shapes(dtype.bitwidth // 8)):
             block = builder.append_basic_block()
             choice.add_case(I64(number), block)
             with builder.goto_block(block):
-                emitter = _Emitter(dtype, height, width, by_row, masked=not (whole and _has_whole(height, width)))
+                masked = not (whole and _has_whole(dtype.bitwidth // 8, height, width))
+                emitter = _Emitter(dtype, height, width, by_row, masked)
                 builder.call(_declared(builder.module, emitter.function(finished)), rest)
                 builder.branch(end)
         builder.position_at_end(end)
@@ -106,26 +107,47 @@ def _declared(module: Any, function: Any) -> Any:
     return module.globals.get(function.name) or ir.Function(module, function.function_type, function.name)
 
 
-# Every function: the layout of A, rows, vectors, and whether the last vector is whole.
-_SHAPES = [
-    *itertools.product((False, True), range(1, ROWS + 1), range(1, VECTORS + 1), (False, True)),
-    *itertools.product((True,), (1,), range(VECTORS + 1, WIDE + 1), (False, True)),
-]
+def _shapes(size: int) -> list[tuple[bool, int, int, bool]]:
+    """Every function: the layout of A, rows, vectors, and whether the last vector is whole."""
+    rows, vectors = ISA.rows(size), ISA.vectors(size)
+    return [
+        *itertools.product((False, True), range(1, rows + 1), range(1, vectors + 1), (False, True)),
+        *itertools.product((True,), (1,), range(vectors + 1, WIDE + 1), (False, True)),
+    ]
 
 
-def _has_whole(height: int, width: int) -> bool:
+def _has_whole(size: int, height: int, width: int) -> bool:
     """Whether there is a function without masks, for what is computed most where a mask costs little."""
-    return not ISA.cheap_masks or (width == VECTORS and height > ROWS // 2)
+    return not ISA.cheap_masks or (width == ISA.vectors(size) and height > ISA.rows(size) // 2)
+
+
+@intrinsic
+def most_rows(typing: Any, p: Any) -> Any:
+    """The most rows of a tile of elements like those of p."""
+    return types.intp(p), lambda context, builder, sig, args: I64(ISA.rows(p.dtype.bitwidth // 8))
+
+
+@intrinsic
+def most_vectors(typing: Any, p: Any) -> Any:
+    """The most vectors in a row of it."""
+    return types.intp(p), lambda context, builder, sig, args: I64(ISA.vectors(p.dtype.bitwidth // 8))
 
 
 @inline
-def tile_shape(rows, by_row, cols, lanes):
-    """The number of the function for a tile, its place in ``_SHAPES``."""
-    vectors = (cols + lanes - 1) // lanes
-    whole = 1 if cols == vectors * lanes else 0
-    if vectors > VECTORS:
-        return (2 * ROWS * VECTORS + vectors - VECTORS - 1) * 2 + whole
-    return (((by_row * ROWS) + rows - 1) * VECTORS + vectors - 1) * 2 + whole
+def most_cols(p):
+    """The most columns of it, which are those of a panel of B."""
+    return most_vectors(p) * lanes(p)
+
+
+@inline
+def tile_shape(rows, by_row, cols, like):
+    """The number of the function for a tile, its place in ``_shapes``."""
+    width, high, wide = lanes(like), most_rows(like), most_vectors(like)
+    vectors = (cols + width - 1) // width
+    whole = 1 if cols == vectors * width else 0
+    if vectors > wide:
+        return (2 * high * wide + vectors - wide - 1) * 2 + whole
+    return (((by_row * high) + rows - 1) * wide + vectors - 1) * 2 + whole
 
 
 @shared(_signature, finished=True)

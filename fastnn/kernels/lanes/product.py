@@ -255,7 +255,7 @@ class _Emitter:
 @inline
 def product(m, n, k, a, b, c, epilogue, panel):
     """C (m, n) = epilogue of A (m, k) B (k, n), all ``Lanes``; the columns of C and of v lie one behind the other."""
-    depth = block_depth(k, a.p)
+    depth = block_depth(k)
     early_mode = COMBINE if epilogue.mode == COMBINE else STORE
     for p in range(0, max(1, k), depth):
         carried = NOTHING if p == 0 else (SCALED if epilogue.mode == COMBINE else SUM)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...codes import BIAS_AT, INPUTS, LENGTH, OP, OUTPUTS, START, TRAINED, WEIGHT
 from ..compiler.jit import inline
-from ..gemm.tile import ROWS, VECTORS
+from ..gemm.tile import most_cols, most_rows
 from ..network.layers import copy_row, is_updated
 from ..network.memory import GRADIENT, VALUES
 from ..simd.table import cell, row_of
@@ -250,12 +250,13 @@ def square_all(net, rows, counts):
     total = widened(splat(sums, 0.0))
     for i in range(net.ops.rows):
         if is_updated(net.ops, i):
-            weight, panel = weight_of(net, i, net.params.p), VECTORS * width
+            weight = weight_of(net, i, net.params.p)
+            height, panel = most_rows(weight.p), most_cols(weight.p)
             n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
-            for r in range(0, n_in, ROWS):
+            for r in range(0, n_in, height):
                 for j in range(0, n_out, panel):
                     tile = Lanes(shift(weight.p, r * weight.row + j * width), weight.row, width)
-                    squares = _squares(tile, min(ROWS, n_in - r), min(panel, n_out - j), sums)
+                    squares = _squares(tile, min(height, n_in - r), min(panel, n_out - j), sums)
                     total = total + widened(squares)
     store_wide(counts.real.p, SQUARES * width, total)
 

@@ -22,9 +22,10 @@ from ...codes import (
     SOURCE,
     SUMS,
 )
+from ..compiler.cpu import ISA
 from ..compiler.jit import inline
 from ..gemm.product import WORKSPACE, Matrix
-from ..gemm.tile import BLOCK, ROWS
+from ..gemm.tile import BLOCK
 from ..operations import rows_of_sums
 from ..simd.table import cell
 from ..simd.vector import shift
@@ -131,7 +132,7 @@ def plan_of(
             plan[i, GRADIENT] = at
             at += batch * distances[i]
     widest = max(widths)
-    block = max(GRADIENT_BLOCK, ROWS * widest)
+    block = max(GRADIENT_BLOCK, ISA.rows(size) * widest)
     if on_unit:
         block = max(UNIT_GRADIENT_BLOCK, BLOCK * widest)
     places = {"zeros_at": at, "losses_at": at + widest, "target_terms_at": at + widest + batch}

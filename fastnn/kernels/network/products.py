@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...codes import INPUTS, KIND, LINEAR, OUTPUTS, SUMS
+from ..compiler.cpu import ISA
 from ..gemm.product import PRODUCT
-from ..gemm.tile import BLOCK, ROWS
+from ..gemm.tile import BLOCK
 from ..matrix_unit import gains, unit_product
 from .layers import BACKWARD_AT, FORWARD_AT, GRADIENT_AT, UNIT_OF_BATCH, UNIT_OF_WEIGHT, addressed
 
@@ -35,9 +36,9 @@ def with_products(
     """
     ops = np.hstack([addressed(shape, names, dtype, training), np.zeros((len(names), 2), np.int64)])
     usual = PRODUCT.address(dtype)
-    unit = ROWS
+    unit = usual_unit = ISA.rows(dtype.itemsize)
     for op in ops:
-        op[UNIT_OF_WEIGHT] = ROWS
+        op[UNIT_OF_WEIGHT] = usual_unit
         if op[KIND] != LINEAR:
             continue
         n_in, n_out = int(op[INPUTS]), int(op[OUTPUTS])
@@ -53,6 +54,6 @@ def with_products(
             op[UNIT_OF_WEIGHT] = BLOCK
         if fast - {GRADIENT_AT}:
             unit = BLOCK
-    # What is summed over the batch is summed up in blocks of ROWS.
-    ops[:, UNIT_OF_BATCH] = math.lcm(unit, ROWS) if ops[:, SUMS].any() else unit
+    # What is summed over the batch is summed up in blocks of as many rows as a tile has.
+    ops[:, UNIT_OF_BATCH] = math.lcm(unit, usual_unit) if ops[:, SUMS].any() else unit
     return Products(ops, bool((ops[:, UNIT_OF_WEIGHT] == BLOCK).any()) or unit == BLOCK)

@@ -27,10 +27,10 @@ from ...codes import (
 from ..compiler.cpu import ISA
 from ..compiler.jit import inline
 from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product_at, sum_of_squares, transposed
-from ..gemm.tile import COMBINE, COMBINE_SQUARES, ROWS, STORE, VECTORS
+from ..gemm.tile import BLOCK, COMBINE, COMBINE_SQUARES, STORE, most_cols, most_rows
 from ..operations import call_gradient, gradients_at
 from ..simd.table import cell, row_of
-from ..simd.vector import get, integer, itemsize, lanes, pointer, put, shift
+from ..simd.vector import get, integer, itemsize, pointer, put, shift
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
 from .layers import GRADIENT_AT, LINE, UNIT_OF_WEIGHT, is_updated
@@ -139,7 +139,7 @@ def columns_of(net, thread, n_threads, like):
         return Columns(0, 0)
     if panels % n_threads != 0 and panels < 4 * n_threads:
         return Columns(0, 0)
-    start, end = part(n_out, VECTORS * lanes(like), thread, n_threads)
+    start, end = part(n_out, most_cols(like), thread, n_threads)
     return Columns(start, end)
 
 
@@ -172,7 +172,7 @@ def _sgd(net, step, i, row, col, rows, cols, m, x, dy, squares, worker):
     n_out, unit = cell(net.ops, i, OUTPUTS), cell(net.ops, i, UNIT_OF_WEIGHT)
     panels = _panels(n_out, x.p)
     if rows > 0 and cols > 0:
-        if unit == ROWS:
+        if unit != BLOCK:
             _prefetch(worker, 0, 0, get(worker.samples, 0), m * tiles_of(rows, cols, x.p))
         weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT) + row * n_out + col), n_out, 1)
         tiles = shift(squares, row // unit * panels + _panels(col, x.p))
@@ -204,11 +204,11 @@ def update_linear(net, step, i, m, around, squares, worker):
     bias_at, at = cell(net.ops, i, BIAS_AT), cell(net.ops, i, WEIGHT)
     unit, panels, samples = cell(net.ops, i, UNIT_OF_WEIGHT), _panels(n_out, around.x.p), get(worker.samples, 0)
     start, end = part(n_in, unit, worker.thread, worker.n_threads)
-    block, most = worker.block, GRADIENT_BLOCK if unit == ROWS else UNIT_GRADIENT_BLOCK
+    block, most = worker.block, UNIT_GRADIENT_BLOCK if unit == BLOCK else GRADIENT_BLOCK
     height = max(unit, most // max(1, n_out) // unit * unit)
     for first in range(start, end, height):
         rows = min(height, end - first)
-        if unit == ROWS:
+        if unit != BLOCK:
             pieces = _put_state(net, step.slots, at + first * n_out, rows * n_out, worker.pieces)
             done, more = first - start, min(end, first + height) - start
             _prefetch(
@@ -328,20 +328,20 @@ def count_of_squares(net, i, like):
 @inline
 def tiles_of(rows, n_out, like):
     """The tiles of a product of so many rows."""
-    return (rows + ROWS - 1) // ROWS * _panels(n_out, like)
+    return (rows + most_rows(like) - 1) // most_rows(like) * _panels(n_out, like)
 
 
 @inline
 def _panels(n_out, like):
-    width = VECTORS * lanes(like)
+    width = most_cols(like)
     return (n_out + width - 1) // width
 
 
 def count_squares(ops: np.ndarray, size: int) -> int:
     """How many places ``square_sums`` has, for elements of ``size`` bytes."""
     linear = ops[(ops[:, KIND] == LINEAR) & (ops[:, KEEPS] & FROZEN == 0)]
-    width = VECTORS * ISA.lanes(size)
-    return int((-(-linear[:, INPUTS] // ROWS) * -(-linear[:, OUTPUTS] // width)).sum())
+    height, width = ISA.rows(size), ISA.vectors(size) * ISA.lanes(size)
+    return int((-(-linear[:, INPUTS] // height) * -(-linear[:, OUTPUTS] // width)).sum())
 
 
 @inline
@@ -349,7 +349,7 @@ def _sum_squares(net, i, first, rows, squares, panels):
     """Σ w² of some rows of a weight, a sum for each tile, as the epilogue of a product has it."""
     n_out = cell(net.ops, i, OUTPUTS)
     weight = shift(net.params.p, cell(net.ops, i, WEIGHT) + first * n_out)
-    width, unit = VECTORS * lanes(weight), cell(net.ops, i, UNIT_OF_WEIGHT)
+    width, unit = most_cols(weight), cell(net.ops, i, UNIT_OF_WEIGHT)
     for r in range(0, rows, unit):
         for j in range(0, n_out, width):
             tile = Matrix(shift(weight, r * n_out + j), n_out, 1)
