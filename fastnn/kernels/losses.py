@@ -19,10 +19,25 @@ from .loss_rows import (
     target_row,
     target_score,
 )
+from .narrow_rows import BLOCK, SUMS, are_finite, exps_in_lanes, fill_a_block, labels_in_lanes, to_lanes, to_rows
 from .operations import FLOAT64, INT64, N
 from .registry import Registry
 from .simd.address import as_writeable
-from .simd.vector import data, get, integer, lanes, load_part, pointer, put, reduce_add, scratch, shift, splat
+from .simd.vector import (
+    data,
+    get,
+    integer,
+    lanes,
+    load,
+    load_part,
+    pointer,
+    put,
+    reduce_add,
+    scratch,
+    shift,
+    splat,
+    store,
+)
 from .softmax import row_max_and_sum, settle
 from .threading.crew import share, task_signature
 from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows
@@ -152,12 +167,22 @@ def _CROSS_ENTROPY(like, job, which, parts, thread):
     rows = rows_of_part(like, job, which, parts)
     sums, target_terms = _numbers_of_rows(like, job, rows)
     labels, targets, n = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n
+    x, of_lanes, width, in_lanes = scratch(rows.s, BLOCK), scratch(rows.s, SUMS), lanes(rows.s), rows.first
     for i in range(rows.first, rows.end):
         row = shift(rows.s, i * n)
-        top, total = settle(row, n, *row_max_and_sum(row, n))
-        label = label_at(labels, i, n) if get(job, _LABELS) != 0 else 0
+        if i >= in_lanes and fill_a_block(rows.s, n, i, rows.end):
+            to_lanes(row, n, x)
+            top, total = exps_in_lanes(x, n, x, of_lanes)
+            if are_finite(top, like):
+                store(target_terms, i, top)
+                store(sums, i, total)
+                in_lanes = i + width
+        if i >= in_lanes:
+            top, total = settle(row, n, *row_max_and_sum(row, n))
+            put(target_terms, i, top)
+            put(sums, i, total)
+        top, label = get(target_terms, i), label_at(labels, i, n) if get(job, _LABELS) != 0 else 0
         score = get(row, max(label, 0)) if get(job, _LABELS) != 0 else target_score(row, n, shift(targets, i * n))
-        put(sums, i, total)
         put(target_terms, i, top - score if label >= 0 else np.nan)
 
 
@@ -167,8 +192,28 @@ def _CROSS_ENTROPY_BACKWARD(like, job, which, parts, thread):
     sums, target_terms = _numbers_of_rows(like, job, rows)
     labels, targets, n = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n
     weights, weight = pointer(get(job, _WEIGHTS), like), get(pointer(shift(job, _TOTAL), 0.0), 0)
+    x, e, of_lanes = scratch(rows.s, BLOCK), scratch(rows.s, BLOCK), scratch(rows.s, SUMS)
+    numbers, shares, width, in_lanes = scratch(rows.s, BLOCK), scratch(rows.s, BLOCK), lanes(rows.s), rows.first
     for i in range(rows.first, rows.end):
+        if i < in_lanes:
+            continue
         row, d = shift(rows.s, i * n), shift(rows.out, i * n)
+        if get(job, _LABELS) != 0 and fill_a_block(rows.s, n, i, rows.end):
+            for lane in range(width):
+                label = label_at(labels, i + lane, n)
+                put(numbers, lane, label if label >= 0 else np.nan)
+                share = 0.0
+                if weight != 0.0:
+                    share = (get(weights, i + lane) if get(job, _WEIGHTS) != 0 else 1.0) / weight
+                put(shares, lane, share)
+            to_lanes(row, n, x)
+            top, total = exps_in_lanes(x, n, e, of_lanes)
+            if are_finite(top, like):
+                store(sums, i, total)
+                store(target_terms, i, top - labels_in_lanes(x, e, n, total, load(numbers, 0), load(shares, 0)))
+                to_rows(e, n, d)
+                in_lanes = i + width
+                continue
         share = 0.0
         if weight != 0.0:
             share = (get(weights, i) if get(job, _WEIGHTS) != 0 else 1.0) / weight

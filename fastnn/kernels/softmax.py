@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .compiler.jit import Shared, inline, kernel
+from .compiler.jit import Shared, inline, kernel, shared
 from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry
-from .given import array_of, entry_signature
+from .given import CONSTANTS, array_of, entry_signature
+from .narrow_rows import BLOCK, SUMS, are_finite, exps_in_lanes, fill_a_block, to_lanes, to_rows
 from .simd.address import as_writeable
 from .simd.vector import (
     data,
-    fma,
     get,
     lanes,
     load,
@@ -34,8 +34,8 @@ from .simd.vector import (
     store,
     store_part,
 )
-from .simd.vectormath import apply, vexp_nonpositive, vlog
-from .threading.crew import share, task_signature
+from .simd.vectormath import apply, divide, vexp_nonpositive, vlog
+from .threading.crew import ALONE, share, task_signature
 from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows, work_of_rows
 from .threading.team import GRAIN
 
@@ -43,6 +43,9 @@ from .threading.team import GRAIN
 _SPAN = 2048
 # The most rows whose logarithms are taken together.
 _ROWS = 256
+# The most work, in multiply-adds of float32, that a call of Python's keeps to one thread: as long as two threads take
+# for half of it, and for what it costs to have them share.
+_MOST_ALONE = 3 * GRAIN
 
 
 @inline
@@ -169,13 +172,6 @@ def divide_row(e, total, n):
 
 
 @inline
-def divide(e, total, inverse):
-    """e / total, correctly rounded but for rare cases: q = e inverse, then q + (e - q total) inverse."""
-    q = e * inverse
-    return fma(fma(q, total * -1.0, e), inverse, q)
-
-
-@inline
 def softmax_row(s, out, n):
     """out = e^(s - max) / Σ."""
     largest = row_max(s, n)
@@ -205,14 +201,37 @@ def _shifts_and_sums(s, start, rows, n, tops, sums):
 
 
 @inline
-def _softmax_of(s, out, n, first, end):
+def _softmax_block(s, out, n, x, e, sums):
+    to_lanes(s, n, x)
+    _, total = exps_in_lanes(x, n, e, sums)
+    inverse, width = 1.0 / total, lanes(s)
+    for c in range(n):
+        store(e, c * width, divide(load(e, c * width), total, inverse))
+    to_rows(e, n, out)
+    return True
+
+
+@inline
+def _softmax_rows(s, out, n, first, end, tops, sums):
     for i in range(first, end):
         softmax_row(shift(s, i * n), shift(out, i * n), n)
 
 
 @inline
-def _log_softmax_of(s, out, n, first, end):
-    tops, sums = scratch(s, _ROWS), scratch(s, _ROWS)
+def _log_softmax_block(s, out, n, x, e, sums):
+    to_lanes(s, n, x)
+    top, total = exps_in_lanes(x, n, e, sums)
+    if not are_finite(top, s):
+        return False
+    log_sum, width = vlog(total), lanes(s)
+    for c in range(n):
+        store(x, c * width, load(x, c * width) - top - log_sum)
+    to_rows(x, n, out)
+    return True
+
+
+@inline
+def _log_softmax_rows(s, out, n, first, end, tops, sums):
     width, at_once = lanes(s), _rows_at_once(n)
     for start in range(first, end, at_once):
         count = min(at_once, end - start)
@@ -230,8 +249,17 @@ def _log_softmax_of(s, out, n, first, end):
 
 
 @inline
-def _logsumexp_of(s, out, n, first, end):
-    tops, sums = scratch(s, _ROWS), scratch(s, _ROWS)
+def _logsumexp_block(s, out, n, x, e, sums):
+    to_lanes(s, n, x)
+    top, total = exps_in_lanes(x, n, e, sums)
+    if not are_finite(top, s):
+        return False
+    store(out, 0, top + vlog(total))
+    return True
+
+
+@inline
+def _logsumexp_rows(s, out, n, first, end, tops, sums):
     at_once = _rows_at_once(n)
     for start in range(first, end, at_once):
         count = min(at_once, end - start)
@@ -248,34 +276,57 @@ class _OfRows(NamedTuple):
     part: Shared
 
 
-def _of_rows(name: str, result: int, of: Any) -> _OfRows:
-    """Make both of ``of(s, out, n, first, end)``, which takes rows ``first`` to ``end`` of s (m, n)."""
+@shared(entry_signature)
+def _FEW(given, workspace):
+    """A few rows in one part; constants are the address of the task and the most work."""
+    s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
+    fits = s.ndim == 2 and s.size > 0 and out.rows == s.rows and out.size == (s.size if out.ndim == 2 else s.rows)
+    if not fits or work_of_rows(s.size, s.rows) >= get(given, CONSTANTS + 1):
+        return 0
+    job = scratch(given, ROWS_JOB)
+    put_rows(job, s.p, out.p, s.rows, s.cols)
+    share(0, ALONE, get(given, CONSTANTS), job, 1)
+    return 1
 
-    def few(given, workspace):
-        s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
-        fits = s.ndim == 2 and s.size > 0 and out.rows == s.rows and out.size == (s.size if out.ndim == 2 else s.rows)
-        if not fits or work_of_rows(s.size, s.rows) >= GRAIN:
-            return 0
-        of(s.p, out.p, s.cols, 0, s.rows)
-        return 1
+
+def _of_rows(name: str, result: int, block: Any, several: Any) -> _OfRows:
+    """Make both of a function of a block of narrow rows, which says whether it could, and one of any rows."""
+    step = 1 if result == COLUMN else 0
 
     def part(like, job, which, parts, thread):
         rows = rows_of_part(like, job, which, parts)
-        of(rows.s, rows.out, rows.n, rows.first, rows.end)
+        s, n, i = rows.s, rows.n, rows.first
+        x, e, sums = scratch(s, BLOCK), scratch(s, BLOCK), scratch(s, SUMS)
+        while i < rows.end:
+            end = rows.end
+            if fill_a_block(s, n, i, end):
+                end = i + lanes(s)
+                place = i if step == 1 else i * n
+                if block(shift(s, i * n), shift(rows.out, place), n, x, e, sums):
+                    i = end
+                    continue
+            several(s, rows.out, n, i, end, x, e)
+            i = end
 
+    task = Shared(part, task_signature, name=f"{name}_part")
     entry = Entry(
         name,
-        Shared(few, entry_signature, name=name),
+        _FEW,
         [(REALS, ROWWISE)],
         result,
-        most=GRAIN // work_of_rows.py_func(1, 0),
+        most=_MOST_ALONE // work_of_rows.py_func(1, 0),
+        constants=lambda dtype: (task.address(dtype), _most_alone(dtype)),
     )
-    return _OfRows(entry, Shared(part, task_signature, name=f"{name}_part"))
+    return _OfRows(entry, task)
 
 
-_SOFTMAX = _of_rows("softmax", LIKE_FIRST, _softmax_of)
-_LOG_SOFTMAX = _of_rows("log_softmax", LIKE_FIRST, _log_softmax_of)
-_LOGSUMEXP = _of_rows("logsumexp", COLUMN, _logsumexp_of)
+_SOFTMAX = _of_rows("softmax", LIKE_FIRST, _softmax_block, _softmax_rows)
+_LOG_SOFTMAX = _of_rows("log_softmax", LIKE_FIRST, _log_softmax_block, _log_softmax_rows)
+_LOGSUMEXP = _of_rows("logsumexp", COLUMN, _logsumexp_block, _logsumexp_rows)
+
+
+def _most_alone(dtype: Any) -> int:
+    return _MOST_ALONE * 4 // np.dtype(dtype).itemsize
 
 
 @kernel
@@ -287,7 +338,8 @@ def _map_rows(s, out, task, crew, plan):
 
 
 def _apply(function: _OfRows, s: np.ndarray, out: np.ndarray) -> None:
-    if work_of_rows.py_func(s.size, len(s)) >= GRAIN or function.few.attempt(s, out) is None:
+    work = work_of_rows.py_func(s.size, len(s))
+    if work >= _most_alone(s.dtype) or function.few.attempt(s, out) is None:
         _map_rows(as_writeable(s), out, *shares_of_rows(function.part, s))
 
 

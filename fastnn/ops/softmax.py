@@ -5,7 +5,7 @@ IMA J. Numer. Anal. 41(4), 2021.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,6 +77,10 @@ def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
     quick: Array | None = active().quick.logsumexp(s) if axis == -1 else None
     if quick is not None:
         return quick
+    if _are_rows(s, axis):
+        sums: Array = np.empty(len(s), s.dtype)
+        active().logsumexp(s, sums)
+        return sums
     rows, kept, _ = _as_rows(s, axis)
     out = np.full(len(rows), -np.inf, rows.dtype)
     if rows.size:
@@ -86,10 +90,9 @@ def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
 
 
 def _normalise(kernel: Callable[[Array, Array], None], s: ArrayLike, axis: Axis) -> Array:
-    plain: Any = s
-    if axis == -1 and are_plain(s) and plain.ndim == 2 and plain.size > 0 and plain.flags.c_contiguous:
-        result: Array = np.empty(plain.shape, plain.dtype)  # what is too large for the quick way
-        kernel(plain, result)
+    if _are_rows(s, axis):
+        result: Array = np.empty(s.shape, s.dtype)
+        kernel(s, result)
         return result
     rows, kept, axes = _as_rows(s, axis)
     if rows.shape[1] == 0 and len(rows):
@@ -101,6 +104,12 @@ def _normalise(kernel: Callable[[Array, Array], None], s: ArrayLike, axis: Axis)
     moved = out.reshape(kept + tuple(shape[a] for a in axes))
     last = tuple(range(len(kept), len(shape)))
     return moved if axes == last else np.moveaxis(moved, last, axes)
+
+
+def _are_rows(s: ArrayLike, axis: Axis) -> TypeGuard[Array]:
+    """Whether kernels take s as it is; then it is too large for the quick way, or nothing is compiled yet."""
+    plain: Any = s
+    return bool(axis == -1 and are_plain(s) and plain.ndim == 2 and plain.size > 0 and plain.flags.c_contiguous)
 
 
 def _as_rows(s: ArrayLike, axis: Axis) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:
