@@ -5,23 +5,34 @@ rows as a vector has lanes are transposed: each column is a vector then, and not
 rows, and those of a block in which a maximum is infinite, are done one by one.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from .compiler.jit import inline
 from .simd.sums import add_output, sum_of_outputs
 from .simd.transpose import lanes_to_block, transpose_block
 from .simd.vector import absolute, lanes, load, reduce_max, select, shift, splat, store
-from .simd.vectormath import divide, vexp_nonpositive
+from .simd.vectormath import divide, vexp_nonpositive, vlog
 
-# The most columns of rows that are narrow, and the elements of a block of them and of the memory for its sums.
-NARROW = 32
-BLOCK = SUMS = 32 * 16
+# The most columns of narrow rows: beyond, those of float64 were no faster, and those of float32 from 40 on.
+NARROW = 24
+# Elements that hold as many vectors as a block has columns, or its sums need: two for each lane.
+BLOCK = 32 * 16
+
+
+class Block(NamedTuple):
+    """Memory for a block of rows: its columns, their exponentials, and sums."""
+
+    x: Any
+    e: Any
+    sums: Any
 
 
 @inline
 def fill_a_block(s, n, i, end):
-    """Whether rows i to end of n columns are enough, and narrow enough, for a block."""
-    return n <= NARROW and i + lanes(s) <= end
+    """Whether rows i to end of n columns, some but not many, are enough for a block."""
+    return 0 < n <= NARROW and i + lanes(s) <= end
 
 
 @inline
@@ -41,9 +52,9 @@ def to_rows(x, n, out):
 
 
 @inline
-def exps_in_lanes(x, n, e, sums):
+def exps_in_lanes(block, n):
     """e[c] = e^(x[c] - top) for n columns; the maximum and the sum of each lane, not defined where that is infinite."""
-    width = lanes(x)
+    x, e, width = block.x, block.e, lanes(block.x)
     top = load(x, 0)
     for c in range(1, n):
         a = load(x, c * width)
@@ -51,8 +62,8 @@ def exps_in_lanes(x, n, e, sums):
     for c in range(n):
         power = vexp_nonpositive(load(x, c * width) - top)
         store(e, c * width, power)
-        add_output(sums, c, n, power, True)
-    return top, sum_of_outputs(sums, n, True)
+        add_output(block.sums, c, n, power, True)
+    return top, sum_of_outputs(block.sums, n, True)
 
 
 @inline
@@ -62,13 +73,72 @@ def are_finite(top, like):
 
 
 @inline
-def labels_in_lanes(x, e, n, total, labels, shares):
-    """e[c] = (e[c] / total - [c is the label]) share, NaN for a label of NaN; returns the scores of the labels."""
-    width, score, inverse = lanes(x), splat(x, 0.0), 1.0 / total
-    shares = select(labels == labels, shares, np.nan)
+def softmax_block(s, out, n, block):
+    """out = e^(s - max) / Σ for a block of rows; True, as it always can."""
+    to_lanes(s, n, block.x)
+    _, total = exps_in_lanes(block, n)
+    inverse, e, width = 1.0 / total, block.e, lanes(s)
     for c in range(n):
-        is_label = labels == float(c)
-        score = select(is_label, load(x, c * width), score)
+        store(e, c * width, divide(load(e, c * width), total, inverse))
+    to_rows(e, n, out)
+    return True
+
+
+@inline
+def log_softmax_block(s, out, n, block):
+    """out = (s - max) - log Σ e^(s - max) for a block of rows; False, and nothing is done, if a maximum is infinite."""
+    to_lanes(s, n, block.x)
+    top, total = exps_in_lanes(block, n)
+    if not are_finite(top, s):
+        return False
+    log_sum, x, width = vlog(total), block.x, lanes(s)
+    for c in range(n):
+        store(x, c * width, load(x, c * width) - top - log_sum)
+    to_rows(x, n, out)
+    return True
+
+
+@inline
+def logsumexp_block(s, out, n, block):
+    """out = max + log Σ e^(s - max) for a block of rows; False, and nothing is done, if a maximum is infinite."""
+    to_lanes(s, n, block.x)
+    top, total = exps_in_lanes(block, n)
+    if not are_finite(top, s):
+        return False
+    store(out, 0, top + vlog(total))
+    return True
+
+
+@inline
+def sums_block(s, n, block, sums, tops):
+    """Σ e^(s - max) and the maxima of a block of rows; False, and nothing is done, if one is infinite."""
+    to_lanes(s, n, block.x)
+    top, total = exps_in_lanes(block, n)
+    if not are_finite(top, s):
+        return False
+    store(sums, 0, total)
+    store(tops, 0, top)
+    return True
+
+
+@inline
+def label_block(s, out, n, labels, shares, block, sums, rests):
+    """What ``loss_rows.label_row`` does, for a block of rows without smoothing; False if a maximum is infinite.
+
+    ``labels`` and ``shares`` are vectors of a number for each row, labels NaN where there is none.
+    """
+    to_lanes(s, n, block.x)
+    top, total = exps_in_lanes(block, n)
+    if not are_finite(top, s):
+        return False
+    label, e, score, inverse, width = load(labels, 0), block.e, splat(s, 0.0), 1.0 / total, lanes(s)
+    share = select(label == label, load(shares, 0), np.nan)
+    for c in range(n):
+        is_label = label == float(c)
+        score = select(is_label, load(block.x, c * width), score)
         p = divide(load(e, c * width), total, inverse)
-        store(e, c * width, select(is_label, p - 1.0, p) * shares)
-    return select(labels == labels, score, np.nan)
+        store(e, c * width, select(is_label, p - 1.0, p) * share)
+    to_rows(e, n, out)
+    store(sums, 0, total)
+    store(rests, 0, select(label == label, top - score, np.nan))
+    return True

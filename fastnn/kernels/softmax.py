@@ -14,7 +14,7 @@ import numpy as np
 from .compiler.jit import Shared, inline, kernel, shared
 from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry
 from .given import CONSTANTS, array_of, entry_signature
-from .narrow_rows import BLOCK, SUMS, are_finite, exps_in_lanes, fill_a_block, to_lanes, to_rows
+from .narrow_rows import BLOCK, Block, fill_a_block, log_softmax_block, logsumexp_block, softmax_block
 from .simd.address import as_writeable
 from .simd.vector import (
     data,
@@ -24,6 +24,7 @@ from .simd.vector import (
     load_part,
     pointer,
     prefetch,
+    prefetch_to_write,
     put,
     reduce_add,
     reduce_max,
@@ -41,7 +42,7 @@ from .threading.team import GRAIN
 
 # Elements of a row that are read for their maximum and, while in the L1 cache, for their exponentials.
 _SPAN = 2048
-# The most rows whose logarithms are taken together.
+# The most rows whose logarithms are taken together, in memory for a block.
 _ROWS = 256
 # The most work, in multiply-adds of float32, that a call of Python's keeps to one thread: as long as two threads take
 # for half of it, and for what it costs to have them share.
@@ -104,8 +105,11 @@ def row_exp(s, largest, out, n):
 
 
 @inline
-def row_exp_sum(s, largest, n):
-    """Σ e^(s[i] - largest) over i < n, the sum of ``row_exp`` to the last bit."""
+def row_exp_sum(s, largest, n, out, is_written):
+    """Σ e^(s[i] - largest) over i < n, the sum of ``row_exp`` to the last bit.
+
+    Where out[i] ``is_written`` after it, its memory is asked for meanwhile.
+    """
     width = lanes(s)
     if n <= width:
         return reduce_add(vexp_nonpositive(load_part(s, 0, n, -np.inf) - largest))
@@ -114,6 +118,9 @@ def row_exp_sum(s, largest, n):
     while i + 2 * width <= n:
         prefetch(s, n + i)
         prefetch(s, n + i + width)
+        if is_written:
+            prefetch_to_write(out, i)
+            prefetch_to_write(out, i + width)
         a = a + vexp_nonpositive(load(s, i) - largest)
         b = b + vexp_nonpositive(load(s, i + width) - largest)
         i += 2 * width
@@ -124,11 +131,14 @@ def row_exp_sum(s, largest, n):
 
 
 @inline
-def row_max_and_sum(s, n):
-    """The maximum of s[0] ... s[n - 1] and Σ e^(s - max), in one pass: a new maximum scales the sum so far."""
+def row_max_and_sum(s, n, out, is_written):
+    """The maximum of s[0] ... s[n - 1] and Σ e^(s - max), in one pass: a new maximum scales the sum so far.
+
+    ``out`` is as for ``row_exp_sum``.
+    """
     if n <= _SPAN:
         largest = row_max(s, n)
-        return largest, row_exp_sum(s, largest, n)
+        return largest, row_exp_sum(s, largest, n, out, is_written)
     largest, total = -np.inf, 0.0
     for start in range(0, n, _SPAN):
         span, count = shift(s, start), min(_SPAN, n - start)
@@ -136,7 +146,7 @@ def row_max_and_sum(s, n):
         if top > largest:
             total = total * math.exp(largest - top) if total != 0.0 else 0.0
             largest = top
-        total += row_exp_sum(span, largest, count)
+        total += row_exp_sum(span, largest, count, shift(out, start), is_written)
     return largest, total
 
 
@@ -191,51 +201,27 @@ def _rows_at_once(n):
 
 
 @inline
-def _shifts_and_sums(s, start, rows, n, tops, sums):
-    """The settled shift and sum of each of some rows."""
+def _shifts_and_sums(s, out, start, rows, n, tops, sums, is_written):
+    """The settled shift and sum of each of some rows, out as for ``row_exp_sum``."""
     for i in range(rows):
         row = shift(s, (start + i) * n)
-        top, total = settle(row, n, *row_max_and_sum(row, n))
+        top, total = settle(row, n, *row_max_and_sum(row, n, shift(out, (start + i) * n), is_written))
         put(tops, i, top)
         put(sums, i, total)
 
 
 @inline
-def _softmax_block(s, out, n, x, e, sums):
-    to_lanes(s, n, x)
-    _, total = exps_in_lanes(x, n, e, sums)
-    inverse, width = 1.0 / total, lanes(s)
-    for c in range(n):
-        store(e, c * width, divide(load(e, c * width), total, inverse))
-    to_rows(e, n, out)
-    return True
-
-
-@inline
-def _softmax_rows(s, out, n, first, end, tops, sums):
+def _softmax_rows(s, out, n, first, end, block):
     for i in range(first, end):
         softmax_row(shift(s, i * n), shift(out, i * n), n)
 
 
 @inline
-def _log_softmax_block(s, out, n, x, e, sums):
-    to_lanes(s, n, x)
-    top, total = exps_in_lanes(x, n, e, sums)
-    if not are_finite(top, s):
-        return False
-    log_sum, width = vlog(total), lanes(s)
-    for c in range(n):
-        store(x, c * width, load(x, c * width) - top - log_sum)
-    to_rows(x, n, out)
-    return True
-
-
-@inline
-def _log_softmax_rows(s, out, n, first, end, tops, sums):
-    width, at_once = lanes(s), _rows_at_once(n)
+def _log_softmax_rows(s, out, n, first, end, block):
+    tops, sums, width, at_once = block.x, block.sums, lanes(s), _rows_at_once(n)
     for start in range(first, end, at_once):
         count = min(at_once, end - start)
-        _shifts_and_sums(s, start, count, n, tops, sums)
+        _shifts_and_sums(s, out, start, count, n, tops, sums, True)
         apply(vlog, sums, sums, count)
         for i in range(count):
             source, target = shift(s, (start + i) * n), shift(out, (start + i) * n)
@@ -249,21 +235,11 @@ def _log_softmax_rows(s, out, n, first, end, tops, sums):
 
 
 @inline
-def _logsumexp_block(s, out, n, x, e, sums):
-    to_lanes(s, n, x)
-    top, total = exps_in_lanes(x, n, e, sums)
-    if not are_finite(top, s):
-        return False
-    store(out, 0, top + vlog(total))
-    return True
-
-
-@inline
-def _logsumexp_rows(s, out, n, first, end, tops, sums):
-    at_once = _rows_at_once(n)
+def _logsumexp_rows(s, out, n, first, end, block):
+    tops, sums, at_once = block.x, block.sums, _rows_at_once(n)
     for start in range(first, end, at_once):
         count = min(at_once, end - start)
-        _shifts_and_sums(s, start, count, n, tops, sums)
+        _shifts_and_sums(s, s, start, count, n, tops, sums, False)
         apply(vlog, sums, sums, count)
         for i in range(count):
             put(out, start + i, get(tops, i) + get(sums, i))
@@ -289,23 +265,22 @@ def _FEW(given, workspace):
     return 1
 
 
-def _of_rows(name: str, result: int, block: Any, several: Any) -> _OfRows:
+def _of_rows(name: str, result: int, of_block: Any, of_rows: Any) -> _OfRows:
     """Make both of a function of a block of narrow rows, which says whether it could, and one of any rows."""
-    step = 1 if result == COLUMN else 0
+    is_column = result == COLUMN
 
     def part(like, job, which, parts, thread):
         rows = rows_of_part(like, job, which, parts)
         s, n, i = rows.s, rows.n, rows.first
-        x, e, sums = scratch(s, BLOCK), scratch(s, BLOCK), scratch(s, SUMS)
+        block = Block(scratch(s, BLOCK), scratch(s, BLOCK), scratch(s, BLOCK))
         while i < rows.end:
-            end = rows.end
+            end, out = rows.end, shift(rows.out, i if is_column else i * n)
+            is_done = False
             if fill_a_block(s, n, i, end):
                 end = i + lanes(s)
-                place = i if step == 1 else i * n
-                if block(shift(s, i * n), shift(rows.out, place), n, x, e, sums):
-                    i = end
-                    continue
-            several(s, rows.out, n, i, end, x, e)
+                is_done = of_block(shift(s, i * n), out, n, block)
+            if not is_done:
+                of_rows(s, rows.out, n, i, end, block)
             i = end
 
     task = Shared(part, task_signature, name=f"{name}_part")
@@ -320,9 +295,9 @@ def _of_rows(name: str, result: int, block: Any, several: Any) -> _OfRows:
     return _OfRows(entry, task)
 
 
-_SOFTMAX = _of_rows("softmax", LIKE_FIRST, _softmax_block, _softmax_rows)
-_LOG_SOFTMAX = _of_rows("log_softmax", LIKE_FIRST, _log_softmax_block, _log_softmax_rows)
-_LOGSUMEXP = _of_rows("logsumexp", COLUMN, _logsumexp_block, _logsumexp_rows)
+_SOFTMAX = _of_rows("softmax", LIKE_FIRST, softmax_block, _softmax_rows)
+_LOG_SOFTMAX = _of_rows("log_softmax", LIKE_FIRST, log_softmax_block, _log_softmax_rows)
+_LOGSUMEXP = _of_rows("logsumexp", COLUMN, logsumexp_block, _logsumexp_rows)
 
 
 def _most_alone(dtype: Any) -> int:
