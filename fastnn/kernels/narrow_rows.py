@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compiler.jit import inline
-from .simd.sums import add_output, sum_of_outputs
-from .simd.transpose import lanes_to_block, transpose_block
+from .simd.sums import by_halves
+from .simd.transpose import block_to_lanes, lanes_to_block
 from .simd.vector import absolute, lanes, load, reduce_max, select, shift, splat, store
 from .simd.vectormath import divide, vexp_nonpositive, vlog
 
-# The most columns of narrow rows: beyond, those of float64 were no faster, and those of float32 from 40 on.
-NARROW = 24
-# Elements that hold as many vectors as a block has columns, or its sums need: two for each lane.
+# Elements that hold two vectors for each lane of the widest.
 BLOCK = 32 * 16
 
 
@@ -31,16 +29,8 @@ class Block(NamedTuple):
 
 @inline
 def fill_a_block(s, n, i, end):
-    """Whether rows i to end of n columns, some but not many, are enough for a block."""
-    return 0 < n <= NARROW and i + lanes(s) <= end
-
-
-@inline
-def to_lanes(s, n, x):
-    """x[c, lane] = s[lane, c] for the first rows of s, one for each lane, and their n columns."""
-    width = lanes(s)
-    for c in range(0, n, width):
-        transpose_block(shift(s, c), n, width, min(width, n - c), shift(x, c * width), width)
+    """Whether rows i to end, of n columns, are enough for a block, and shorter than two vectors: others gain little."""
+    return 0 < n < 2 * lanes(s) and i + lanes(s) <= end
 
 
 @inline
@@ -52,9 +42,11 @@ def to_rows(x, n, out):
 
 
 @inline
-def exps_in_lanes(block, n):
-    """e[c] = e^(x[c] - top) for n columns; the maximum and the sum of each lane, not defined where that is infinite."""
-    x, e, width = block.x, block.e, lanes(block.x)
+def exps_in_lanes(s, n, block):
+    """x[c] = column c of the first rows of s, e[c] = e^(x[c] - top); top and Σ e, not defined where top is infinite."""
+    x, e, sums, width = block.x, block.e, block.sums, lanes(s)
+    for c in range(0, n, width):
+        block_to_lanes(shift(s, c), n, min(width, n - c), shift(x, c * width))
     top = load(x, 0)
     for c in range(1, n):
         a = load(x, c * width)
@@ -62,8 +54,11 @@ def exps_in_lanes(block, n):
     for c in range(n):
         power = vexp_nonpositive(load(x, c * width) - top)
         store(e, c * width, power)
-        add_output(block.sums, c, n, power, True)
-    return top, sum_of_outputs(block.sums, n, True)
+        if c < width:
+            store(sums, c * width, power)
+        else:
+            store(sums, (c - width) * width, load(sums, (c - width) * width) + power)
+    return top, by_halves(sums, min(n, width))
 
 
 @inline
@@ -75,8 +70,7 @@ def are_finite(top, like):
 @inline
 def softmax_block(s, out, n, block):
     """out = e^(s - max) / Σ for a block of rows; True, as it always can."""
-    to_lanes(s, n, block.x)
-    _, total = exps_in_lanes(block, n)
+    _, total = exps_in_lanes(s, n, block)
     inverse, e, width = 1.0 / total, block.e, lanes(s)
     for c in range(n):
         store(e, c * width, divide(load(e, c * width), total, inverse))
@@ -87,8 +81,7 @@ def softmax_block(s, out, n, block):
 @inline
 def log_softmax_block(s, out, n, block):
     """out = (s - max) - log Σ e^(s - max) for a block of rows; False, and nothing is done, if a maximum is infinite."""
-    to_lanes(s, n, block.x)
-    top, total = exps_in_lanes(block, n)
+    top, total = exps_in_lanes(s, n, block)
     if not are_finite(top, s):
         return False
     log_sum, x, width = vlog(total), block.x, lanes(s)
@@ -101,8 +94,7 @@ def log_softmax_block(s, out, n, block):
 @inline
 def logsumexp_block(s, out, n, block):
     """out = max + log Σ e^(s - max) for a block of rows; False, and nothing is done, if a maximum is infinite."""
-    to_lanes(s, n, block.x)
-    top, total = exps_in_lanes(block, n)
+    top, total = exps_in_lanes(s, n, block)
     if not are_finite(top, s):
         return False
     store(out, 0, top + vlog(total))
@@ -112,8 +104,7 @@ def logsumexp_block(s, out, n, block):
 @inline
 def sums_block(s, n, block, sums, tops):
     """Σ e^(s - max) and the maxima of a block of rows; False, and nothing is done, if one is infinite."""
-    to_lanes(s, n, block.x)
-    top, total = exps_in_lanes(block, n)
+    top, total = exps_in_lanes(s, n, block)
     if not are_finite(top, s):
         return False
     store(sums, 0, total)
@@ -127,8 +118,7 @@ def label_block(s, out, n, labels, shares, block, sums, rests):
 
     ``labels`` and ``shares`` are vectors of a number for each row, labels NaN where there is none.
     """
-    to_lanes(s, n, block.x)
-    top, total = exps_in_lanes(block, n)
+    top, total = exps_in_lanes(s, n, block)
     if not are_finite(top, s):
         return False
     label, e, score, inverse, width = load(labels, 0), block.e, splat(s, 0.0), 1.0 / total, lanes(s)

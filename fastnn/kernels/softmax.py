@@ -19,6 +19,8 @@ from .simd.address import as_writeable
 from .simd.vector import (
     data,
     get,
+    integer,
+    itemsize,
     lanes,
     load,
     load_part,
@@ -36,7 +38,7 @@ from .simd.vector import (
     store_part,
 )
 from .simd.vectormath import apply, divide, vexp_nonpositive, vlog
-from .threading.crew import ALONE, share, task_signature
+from .threading.crew import call_task, share, task_signature
 from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows, work_of_rows
 from .threading.team import GRAIN
 
@@ -136,9 +138,6 @@ def row_max_and_sum(s, n, out, is_written):
 
     ``out`` is as for ``row_exp_sum``.
     """
-    if n <= _SPAN:
-        largest = row_max(s, n)
-        return largest, row_exp_sum(s, largest, n, out, is_written)
     largest, total = -np.inf, 0.0
     for start in range(0, n, _SPAN):
         span, count = shift(s, start), min(_SPAN, n - start)
@@ -254,14 +253,22 @@ class _OfRows(NamedTuple):
 
 @shared(entry_signature)
 def _FEW(given, workspace):
-    """A few rows in one part; constants are the address of the task and the most work."""
-    s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
-    fits = s.ndim == 2 and s.size > 0 and out.rows == s.rows and out.size == (s.size if out.ndim == 2 else s.rows)
+    """A few rows in one part; constants: the address of the task, the most work, and whether a row has one result.
+
+    Arrays may be the same, but not overlap otherwise.
+    """
+    s, out, is_column = array_of(given, 0, workspace), array_of(given, 1, workspace), get(given, CONSTANTS + 2)
+    fits = s.ndim == 2 and s.size > 0 and out.rows == s.rows
+    if is_column != 0:
+        fits &= out.ndim == 1
+    else:
+        apart = abs(integer(out.p) - integer(s.p))
+        fits &= out.ndim == 2 and out.cols == s.cols and (apart == 0 or apart >= s.size * itemsize(s.p))
     if not fits or work_of_rows(s.size, s.rows) >= get(given, CONSTANTS + 1):
         return 0
     job = scratch(given, ROWS_JOB)
     put_rows(job, s.p, out.p, s.rows, s.cols)
-    share(0, ALONE, get(given, CONSTANTS), job, 1)
+    call_task(get(given, CONSTANTS), workspace, (workspace, job, 0, 1, 0))
     return 1
 
 
@@ -290,7 +297,7 @@ def _of_rows(name: str, result: int, of_block: Any, of_rows: Any) -> _OfRows:
         [(REALS, ROWWISE)],
         result,
         most=_MOST_ALONE // work_of_rows.py_func(1, 0),
-        constants=lambda dtype: (task.address(dtype), _most_alone(dtype)),
+        constants=lambda dtype: (task.address(dtype), _most_alone(dtype), int(is_column)),
     )
     return _OfRows(entry, task)
 

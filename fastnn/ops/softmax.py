@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, are_plain, contiguous, float_arrays
+from ..validation import Array, are_plain, checked_out, contiguous, float_arrays, may_overlap
 
 Axis = int | tuple[int, ...] | None
 
 
-def softmax(s: ArrayLike, axis: Axis = -1) -> Array:
+def softmax(s: ArrayLike, axis: Axis = -1, out: Array | None = None) -> Array:
     """Return P = e^(s - max) / Σ e^(s - max), the maximum and the sum taken along ``axis``.
 
     Parameters
@@ -25,31 +25,39 @@ def softmax(s: ArrayLike, axis: Axis = -1) -> Array:
         Scores. A maximum of ±inf or a NaN among them gives NaN.
     axis : int, tuple of ints or None
         The axes to normalise over; None for all of them.
+    out : ndarray of the shape of s, optional
+        Where the result goes: writeable and of the result's dtype. It may be ``s`` itself, or overlap it. Fresh memory
+        for a large result comes from the system page by page, which takes a good part of a call.
 
     Returns
     -------
     ndarray of the shape of s
-        float32 for float32, else float64.
+        float32 for float32, else float64; ``out`` itself where it is given.
 
     Raises
     ------
     ValueError
-        If an axis does not exist or is given twice, or if there are sums over no scores at all.
+        If an axis does not exist or is given twice, if there are sums over no scores at all, or ``out`` cannot take the
+        result.
     TypeError
-        If ``s`` does not hold real numbers.
+        If ``s`` does not hold real numbers, or ``out`` has another dtype.
     """
-    result: Array | None = active().quick.softmax(s) if axis == -1 else None
-    return _normalise(active().softmax, s, axis) if result is None else result
+    quick, result = active().quick, None
+    if axis == -1:
+        result = quick.softmax(s) if out is None else quick.softmax(s, out)
+    return _normalise(active().softmax, s, axis, out) if result is None else result
 
 
-def log_softmax(s: ArrayLike, axis: Axis = -1) -> Array:
+def log_softmax(s: ArrayLike, axis: Axis = -1, out: Array | None = None) -> Array:
     """Return log P = (s - max) - log Σ e^(s - max) along ``axis``.
 
     It keeps its digits where the logarithm of :func:`softmax` would be -inf. Parameters, result and errors are those
     of :func:`softmax`; a score of -inf next to finite ones gives -inf.
     """
-    result: Array | None = active().quick.log_softmax(s) if axis == -1 else None
-    return _normalise(active().log_softmax, s, axis) if result is None else result
+    quick, result = active().quick, None
+    if axis == -1:
+        result = quick.log_softmax(s) if out is None else quick.log_softmax(s, out)
+    return _normalise(active().log_softmax, s, axis, out) if result is None else result
 
 
 def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
@@ -89,21 +97,34 @@ def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
     return result
 
 
-def _normalise(kernel: Callable[[Array, Array], None], s: ArrayLike, axis: Axis) -> Array:
-    if _are_rows(s, axis):
+def _normalise(kernel: Callable[[Array, Array], None], s: ArrayLike, axis: Axis, out: Array | None) -> Array:
+    if out is None and _are_rows(s, axis):
         result: Array = np.empty(s.shape, s.dtype)
         kernel(s, result)
         return result
     rows, kept, axes = _as_rows(s, axis)
     if rows.shape[1] == 0 and len(rows):
         raise ValueError(f"s has shape {np.shape(s)}: there are no scores along axis {axis} to normalise")
-    out = np.empty(rows.shape, rows.dtype)
-    if rows.size:
-        kernel(rows, out)
     shape = np.shape(s)
-    moved = out.reshape(kept + tuple(shape[a] for a in axes))
     last = tuple(range(len(kept), len(shape)))
-    return moved if axes == last else np.moveaxis(moved, last, axes)
+    target = None if out is None else checked_out(out, shape, rows.dtype)
+    direct = target is not None and target.flags.carray and axes == last and _may_write(target, rows)
+    values = target.reshape(rows.shape) if target is not None and direct else np.empty(rows.shape, rows.dtype)
+    if rows.size:
+        kernel(rows, values)
+    moved = values.reshape(kept + tuple(shape[a] for a in axes))
+    moved = moved if axes == last else np.moveaxis(moved, last, axes)
+    if out is None or target is None:
+        return moved
+    if not direct:
+        target[...] = moved
+    return out
+
+
+def _may_write(out: Array, rows: Array) -> bool:
+    """Whether kernels may write there what they make of rows: where these lie themselves, or where none of them is."""
+    begin_together = out.__array_interface__["data"][0] == rows.__array_interface__["data"][0]
+    return begin_together or not may_overlap(out, rows)
 
 
 def _are_rows(s: ArrayLike, axis: Axis) -> TypeGuard[Array]:

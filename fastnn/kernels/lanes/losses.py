@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ..compiler.jit import Shared, caller
+from ..compiler.jit import Shared, caller, inline
 from ..elementwise_losses import ELEMENTWISE_LOSSES
 from ..loss_rows import binary
 from ..operations import FLOAT64, N, Settings, setting
-from ..simd.sums import add_output, sum_of_outputs
+from ..simd.sums import by_halves
 from ..simd.vector import fma, get, lanes, load, select, shift, splat, store
 from ..simd.vectormath import divide, vexp_nonpositive, vlog
 from ..simd.wide import load_wide, narrowed, rounded_product, widened
@@ -46,6 +46,29 @@ def _lane_loss(name: str) -> Any:
     return register
 
 
+@inline
+def _add(sums, c, n, x, in_pairs):
+    """Add output c of n to the lane of a sum that it would be in, where ``in_pairs`` every other vector has its own."""
+    width = lanes(sums)
+    pairs = n // (2 * width) * 2 * width if in_pairs else 0
+    odd = c < pairs and c // width % 2 == 1
+    place = (c % width + (width if odd else 0)) * width
+    if c < (2 * width if odd else width):
+        store(sums, place, x)
+    else:
+        store(sums, place, load(sums, place) + x)
+
+
+@inline
+def _total(sums, n, in_pairs):
+    """The sum of all, the two of a pair first."""
+    width = lanes(sums)
+    if in_pairs and n >= 2 * width:
+        for j in range(width):
+            store(sums, j * width, load(sums, j * width) + load(sums, (width + j) * width))
+    return by_halves(sums, min(n, width))
+
+
 @_lane_loss("cross_entropy")
 def _cross_entropy(rows, n, s, s_ld, d, d_ld, labels, targets, t_ld, shares, share_ld, settings, losses, terms, sums):
     width = lanes(s)
@@ -66,8 +89,8 @@ def _cross_entropy(rows, n, s, s_ld, d, d_ld, labels, targets, t_ld, shares, sha
         for c in range(n):
             e = vexp_nonpositive(load(row, c * width) - top)
             store(out, c * width, e)
-            add_output(sums, c, n, e, True)
-        total = sum_of_outputs(sums, n, True)
+            _add(sums, c, n, e, True)
+        total = _total(sums, n, True)
         inverse = 1.0 / total
         store(losses, r * width, total)
         if t_ld == 0:
@@ -79,10 +102,10 @@ def _cross_entropy(rows, n, s, s_ld, d, d_ld, labels, targets, t_ld, shares, sha
                 rest = divide(load(out, c * width), total, inverse) - low
                 store(out, c * width, select(is_label, rest - high, rest) * share)
                 if smooths:
-                    add_output(sums, c, n, x, False)
+                    _add(sums, c, n, x, False)
             term = top - score
             if smooths:
-                of_all = rounded_product(widened(sum_of_outputs(sums, n, False)), wide_low)
+                of_all = rounded_product(widened(_total(sums, n, False)), wide_low)
                 smoothed = narrowed(widened(top) - rounded_product(widened(score), wide_high) - of_all, s)
                 term = select(setting(term, numbers, 0) == 0.0, term, smoothed)
             store(terms, r * width, select(label == label, term, np.nan))
@@ -94,7 +117,7 @@ def _cross_entropy(rows, n, s, s_ld, d, d_ld, labels, targets, t_ld, shares, sha
                 place = c % width * width
                 before = splat(s, 0.0) if c < width else load(sums, place)
                 store(sums, place, fma(y, select(y == 0.0, 0.0, x), before))
-            store(terms, r * width, top - sum_of_outputs(sums, n, False))
+            store(terms, r * width, top - _total(sums, n, False))
     lowest, highest = setting(low, numbers, 1), setting(low, numbers, 2)
     for r in range(rows):
         loss = vlog(load(losses, r * width)) + load(terms, r * width)
@@ -113,7 +136,7 @@ def _squared_error(rows, n, s, s_ld, d, d_ld, labels, targets, t_ld, shares, sha
             before = splat(s, 0.0) if c < width else load(sums, place)
             store(sums, place, fma(difference, difference, before))
             store(out, c * width, difference * twice)
-        store(losses, r * width, sum_of_outputs(sums, n, False))
+        store(losses, r * width, _total(sums, n, False))
 
 
 @_lane_loss("bounded_binary_cross_entropy")
@@ -134,8 +157,8 @@ def _bounded_binary_cross_entropy(
             for c in range(n):
                 difference, loss = binary(load(row, c * width), load(targets, r * t_ld + c * width), least, most)
                 store(out, c * width, difference * share)
-                add_output(sums, c, n, loss, False)
-            store(losses, r * width, sum_of_outputs(sums, n, False))
+                _add(sums, c, n, loss, False)
+            store(losses, r * width, _total(sums, n, False))
 
 
 def _elementwise(function: Any, has_numbers: bool) -> Any:
@@ -157,9 +180,9 @@ def _elementwise(function: Any, has_numbers: bool) -> Any:
                     store(losses, r * width, loss)
                 else:
                     store(out, c * width, slope * share)
-                    add_output(sums, c, n, loss, False)
+                    _add(sums, c, n, loss, False)
             if n > 1:
-                store(losses, r * width, sum_of_outputs(sums, n, False))
+                store(losses, r * width, _total(sums, n, False))
 
     return rows_of
 

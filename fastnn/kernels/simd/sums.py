@@ -1,33 +1,7 @@
-"""Sums over outputs that are a vector each, in the order in which the lanes of a row of them would be added up.
-
-A row of outputs is some vectors, which are summed lane by lane and then over the lanes, by halves.
-"""
+"""Sums over vectors in the order in which the lanes of one are added up."""
 
 from ..compiler.jit import inline
 from .vector import lanes, load, store
-
-
-@inline
-def add_output(sums, c, n, x, in_pairs):
-    """Add output c of n to the lane of a sum that it would be in, where ``in_pairs`` every other vector has its own."""
-    width = lanes(sums)
-    pairs = n // (2 * width) * 2 * width if in_pairs else 0
-    odd = c < pairs and c // width % 2 == 1
-    place = (c % width + (width if odd else 0)) * width
-    if c < (2 * width if odd else width):
-        store(sums, place, x)
-    else:
-        store(sums, place, load(sums, place) + x)
-
-
-@inline
-def sum_of_outputs(sums, n, in_pairs):
-    """The sum of all, the two of a pair first."""
-    width = lanes(sums)
-    if in_pairs and n >= 2 * width:
-        for j in range(width):
-            store(sums, j * width, load(sums, j * width) + load(sums, (width + j) * width))
-    return by_halves(sums, min(n, width))
 
 
 @inline

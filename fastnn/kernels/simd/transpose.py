@@ -81,6 +81,23 @@ def rows_to_lanes(typing: Any, rows: Any, apart: Any, at: Any, n: Any, out: Any)
 
 
 @intrinsic
+def block_to_lanes(typing: Any, a: Any, apart: Any, n: Any, out: Any) -> Any:
+    """out[j, lane] = a[lane * apart + j] for j < n <= lanes; out is contiguous, and more of it is written."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        source, apart, n, target = args
+        dtype, width = a.dtype, lanes_of(a.dtype)
+        mask = part_mask_ir(builder, n, width)
+        places = [builder.gep(source, [builder.mul(apart, I64(lane))]) for lane in range(width)]
+        columns = _transpose(builder, [load_ir(builder, dtype, place, mask) for place in places])
+        for j, column in enumerate(columns):
+            store_ir(builder, dtype, column, builder.gep(target, [I64(j * width)]))
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.intp, a), emit
+
+
+@intrinsic
 def lanes_to_rows(typing: Any, x: Any, n: Any, rows: Any, at: Any) -> Any:
     """rows[lane][at + j] = x[j, lane] for j < n <= lanes, a row at an address for each lane; x is contiguous."""
 
