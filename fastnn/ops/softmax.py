@@ -98,8 +98,8 @@ def logsumexp(s: ArrayLike, axis: Axis = -1) -> Array:
 
 
 def _normalise(kernel: Callable[[Array, Array], None], s: ArrayLike, axis: Axis, out: Array | None) -> Array:
-    if out is None and _are_rows(s, axis):
-        result: Array = np.empty(s.shape, s.dtype)
+    if _are_rows(s, axis) and (out is None or _is_plain_out(out, s)):
+        result: Array = np.empty(s.shape, s.dtype) if out is None else out
         kernel(s, result)
         return result
     rows, kept, axes = _as_rows(s, axis)
@@ -121,10 +121,16 @@ def _normalise(kernel: Callable[[Array, Array], None], s: ArrayLike, axis: Axis,
     return out
 
 
+def _is_plain_out(out: Array, s: Array) -> bool:
+    """Whether kernels take ``out`` as it is."""
+    return are_plain(s, out) and out.shape == s.shape and out.flags.carray and _may_write(out, s)
+
+
 def _may_write(out: Array, rows: Array) -> bool:
-    """Whether kernels may write there what they make of rows: where these lie themselves, or where none of them is."""
-    begin_together = out.__array_interface__["data"][0] == rows.__array_interface__["data"][0]
-    return begin_together or not may_overlap(out, rows)
+    """Whether kernels may write there what they make of rows: where none of them lies, or just where they lie."""
+    if out is rows or not may_overlap(out, rows):
+        return True
+    return bool(out.__array_interface__["data"][0] == rows.__array_interface__["data"][0])
 
 
 def _are_rows(s: ArrayLike, axis: Axis) -> TypeGuard[Array]:
