@@ -188,6 +188,40 @@ def test_softmax_family_edge_cases(name, row):
     np.testing.assert_allclose(getattr(fnn, name)(row), getattr(special, name)(row, axis=-1), rtol=1e-15)
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("shape", [(3, 5), (40, 10), (2, 5003), (600, 100)])
+@pytest.mark.parametrize("place", ["C", "F", "itself", "overlapping", "axis 0", "unaligned"])
+def test_softmax_family_into_out(name, shape, place, dtype, rng):
+    memory = rng.normal(size=(shape[0] + 1, shape[1])).astype(dtype)
+    s, axis = memory[:-1], 0 if place == "axis 0" else -1
+    bytes_of = np.zeros(s.nbytes + 1, np.uint8)
+    out = {
+        "F": np.empty(shape, dtype, order="F"),
+        "itself": s,
+        "overlapping": memory[1:],
+        "unaligned": bytes_of[1:].view(dtype).reshape(shape),
+    }.get(place, np.empty(shape, dtype))
+    expected = getattr(special, name)(s.astype(np.float64), axis)
+    assert getattr(fnn, name)(s, axis, out=out) is out
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(out, expected, rtol=60 * eps, atol=8 * eps)
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "message"),
+    [
+        ([0.0, 0.0], TypeError, "out is a list, expected an ndarray"),
+        (np.zeros((2, 3), np.float32), TypeError, "out holds float32 values, expected float64"),
+        (np.zeros(2), ValueError, r"out has shape \(2,\), expected \(2, 3\)"),
+        (_read_only(np.zeros((2, 3))), ValueError, "out is read-only: pass an array that can be written"),
+    ],
+)
+def test_softmax_refuses_out(out, error, message):
+    for function in (fnn.softmax, fnn.log_softmax):
+        with pytest.raises(error, match=message):
+            function(np.array(A), out=out)
+
+
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 def test_softmax_family_of_a_number_and_of_no_rows(name):
     assert getattr(fnn, name)(2.0) == getattr(special, name)(2.0)

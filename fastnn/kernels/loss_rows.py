@@ -22,8 +22,8 @@ from .simd.vector import (
     store,
     store_part,
 )
-from .simd.vectormath import apply, sum_of, vexp_nonpositive, vlog
-from .softmax import divide, row_exp, row_max, settle
+from .simd.vectormath import apply, divide, sum_of, vexp_nonpositive, vlog
+from .softmax import row_exp, row_max, settle
 
 
 @inline

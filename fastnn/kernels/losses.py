@@ -19,10 +19,23 @@ from .loss_rows import (
     target_row,
     target_score,
 )
+from .narrow_rows import BLOCK, Block, fill_a_block, label_block, sums_block
 from .operations import FLOAT64, INT64, N
 from .registry import Registry
 from .simd.address import as_writeable
-from .simd.vector import data, get, integer, lanes, load_part, pointer, put, reduce_add, scratch, shift, splat
+from .simd.vector import (
+    data,
+    get,
+    integer,
+    lanes,
+    load_part,
+    pointer,
+    put,
+    reduce_add,
+    scratch,
+    shift,
+    splat,
+)
 from .softmax import row_max_and_sum, settle
 from .threading.crew import share, task_signature
 from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows
@@ -152,12 +165,19 @@ def _CROSS_ENTROPY(like, job, which, parts, thread):
     rows = rows_of_part(like, job, which, parts)
     sums, target_terms = _numbers_of_rows(like, job, rows)
     labels, targets, n = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n
+    block, done = Block(scratch(like, BLOCK), scratch(like, BLOCK), scratch(like, BLOCK)), rows.first
     for i in range(rows.first, rows.end):
         row = shift(rows.s, i * n)
-        top, total = settle(row, n, *row_max_and_sum(row, n))
-        label = label_at(labels, i, n) if get(job, _LABELS) != 0 else 0
+        fits = i == done and fill_a_block(like, n, i, rows.end)
+        if fits and sums_block(row, n, block, shift(sums, i), shift(target_terms, i)):
+            done += lanes(like)
+        if i == done:
+            top, total = settle(row, n, *row_max_and_sum(row, n, row, False))
+            put(sums, i, total)
+            put(target_terms, i, top)
+            done += 1
+        top, label = get(target_terms, i), label_at(labels, i, n) if get(job, _LABELS) != 0 else 0
         score = get(row, max(label, 0)) if get(job, _LABELS) != 0 else target_score(row, n, shift(targets, i * n))
-        put(sums, i, total)
         put(target_terms, i, top - score if label >= 0 else np.nan)
 
 
@@ -165,19 +185,36 @@ def _CROSS_ENTROPY(like, job, which, parts, thread):
 def _CROSS_ENTROPY_BACKWARD(like, job, which, parts, thread):
     rows = rows_of_part(like, job, which, parts)
     sums, target_terms = _numbers_of_rows(like, job, rows)
-    labels, targets, n = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n
-    weights, weight = pointer(get(job, _WEIGHTS), like), get(pointer(shift(job, _TOTAL), 0.0), 0)
-    for i in range(rows.first, rows.end):
-        row, d = shift(rows.s, i * n), shift(rows.out, i * n)
-        share = 0.0
-        if weight != 0.0:
-            share = (get(weights, i) if get(job, _WEIGHTS) != 0 else 1.0) / weight
-        if get(job, _LABELS) != 0:
-            total, rest = label_row(row, n, label_at(labels, i, n), 0.0, share, d)
-        else:
-            total, rest = target_row(row, n, shift(targets, i * n), share, d)
-        put(sums, i, total)
-        put(target_terms, i, rest)
+    labels, targets, n, i = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n, rows.first
+    block = Block(scratch(like, BLOCK), scratch(like, BLOCK), scratch(like, BLOCK))
+    label_numbers, shares = scratch(like, BLOCK), scratch(like, BLOCK)
+    while i < rows.end:
+        row, d, end = shift(rows.s, i * n), shift(rows.out, i * n), i + 1
+        if get(job, _LABELS) != 0 and fill_a_block(like, n, i, rows.end):
+            end = i + lanes(like)
+            for lane in range(lanes(like)):
+                label = label_at(labels, i + lane, n)
+                put(label_numbers, lane, label if label >= 0 else np.nan)
+                put(shares, lane, _share_of_row(like, job, i + lane))
+            if label_block(row, d, n, label_numbers, shares, block, shift(sums, i), shift(target_terms, i)):
+                i = end
+        while i < end:
+            row, d = shift(rows.s, i * n), shift(rows.out, i * n)
+            if get(job, _LABELS) != 0:
+                total, rest = label_row(row, n, label_at(labels, i, n), 0.0, _share_of_row(like, job, i), d)
+            else:
+                total, rest = target_row(row, n, shift(targets, i * n), _share_of_row(like, job, i), d)
+            put(sums, i, total)
+            put(target_terms, i, rest)
+            i += 1
+
+
+@inline
+def _share_of_row(like, job, i):
+    weight = get(pointer(shift(job, _TOTAL), 0.0), 0)
+    if weight == 0.0:
+        return 0.0
+    return (get(pointer(get(job, _WEIGHTS), like), i) if get(job, _WEIGHTS) != 0 else 1.0) / weight
 
 
 @inline

@@ -11,19 +11,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .compiler.jit import Shared, inline, kernel
+from .compiler.jit import Shared, inline, kernel, shared
 from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry
-from .given import array_of, entry_signature
+from .given import CONSTANTS, array_of, entry_signature
+from .narrow_rows import BLOCK, Block, fill_a_block, log_softmax_block, logsumexp_block, softmax_block
 from .simd.address import as_writeable
 from .simd.vector import (
     data,
-    fma,
     get,
+    integer,
+    itemsize,
     lanes,
     load,
     load_part,
     pointer,
     prefetch,
+    prefetch_to_write,
     put,
     reduce_add,
     reduce_max,
@@ -34,15 +37,18 @@ from .simd.vector import (
     store,
     store_part,
 )
-from .simd.vectormath import apply, vexp_nonpositive, vlog
-from .threading.crew import share, task_signature
+from .simd.vectormath import apply, divide, vexp_nonpositive, vlog
+from .threading.crew import call_task, share, task_signature
 from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows, work_of_rows
 from .threading.team import GRAIN
 
 # Elements of a row that are read for their maximum and, while in the L1 cache, for their exponentials.
 _SPAN = 2048
-# The most rows whose logarithms are taken together.
+# The most rows whose logarithms are taken together, in memory for a block.
 _ROWS = 256
+# The most work, in multiply-adds of float32, that a call of Python's keeps to one thread: as long as two threads take
+# for half of it, and for what it costs to have them share.
+_MOST_ALONE = 3 * GRAIN
 
 
 @inline
@@ -101,8 +107,11 @@ def row_exp(s, largest, out, n):
 
 
 @inline
-def row_exp_sum(s, largest, n):
-    """Σ e^(s[i] - largest) over i < n, the sum of ``row_exp`` to the last bit."""
+def row_exp_sum(s, largest, n, out, is_written):
+    """Σ e^(s[i] - largest) over i < n, the sum of ``row_exp`` to the last bit.
+
+    Where out[i] ``is_written`` after it, its memory is asked for meanwhile.
+    """
     width = lanes(s)
     if n <= width:
         return reduce_add(vexp_nonpositive(load_part(s, 0, n, -np.inf) - largest))
@@ -111,6 +120,9 @@ def row_exp_sum(s, largest, n):
     while i + 2 * width <= n:
         prefetch(s, n + i)
         prefetch(s, n + i + width)
+        if is_written:
+            prefetch_to_write(out, i)
+            prefetch_to_write(out, i + width)
         a = a + vexp_nonpositive(load(s, i) - largest)
         b = b + vexp_nonpositive(load(s, i + width) - largest)
         i += 2 * width
@@ -121,11 +133,11 @@ def row_exp_sum(s, largest, n):
 
 
 @inline
-def row_max_and_sum(s, n):
-    """The maximum of s[0] ... s[n - 1] and Σ e^(s - max), in one pass: a new maximum scales the sum so far."""
-    if n <= _SPAN:
-        largest = row_max(s, n)
-        return largest, row_exp_sum(s, largest, n)
+def row_max_and_sum(s, n, out, is_written):
+    """The maximum of s[0] ... s[n - 1] and Σ e^(s - max), in one pass: a new maximum scales the sum so far.
+
+    ``out`` is as for ``row_exp_sum``.
+    """
     largest, total = -np.inf, 0.0
     for start in range(0, n, _SPAN):
         span, count = shift(s, start), min(_SPAN, n - start)
@@ -133,7 +145,7 @@ def row_max_and_sum(s, n):
         if top > largest:
             total = total * math.exp(largest - top) if total != 0.0 else 0.0
             largest = top
-        total += row_exp_sum(span, largest, count)
+        total += row_exp_sum(span, largest, count, shift(out, start), is_written)
     return largest, total
 
 
@@ -169,13 +181,6 @@ def divide_row(e, total, n):
 
 
 @inline
-def divide(e, total, inverse):
-    """e / total, correctly rounded but for rare cases: q = e inverse, then q + (e - q total) inverse."""
-    q = e * inverse
-    return fma(fma(q, total * -1.0, e), inverse, q)
-
-
-@inline
 def softmax_row(s, out, n):
     """out = e^(s - max) / Σ."""
     largest = row_max(s, n)
@@ -195,28 +200,27 @@ def _rows_at_once(n):
 
 
 @inline
-def _shifts_and_sums(s, start, rows, n, tops, sums):
-    """The settled shift and sum of each of some rows."""
+def _shifts_and_sums(s, out, start, rows, n, tops, sums, is_written):
+    """The settled shift and sum of each of some rows, out as for ``row_exp_sum``."""
     for i in range(rows):
         row = shift(s, (start + i) * n)
-        top, total = settle(row, n, *row_max_and_sum(row, n))
+        top, total = settle(row, n, *row_max_and_sum(row, n, shift(out, (start + i) * n), is_written))
         put(tops, i, top)
         put(sums, i, total)
 
 
 @inline
-def _softmax_of(s, out, n, first, end):
+def _softmax_rows(s, out, n, first, end, block):
     for i in range(first, end):
         softmax_row(shift(s, i * n), shift(out, i * n), n)
 
 
 @inline
-def _log_softmax_of(s, out, n, first, end):
-    tops, sums = scratch(s, _ROWS), scratch(s, _ROWS)
-    width, at_once = lanes(s), _rows_at_once(n)
+def _log_softmax_rows(s, out, n, first, end, block):
+    tops, sums, width, at_once = block.x, block.sums, lanes(s), _rows_at_once(n)
     for start in range(first, end, at_once):
         count = min(at_once, end - start)
-        _shifts_and_sums(s, start, count, n, tops, sums)
+        _shifts_and_sums(s, out, start, count, n, tops, sums, True)
         apply(vlog, sums, sums, count)
         for i in range(count):
             source, target = shift(s, (start + i) * n), shift(out, (start + i) * n)
@@ -230,12 +234,11 @@ def _log_softmax_of(s, out, n, first, end):
 
 
 @inline
-def _logsumexp_of(s, out, n, first, end):
-    tops, sums = scratch(s, _ROWS), scratch(s, _ROWS)
-    at_once = _rows_at_once(n)
+def _logsumexp_rows(s, out, n, first, end, block):
+    tops, sums, at_once = block.x, block.sums, _rows_at_once(n)
     for start in range(first, end, at_once):
         count = min(at_once, end - start)
-        _shifts_and_sums(s, start, count, n, tops, sums)
+        _shifts_and_sums(s, s, start, count, n, tops, sums, False)
         apply(vlog, sums, sums, count)
         for i in range(count):
             put(out, start + i, get(tops, i) + get(sums, i))
@@ -248,34 +251,64 @@ class _OfRows(NamedTuple):
     part: Shared
 
 
-def _of_rows(name: str, result: int, of: Any) -> _OfRows:
-    """Make both of ``of(s, out, n, first, end)``, which takes rows ``first`` to ``end`` of s (m, n)."""
+@shared(entry_signature)
+def _FEW(given, workspace):
+    """A few rows in one part; constants: the address of the task, the most work, and whether a row has one result.
 
-    def few(given, workspace):
-        s, out = array_of(given, 0, workspace), array_of(given, 1, workspace)
-        fits = s.ndim == 2 and s.size > 0 and out.rows == s.rows and out.size == (s.size if out.ndim == 2 else s.rows)
-        if not fits or work_of_rows(s.size, s.rows) >= GRAIN:
-            return 0
-        of(s.p, out.p, s.cols, 0, s.rows)
-        return 1
+    Arrays may be the same, but not overlap otherwise.
+    """
+    s, out, is_column = array_of(given, 0, workspace), array_of(given, 1, workspace), get(given, CONSTANTS + 2)
+    fits = s.ndim == 2 and s.size > 0 and out.rows == s.rows
+    if is_column != 0:
+        fits &= out.ndim == 1
+    else:
+        apart = abs(integer(out.p) - integer(s.p))
+        fits &= out.ndim == 2 and out.cols == s.cols and (apart == 0 or apart >= s.size * itemsize(s.p))
+    if not fits or work_of_rows(s.size, s.rows) >= get(given, CONSTANTS + 1):
+        return 0
+    job = scratch(given, ROWS_JOB)
+    put_rows(job, s.p, out.p, s.rows, s.cols)
+    call_task(get(given, CONSTANTS), workspace, (workspace, job, 0, 1, 0))
+    return 1
+
+
+def _of_rows(name: str, result: int, of_block: Any, of_rows: Any) -> _OfRows:
+    """Make both of a function of a block of narrow rows, which says whether it could, and one of any rows."""
+    is_column = result == COLUMN
 
     def part(like, job, which, parts, thread):
         rows = rows_of_part(like, job, which, parts)
-        of(rows.s, rows.out, rows.n, rows.first, rows.end)
+        s, n, i = rows.s, rows.n, rows.first
+        block = Block(scratch(s, BLOCK), scratch(s, BLOCK), scratch(s, BLOCK))
+        while i < rows.end:
+            end, out = rows.end, shift(rows.out, i if is_column else i * n)
+            is_done = False
+            if fill_a_block(s, n, i, end):
+                end = i + lanes(s)
+                is_done = of_block(shift(s, i * n), out, n, block)
+            if not is_done:
+                of_rows(s, rows.out, n, i, end, block)
+            i = end
 
+    task = Shared(part, task_signature, name=f"{name}_part")
     entry = Entry(
         name,
-        Shared(few, entry_signature, name=name),
+        _FEW,
         [(REALS, ROWWISE)],
         result,
-        most=GRAIN // work_of_rows.py_func(1, 0),
+        most=_MOST_ALONE // work_of_rows.py_func(1, 0),
+        constants=lambda dtype: (task.address(dtype), _most_alone(dtype), int(is_column)),
     )
-    return _OfRows(entry, Shared(part, task_signature, name=f"{name}_part"))
+    return _OfRows(entry, task)
 
 
-_SOFTMAX = _of_rows("softmax", LIKE_FIRST, _softmax_of)
-_LOG_SOFTMAX = _of_rows("log_softmax", LIKE_FIRST, _log_softmax_of)
-_LOGSUMEXP = _of_rows("logsumexp", COLUMN, _logsumexp_of)
+_SOFTMAX = _of_rows("softmax", LIKE_FIRST, softmax_block, _softmax_rows)
+_LOG_SOFTMAX = _of_rows("log_softmax", LIKE_FIRST, log_softmax_block, _log_softmax_rows)
+_LOGSUMEXP = _of_rows("logsumexp", COLUMN, logsumexp_block, _logsumexp_rows)
+
+
+def _most_alone(dtype: Any) -> int:
+    return _MOST_ALONE * 4 // np.dtype(dtype).itemsize
 
 
 @kernel
@@ -287,7 +320,8 @@ def _map_rows(s, out, task, crew, plan):
 
 
 def _apply(function: _OfRows, s: np.ndarray, out: np.ndarray) -> None:
-    if work_of_rows.py_func(s.size, len(s)) >= GRAIN or function.few.attempt(s, out) is None:
+    work = work_of_rows.py_func(s.size, len(s))
+    if work >= _most_alone(s.dtype) or function.few.attempt(s, out) is None:
         _map_rows(as_writeable(s), out, *shares_of_rows(function.part, s))
 
 

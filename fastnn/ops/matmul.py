@@ -6,7 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import Array, DType, any_array, are_plain, dimensions, float_arrays, number, same_length
+from ..validation import (
+    Array,
+    are_plain,
+    checked_out,
+    dimensions,
+    float_arrays,
+    may_overlap,
+    number,
+    same_length,
+)
 
 
 def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:
@@ -122,9 +131,9 @@ def _matmul(a: ArrayLike, b: ArrayLike, out: Array | None) -> Array:
         out = np.empty(shape, left.dtype)
         active().matmul(left, right, out)
         return out
-    target = _checked_out(out, shape, left.dtype)
+    target = checked_out(out, shape, left.dtype)
     fits = target.flags.carray or _has_whole_rows(target)
-    direct = fits and not (_may_overlap(target, left) or _may_overlap(target, right))
+    direct = fits and not (may_overlap(target, left) or may_overlap(target, right))
     result = target if direct else np.empty(shape, left.dtype)
     active().matmul(left, right, result)
     if not direct:
@@ -139,27 +148,7 @@ def _check_product(x: Array, w: Array) -> None:
         raise ValueError(f"x has {x.shape[1]} columns, but w has {w.shape[0]} rows: they must be equal")
 
 
-def _may_overlap(out: Array, operand: Array) -> bool:
-    """Whether they may share memory, which two arrays that own theirs do not."""
-    if out is operand:
-        return True
-    return not (out.flags.owndata and operand.flags.owndata) and np.may_share_memory(out, operand)
-
-
 def _has_whole_rows(out: Array) -> bool:
     """Whether rows are contiguous and strides whole elements, as kernels count them: packed records have none."""
     has_rows = out.shape[1] <= 1 or out.strides[1] == out.itemsize
     return has_rows and out.flags.aligned and all(stride % out.itemsize == 0 for stride in out.strides)
-
-
-def _checked_out(out: Array, shape: tuple[int, int], dtype: DType) -> Array:
-    """Return ``out`` as the plain array that it is or wraps."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out is a {type(out).__name__}, expected an ndarray")
-    if out.dtype != dtype:
-        raise TypeError(f"out holds {out.dtype} values, expected {dtype}")
-    if out.shape != shape:
-        raise ValueError(f"out has shape {out.shape}, expected {shape}")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only: pass an array that can be written")
-    return any_array("out", out)

@@ -226,3 +226,23 @@ def computed(method: str, owner: Any, result: Any, m: int, width: int | None, dt
         expected = f"({m}, {'outputs' if width is None else width})"
         raise ValueError(f"{name} returned shape {array.shape}, expected {expected}")
     return np.ascontiguousarray(array, dtype)
+
+
+def checked_out(out: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Return ``out`` as the plain array that it is or wraps."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out is a {type(out).__name__}, expected an ndarray")
+    if out.dtype != dtype:
+        raise TypeError(f"out holds {out.dtype} values, expected {dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, expected {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only: pass an array that can be written")
+    return any_array("out", out)
+
+
+def may_overlap(out: Array, operand: Array) -> bool:
+    """Whether they may share memory, which two arrays that own theirs do not."""
+    if out is operand:
+        return True
+    return not (out.flags.owndata and operand.flags.owndata) and np.may_share_memory(out, operand)

@@ -119,10 +119,11 @@ def product(a: NDArray, b: NDArray) -> Callable[[], NDArray]:
 
 
 def rows(s: NDArray, y: NDArray) -> dict[str, Callable[[], object]]:
-    """Functions of the rows of s."""
+    """Functions of the rows of s, into arrays made once where they are as large as s."""
+    out = np.empty_like(s)
     return {
-        "softmax": lambda: fnn.softmax(s),
-        "log-softmax": lambda: fnn.log_softmax(s),
+        "softmax": lambda: fnn.softmax(s, out=out),
+        "log-softmax": lambda: fnn.log_softmax(s, out=out),
         "log-sum-exp": lambda: fnn.logsumexp(s),
         "cross-entropy and gradient": lambda: fnn.cross_entropy_and_gradient(s, y),
     }

@@ -14,10 +14,10 @@ from ..compiler.jit import Shared, caller, inline
 from ..elementwise_losses import ELEMENTWISE_LOSSES
 from ..loss_rows import binary
 from ..operations import FLOAT64, N, Settings, setting
+from ..simd.sums import by_halves
 from ..simd.vector import fma, get, lanes, load, select, shift, splat, store
-from ..simd.vectormath import vexp_nonpositive, vlog
+from ..simd.vectormath import divide, vexp_nonpositive, vlog
 from ..simd.wide import load_wide, narrowed, rounded_product, widened
-from ..softmax import divide
 
 
 def lane_loss_signature(dtype: Any) -> Any:
@@ -67,19 +67,6 @@ def _total(sums, n, in_pairs):
         for j in range(width):
             store(sums, j * width, load(sums, j * width) + load(sums, (width + j) * width))
     return by_halves(sums, min(n, width))
-
-
-@inline
-def by_halves(sums, count):
-    """The sum of so many vectors, which stand for the lanes of one; what is not there would add zeros."""
-    width = lanes(sums)
-    half = width // 2
-    while half > 0:
-        for j in range(count - half):
-            store(sums, j * width, load(sums, j * width) + load(sums, (half + j) * width))
-        count = min(count, half)
-        half //= 2
-    return load(sums, 0)
 
 
 @_lane_loss("cross_entropy")

@@ -9,13 +9,13 @@ from ..compiler.jit import inline
 from ..gemm.tile import most_cols, most_rows
 from ..network.layers import copy_row, is_updated
 from ..network.memory import GRADIENT, VALUES
+from ..simd.sums import by_halves
 from ..simd.table import cell, row_of
 from ..simd.transpose import lanes_to_rows, rows_to_lanes
 from ..simd.vector import fma, get, integer, lanes, load, pointer, put, shift, splat, store
 from ..simd.wide import store_wide, widened
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
 from .layers import column_sums, gradient_of_each, weight_of
-from .losses import by_halves
 from .memory import (
     APART_AT,
     BATCH_SIZE,

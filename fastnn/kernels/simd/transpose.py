@@ -81,25 +81,58 @@ def rows_to_lanes(typing: Any, rows: Any, apart: Any, at: Any, n: Any, out: Any)
 
 
 @intrinsic
+def block_to_lanes(typing: Any, a: Any, apart: Any, n: Any, out: Any) -> Any:
+    """out[j, lane] = a[lane * apart + j] for j < n <= lanes; out is contiguous, and more of it is written."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        source, apart, n, target = args
+        dtype, width = a.dtype, lanes_of(a.dtype)
+        mask = part_mask_ir(builder, n, width)
+        places = [builder.gep(source, [builder.mul(apart, I64(lane))]) for lane in range(width)]
+        columns = _transpose(builder, [load_ir(builder, dtype, place, mask) for place in places])
+        for j, column in enumerate(columns):
+            store_ir(builder, dtype, column, builder.gep(target, [I64(j * width)]))
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.intp, a), emit
+
+
+@intrinsic
 def lanes_to_rows(typing: Any, x: Any, n: Any, rows: Any, at: Any) -> Any:
     """rows[lane][at + j] = x[j, lane] for j < n <= lanes, a row at an address for each lane; x is contiguous."""
-    dtype, width = x.dtype, lanes_of(x.dtype)
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         source, n, rows, at = args
-        mask = part_mask_ir(builder, n, width)
-        zero = ir.Constant(ir.VectorType(source.type.pointee, width), [0.0] * width)
-        vectors = []
-        for j in range(width):
-            present = splat_ir(builder, builder.icmp_signed("<", I64(j), n), width)
-            place = builder.gep(source, [I64(j * width)])
-            vectors.append(load_ir(builder, dtype, place, present, zero))
-        places = _places(builder, rows, I64(1), at, source.type, width)
-        for place, row in zip(places, _transpose(builder, vectors), strict=True):
-            store_ir(builder, dtype, row, place, mask)
+        places = _places(builder, rows, I64(1), at, source.type, lanes_of(x.dtype))
+        _store_rows(builder, x.dtype, source, n, places)
         return context.get_dummy_value()
 
     return types.void(x, types.intp, types.CPointer(types.int64), types.intp), emit
+
+
+@intrinsic
+def lanes_to_block(typing: Any, x: Any, n: Any, out: Any, apart: Any) -> Any:
+    """out[lane * apart + j] = x[j, lane] for j < n <= lanes; x is contiguous."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        source, n, target, apart = args
+        places = [builder.gep(target, [builder.mul(apart, I64(lane))]) for lane in range(lanes_of(x.dtype))]
+        _store_rows(builder, x.dtype, source, n, places)
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, x, types.intp), emit
+
+
+def _store_rows(builder: Any, dtype: Any, source: Any, n: Any, places: list[Any]) -> None:
+    """Store n <= lanes vectors, transposed, to a place for each lane."""
+    width = lanes_of(dtype)
+    mask, zero = part_mask_ir(builder, n, width), ir.Constant(ir.VectorType(source.type.pointee, width), [0.0] * width)
+    vectors = []
+    for j in range(width):
+        present = splat_ir(builder, builder.icmp_signed("<", I64(j), n), width)
+        vectors.append(load_ir(builder, dtype, builder.gep(source, [I64(j * width)]), present, zero))
+    for place, row in zip(places, _transpose(builder, vectors), strict=True):
+        store_ir(builder, dtype, row, place, mask)
 
 
 def _places(builder: Any, rows: Any, apart: Any, at: Any, pointer: Any, width: int) -> list[Any]:

@@ -278,17 +278,24 @@ def store_part(typing: Any, p: Any, i: Any, n: Any, x: Any) -> Any:
     return types.void(p, types.intp, types.intp, vector_of(p.dtype)), emit
 
 
-@intrinsic
-def prefetch(typing: Any, p: Any, i: Any) -> Any:
-    """Ask for the cache line of p[i], which need not exist."""
+def _prefetch(doc: str, write: int, locality: int) -> Any:
+    """The intrinsic that asks for a cache line, to be kept in the L1 cache (3), or L2 (2)."""
 
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
-        read, keep_in_l2, of_data = I32(0), I32(2), I32(1)
-        call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), [place, read, keep_in_l2, of_data])
-        return context.get_dummy_value()
+    def typed(typing: Any, p: Any, i: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            place = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
+            of_data = I32(1)
+            call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), [place, I32(write), I32(locality), of_data])
+            return context.get_dummy_value()
 
-    return types.void(p, types.intp), emit
+        return types.void(p, types.intp), emit
+
+    typed.__doc__ = doc
+    return intrinsic(typed)
+
+
+prefetch = _prefetch("Ask for the cache line of p[i], which need not exist.", 0, 2)
+prefetch_to_write = _prefetch("Ask for the cache line of p[i], which need not exist and is written soon.", 1, 3)
 
 
 @intrinsic

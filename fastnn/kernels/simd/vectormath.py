@@ -44,6 +44,13 @@ def sum_of(x, n):
 
 
 @inline
+def divide(e, total, inverse):
+    """e / total, correctly rounded but for rare cases: q = e inverse, then q + (e - q total) inverse."""
+    q = e * inverse
+    return fma(fma(q, total * -1.0, e), inverse, q)
+
+
+@inline
 def vexp(x):
     """e^x: x = n ln 2 + r, e^x = 2^n e^r."""
     x = select(x > constant(x, "exp_most"), constant(x, "exp_most"), x)

@@ -57,7 +57,7 @@ def task_signature(dtype: Any) -> Any:
     return types.void(types.CPointer(dtype), types.CPointer(types.int64), n, n, n)
 
 
-_call_task = caller(task_signature)
+call_task = caller(task_signature)
 
 
 @inline
@@ -69,7 +69,7 @@ def share(crew, plan, task, job, parts):
     if plan <= ALONE:
         parts = 1 if parts == EACH else parts
         for which in range(parts):
-            _call_task(task, job, (job, job, which, parts, 0))
+            call_task(task, job, (job, job, which, parts, 0))
     else:
         _call_share(get(pointer(crew, job), SHARE_AT), job, (crew, plan, task, job, parts))
 
@@ -171,7 +171,7 @@ def _take_parts(record, thread):
     parts, job = get(record, _PARTS), pointer(get(record, _JOB), record)
     part = add(record, _NEXT, 1)
     while part < parts:
-        _call_task(get(record, _TASK), record, (record, job, part, parts, thread))
+        call_task(get(record, _TASK), record, (record, job, part, parts, thread))
         part = add(record, _NEXT, 1)
 
 
