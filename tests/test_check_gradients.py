@@ -34,7 +34,9 @@ class TestRight:
             *(fnn.SiLU, fnn.Mish, lambda: fnn.ELU(0.7), fnn.SELU, fnn.Softplus, fnn.HardSwish),
         ],
     )
-    @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", UserCrossEntropy()], ids=str)
+    @pytest.mark.parametrize(
+        "loss", ["cross_entropy", "squared_error", UserCrossEntropy()], ids=["cross_entropy", "squared_error", "own"]
+    )
     def test_layers_and_losses(self, activation, loss, data, dtype):
         X, y = data
         y = np.eye(3)[y] if loss == "squared_error" else y
