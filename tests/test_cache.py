@@ -176,7 +176,9 @@ pwd.getpwuid = unknown
         """
         prefix, homes = tmp_path / "prefix", [home_of(tmp_path / name) for name in ("one", "another")]
         unused = aged_folder(prefix / "var" / "cache" / "fastnn", "0123456789abcdef01234567", 999)
-        forall = TRIAD.replace("print(", "from fastnn.kernels.compiler import cache; cache.keep_for_all_users()\nprint(")
+        forall = TRIAD.replace(
+            "print(", "from fastnn.kernels.compiler import cache; cache.keep_for_all_users()\nprint("
+        )
         assert steps(code=forall, PREFIX=prefix, **homes[0]) == ("1.5", True)
         kernels = kernels_in(prefix)
         assert (unused in {kernel.parent for kernel in kernels}, len(kernels)) == (True, 2)

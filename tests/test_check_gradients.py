@@ -7,7 +7,6 @@ import fastnn as fnn
 from tests.cases import each_pair
 from tests.user_code import AbsoluteError, Pairs, UserCrossEntropy, UserLinear, UserReLU
 
-
 ACTIVATIONS = [
     *(fnn.Identity, fnn.ReLU, fnn.LeakyReLU, fnn.Tanh, fnn.Sigmoid, fnn.GELU, lambda: fnn.GELU("tanh"), UserReLU),
     *(fnn.SiLU, fnn.Mish, lambda: fnn.ELU(0.7), fnn.SELU, fnn.Softplus, fnn.HardSwish),
