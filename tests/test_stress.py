@@ -10,7 +10,10 @@ import pytest
 from tests.processes import run
 from tests.stress import core
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="attempts are made in forks")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="attempts are made in forks"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # this process may have threads, the attempts none
+]
 
 OUTCOMES = ["held", "raised", "changed", "wrong", "error", "crash", "exit", "hang"]
 
