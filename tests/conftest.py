@@ -43,10 +43,11 @@ def pytest_cmdline_main(config):
 
     Each process has a stretch of its own, as files share data and kernels, and takes over from another when it is done.
     """
-    option, all_of_them = config.option, config.args_source is config.ArgsSource.TESTPATHS
+    option = config.option
     if hasattr(config, "workerinput") or not hasattr(option, "numprocesses"):
         return
-    if all_of_them and option.numprocesses is None and not getattr(option, "benchmark_only", False):
+    some = any(getattr(option, name, None) for name in ("keyword", "markexpr", "lf", "benchmark_only"))
+    if option.numprocesses is None and config.args_source is config.ArgsSource.TESTPATHS and not some:
         option.numprocesses = "auto"
     if option.numprocesses and option.dist == "no":
         option.dist = "worksteal"

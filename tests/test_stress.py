@@ -87,9 +87,9 @@ def test_time_runs_out():
 
 
 def test_two_parts_hold():
-    options = ["--only", "files", "threads", "--attempts", "3", "--seconds", "60"]
+    options = ["--only", "changes", "files", "--attempts", "3", "--seconds", "60"]
     code = f"import sys; from tests.stress.__main__ import main; sys.exit(main({options}))"
     out, _ = run(code, FASTNN_BACKEND=None)
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines] == ["files", "threads", "seed"]
+    assert [line.split()[0] for line in lines] == ["changes", "files", "seed"]
     assert lines[-1] == "seed 0: 6 passed, 0 failed"
