@@ -3,7 +3,6 @@
 import collections
 import os
 import re
-import subprocess
 import sys
 import zlib
 
@@ -15,8 +14,6 @@ from tests.cases import DTYPES
 
 settings.register_profile("fastnn", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("fastnn")
-
-COMPILING = pytest.StashKey[subprocess.Popen]()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -33,31 +30,27 @@ def pytest_collection_modifyitems(config, items):
         items[:] = kept
 
 
-def pytest_collection_finish(session):
-    """Beside the first of many tests a process compiles what most of them need, if there is a CPU for it."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """A process for each CPU, but few, since each loads, and holds, what all of the tests need."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    is_twin = os.environ.get("FASTNN_BACKEND") == "numpy"
-    if session.config.option.collectonly or len(session.items) < 1000 or cpus < 2 or is_twin:
+    return min(cpus, 4) if cpus > 1 else 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Where nobody says which tests, all of them are shared among processes, if pytest-xdist is there.
+
+    Each process has a stretch of its own, as files share data and kernels, and takes over from another when it is done.
+    """
+    option = config.option
+    if hasattr(config, "workerinput") or not hasattr(option, "numprocesses"):
         return
-    environment = os.environ | {"FASTNN_NUM_THREADS": "1"}  # or it would start processes of its own
-    files = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [sys.executable, "-m", "tests.compiling"]
-    process = subprocess.Popen(command, cwd=session.config.rootpath, env=environment, **files)
-    session.config.stash[COMPILING] = process
-
-    def end():
-        process.kill()
-        process.wait()
-        process.stdin.close()
-
-    session.config.add_cleanup(end)
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    """Nothing needs that process, but where it fails somebody should know."""
-    process = config.stash.get(COMPILING, None)
-    if process is not None and process.poll():
-        terminalreporter.line(f"python -m tests.compiling beside the tests ended with {process.returncode}", red=True)
+    some = any(getattr(option, name, None) for name in ("keyword", "markexpr", "lf", "benchmark_only"))
+    if option.numprocesses is None and config.args_source is config.ArgsSource.TESTPATHS and not some:
+        option.numprocesses = "auto"
+    if option.numprocesses and option.dist == "no":
+        option.dist = "worksteal"
 
 
 @pytest.fixture

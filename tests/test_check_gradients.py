@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from tests.cases import each_pair
 from tests.user_code import AbsoluteError, Pairs, UserCrossEntropy, UserLinear, UserReLU
+
+ACTIVATIONS = [
+    *(fnn.Identity, fnn.ReLU, fnn.LeakyReLU, fnn.Tanh, fnn.Sigmoid, fnn.GELU, lambda: fnn.GELU("tanh"), UserReLU),
+    *(fnn.SiLU, fnn.Mish, lambda: fnn.ELU(0.7), fnn.SELU, fnn.Softplus, fnn.HardSwish),
+]
+LOSSES = ["cross_entropy", "squared_error", "own"]
 
 
 @pytest.fixture
@@ -18,25 +25,10 @@ def network(activation, dtype="float32"):
 
 @pytest.mark.usefixtures("backend")
 class TestRight:
-    @pytest.mark.parametrize(
-        "activation",
-        [
-            *(
-                fnn.Identity,
-                fnn.ReLU,
-                fnn.LeakyReLU,
-                fnn.Tanh,
-                fnn.Sigmoid,
-                fnn.GELU,
-                lambda: fnn.GELU("tanh"),
-                UserReLU,
-            ),
-            *(fnn.SiLU, fnn.Mish, lambda: fnn.ELU(0.7), fnn.SELU, fnn.Softplus, fnn.HardSwish),
-        ],
-    )
-    @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", UserCrossEntropy()], ids=str)
+    @pytest.mark.parametrize(("activation", "loss", "dtype"), each_pair(ACTIVATIONS, LOSSES, ["float32", "float64"]))
     def test_layers_and_losses(self, activation, loss, data, dtype):
         X, y = data
+        loss = UserCrossEntropy() if loss == "own" else loss
         y = np.eye(3)[y] if loss == "squared_error" else y
         assert fnn.check_gradients(network(activation(), dtype), X, y, loss=loss, l2=0.1) < 1e-7
 

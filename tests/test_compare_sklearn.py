@@ -170,12 +170,15 @@ class TestSections:
         ]
         assert records[0]["best"] == 0.95
 
+    @pytest.mark.filterwarnings("ignore")  # as in the processes that are measured
     def test_both_searches_find_the_same(self):
-        search = section("search")
-        found = {
-            name: search.in_fresh_process(name, "quick", environment=search.users_environment(), script=search.__file__)
-            for name in ("fastnn", "scikit-learn")
-        }
+        """One as it is measured, in a process of its own with two workers, the other in threads of this one."""
+        import joblib
+
+        search, settings = section("search"), {"environment": section("search").users_environment()}
+        found = {"fastnn": search.in_fresh_process("fastnn", "quick", script=search.__file__, **settings)}
+        with joblib.parallel_config("threading"):
+            found["scikit-learn"] = search.search("scikit-learn", "quick")
         assert len(found["fastnn"]["scores"]) == 2
         np.testing.assert_allclose(found["fastnn"]["scores"], found["scikit-learn"]["scores"], atol=search.TOLERANCE)
         assert all(each["seconds"] > 0 for each in found.values())

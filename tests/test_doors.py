@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("backend")
         None,
         [0.1],
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at ")[0],  # without an address
 )
 def test_what_is_no_real_number(value):
     w = np.ones(3)

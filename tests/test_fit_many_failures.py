@@ -339,8 +339,8 @@ class TestInterrupts:
         assert callback.ended == 1
         assert [(history, history.interrupted) for history in histories] == [({}, True)] * 2
 
-    @pytest.mark.parametrize("presses", [2, 50])
-    def test_whenever_they_come(self, presses, monkeypatch):
+    @pytest.mark.parametrize(("presses", "step"), [(2, 3), (50, 11)])
+    def test_whenever_they_come(self, presses, step, monkeypatch):
         """Every model is at the end of a whole epoch, free, and the handler is put back."""
         monkeypatch.setattr(fnn.training.fit, "_MOST_EPOCHS", 2)
         wholes = []
@@ -352,7 +352,7 @@ class TestInterrupts:
                     alone(twin, X, Y, {"epochs": epochs, "optimizer": "sgd", "batch_size": 30})
                 wholes[-1].add(state_of(twin))
         folder = os.path.dirname(rounds.__file__)
-        for at in itertools.count(0, 3):
+        for at in itertools.count(0, step):
             models, calls, came = kinds()[:3], [0], False
 
             def heard(frame, event, argument, at=at, calls=calls):

@@ -110,7 +110,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_are_as_exact_as_promised(name, rng, dtype):
     f, exact, ulps, (least, most) = FUNCTIONS[name]
-    x = np.concatenate([rng.uniform(least, most, 400), rng.uniform(max(least, -1e-3), max(least, 1e-3), 100)]).astype(
+    x = np.concatenate([rng.uniform(least, most, 200), rng.uniform(max(least, -1e-3), max(least, 1e-3), 50)]).astype(
         dtype
     )
     with fnn.use_backend("numba"):

@@ -210,7 +210,7 @@ def test_the_program_of_the_guide(tmp_path):
     assert done.stdout == printed, done.stderr
 
 
-@pytest.mark.parametrize("comm", [3, "MPI.COMM_WORLD", object()], ids=repr)
+@pytest.mark.parametrize("comm", [3, "MPI.COMM_WORLD", object()], ids=lambda comm: type(comm).__name__)
 def test_what_is_no_communicator(comm):
     model = fnn.Sequential(fnn.Linear(2, 2))
     for call in (lambda: model.fit(np.ones((3, 2)), [0, 1, 0], comm=comm), lambda: fnn.rank_rows(10, comm)):

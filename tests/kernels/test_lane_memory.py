@@ -8,7 +8,6 @@ from tests.processes import run
 
 # In a process of its own, which ends where a kernel reads or writes behind an array.
 GUARDED = """
-import itertools
 import numpy as np
 import fastnn as fnn
 from fastnn import kernels
@@ -45,7 +44,8 @@ def networks(d, k, dtype):
 def weights(models):
     return [model._stack.params.tobytes() for model in models]
 
-for d, k, dtype in itertools.product(WIDTHS, WIDTHS, ("float32", "float64")):
+widths = (1, 2), (2, 1), (1, 1), (15, 17), (17, 15), (16, 33), (33, 16)
+for d, k, dtype in [(*pair, dtype) for pair in widths for dtype in ("float32", "float64")]:
     goals = [
         ("cross_entropy", guarded(rng.integers(0, k, M)), dtype),
         ("squared_error", guarded(rng.normal(size=(M, k)).astype(dtype)), np.uint8),
@@ -74,6 +74,5 @@ assert lanes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages are guarded by mprotect")
-@pytest.mark.parametrize("widths", [(1, 2), (15, 17), (16, 33)], ids=str)
-def test_nothing_is_read_or_written_behind_it(widths):
-    run(GUARDED.replace("WIDTHS", repr(widths)), FASTNN_NUM_THREADS=1)
+def test_nothing_is_read_or_written_behind_it():
+    run(GUARDED, FASTNN_NUM_THREADS=1)
