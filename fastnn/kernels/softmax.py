@@ -124,7 +124,7 @@ def row_exp_sum(s, largest, n):
 def row_max_and_sum(s, n):
     """The maximum of s[0] ... s[n - 1] and Σ e^(s - max), in one pass: a new maximum scales the sum so far."""
     if n <= _SPAN:
-        largest = row_max(s, n)
+        largest = float(row_max(s, n))  # of the type below, or what follows would be compiled for two
         return largest, row_exp_sum(s, largest, n)
     largest, total = -np.inf, 0.0
     for start in range(0, n, _SPAN):
