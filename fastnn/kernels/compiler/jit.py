@@ -21,6 +21,7 @@ from numba.extending import _Intrinsic, intrinsic
 
 from ...loading import stop_if_unwanted, undisturbed
 from .cache import Cache
+from .lowering import without_references
 from .turns import one_turn
 
 if config.DISABLE_JIT:
@@ -217,7 +218,9 @@ class _Compiler(_AnyCompiler):
     def define_pipelines(self) -> list[Any]:
         pipelines = super().define_pipelines()
         for pipeline in pipelines:
-            pipeline.passes = [step for step in pipeline.passes if step[0].name() not in _UNNEEDED]
+            steps = [step for step in pipeline.passes if step[0].name() not in _UNNEEDED]
+            flags = self.state.flags
+            pipeline.passes = steps if flags.nrt or flags.debuginfo else without_references(steps)
             pipeline.finalize()
         return pipelines
 
