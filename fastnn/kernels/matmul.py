@@ -70,8 +70,9 @@ def _product(given, like):
 
 def _of_any_size(name: str, mode: int) -> Entry:
     """The product of one mode, called with (out, a, b, v, alpha, beta, orders)."""
+    v = READ if mode == STORE else ROWWISE
     arguments = [
-        (REALS, READ | WRITEABLE), (REALS, READ), (REALS, READ), (REALS, READ), (NUMBER, 0), (NUMBER, 0),
+        (REALS, READ | WRITEABLE), (REALS, READ), (REALS, READ), (REALS, v), (NUMBER, 0), (NUMBER, 0),
         (INTEGERS, ROWWISE),
     ]  # fmt: skip
     return Entry(name, _product, arguments, IN_PLACE, constants=lambda dtype: (mode,), is_quick=False)
@@ -94,7 +95,7 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """out (m, k) = x (m, d) w (d, k) + b (k,)."""
     if x.shape[0] * w.size >= GRAIN or _LINEAR.attempt(x, w, b, out) is None:
-        _share(_BIAS, out, x, w, np.ascontiguousarray(b))
+        _share(_BIAS, out, x, w, b)
 
 
 def linear_backward(
@@ -118,4 +119,5 @@ def _share(entry: Entry, out: np.ndarray, a: np.ndarray, b: np.ndarray, v: np.nd
     level = level_of_unit(dtype)
     shares = shares_of_unit(level, m * n * k) if gains(level, m, n, k) else shares_of(m * n * k, dtype)
     if entry.attempt(out, a, b, v, 1.0, beta, shares.orders) is None:
-        entry(out, np.array(a), np.array(b), v, 1.0, beta, shares.orders)
+        a, b, v = (x if x is out else np.array(x) for x in (a, b, v))
+        entry(out, a, b, v, 1.0, beta, shares.orders)

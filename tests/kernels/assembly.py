@@ -45,14 +45,15 @@ class Tile(NamedTuple):
         return f"{self.rows} x {self.vectors} of {self.dtype}, A by {'rows' if self.by_row else 'columns'}"
 
 
-def tiles(cpu, heights):
-    """The tiles of these heights, as wide as the table allows."""
-    vectors = TABLE[CPUS[cpu][1]].vectors
+def tiles(cpu, beyond):
+    """The tiles of so many rows beyond the most that the table allows, and as wide as it allows."""
+    isa = TABLE[CPUS[cpu][1]]
     return [
-        Tile(dtype, rows, vectors, by_row)
-        for dtype in (types.float32, types.float64)
+        Tile(dtype, isa.rows(size) + more, isa.vectors(size), by_row)
+        for dtype, size in ((types.float32, 4), (types.float64, 8))
         for by_row in (False, True)
-        for rows in heights
+        for more in beyond
+        if isa.rows(size) + more > 0
     ]
 
 
@@ -140,8 +141,7 @@ def _reached(start, ways):
 def _print_spills(names):
     for cpu in names or CPUS:
         print(cpu)
-        rows = TABLE[CPUS[cpu][1]].rows
-        for tile, lines in spills(cpu, tiles(cpu, range(1, rows + 1))).items():
+        for tile, lines in spills(cpu, tiles(cpu, range(-14, 1))).items():
             print(f"{len(lines):6}  {tile}")
 
 
