@@ -5,7 +5,7 @@ import numpy as np
 DTYPES = (np.float32, np.float64)
 
 # Both sides of the edges of every register tile: 4, 6 or 14 rows by 1, 2 or 3 vectors of 2 to 16 elements.
-EDGES = (0, 1, 2, 5, 6, 7, 8, 13, 14, 15, 16, 17, 28, 31, 32, 33, 47, 48, 49, 64, 100)
+EDGES = (0, 1, 2, 5, 6, 7, 8, 9, 13, 14, 15, 16, 17, 24, 25, 28, 31, 32, 33, 47, 48, 49, 64, 100)
 # Both sides of the cache blocks along the inner dimension.
 INNER_EDGES = (255, 256, 257, 511, 513, 1023, 1025, 2049)
 

@@ -33,6 +33,8 @@ def pytest_collection_modifyitems(config, items):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
     """A process for each CPU, but few, since each loads, and holds, what all of the tests need."""
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cpus, 4) if cpus > 1 else 0
 
@@ -46,7 +48,8 @@ def pytest_cmdline_main(config):
     option = config.option
     if hasattr(config, "workerinput") or not hasattr(option, "numprocesses"):
         return
-    some = any(getattr(option, name, None) for name in ("keyword", "markexpr", "lf", "benchmark_only"))
+    ways = "keyword", "markexpr", "lf", "failedfirst", "stepwise", "trace", "benchmark_only"
+    some = any(getattr(option, name, None) for name in ways)
     if option.numprocesses is None and config.args_source is config.ArgsSource.TESTPATHS and not some:
         option.numprocesses = "auto"
     if option.numprocesses and option.dist == "no":

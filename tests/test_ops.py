@@ -60,6 +60,20 @@ def test_matmul_into_a_field_of_packed_records(step, rng):
     assert not records["a"][1::2].any() or step != 2
 
 
+@pytest.mark.parametrize("k", [5, 60_000])
+def test_products_with_a_record_and_a_bias_in_it(k, rng):
+    """One row or none may have a stride of odd bytes in what NumPy calls contiguous."""
+    records = np.zeros(1, [("b", "u1"), ("a", "f4", (8,))])
+    a, b = (rng.integers(-3, 4, size=shape).astype(np.float32) for shape in ((1, k), (k, 8)))
+    expected = a.astype(int) @ b.astype(int)
+    assert fnn.matmul(a, b, out=records["a"]) is not None
+    np.testing.assert_array_equal(records["a"], expected)
+    np.testing.assert_array_equal(fnn.linear(a, b, records["a"][0]), 2 * expected)
+    none = records[:0]["a"]
+    assert fnn.matmul(a[:0], b, out=none) is none
+    assert fnn.matmul(a[:, :0], b[:0], out=records["a"]).tolist() == [[0] * 8]
+
+
 def test_matmul_into_unaligned_memory(dtype):
     memory = np.zeros(64, np.uint8)
     out = memory[1 : 1 + 4 * np.dtype(dtype).itemsize].view(dtype).reshape(2, 2)

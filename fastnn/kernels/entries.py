@@ -236,7 +236,7 @@ def ENTRY(owner, arguments, count):
     while fits and i < count:
         record = _record(given, i)
         fits = _check(_word(arguments, i), own, common, i, which, record)
-        total += get(record, SIZE) if fits else 0
+        total += get(record, SIZE) if fits and i < expected else 0
         i += 1
     if not fits or _is_too_much(own, given, total):
         _keep(nothing)

@@ -165,12 +165,14 @@ def _CROSS_ENTROPY(like, job, which, parts, thread):
     rows = rows_of_part(like, job, which, parts)
     sums, target_terms = _numbers_of_rows(like, job, rows)
     labels, targets, n = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n
-    block, done = Block(scratch(like, BLOCK), scratch(like, BLOCK), scratch(like, BLOCK)), rows.first
+    block, done, alone = Block(scratch(like, BLOCK), scratch(like, BLOCK), scratch(like, BLOCK)), rows.first, rows.first
     for i in range(rows.first, rows.end):
         row = shift(rows.s, i * n)
-        fits = i == done and fill_a_block(like, n, i, rows.end)
-        if fits and sums_block(row, n, block, shift(sums, i), shift(target_terms, i)):
-            done += lanes(like)
+        if i == done and i >= alone and fill_a_block(like, n, i, rows.end):
+            if sums_block(row, n, block, shift(sums, i), shift(target_terms, i)):
+                done += lanes(like)
+            else:
+                alone = i + lanes(like)
         if i == done:
             top, total = settle(row, n, *row_max_and_sum(row, n, row, False))
             put(sums, i, total)

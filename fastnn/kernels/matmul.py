@@ -58,12 +58,20 @@ _LINEAR = Entry("linear", _linear, [(REALS, READ), (REALS, READ), (REALS, ROWWIS
 
 @shared(entry_signature)
 def _product(given, like):
-    """A product of any size, by orders that say how it is shared out; what is given is known to fit."""
+    """A product of any size, by orders that say how it is shared out; ``out`` is known to overlap neither a nor b.
+
+    Shapes are looked at again, though whoever calls has: arrays of the user may have got others meanwhile.
+    """
     out, a, b = array_of(given, 0, like), array_of(given, 1, like), array_of(given, 2, like)
     v, alpha, beta = array_of(given, 3, like), get(float_at(given, 4), 0), get(float_at(given, 5), 0)
+    mode = get(given, CONSTANTS)
+    fits = out.ndim == 2 and a.ndim == 2 and b.ndim == 2 and out.col == 1
+    fits &= a.rows == out.rows and a.cols == b.rows and b.cols == out.cols
+    if not fits or (mode == BIAS and (v.ndim != 1 or v.rows != out.cols)):
+        return 0
     shared_product(
         out.rows, out.cols, a.cols, Matrix(a.p, a.row, a.col), Matrix(b.p, b.row, b.col), Matrix(out.p, out.row, 1),
-        Epilogue(get(given, CONSTANTS), v.p, 0, alpha, beta), array_of(given, 6, 0).p, like,
+        Epilogue(mode, v.p, 0, alpha, beta), array_of(given, 6, 0).p, like,
     )  # fmt: skip
     return 1
 
@@ -115,9 +123,12 @@ def linear_backward(
 
 def _share(entry: Entry, out: np.ndarray, a: np.ndarray, b: np.ndarray, v: np.ndarray, beta: float = 0.0) -> None:
     """Compute a product with all threads that it is worth; copies of what no kernel takes, as strides of odd bytes."""
+    if out.size == 0:
+        return
     (m, k), n, dtype = a.shape, b.shape[1], out.dtype
     level = level_of_unit(dtype)
     shares = shares_of_unit(level, m * n * k) if gains(level, m, n, k) else shares_of(m * n * k, dtype)
     if entry.attempt(out, a, b, v, 1.0, beta, shares.orders) is None:
-        a, b, v = (x if x is out else np.array(x) for x in (a, b, v))
-        entry(out, a, b, v, 1.0, beta, shares.orders)
+        whole = np.array(out)
+        entry(whole, np.array(a), np.array(b), whole if v is out else np.array(v), 1.0, beta, shares.orders)
+        out[...] = whole

@@ -46,7 +46,7 @@ def with_unit(prepared: np.ndarray) -> np.ndarray:
 
 
 def shares_of_unit(level: str, work: int) -> Shares:
-    """The last arguments of ``shared_product`` for so many multiply-adds on the unit, in whole blocks of it."""
+    """How to share out so many multiply-adds on the unit, in whole blocks of it."""
     return shares(work, unit_product(level), BLOCK, _workspace(), _products().UNIT_MEMORY)
 
 

@@ -313,16 +313,20 @@ def _most_alone(dtype: Any) -> int:
 
 @kernel
 def _map_rows(s, out, task, crew, plan):
-    """A function of the rows of s (m, k), in parts."""
+    """A function of the rows of s (m, k), in parts; False, with nothing done, where ``out`` has no place for them."""
+    if out.shape[0] != s.shape[0] or out.size != (len(s) if out.ndim == 1 else s.size):
+        return False
     job = scratch(pointer(0, 0), ROWS_JOB)
     put_rows(job, data(s), data(out), s.shape[0], s.shape[1])
     share(crew, plan, task, job, parts_of_rows(s.shape[0], plan))
+    return True
 
 
 def _apply(function: _OfRows, s: np.ndarray, out: np.ndarray) -> None:
     work = work_of_rows.py_func(s.size, len(s))
-    if work >= _most_alone(s.dtype) or function.few.attempt(s, out) is None:
-        _map_rows(as_writeable(s), out, *shares_of_rows(function.part, s))
+    is_done = work < _most_alone(s.dtype) and function.few.attempt(s, out) is not None
+    if not is_done and not _map_rows(as_writeable(s), out, *shares_of_rows(function.part, s)):
+        raise ValueError(f"out has shape {out.shape} for s of shape {s.shape}: did their shapes change meanwhile?")
 
 
 def softmax(s: np.ndarray, out: np.ndarray) -> None:

@@ -136,7 +136,7 @@ def _may_write(out: Array, rows: Array) -> bool:
 def _are_rows(s: ArrayLike, axis: Axis) -> TypeGuard[Array]:
     """Whether kernels take s as it is; then it is too large for the quick way, or nothing is compiled yet."""
     plain: Any = s
-    return bool(axis == -1 and are_plain(s) and plain.ndim == 2 and plain.size > 0 and plain.flags.c_contiguous)
+    return bool(axis == -1 and are_plain(s) and plain.ndim == 2 and plain.size > 0 and contiguous(plain) is plain)
 
 
 def _as_rows(s: ArrayLike, axis: Axis) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:

@@ -159,3 +159,17 @@ def test_linear_backward_passes_nan_on(rng, dtype):
     np.testing.assert_array_equal(np.isnan(db), np.arange(17) == 6)
     assert np.isnan(dx).sum() == 20
     assert np.isnan(dw).sum() == 20
+
+
+@pytest.mark.parametrize("m", [6, 9_000])
+@pytest.mark.parametrize("name", ["a", "b", "out", "bias"])
+def test_shapes_are_looked_at_again(name, m, dtype):
+    """Another thread, or a signal handler, may have changed them since the door: nothing is written elsewhere."""
+    given = {"a": np.ones((m, 12), dtype), "b": np.ones((12, 6), dtype), "out": np.zeros((m, 6), dtype)}
+    given["bias"] = np.ones(6, dtype)
+    given[name] = given[name].reshape(-1, 3)
+    a, b, out, bias = given.values()
+    call = (kernels.linear, a, b, bias, out) if name == "bias" else (kernels.matmul, a, b, out)
+    with pytest.raises(TypeError, match=r"got arguments that no kernel takes"):
+        call[0](*call[1:])
+    assert not given["out"].any()

@@ -97,3 +97,13 @@ def test_read_only_scores(name, rng, dtype):
     s.flags.writeable = False
     expected = exact(name, s)
     assert_within(evaluate(kernels, name, s), expected, bound(name, s, expected))
+
+
+@pytest.mark.parametrize("m", [6, 20_000])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
+def test_shapes_are_looked_at_again(name, m, dtype):
+    """Another thread, or a signal handler, may have changed them since the door: nothing is written elsewhere."""
+    s, out = np.ones((m, 8), dtype), np.zeros(m - 1 if name == "logsumexp" else (m - 1, 8), dtype)
+    with pytest.raises(ValueError, match=r"^out has shape .* did their shapes change meanwhile\?$"):
+        getattr(kernels, name)(s, out)
+    assert not out.any()

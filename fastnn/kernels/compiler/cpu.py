@@ -43,9 +43,10 @@ class Isa(NamedTuple):
 
 _X86, _ARM, _ANY = ("x86_64", "amd64"), ("aarch64", "arm64"), ("",)
 
-# Tiles as Isa has them. With AVX-512 that of float64 leaves the L1 cache to twice as many steps of the inner dimension,
-# which is what larger products gain by; small ones of float32, in panels of 48, would lose as much.
-_WIDE, _TWELVE, _SIX, _THREE = ((14, 2), (8, 3)), ((12, 2),) * 2, ((6, 2),) * 2, ((3, 3),) * 2
+# Tiles as Isa has them. With 32 registers that of float64 has few rows, so that twice as many steps of the inner
+# dimension fit an L1 cache of 48 KB, which is what larger products gain by; small ones of float32, in panels of three
+# vectors, would lose as much.
+_WIDE, _TWELVE, _SIX, _THREE = ((14, 2), (8, 3)), ((12, 2), (8, 3)), ((6, 2),) * 2, ((3, 3),) * 2
 # The widest of each kind of machine comes first.
 TABLE = {
     isa.name: isa

@@ -70,7 +70,8 @@ BLOCK_SHARE = 0.625
 MANY_TILES = 32
 FAR, SOME_TILES = 2048, 16
 COLLIDE, FEW_TILES = 4096, 2
-# A is packed where so many panels share it, from contiguous rows only if a tile has more than L1 caches have ways.
+# A is packed where so many panels share it, from contiguous rows only where tiles are tall: theirs are apart by what is
+# often a power of two, and would share the few ways of a set of the L1 cache.
 FEW_PANELS = 20
 TALL = ISA.rows(4) > 6
 

@@ -134,6 +134,8 @@ def shares(work: int, at: int, block: int, own: np.ndarray, beyond: int) -> Shar
     plan = plan_for(work)
     kept = _kept.shares.get((at, plan))
     if kept is None or kept.own is not own:
+        if kept is not None:
+            _kept.shares.clear()  # or others would keep what is too small
         apart = WORKSPACE + beyond
         others = own if plan <= ALONE else _others(own.dtype, (plan // 2 - 1) * apart)
         numbers = at, block, address(own), address(others), apart, _PRODUCT.address(own.dtype), ADDRESS, plan
@@ -145,6 +147,6 @@ def _others(dtype: np.dtype, size: int) -> np.ndarray:
     """Workspaces for other threads."""
     others = _kept.others.get(dtype)
     if others is None or len(others) < size:
-        _kept.shares.clear()  # or they would keep what is too small
+        _kept.shares.clear()
         others = _kept.others[dtype] = aligned_empty(size, dtype)
     return others
