@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import sklearn
 import sklearn.neural_network as theirs
 from sklearn import datasets
@@ -17,6 +18,9 @@ from sklearn.preprocessing import scale
 import fastnn.sklearn as ours
 
 CLASSIFIER, REGRESSOR = ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
+# Trainings that are as short as tests are, of which scikit-learn warns.
+ends_early = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge")
 DATASETS = {
     "digits": CLASSIFIER,
     "iris": CLASSIFIER,

@@ -9,18 +9,18 @@ import fastnn.sklearn as ours
 from tests.sklearn.misfits import MISFITS, fewer_units, reshape
 from tests.sklearn.pairs import (
     CLASSIFIER,
-    ESTIMATORS,
     RELEASE,
     assert_close,
     data,
+    ends_early,
+    every_estimator,
 )
 
 X, Y = data("iris")
 IN_ORDER = {"hidden_layer_sizes": (12, 7), "random_state": 3, "shuffle": False, "batch_size": 40}
 SMALL = {"hidden_layer_sizes": (6,), "random_state": 0, "max_iter": 3, "batch_size": 40}
 
-pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge")
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
+pytestmark = ends_early
 
 
 def halve(model):

@@ -13,18 +13,17 @@ from sklearn import config_context
 import fastnn.sklearn as ours
 from tests.processes import run
 from tests.sklearn.pairs import (
-    ESTIMATORS,
     RELEASE,
     Pair,
     assert_close,
     assert_same_answers,
     assert_same_state,
     data,
+    every_estimator,
     multilabel,
     same,
 )
 
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge", "ignore:.*iprint:DeprecationWarning"
 )

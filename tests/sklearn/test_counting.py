@@ -6,13 +6,13 @@ import scipy.sparse
 
 import fastnn.sklearn as ours
 from fastnn.sklearn import _lbfgs, _perceptron
-from tests.sklearn.pairs import CLASSIFIER, RELEASE, data, pair, same, same_fit
+from tests.sklearn.pairs import CLASSIFIER, RELEASE, data, ends_early, pair, same, same_fit
 
 X, Y = data("wine")
 SPARSE = scipy.sparse.csr_array(np.where(np.cos(np.arange(X.size)).reshape(X.shape) > 0, X, 0))
 WEIGHTS = np.linspace(0.1, 3, len(X)) ** 2
 
-pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge")
+pytestmark = ends_early
 since_1_7 = pytest.mark.skipif(RELEASE < (1, 7), reason="new in scikit-learn 1.7")
 
 

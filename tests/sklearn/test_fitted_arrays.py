@@ -9,21 +9,21 @@ import scipy.sparse
 from tests.sklearn.misfits import MISFITS, reshape
 from tests.sklearn.pairs import (
     CLASSIFIER,
-    ESTIMATORS,
+    REGRESSOR,
     Pair,
     assert_close,
     assert_same_answers,
     data,
+    ends_early,
+    every_estimator,
     outcome,
     pair,
     same,
 )
 
-REGRESSOR = "MLPRegressor"
 X, Y = data("iris")
 
-pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge")
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
+pytestmark = ends_early
 every_solver = pytest.mark.parametrize("solver", ["adam", "sgd"])
 
 

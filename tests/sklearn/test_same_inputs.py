@@ -10,10 +10,11 @@ from sklearn import datasets
 from tests.sklearn.pairs import (
     ACTIVATIONS,
     CLASSIFIER,
-    ESTIMATORS,
+    REGRESSOR,
     RELEASE,
     assert_same_answers,
     data,
+    every_estimator,
     multilabel,
     outcome,
     pair,
@@ -21,7 +22,6 @@ from tests.sklearn.pairs import (
     same_fit,
 )
 
-REGRESSOR = "MLPRegressor"
 DATA = {CLASSIFIER: "wine", REGRESSOR: "linnerud"}
 SOLVERS = {
     "sgd": {"solver": "sgd", "learning_rate_init": 0.05, "max_iter": 5},
@@ -30,7 +30,6 @@ SOLVERS = {
 }
 RTOL = {"sgd": 1e-9, "adam": 1e-9, "lbfgs": 1e-6}
 
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
 since_1_7 = pytest.mark.skipif(RELEASE < (1, 7), reason="new in scikit-learn 1.7")
 

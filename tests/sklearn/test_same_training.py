@@ -8,10 +8,10 @@ import pytest
 from tests.sklearn.pairs import (
     CLASSIFIER,
     DATASETS,
-    ESTIMATORS,
     RELEASE,
     assert_same_answers,
     data,
+    every_estimator,
     multilabel,
     outcome,
     pair,
@@ -22,7 +22,6 @@ from tests.sklearn.pairs import (
 DATA = {CLASSIFIER: "wine", "MLPRegressor": "linnerud"}
 SGD = {"solver": "sgd", "learning_rate_init": 0.05}
 
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 every_solver = pytest.mark.parametrize("solver", [SGD, {"solver": "adam"}], ids=["sgd", "adam"])
 
 

@@ -16,9 +16,7 @@ from sklearn.base import clone
 import fastnn.sklearn as ours
 from fastnn.sklearn import _estimators
 from tests.processes import run
-from tests.sklearn.pairs import ESTIMATORS, RELEASE
-
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
+from tests.sklearn.pairs import RELEASE, every_estimator
 
 OF_BOTH = {
     "dropout": 0.0,

@@ -14,11 +14,13 @@ from sklearn.neural_network import _base as functions
 import fastnn.sklearn as ours
 from tests.sklearn.pairs import (
     CLASSIFIER,
-    ESTIMATORS,
+    REGRESSOR,
     RELEASE,
     assert_close,
     assert_same_answers,
     data,
+    ends_early,
+    every_estimator,
     multilabel,
     pair,
     same,
@@ -26,13 +28,11 @@ from tests.sklearn.pairs import (
 )
 from tests.sklearn.subclasses import SMALL, instances, subclasses
 
-REGRESSOR = "MLPRegressor"
 X, Y = data("iris")
 TARGETS = 0.1 + 0.2 * Y
 
 # scikit-learn's own code runs into overflows, of which NumPy tells.
-pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge")
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
+pytestmark = ends_early
 every_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 since_1_7 = pytest.mark.skipif(RELEASE < (1, 7), reason="new in scikit-learn 1.7")
 

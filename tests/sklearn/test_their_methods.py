@@ -17,12 +17,14 @@ import fastnn.sklearn as ours
 from fastnn.sklearn._objective import has_one_label
 from tests.sklearn.pairs import (
     CLASSIFIER,
-    ESTIMATORS,
+    REGRESSOR,
     RELEASE,
     Pair,
     assert_close,
     assert_same_answers,
     data,
+    ends_early,
+    every_estimator,
     outcome,
     pair,
     same,
@@ -30,12 +32,10 @@ from tests.sklearn.pairs import (
 )
 from tests.sklearn.subclasses import SMALL, instances, subclasses
 
-REGRESSOR = "MLPRegressor"
 X, Y = data("iris")
 
 # scikit-learn's own code runs into overflows, of which NumPy tells.
-pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge")
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
+pytestmark = ends_early
 
 
 class TestTargetsAndOptimizers:

@@ -22,9 +22,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import fastnn.sklearn as ours
 from tests.processes import run
-from tests.sklearn.pairs import ESTIMATORS, assert_close, data, outcome
+from tests.sklearn.pairs import ESTIMATORS, assert_close, data, every_estimator, outcome
 
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"),
     # Python 3.12 warns of every fork of a process with threads, which joblib's multiprocessing does.
