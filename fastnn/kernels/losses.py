@@ -23,19 +23,7 @@ from .narrow_rows import BLOCK, Block, fill_a_block, label_block, sums_block
 from .operations import FLOAT64, INT64, N
 from .registry import Registry
 from .simd.address import as_writeable
-from .simd.vector import (
-    data,
-    get,
-    integer,
-    lanes,
-    load_part,
-    pointer,
-    put,
-    reduce_add,
-    scratch,
-    shift,
-    splat,
-)
+from .simd.vector import data, get, integer, lanes, load_part, pointer, put, reduce_add, scratch, shift, splat
 from .softmax import row_max_and_sum, settle
 from .threading.crew import share, task_signature
 from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows
@@ -164,23 +152,23 @@ _SUMS, _LABELS, _TARGETS, _WEIGHTS, _TOTAL, _JOB = range(ROWS_JOB, ROWS_JOB + 6)
 def _CROSS_ENTROPY(like, job, which, parts, thread):
     rows = rows_of_part(like, job, which, parts)
     sums, target_terms = _numbers_of_rows(like, job, rows)
-    labels, targets, n = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n
-    block, done, alone = Block(scratch(like, BLOCK), scratch(like, BLOCK), scratch(like, BLOCK)), rows.first, rows.first
-    for i in range(rows.first, rows.end):
-        row = shift(rows.s, i * n)
-        if i == done and i >= alone and fill_a_block(like, n, i, rows.end):
-            if sums_block(row, n, block, shift(sums, i), shift(target_terms, i)):
-                done += lanes(like)
-            else:
-                alone = i + lanes(like)
-        if i == done:
-            top, total = settle(row, n, *row_max_and_sum(row, n, row, False))
-            put(sums, i, total)
-            put(target_terms, i, top)
-            done += 1
-        top, label = get(target_terms, i), label_at(labels, i, n) if get(job, _LABELS) != 0 else 0
-        score = get(row, max(label, 0)) if get(job, _LABELS) != 0 else target_score(row, n, shift(targets, i * n))
-        put(target_terms, i, top - score if label >= 0 else np.nan)
+    labels, targets, n, i = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n, rows.first
+    block = Block(scratch(like, BLOCK), scratch(like, BLOCK), scratch(like, BLOCK))
+    while i < rows.end:
+        end, in_lanes = i + 1, False
+        if fill_a_block(like, n, i, rows.end):
+            end = i + lanes(like)
+            in_lanes = sums_block(shift(rows.s, i * n), n, block, shift(sums, i), shift(target_terms, i))
+        while i < end:
+            row = shift(rows.s, i * n)
+            if not in_lanes:
+                top, total = settle(row, n, *row_max_and_sum(row, n, row, False))
+                put(sums, i, total)
+                put(target_terms, i, top)
+            top, label = get(target_terms, i), label_at(labels, i, n) if get(job, _LABELS) != 0 else 0
+            score = get(row, max(label, 0)) if get(job, _LABELS) != 0 else target_score(row, n, shift(targets, i * n))
+            put(target_terms, i, top - score if label >= 0 else np.nan)
+            i += 1
 
 
 @shared(task_signature)

@@ -15,11 +15,22 @@ from .threading.team import GRAIN
 
 
 @inline
+def _is_product(a, b, c):
+    """Whether c = a b is a product of matrices, into rows that are contiguous."""
+    are_matrices = a.ndim == 2 and b.ndim == 2 and c.ndim == 2 and c.col == 1
+    return are_matrices and a.cols == b.rows and c.rows == a.rows and c.cols == b.cols
+
+
+@inline
+def _is_bias(b, w):
+    """Whether b has a number for each column of w."""
+    return b.ndim == 1 and b.rows == w.cols
+
+
+@inline
 def _fits(a, b, c):
-    """Whether c = a b is a product of matrices, small enough for one thread, that overwrites none of them."""
-    is_product = a.ndim == 2 and b.ndim == 2 and c.ndim == 2 and a.cols == b.rows
-    fits = is_product and c.rows == a.rows and c.cols == b.cols and c.rows * c.cols * a.cols < GRAIN
-    return fits and not meet(c, a) and not meet(c, b)
+    """Whether c = a b is small enough for one thread, and overwrites neither a nor b."""
+    return _is_product(a, b, c) and c.rows * c.cols * a.cols < GRAIN and not meet(c, a) and not meet(c, b)
 
 
 @inline
@@ -45,7 +56,7 @@ def _matmul(given, workspace):
 def _linear(given, workspace):
     x, w = array_of(given, 0, workspace), array_of(given, 1, workspace)
     b, y = array_of(given, 2, workspace), array_of(given, 3, workspace)
-    if not _fits(x, w, y) or b.ndim != 1 or b.rows != w.cols or meet(y, b):
+    if not _fits(x, w, y) or not _is_bias(b, w) or meet(y, b):
         return 0
     _whole(x, w, y, Epilogue(BIAS, b.p, 0, 1.0, 0.0), workspace)
     return 1
@@ -65,9 +76,7 @@ def _product(given, like):
     out, a, b = array_of(given, 0, like), array_of(given, 1, like), array_of(given, 2, like)
     v, alpha, beta = array_of(given, 3, like), get(float_at(given, 4), 0), get(float_at(given, 5), 0)
     mode = get(given, CONSTANTS)
-    fits = out.ndim == 2 and a.ndim == 2 and b.ndim == 2 and out.col == 1
-    fits &= a.rows == out.rows and a.cols == b.rows and b.cols == out.cols
-    if not fits or (mode == BIAS and (v.ndim != 1 or v.rows != out.cols)):
+    if not _is_product(a, b, out) or (mode == BIAS and not _is_bias(v, b)):
         return 0
     shared_product(
         out.rows, out.cols, a.cols, Matrix(a.p, a.row, a.col), Matrix(b.p, b.row, b.col), Matrix(out.p, out.row, 1),
@@ -103,7 +112,7 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """out (m, k) = x (m, d) w (d, k) + b (k,)."""
     if x.shape[0] * w.size >= GRAIN or _LINEAR.attempt(x, w, b, out) is None:
-        _share(_BIAS, out, x, w, b)
+        _share(_BIAS, out, x, w, np.ascontiguousarray(b))
 
 
 def linear_backward(

@@ -6,16 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backend import active
-from ..validation import (
-    Array,
-    are_plain,
-    checked_out,
-    dimensions,
-    float_arrays,
-    may_overlap,
-    number,
-    same_length,
-)
+from ..validation import Array, are_plain, checked_out, dimensions, float_arrays, may_overlap, number, same_length
 
 
 def matmul(a: ArrayLike, b: ArrayLike, out: Array | None = None) -> Array:

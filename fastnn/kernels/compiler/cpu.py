@@ -51,17 +51,7 @@ _WIDE, _TWELVE, _SIX, _THREE = ((14, 2), (8, 3)), ((12, 2), (8, 3)), ((6, 2),) *
 TABLE = {
     isa.name: isa
     for isa in (
-        Isa(
-            "avx512",
-            _X86,
-            "+avx512f",
-            512,
-            _WIDE,
-            lane_rows=6,
-            lane_cols=4,
-            cheap_masks=True,
-            estimates=True,
-        ),
+        Isa("avx512", _X86, "+avx512f", 512, _WIDE, lane_rows=6, lane_cols=4, cheap_masks=True, estimates=True),
         Isa("avx2", _X86, "+avx2", 256, _SIX, lane_rows=4, lane_cols=2, cheap_masks=False),
         Isa("neon", _ARM, "", 128, _TWELVE, lane_rows=6, lane_cols=4, cheap_masks=False),
         Isa("sse2", _X86, "", 128, _SIX, lane_rows=4, lane_cols=2, cheap_masks=False, fuses=False),
