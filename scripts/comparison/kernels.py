@@ -13,7 +13,7 @@ from comparison.tables import advantage, contenders, micro, on, row_of_times, su
 from comparison.training import NETWORKS
 from fastnn.commands import measure
 
-SQUARE = (32, 64, 128, 256, 512, 1024, 2048)
+SQUARE = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 # As in a forward pass of one sample.
 ONE_ROW = ("x w: (1, 64) (64, 100)", (1, 64), (64, 100), "")
 # The last does not fit into a core's own caches in either dtype.
