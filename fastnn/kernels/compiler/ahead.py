@@ -1,8 +1,8 @@
-"""A kernel compiled by a second process into the cache, while this one compiles what else a first call needs.
+"""Kernels compiled by a second process into the cache, while this one compiles what else a first call needs.
 
 The helper is a Python process of its own, which is told on its standard input what to compile and never sees the
 user's script, as one of ``multiprocessing`` would. It ends by itself when that input ends, as it does with this
-process, however that goes. Where there can be none, or it fails, the kernel is compiled here as ever.
+process, however that goes. Where there can be none, or it fails, they are compiled here as ever.
 """
 
 import atexit
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,32 +87,26 @@ _helpers: dict[str, _Helper] = {}
 _lock = threading.Lock()
 
 
-def compile_ahead(
-    kernel: Any,
-    signature: tuple[Any, ...],
-    function: str,
-    dtype: np.dtype,
-    n_threads: int,
-    also: tuple[str, ...] = (),
-) -> None:
-    """Let a helper call ``function(dtype)`` of the kernel's module, which compiles the kernel for a signature.
+def compile_ahead(functions: Sequence[Any], compile: Callable[[Any], None], dtype: np.dtype, n_threads: int) -> None:
+    """Let a helper call ``compile(dtype)``, a function of a module, which compiles shared functions for a dtype.
 
-    Whoever needs the kernel meanwhile, or one of the files that the function ``also`` fills, waits for it. There is no
-    helper for one that is in the cache or for which another process has a helper, nor where kernels cannot be kept,
-    where there is one CPU or one thread, or where this process is not Python's own program.
+    Whoever needs one of them meanwhile waits for it. There is no helper if the first is in the cache or another process
+    has a helper for it, nor where kernels cannot be kept, where there is one CPU or one thread, or where this process
+    is not Python's own program.
     """
-    if n_threads < 2 or not _can_help() or kernel._cache.is_kept(signature):
+    if n_threads < 2 or not _can_help() or functions[0].is_kept(dtype):
         return
     order = {
         "path": sys.path,
-        "module": kernel.__module__,
-        "function": function,
+        "module": compile.__module__,
+        "function": compile.__name__,
         "dtype": dtype.name,
         "fingerprint": cache.FINGERPRINT,
         "folder": str(cache.FOLDERS[-1]),
     }
+    names = [function.file_name(dtype) for function in functions]
+    name = names[0]
     with _lock, contextlib.suppress(OSError, ValueError, RuntimeError, TypeError):
-        name = kernel._cache.file_name(signature)
         if name in _helpers:
             return
         turn = Turn(cache.made_folder() / f"{name}.ahead")
@@ -123,7 +118,7 @@ def compile_ahead(
         except BaseException:
             turn.end()
             raise
-        for file in (name, *also):
+        for file in names:
             cache.AHEAD[file] = lambda: _wait_for(name)
 
 

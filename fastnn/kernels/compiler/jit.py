@@ -277,17 +277,12 @@ def _undisturbed(compile: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return compile_kernel
 
 
-def kernel(function: Callable[..., Any], compiler: type[Compiler] = _Compiler) -> Any:
+def kernel(function: Callable[..., Any]) -> Any:
     """Compile an entry point: called from Python, cached on disk, releases the GIL."""
-    dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, pipeline_class=compiler, **_OPTIONS)(function)
+    dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, pipeline_class=_Compiler, **_OPTIONS)(function)
     dispatcher._cache = Cache(function)
     dispatcher.compile = _undisturbed(dispatcher.compile)
     return dispatcher
-
-
-def conductor(function: Callable[..., Any]) -> Any:
-    """Compile an entry point that only calls functions behind addresses, of which LLVM need not make much."""
-    return kernel(function, _LightCompiler)
 
 
 def inline(function: Callable[..., Any], compiler: type[Compiler] = _InlineCompiler) -> Any:
@@ -325,17 +320,22 @@ class Shared:
 
     Numba links the code of a callee into every caller and optimises it there again: for the matrix product, seconds
     for each entry point. ``signature`` gives the Numba signature for a float type. A function is ``finished`` if it
-    calls LLVM code by hand, which optimising makes no faster, see ``finished_module``. ``name`` tells functions apart
-    that one piece of code makes.
+    calls LLVM code by hand, which optimising makes no faster, see ``finished_module``, and ``light`` if its loops are
+    in functions behind addresses. ``name`` tells functions apart that one piece of code makes.
     """
 
     def __init__(
-        self, function: Callable[..., Any], signature: Callable[[Any], Any], finished: bool = False, name: str = ""
+        self,
+        function: Callable[..., Any],
+        signature: Callable[[Any], Any],
+        finished: bool = False,
+        light: bool = False,
+        name: str = "",
     ) -> None:
         if name:
             function.__qualname__ = f"{function.__qualname__}.{name}"
         self._function, self._signature, self._name = function, signature, name
-        self._compiler = _FinishedCompiler if finished else _Compiler
+        self._compiler = _FinishedCompiler if finished else _LightCompiler if light else _Compiler
         self._compiled: dict[Any, CFunc] = {}
         self._addresses: dict[Any, int] = {}
 
@@ -384,6 +384,8 @@ class Shared:
         return function
 
 
-def shared(signature: Callable[[Any], Any], finished: bool = False) -> Callable[[Callable[..., Any]], Shared]:
+def shared(
+    signature: Callable[[Any], Any], finished: bool = False, light: bool = False
+) -> Callable[[Callable[..., Any]], Shared]:
     """Compile a function once for each dtype, to be called through its address; see ``Shared``."""
-    return lambda function: Shared(function, signature, finished)
+    return lambda function: Shared(function, signature, finished, light)

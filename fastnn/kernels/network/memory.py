@@ -41,7 +41,7 @@ class Memory(NamedTuple):
     """What the threads share: the plan of the nodes, the nodes with the rows' losses behind them, and the rest.
 
     ``own_at`` is where in its workspace a thread gathers a batch for itself. ``samples`` and ``pieces`` have a row for
-    each thread, see ``Worker``; ``batch_at`` is the address of ``BATCH``.
+    each thread, see ``Worker``; ``batch_at`` and ``update_at`` are where ``BATCH`` and an update lie.
     """
 
     plan: np.ndarray
@@ -56,6 +56,25 @@ class Memory(NamedTuple):
     pieces: np.ndarray
     sync: np.ndarray
     batch_at: int
+    update_at: int
+
+
+class Whole(NamedTuple):
+    """The gradient (n_params,), Σ g² of its pieces, its greatest norm, 0 for any, and the batches it is summed over.
+
+    Of a parameter of which a batch has a gradient for some rows alone, only these are written, read and moved: the last
+    of them starts at ``heads`` (n_spans,) less 1, 0 for none, and where a row starts ``touched`` (n_params,) holds 1
+    plus the like of the one before. ``sums`` are those of ``pieces`` (n, 2), from where to where, and then of such rows
+    of each span.
+    """
+
+    gradient: np.ndarray
+    touched: np.ndarray
+    heads: np.ndarray
+    pieces: np.ndarray
+    sums: np.ndarray
+    clip_norm: float
+    accumulate: int
 
 
 @inline

@@ -29,7 +29,7 @@ from ..compiler.jit import inline
 from ..gemm.product import Epilogue, Matrix, column_sums, moved, prefetch, product_at, sum_of_squares, transposed
 from ..gemm.tile import BLOCK, COMBINE, COMBINE_SQUARES, STORE, most_cols, most_rows
 from ..operations import call_gradient, gradients_at
-from ..simd.table import cell, row_of
+from ..simd.table import cell, row_alone
 from ..simd.vector import get, integer, itemsize, pointer, put, shift
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS, call_prepare, call_update
@@ -43,7 +43,7 @@ WORTH_FETCHING = 32_768
 
 
 class Step(NamedTuple):
-    """How an update moves: whether by plain SGD, in the epilogue of a product, or by a rule, and what it prepared.
+    """How an update moves: 1 for plain SGD in the epilogue of a product, 0 for a rule; and what the rule prepared.
 
     The learning rate is the first of the settings; ``rates`` has one for each update in its place, or none, and
     ``scales`` a factor of it for each op, or none. The rule's slots (s, n_params) are those of all parameters, and
@@ -52,7 +52,7 @@ class Step(NamedTuple):
     addresses of slots.
     """
 
-    fused: bool
+    fused: int
     prepare: int
     update: int
     settings: np.ndarray
@@ -67,21 +67,20 @@ class Step(NamedTuple):
 
 @inline
 def step_of(step, thread):
-    """The step of one thread, whose rows of ``given``, ``prepared`` and ``places`` it points to."""
-    given, prepared, places = (row_of(step.given, thread), row_of(step.prepared, thread), row_of(step.places, thread))
+    """The step of one thread, whose rows of ``given``, ``prepared`` and ``places`` it has."""
     return Step(
-        step.fused, step.prepare, step.update, step.settings, step.rates, step.scales, step.slots, step.made, given,
-        prepared, places,
+        step.fused, step.prepare, step.update, step.settings, step.rates, step.scales, step.slots, step.made,
+        row_alone(step.given, thread), row_alone(step.prepared, thread), row_alone(step.places, thread),
     )  # fmt: skip
 
 
 @inline
 def prepare_step(step, t, l2, weight, like):
     """What update t takes for a batch of this weight, with the factor l2 of Σ w²."""
-    prepared = step.prepared
+    prepared = step.prepared.p
     if step.rates.rows != 0 or step.scales.rows != 0:
-        put(step.given, 0, _rate(step, t))
-    call_prepare(step.prepare, like, (step.given, prepared, 1, t, weight))
+        put(step.given.p, 0, _rate(step, t))
+    call_prepare(step.prepare, like, (step.given.p, prepared, 1, t, weight))
     put(prepared, WEIGHTS, 2.0 * l2)
     put(prepared, OTHERS, 0.0)
     put(prepared, WEIGHTS + 2, 1.0)
@@ -92,8 +91,8 @@ def prepare_step(step, t, l2, weight, like):
 def scale_step(step, i, t, weight, like):
     """Prepare the rule again where the parameters of op i take another learning rate."""
     if step.scales.rows != 0:
-        put(step.given, 0, _rate(step, t) * get(step.scales.p, i))
-        call_prepare(step.prepare, like, (step.given, step.prepared, 1, t, weight))
+        put(step.given.p, 0, _rate(step, t) * get(step.scales.p, i))
+        call_prepare(step.prepare, like, (step.given.p, step.prepared.p, 1, t, weight))
 
 
 @inline
@@ -176,7 +175,7 @@ def _sgd(net, step, i, row, col, rows, cols, m, x, dy, squares, worker):
             _prefetch(worker, 0, 0, get(worker.samples, 0), m * tiles_of(rows, cols, x.p))
         weight = Matrix(shift(net.params.p, cell(net.ops, i, WEIGHT) + row * n_out + col), n_out, 1)
         tiles = shift(squares, row // unit * panels + _panels(col, x.p))
-        lr, penalty = get(step.prepared, 0), get(step.prepared, WEIGHTS)
+        lr, penalty = get(step.prepared.p, 0), get(step.prepared.p, WEIGHTS)
         mode = COMBINE_SQUARES if penalty != 0.0 else COMBINE
         epilogue = Epilogue(mode, tiles, panels, -lr, 1.0 - lr * penalty)
         product_at(cell(net.ops, i, GRADIENT_AT), rows, cols, m, transposed(x), dy, weight, epilogue, worker.workspace)
@@ -187,7 +186,7 @@ def _sgd_bias(net, step, i, m, col, cols, dy):
     """Update some elements of the bias of the linear op i, from the columns of dy that belong to them."""
     bias_at = cell(net.ops, i, BIAS_AT)
     if bias_at >= 0:
-        column_sums(m, cols, dy, shift(net.params.p, bias_at + col), -get(step.prepared, 0), 1.0)
+        column_sums(m, cols, dy, shift(net.params.p, bias_at + col), -get(step.prepared.p, 0), 1.0)
 
 
 @inline
@@ -197,7 +196,7 @@ def update_linear(net, step, i, m, around, squares, worker):
     x (m, inputs) is the op's input and dy (m, outputs) the gradient before its rectifier. Rules with state take the
     gradient a block of rows at a time, while it is still in the cache.
     """
-    if step.fused:
+    if step.fused != 0:
         sgd_rows(net, step, i, m, around, squares, worker)
         return
     n_in, n_out = cell(net.ops, i, INPUTS), cell(net.ops, i, OUTPUTS)
@@ -219,7 +218,7 @@ def update_linear(net, step, i, m, around, squares, worker):
         at_product = cell(net.ops, i, GRADIENT_AT)
         product_at(at_product, rows, n_out, m, transposed(x), around.dy, out, store_it, worker.workspace)
         apply_rule(net, step, at + first * n_out, block, WEIGHTS, rows * n_out)
-        if get(step.prepared, WEIGHTS) != 0.0:
+        if get(step.prepared.p, WEIGHTS) != 0.0:
             _sum_squares(net, i, first, rows, shift(squares, first // unit * panels), panels)
     if bias_at >= 0 and i % worker.n_threads == worker.thread:
         column_sums(m, n_out, around.dy, block, 1.0, 0.0)
@@ -267,9 +266,9 @@ def gradient_of_span(net, span, m, around, first, count, out):
 def apply_rule(net, step, at, gradient, kind, n):
     """Update n parameters of a kind, WEIGHTS or OTHERS, from offset ``at``."""
     for s in range(step.slots.rows):
-        put(step.places, s, integer(shift(step.slots.p, s * step.slots.cols + at)))
-    prepared, w = step.prepared, shift(net.params.p, at)
-    call_update(step.update, w, (n, w, gradient, step.places, prepared, shift(prepared, kind), 0))
+        put(step.places.p, s, integer(shift(step.slots.p, s * step.slots.cols + at)))
+    prepared, w = step.prepared.p, shift(net.params.p, at)
+    call_update(step.update, w, (n, w, gradient, step.places.p, prepared, shift(prepared, kind), 0))
 
 
 @inline

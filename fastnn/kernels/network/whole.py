@@ -6,19 +6,16 @@ on the number of threads.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from ...codes import BIAS_AT, INPUTS, LENGTH, OP, OUTPUTS, ROW, START, STRIDE, TRAINED, WEIGHT
-from ..compiler.jit import conductor, inline
-from ..gemm.product import WORKSPACE, Epilogue, Matrix, column_sums, moved, product_at, stop_prefetching, transposed
+from ..compiler.jit import inline, shared
+from ..gemm.product import Epilogue, Matrix, column_sums, moved, product_at, transposed
 from ..gemm.tile import COMBINE, STORE
 from ..operations import gradients_at
-from ..simd.subnormals import flushed
-from ..simd.table import cell, row_of, tables
+from ..simd.table import cell
 from ..simd.vector import (
-    data,
     fma,
     get,
     lanes,
@@ -35,44 +32,22 @@ from ..simd.wide import widened
 from ..threading.barrier import barrier
 from ..threading.team import part
 from ..updates import OTHERS, WEIGHTS
-from .batch import Fixed, keep, through_batch
-from .clock import REST, UPDATE, begin, lap
+from .clock import REST, UPDATE, lap
 from .layers import GRADIENT_AT, LINE, UNIT_OF_WEIGHT, is_updated
-from .memory import around_op
-from .objectives import batch_weight, penalty_factor
-from .passes import Batch, batch_of, loss_of_batch, total_of
+from .memory import Whole, around_op
+from .passes import total_of
+from .record import fixed_at, update_signature
 from .steps import (
     GRADIENT_BLOCK,
-    Columns,
-    Worker,
     apply_rule,
     gradient_of_span,
     prepare_step,
     scale_step,
     square_sums,
-    step_of,
 )
 
 # Elements of the gradient whose squares are summed up by themselves.
 PIECE = 8192
-
-
-class Whole(NamedTuple):
-    """The gradient (n_params,), Σ g² of its pieces, its greatest norm, 0 for any, and the batches it is summed over.
-
-    Of a parameter of which a batch has a gradient for some rows alone, only these are written, read and moved: the last
-    of them starts at ``heads`` (n_spans,) less 1, 0 for none, and where a row starts ``touched`` (n_params,) holds 1
-    plus the like of the one before. ``sums`` are those of ``pieces`` (n, 2), from where to where, and then of such rows
-    of each span.
-    """
-
-    gradient: np.ndarray
-    touched: np.ndarray
-    heads: np.ndarray
-    pieces: np.ndarray
-    sums: np.ndarray
-    clip_norm: float
-    accumulate: int
 
 
 def whole_of(spans: np.ndarray, params: np.ndarray, clip_norm: float | None, accumulate: int) -> Whole:
@@ -98,67 +73,15 @@ def pieces_of(spans: np.ndarray, n_params: int) -> np.ndarray:
     return np.array(pieces, np.int64).reshape(-1, 2)
 
 
-@conductor
-def train_whole(net, samples, objective, step, whole, memory, clock, own, thread, n_threads):
-    """Train for an epoch, see ``train_epoch``."""
-    workspace = data(own)
-    block = shift(workspace, WORKSPACE)
-    memory = tables(memory)
-    samples_ahead, pieces = row_of(memory.samples, thread), row_of(memory.pieces, thread)
-    worker = Worker(thread, n_threads, workspace, block, samples_ahead, pieces, tables(clock))
-    arguments = tables(net), tables(samples), tables(objective), tables(step), tables(whole), memory, worker
-    result = flushed(_train_groups, arguments)
-    stop_prefetching(workspace)
-    return result
-
-
-@inline
-def _train_groups(net, samples, objective, shared, whole, memory, worker):
-    step, size = step_of(shared, worker.thread), whole.accumulate
-    fixed = keep(Fixed(net, samples, objective, Columns(0, 0), memory, worker), worker.workspace)
-    total = seen = 0.0
-    begin(worker.clock)
-    if objective.l2 != 0.0:
-        square_sums(net, memory.squares.p, worker.thread, worker.n_threads)
-    if not barrier(memory.sync.p, worker.n_threads):
-        return 0.0, -1
-    count = (samples.order.rows + samples.batch_size - 1) // samples.batch_size
-    for number in range(count):
-        place = number % size
-        # Batches draw by the number of the batch, which is that of the update where there is no other.
-        batch = batch_of(samples, number, step.made * size)
-        weight = _weight_of_group(samples, batch.start - place * samples.batch_size, size)
-        l2 = penalty_factor(objective, objective.l2, weight)
-        penalty = l2 * total_of(memory.squares) if l2 != 0.0 else 0.0
-        in_group = Batch(batch.start, batch.m, batch.t, weight)
-        if not through_batch(fixed, in_group, memory, worker):
-            break
-        value = objective.value * loss_of_batch(samples, batch, memory) + penalty
-        share = float(batch.m) if objective.mean_over_rows else batch.weight
-        total += share * value
-        seen += share
-        if objective.stop and not math.isfinite(value):
-            return total / seen if seen != 0.0 else 0.0, number
-        lap(worker.clock, -1, REST)
-        _add_gradient(net, whole, batch.m, place == 0, memory, worker)
-        if place == size - 1 or number == count - 1:
-            t = step.made + number // size + 1
-            prepare_step(step, t, l2, weight, worker.workspace)
-            if not _move(net, step, whole, t, weight, memory, worker):
-                break
-            if objective.l2 != 0.0:
-                square_sums(net, memory.squares.p, worker.thread, worker.n_threads)
-        if not barrier(memory.sync.p, worker.n_threads):
-            break
-        lap(worker.clock, -1, REST)
-    return total / seen if seen != 0.0 else 0.0, -1
-
-
-@inline
-def _weight_of_group(samples, start, size):
-    """Σ of the weights of the samples of some batches, the first of which starts there."""
-    m = min(samples.batch_size * size, samples.order.rows - start)
-    return batch_weight(samples.target.weights, samples.order, start, m)
+@shared(update_signature, light=True)
+def UPDATE_WHOLE(place, like, start, m, t, weight, l2, is_first, is_last):
+    """Add a batch to the gradient, a thread's part of it, and after the last of some move all parameters by it."""
+    net, _, objective, step, whole, _, memory, worker = fixed_at(place, like)
+    _add_gradient(net, whole, m, is_first != 0, memory, worker)
+    if is_last != 0:
+        prepare_step(step, t, l2, weight, like)
+        if _move(net, step, whole, t, weight, memory, worker) and objective.l2 != 0.0:
+            square_sums(net, memory.squares.p, worker.thread, worker.n_threads)
 
 
 @inline
@@ -229,9 +152,9 @@ def _move(net, step, whole, t, weight, memory, worker):
     """Update number t of a thread's part of all parameters; False where another thread has failed."""
     factor = 1.0
     if whole.clip_norm > 0.0:
-        if get(step.prepared, WEIGHTS) != 0.0:
-            _add_penalty(net, whole, get(step.prepared, WEIGHTS), worker)
-            put(step.prepared, WEIGHTS, 0.0)
+        if get(step.prepared.p, WEIGHTS) != 0.0:
+            _add_penalty(net, whole, get(step.prepared.p, WEIGHTS), worker)
+            put(step.prepared.p, WEIGHTS, 0.0)
         if not barrier(memory.sync.p, worker.n_threads):
             return False
         _sum_pieces(net, whole, worker)

@@ -4,6 +4,7 @@ Numba compiles a function anew for every memory layout and for read-only arrays.
 if it could be written, and large ones (products, the epoch) addresses, which have one type only.
 """
 
+import ctypes
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,20 +14,15 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..compiler.cpu import LINE_BYTES
-from ..compiler.jit import kernel
-from .vector import data, integer
 
-
-@kernel
-def _first_element(array):
-    return integer(data(array))
+# Where an array has the address of its elements: ``entries`` looks whether it is so.
+_ELEMENTS = object.__basicsize__
+_word_at = ctypes.c_ssize_t.from_address
 
 
 def address(array: np.ndarray) -> int:
     """Where the first element lies."""
-    if array.flags.carray:  # aligned, writeable and C-contiguous: the one type that Numba need not compile anew
-        return int(_first_element(array))
-    return int(array.__array_interface__["data"][0])
+    return _word_at(id(array) + _ELEMENTS).value
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -1,18 +1,22 @@
 """Arrays as compiled code carries them in records: where they lie, and their shape.
 
 Whoever takes an array out of a record counts references, and back again when it is done, which for the smallest
-networks was a fifth of a step. So an entry point makes tables of its records' arrays,
-which Python keeps alive as long as the call lasts.
+networks was a fifth of a step. So an entry point makes tables of its records' arrays, which Python keeps alive as long
+as the call lasts; or Python writes the record down as tables, and no code is compiled that takes it apart.
 """
 
-from collections.abc import Callable
+import functools
+import struct
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from numba import types
+import numpy as np
+from numba import typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..compiler.jit import inline
+from .address import address
 from .vector import I64, get, shift
 
 
@@ -34,6 +38,12 @@ def cell(table, i, j):
 def row_of(table, i):
     """Where row i starts."""
     return shift(table.p, i * table.cols)
+
+
+@inline
+def row_alone(table, i):
+    """A table of row i."""
+    return Table(row_of(table, i), 1, table.cols)
 
 
 @intrinsic
@@ -68,29 +78,70 @@ def _with_tables(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     return value
 
 
-def kept(kind_of: Callable[[Any], Any]) -> tuple[Any, Any]:
-    """Two compiled functions, for records of the type that ``kind_of`` gives for a dtype.
+class Record:
+    """A record in memory: its parts, and those of the records in it, one after the other, 8 bytes each.
 
-    The first (record, pointer to the dtype) keeps a record in memory until the function that calls it ends, and gives
-    its address; the second (address, pointer to the dtype) gives the record.
+    ``kind`` gives its type for a dtype. Of two compiled functions ``keep`` (record, pointer to the dtype) keeps one
+    until the function that calls it ends, and gives its address, and ``at`` (address, pointer to the dtype) gives the
+    record.
     """
 
-    @intrinsic
-    def keep(typing: Any, record: Any, like: Any) -> Any:
-        assert record == kind_of(like.dtype), "what is kept has another type"
+    def __init__(self, kind: Callable[[Any], Any]) -> None:
+        kind_of = self.kind = functools.cache(kind)
 
-        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return builder.ptrtoint(cgutils.alloca_once_value(builder, args[0]), I64)
+        @intrinsic
+        def keep(typing: Any, record: Any, like: Any) -> Any:
+            assert record == kind_of(like.dtype), "what is kept has another type"
 
-        return types.intp(record, like), emit
+            def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+                return builder.ptrtoint(cgutils.alloca_once_value(builder, args[0]), I64)
 
-    @intrinsic
-    def kept(typing: Any, place: Any, like: Any) -> Any:
-        kind = kind_of(like.dtype)
+            return types.intp(record, like), emit
 
-        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return builder.load(builder.inttoptr(args[0], context.get_value_type(kind).as_pointer()))
+        @intrinsic
+        def at(typing: Any, place: Any, like: Any) -> Any:
+            record = kind_of(like.dtype)
 
-        return kind(types.intp, like), emit
+            def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+                return builder.load(builder.inttoptr(args[0], context.get_value_type(record).as_pointer()))
 
-    return keep, kept
+            return record(types.intp, like), emit
+
+        self.keep, self.at = keep, at
+
+
+class Written(Record):
+    """A record that Python writes: ``example`` gives one for a dtype, whose arrays, as tables, and numbers tell it."""
+
+    def __init__(self, example: Callable[[np.dtype], Any]) -> None:
+        super().__init__(lambda dtype: kind_with_tables(typeof(example(np.dtype(str(dtype))))))
+        self._layout = functools.cache(lambda dtype: _layout_of(example(dtype)))
+
+    def written(self, record: Any, dtype: np.dtype) -> np.ndarray:
+        """The record in memory, which is good as long as its arrays are; TypeError where one is of another kind."""
+        arrays, layout = self._layout(dtype)
+        values: list[Any] = []
+        for value, expected in zip(_parts(record), arrays, strict=True):
+            if expected is None:
+                values.append(value)
+            elif value.dtype == expected and value.flags.c_contiguous and value.flags.aligned and value.ndim <= 2:
+                values += address(value), *(*value.shape, 1)[:2]
+            else:
+                raise TypeError(f"a record has an array of {value.dtype}, but wants a C-contiguous one of {expected}")
+        return np.frombuffer(layout.pack(*values), np.int64)
+
+
+def _parts(record: Any) -> Iterator[Any]:
+    for part in record:
+        if isinstance(part, tuple):
+            yield from _parts(part)
+        else:
+            yield part
+
+
+def _layout_of(record: Any) -> tuple[list[np.dtype | None], struct.Struct]:
+    """For each part the dtype of its array, or None for a number, and how all are packed."""
+    parts = list(_parts(record))
+    arrays = [part.dtype if isinstance(part, np.ndarray) else None for part in parts]
+    packed = ("3q" if isinstance(part, np.ndarray) else "d" if isinstance(part, float) else "q" for part in parts)
+    return arrays, struct.Struct("=" + "".join(packed))
