@@ -22,6 +22,7 @@ from ..gemm.tile import TILE
 from ..matrix_unit import level_of_unit, with_unit
 from ..simd.address import address
 from ..simd.subnormals import flushed
+from ..simd.table import keep, place_of
 from ..simd.vector import put
 from ..threading.atomics import read
 from ..threading.barrier import ABORTED, CLOCK_AT, NUMBERS, WAITED, barrier
@@ -36,7 +37,7 @@ from .memory import LD, Memory, plan_of
 from .objectives import Target, batch_weight, objective_of, penalty_factor
 from .passes import Batch, Data, batch_of, loss_of_batch, total_of
 from .products import with_products
-from .record import EPOCHS, Epoch, epoch_signature, fixed_of, keep, no_whole, update_signature
+from .record import EPOCHS, Epoch, epoch_signature, fixed_of, no_whole, update_signature
 from .steps import Step, square_sums
 from .whole import UPDATE_WHOLE, whole_of
 
@@ -48,7 +49,7 @@ STEP_GRAIN = 2_000_000
 @shared(epoch_signature, light=True)
 def EPOCH(place, own, thread, n_threads, result):
     """Train on every batch in turn, see ``train_epoch``, a thread's part of it."""
-    loss, failed = flushed(_train, (fixed_of(place, own, thread, n_threads),))
+    loss, failed = flushed(_train, (keep(fixed_of(place, own, thread, n_threads)),))
     stop_prefetching(own)
     put(result, 0, loss)
     put(result, 1, float(failed))
@@ -59,8 +60,8 @@ _update = caller(update_signature)
 
 @inline
 def _train(fixed):
-    _, samples, objective, step, whole, _, memory, worker = fixed
-    place, size = keep(fixed, worker.workspace), whole.accumulate
+    samples, objective, step, memory, worker = fixed.samples, fixed.objective, fixed.step, fixed.memory, fixed.worker
+    place, size = place_of(fixed), fixed.whole.accumulate
     total = seen = 0.0
     begin(worker.clock)
     if objective.l2 != 0.0:

@@ -29,7 +29,8 @@ from .steps import (
 @shared(update_signature, light=True)
 def UPDATE(place, like, start, m, t, weight, l2, is_first, is_last):
     """Update all parameters after a batch, each thread its share."""
-    net, samples, _, step, _, columns, memory, worker = fixed_at(place, like)
+    fixed = fixed_at(place, like)
+    net, step, columns, memory, worker = fixed.net, fixed.step, fixed.columns, fixed.memory, fixed.worker
     prepare_step(step, t, l2, weight, like)
     last_updated = first_updated(net.ops)
     by_columns = columns.end > columns.start
@@ -42,7 +43,7 @@ def UPDATE(place, like, start, m, t, weight, l2, is_first, is_last):
         scale_step(step, i, t, weight, like)
         if is_updated(net.ops, i):
             if i == last_updated:
-                _note_samples(net, samples, start + m, by_columns, worker)
+                _note_samples(net, fixed.samples, start + m, by_columns, worker)
             squares = shift(squares, -count_of_squares(net, i, squares))
             if i == 0 and by_columns:
                 sgd_columns(net, step, m, columns, own_samples(memory, worker), around.dy, squares, worker)

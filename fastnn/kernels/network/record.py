@@ -13,7 +13,7 @@ from numba import types
 from ..compiler.jit import inline
 from ..gemm.product import WORKSPACE
 from ..operations import FLOAT64, N
-from ..simd.table import Record, Table, Written, row_of
+from ..simd.table import RecordAt, Table, Written, record_at, row_of
 from ..simd.vector import shift
 from .clock import Clock, clock_of
 from .layers import Input, Net
@@ -41,10 +41,10 @@ class Fixed(NamedTuple):
     net: Any
     samples: Any
     objective: Any
-    step: Any
     whole: Any
-    columns: Any
     memory: Any
+    step: Any
+    columns: Any
     worker: Any
 
 
@@ -74,20 +74,21 @@ _epoch_at = EPOCHS.at
 
 def _kind_of_fixed(dtype: Any) -> Any:
     net, samples, objective, step, whole, memory, clock = EPOCHS.kind(dtype)
+    shared = [RecordAt(kind) for kind in (net, samples, objective, whole, memory)]
     numbers, ints = types.CPointer(dtype), types.CPointer(types.int64)
     columns = types.BaseTuple.from_types((N, N), Columns)
     worker = types.NamedTuple((N, N, numbers, numbers, ints, ints, clock), Worker)
-    return types.NamedTuple((net, samples, objective, step, whole, columns, memory, worker), Fixed)
+    return types.NamedTuple((*shared, step, columns, worker), Fixed)
 
 
-_FIXED = Record(_kind_of_fixed)
-keep, fixed_at = _FIXED.keep, _FIXED.at
+fixed_at = record_at(_kind_of_fixed)
 
 
 @inline
 def fixed_of(place, own, thread, n_threads):
     """What a thread works on, whose workspace is its own, of the epoch at an address."""
-    net, samples, objective, step, whole, memory, clock = _epoch_at(place, own)
+    epoch = _epoch_at(place, own)
+    net, memory, step, clock = epoch.net, epoch.memory, epoch.step, epoch.clock
     seconds = clock.seconds
     if thread != 0:
         seconds = Table(seconds.p, 0, 0)
@@ -96,7 +97,7 @@ def fixed_of(place, own, thread, n_threads):
         Clock(seconds, clock.last, clock.address, clock.tick),
     )  # fmt: skip
     columns = columns_of(net, thread, n_threads if step.fused != 0 else 1, own)
-    return Fixed(net, samples, objective, step_of(step, thread), whole, columns, memory, worker)
+    return Fixed(net, epoch.samples, epoch.objective, epoch.whole, memory, step_of(step, thread), columns, worker)
 
 
 def epoch_signature(dtype: Any) -> Any:

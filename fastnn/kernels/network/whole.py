@@ -76,11 +76,12 @@ def pieces_of(spans: np.ndarray, n_params: int) -> np.ndarray:
 @shared(update_signature, light=True)
 def UPDATE_WHOLE(place, like, start, m, t, weight, l2, is_first, is_last):
     """Add a batch to the gradient, a thread's part of it, and after the last of some move all parameters by it."""
-    net, _, objective, step, whole, _, memory, worker = fixed_at(place, like)
+    fixed = fixed_at(place, like)
+    net, step, whole, memory, worker = fixed.net, fixed.step, fixed.whole, fixed.memory, fixed.worker
     _add_gradient(net, whole, m, is_first != 0, memory, worker)
     if is_last != 0:
         prepare_step(step, t, l2, weight, like)
-        if _move(net, step, whole, t, weight, memory, worker) and objective.l2 != 0.0:
+        if _move(net, step, whole, t, weight, memory, worker) and fixed.objective.l2 != 0.0:
             square_sums(net, memory.squares.p, worker.thread, worker.n_threads)
 
 
