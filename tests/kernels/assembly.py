@@ -39,26 +39,24 @@ class Tile(NamedTuple):
     dtype: Any
     rows: int
     vectors: int
-    by_row: bool
 
     def __str__(self) -> str:
-        return f"{self.rows} x {self.vectors} of {self.dtype}, A by {'rows' if self.by_row else 'columns'}"
+        return f"{self.rows} x {self.vectors} of {self.dtype}"
 
 
 def tiles(cpu, beyond):
     """The tiles of so many rows beyond the most that the table allows, and as wide as it allows."""
     isa = TABLE[CPUS[cpu][1]]
     return [
-        Tile(dtype, isa.rows(size) + more, isa.vectors(size), by_row)
+        Tile(dtype, isa.rows(size) + more, isa.vectors(size))
         for dtype, size in ((types.float32, 4), (types.float64, 8))
-        for by_row in (False, True)
         for more in beyond
         if isa.rows(size) + more > 0
     ]
 
 
 def spills(cpu, wanted):
-    """For each tile, the instructions of its inner loop that move a vector register to the stack or back."""
+    """For each tile, the instructions of its inner loops that move a vector register to the stack or back."""
     triple, isa = CPUS[cpu]
     module = ir.Module()
     module.triple = triple

@@ -37,6 +37,7 @@ from .tile import (
     ALPHA,
     B_STRIDE,
     BETA,
+    BY_ROW,
     C_STRIDE,
     CARRIED,
     COLS,
@@ -192,6 +193,7 @@ def _block(m, n, k, a, b, c, epilogue, carried, workspace):
     put(panel, A_STRIDE, a.row if by_row == 1 else a.col)
     put(panel, B_STRIDE, b_row)
     put(panel, C_STRIDE, c.row)
+    put(panel, BY_ROW, by_row)
     put(panel, MODE, epilogue.mode)
     put(panel, CARRIED, 1 if carried else 0)
     put(panel, V_STRIDE, epilogue.v_row)
@@ -223,7 +225,7 @@ def _block(m, n, k, a, b, c, epilogue, carried, workspace):
             cols = min(width, n - j)
             put(panel, B, integer(panel_b))
             put(panel, COLS, cols)
-            shape = tile_shape(rows, by_row, cols, a.p)
+            shape = tile_shape(rows, cols, a.p)
             tile(get(panel, TILES_AT), a.p, (shape, tile_a, shift(c.p, i * c.row + j), tile_v, panel))
             panel_b, tile_v = shift(panel_b, b_step), shift(tile_v, v_step)
             if by_row == 0 and not looks_ahead:

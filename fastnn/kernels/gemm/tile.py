@@ -62,6 +62,8 @@ DEPTH, A_STRIDE, B, B_STRIDE, C_STRIDE, COLS, MODE, V_STRIDE, ALPHA, BETA = rang
 CARRIED = 13
 # Two pieces of memory that a tile with A contiguous along its rows prefetches, PREFETCH_STEP bytes each step of k.
 PREFETCHED, PREFETCH_STEP = (10, 11), 12
+# Whether A is contiguous along k. Tiles of more vectors than a panel has want it so.
+BY_ROW = 16
 # Where a product on the matrix unit has its memory.
 UNIT_AT = 15
 # Rows and columns of a block of sums there, and what is added up at once.
@@ -78,7 +80,7 @@ def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
     """C (rows, cols) = epilogue of A (rows, k) B (k, cols), for the fields of ``panel``.
 
     ``shape`` comes from ``tile_shape``. A is contiguous along k with rows a_stride apart, or contiguous along its rows
-    with steps of k a_stride apart. B and C have contiguous rows.
+    with steps of k a_stride apart, see BY_ROW. B and C have contiguous rows.
     """
     dtype = a.dtype
 
@@ -87,12 +89,12 @@ def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
         finished = finished_module(context)
         end = builder.append_basic_block("end")
         choice = builder.switch(shape, end)
-        for number, (by_row, height, width, whole) in enumerate(_shapes(dtype.bitwidth // 8)):
+        for number, (height, width, whole) in enumerate(_shapes(dtype.bitwidth // 8)):
             block = builder.append_basic_block()
             choice.add_case(I64(number), block)
             with builder.goto_block(block):
                 masked = not (whole and _has_whole(dtype.bitwidth // 8, height, width))
-                emitter = _Emitter(dtype, height, width, by_row, masked)
+                emitter = _Emitter(dtype, height, width, masked)
                 builder.call(_declared(builder.module, emitter.function(finished)), rest)
                 builder.branch(end)
         builder.position_at_end(end)
@@ -107,12 +109,12 @@ def _declared(module: Any, function: Any) -> Any:
     return module.globals.get(function.name) or ir.Function(module, function.function_type, function.name)
 
 
-def _shapes(size: int) -> list[tuple[bool, int, int, bool]]:
-    """Every function: the layout of A, rows, vectors, and whether the last vector is whole."""
+def _shapes(size: int) -> list[tuple[int, int, bool]]:
+    """Every function: rows, vectors, and whether the last vector is whole."""
     rows, vectors = ISA.rows(size), ISA.vectors(size)
     return [
-        *itertools.product((False, True), range(1, rows + 1), range(1, vectors + 1), (False, True)),
-        *itertools.product((True,), (1,), range(vectors + 1, WIDE + 1), (False, True)),
+        *itertools.product(range(1, rows + 1), range(1, vectors + 1), (False, True)),
+        *itertools.product((1,), range(vectors + 1, WIDE + 1), (False, True)),
     ]
 
 
@@ -140,14 +142,14 @@ def most_cols(p):
 
 
 @inline
-def tile_shape(rows, by_row, cols, like):
+def tile_shape(rows, cols, like):
     """The number of the function for a tile, its place in ``_shapes``."""
     width, high, wide = lanes(like), most_rows(like), most_vectors(like)
     vectors = (cols + width - 1) // width
     whole = 1 if cols == vectors * width else 0
     if vectors > wide:
-        return (2 * high * wide + vectors - wide - 1) * 2 + whole
-    return (((by_row * high) + rows - 1) * wide + vectors - 1) * 2 + whole
+        return (high * wide + vectors - wide - 1) * 2 + whole
+    return ((rows - 1) * wide + vectors - 1) * 2 + whole
 
 
 @shared(_signature, finished=True)
@@ -195,10 +197,10 @@ def add_carried(builder: Any, sums: list[Any], is_carried: Any, places: list[Any
 
 
 class _Emitter:
-    """Builds the LLVM function of one tile shape."""
+    """Builds the LLVM function of one tile shape, for both layouts of A: most of it is the epilogues, which are one."""
 
-    def __init__(self, dtype: Any, height: int, width: int, by_row: bool, masked: bool) -> None:
-        self.dtype, self.height, self.width, self.by_row, self.masked = dtype, height, width, by_row, masked
+    def __init__(self, dtype: Any, height: int, width: int, masked: bool) -> None:
+        self.dtype, self.height, self.width, self.masked = dtype, height, width, masked
         self.lanes, self.size = lanes_of(dtype), dtype.bitwidth // 8
         self.scalar, self.vector = llvm_scalar(dtype), llvm_vector(dtype, lanes_of(dtype))
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
@@ -206,8 +208,7 @@ class _Emitter:
 
     def function(self, module: Any) -> Any:
         """The function (a, c, v, panel)."""
-        layout = "row" if self.by_row else "column"
-        name = f"tile_{self.dtype}_{self.height}x{self.width}_{layout}_{'masked' if self.masked else 'whole'}"
+        name = f"tile_{self.dtype}_{self.height}x{self.width}_{'masked' if self.masked else 'whole'}"
         if name in module.globals:
             return module.globals[name]
         p = self.scalar.as_pointer()
@@ -225,10 +226,7 @@ class _Emitter:
         self.mask = part_mask_ir(builder, last, self.lanes) if self.masked else None
         c_stride = field(C_STRIDE)
         self._prefetch(builder, c, c_stride)
-        ahead = [] if self.by_row else [field(number, _I8P) for number in PREFETCHED]
-        sums = self._inner_loop(
-            builder, field(DEPTH), a, field(A_STRIDE), field(B, p), field(B_STRIDE), ahead, field(PREFETCH_STEP)
-        )
+        sums = self._sums(builder, a, field)
         is_carried = builder.icmp_signed("!=", field(CARRIED), I64(0))
         rows = [builder.gep(c, [builder.mul(c_stride, I64(i))]) for i in range(self.height)]
         places = [(rows[i], v) for i, v in self.cells]
@@ -253,16 +251,35 @@ class _Emitter:
     def _load(self, builder: Any, row: Any, v: int, fill: Any = None) -> Any:
         return load_ir(builder, self.dtype, builder.gep(row, [I64(v * self.lanes)]), self._vector_mask(v), fill)
 
-    def _inner_loop(
-        self, builder: Any, k: Any, a: Any, a_stride: Any, b: Any, b_stride: Any, ahead: list[Any], ahead_step: Any
-    ) -> list[Any]:
-        """The sums A B, one step of k a turn; unrolling makes LLVM hoist the broadcasts and spill."""
+    def _sums(self, builder: Any, a: Any, field: Any) -> list[Any]:
+        """The sums A B, for the layout of A at hand; those of more vectors than a panel has are by row alone."""
+        if self.height == 1 and self.width > ISA.vectors(self.size):
+            return self._inner_loop(builder, True, a, field)
+        rows, columns, behind = (builder.append_basic_block(name) for name in ("by_row", "by_column", "behind"))
+        builder.cbranch(builder.icmp_signed("!=", field(BY_ROW), I64(0)), rows, columns)
+        ways = []
+        for block, is_by_row in ((rows, True), (columns, False)):
+            builder.position_at_end(block)
+            ways.append((self._inner_loop(builder, is_by_row, a, field), builder.block))
+            builder.branch(behind)
+        builder.position_at_end(behind)
+        results = [builder.phi(self.vector) for _ in self.cells]
+        for sums, block in ways:
+            for phi, value in zip(results, sums, strict=True):
+                phi.add_incoming(value, block)
+        return results
+
+    def _inner_loop(self, builder: Any, by_row: bool, a: Any, field: Any) -> list[Any]:
+        """One step of k a turn; unrolling makes LLVM hoist the broadcasts and spill."""
+        k, a_stride, b, b_stride = field(DEPTH), field(A_STRIDE), field(B, a.type), field(B_STRIDE)
+        ahead = [] if by_row else [field(number, _I8P) for number in PREFETCHED]
+        ahead_step = None if by_row else field(PREFETCH_STEP)
         before = builder.block
         loop, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
         bytes_apart = builder.mul(a_stride, I64(self.size))
         first = builder.bitcast(a, _I8P)
         bases = [builder.gep(first, [builder.mul(bytes_apart, I64(i))]) for i in range(0, self.height, _GROUP)]
-        if not self.by_row:
+        if not by_row:
             bases = bases[:1]
         builder.cbranch(builder.icmp_signed(">", k, I64(0)), loop, done)
         builder.position_at_end(loop)
@@ -278,7 +295,7 @@ class _Emitter:
         pieces = [carried(_I8P, piece) for piece in ahead]
         for piece in pieces:
             self._prefetch_line(builder, piece, level=2)
-        if not self.by_row:
+        if not by_row:
             self._prefetch_line(builder, builder.gep(heads[0], [builder.mul(bytes_apart, I64(_AHEAD))]), level=3)
         soon = builder.gep(b_row, [builder.mul(b_stride, I64(_AHEAD))])
         for at in range(0, self.width * self.lanes, max(self.lanes, LINE_BYTES // self.size)):
@@ -287,9 +304,9 @@ class _Emitter:
         grown: list[Any] = []
         for i in range(self.height):
             # Loaded beside its use: LLVM would keep elements loaded before all products in registers, and spill.
-            element = self._element(builder, heads, bytes_apart, i)
+            element = self._element(builder, by_row, heads, bytes_apart, i)
             grown += [fma_ir(builder, self.dtype, element, row[v], sums[i * self.width + v]) for v in range(self.width)]
-        step = I64(self.size) if self.by_row else bytes_apart
+        step = I64(self.size) if by_row else bytes_apart
         following = [
             (b_row, builder.gep(b_row, [b_stride])),
             *((head, builder.gep(head, [step])) for head in heads),
@@ -298,9 +315,9 @@ class _Emitter:
         ]
         return close_loop(builder, left, following, grown, self.zero, (before, loop, done))
 
-    def _element(self, builder: Any, heads: list[Any], bytes_apart: Any, i: int) -> Any:
+    def _element(self, builder: Any, by_row: bool, heads: list[Any], bytes_apart: Any, i: int) -> Any:
         """A's element of row i at this step of k, in every lane."""
-        if self.by_row:
+        if by_row:
             head = heads[i // _GROUP]
             place = builder.gep(head, [builder.mul(bytes_apart, I64(i % _GROUP))]) if i % _GROUP else head
         else:
@@ -312,17 +329,15 @@ class _Emitter:
         factors = [field(ALPHA, self.scalar), field(BETA, self.scalar)]
         alpha, beta = (splat_ir(builder, factor, self.lanes) for factor in factors)
         sloped = builder.fcmp_unordered("!=", factors[0], self.scalar(0.0))
-        blocks = [
-            builder.append_basic_block(name)
-            for name in ("store", "bias", "rectify_backward", "combine", "combine_squares")
-        ]
+        blocks = [builder.append_basic_block(name) for name in ("store", "bias", "rectify_backward", "combine")]
         choice = builder.switch(mode, blocks[STORE])
-        for number in (BIAS, RECTIFY_BACKWARD, COMBINE, COMBINE_SQUARES):
+        for number in (BIAS, RECTIFY_BACKWARD, COMBINE):
             choice.add_case(I64(number), blocks[number])
+        choice.add_case(I64(COMBINE_SQUARES), blocks[COMBINE])
         for number, block in enumerate(blocks):
             builder.position_at_end(block)
             bias = [self._load(builder, v, j) for j in range(self.width)] if number == BIAS else []
-            squares = [self.zero] * self.width
+            results = []
             for (i, j), total in zip(self.cells, sums, strict=True):
                 row = builder.gep(c, [builder.mul(c_stride, I64(i))])
                 if number == BIAS:
@@ -332,19 +347,26 @@ class _Emitter:
                     y = self._load(builder, builder.gep(v, [builder.mul(v_stride, I64(i))]), j)
                     gated = self._leaky(builder, builder.fcmp_ordered("<=", y, self.zero), total, alpha, sloped)
                     result = builder.select(builder.fcmp_unordered("uno", y, y), y, gated)
-                elif number in (COMBINE, COMBINE_SQUARES):
+                elif number == COMBINE:
                     old = builder.fmul(self._load(builder, row, j), beta)
                     result = fma_ir(builder, self.dtype, total, alpha, old)
-                    if number == COMBINE_SQUARES:
-                        squares[j] = fma_ir(builder, self.dtype, result, result, squares[j])
                 else:
                     result = total
                 place = builder.gep(row, [I64(j * self.lanes)])
                 store_ir(builder, self.dtype, result, place, self._vector_mask(j))
-            if number == COMBINE_SQUARES:
-                total = functools.reduce(builder.fadd, squares)
-                builder.store(reduce_ir(builder, total, lambda builder, a, b: builder.fadd(a, b)), v)
+                results.append(result)
+            if number == COMBINE:
+                with builder.if_then(builder.icmp_signed(">", mode, I64(COMBINE))):
+                    self._store_squares(builder, results, v)
             builder.ret_void()
+
+    def _store_squares(self, builder: Any, results: list[Any], v: Any) -> None:
+        """v[0] = Σ of the squares of some results."""
+        squares = [self.zero] * self.width
+        for (_, j), result in zip(self.cells, results, strict=True):
+            squares[j] = fma_ir(builder, self.dtype, result, result, squares[j])
+        total = functools.reduce(builder.fadd, squares)
+        builder.store(reduce_ir(builder, total, lambda builder, a, b: builder.fadd(a, b)), v)
 
     def _leaky(self, builder: Any, negative: Any, value: Any, alpha: Any, sloped: Any) -> Any:
         """Value, or where ``negative`` holds alpha times it; an alpha of 0 gives 0 even for infinity."""
