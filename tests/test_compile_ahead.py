@@ -16,18 +16,17 @@ from fastnn.kernels.threading.team import get_num_threads
 from tests.processes import ROOT, finish
 
 FLOAT32 = np.dtype(np.float32)
-# A module with a kernel that compiles in a moment, and ways of compiling it.
+# A module with a function that compiles in a moment, and ways of compiling it.
 TINY = """
 import os, pathlib, time
-from fastnn.kernels.compiler.jit import kernel
-from numba import float32
+from fastnn.kernels.compiler.jit import shared
 
-@kernel
+@shared(lambda dtype: dtype(dtype))
 def double(x):
     return x + x
 
 def compile_it(dtype):
-    double.compile((float32,))
+    double.address(dtype)
 
 def fail(dtype):
     raise ValueError(dtype)
@@ -38,15 +37,15 @@ def linger(dtype):
 """
 # Says how often it runs, and whether it found what it needs in the cache.
 SCRIPT = """
-import os, pathlib, sys, time
+import ctypes, os, pathlib, sys, time, types
 import numpy as np
-from numba import float32
 import fastnn.kernels.compiler.ahead as ahead
 import tiny
 
 os.sched_getaffinity = lambda process: {0, 1}
 os.cpu_count = lambda: 2
-ahead.compile_ahead(tiny.double, (float32,), sys.argv[1], np.dtype("float32"), 2)
+FLOAT32 = np.dtype("float32")
+ahead.compile_ahead([tiny.double], types.SimpleNamespace(__module__="tiny", __name__=sys.argv[1]), FLOAT32, 2)
 assert len(ahead._helpers) == 1
 if sys.argv[1] == "linger":
     note = pathlib.Path("helper")
@@ -59,7 +58,8 @@ if sys.argv[1] == "linger":
         assert os.waitpid(child, 0)[1] == 0
         os.kill(int(note.read_text()), 0)
     os._exit(0) if sys.argv[2] == "ended" else sys.exit()
-print("result", tiny.double(np.float32(3)), sum(tiny.double.stats.cache_hits.values()), len(ahead._helpers))
+double = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_float)(tiny.double.address(FLOAT32))
+print("result", double(3), tiny.double._compile(FLOAT32).cache_hits, len(ahead._helpers))
 """
 
 
@@ -135,8 +135,11 @@ def ordered(monkeypatch, tmp_path):
 
 
 def order(n_threads=2, kept=False):
-    fake = SimpleNamespace(is_kept=lambda signature: kept, file_name=lambda signature: f"kernel-{signature}")
-    ahead.compile_ahead(SimpleNamespace(_cache=fake, __module__="m"), ("s",), "f", FLOAT32, n_threads, ("other",))
+    functions = [
+        SimpleNamespace(is_kept=lambda dtype: kept, file_name=lambda dtype, name=name: f"{name}-{dtype}")
+        for name in ("kernel", "other")
+    ]
+    ahead.compile_ahead(functions, SimpleNamespace(__module__="m", __name__="f"), FLOAT32, n_threads)
 
 
 def test_one_helper_for_a_kernel(ordered):
@@ -144,7 +147,7 @@ def test_one_helper_for_a_kernel(ordered):
     order()
     (one,) = ordered
     assert (one["module"], one["function"], one["dtype"]) == ("m", "f", "float32")
-    assert list(cache.AHEAD) == ["kernel-('s',)", "other"]
+    assert list(cache.AHEAD) == ["kernel-float32", "other-float32"]
 
 
 def test_whoever_comes_first_waits(ordered, monkeypatch):
@@ -153,7 +156,7 @@ def test_whoever_comes_first_waits(ordered, monkeypatch):
     helper = SimpleNamespace(wait=lambda: waits.append("helper"))
     monkeypatch.setattr(ahead, "_Helper", lambda order, turn: helper)
     order()
-    for name in ("other", "kernel-('s',)"):
+    for name in ("other-float32", "kernel-float32"):
         cache.AHEAD.pop(name)()
         assert waits == ["helper"]
 
@@ -168,7 +171,7 @@ def test_a_helper_that_ctrl_c_leaves_at_work_is_disowned_in_a_child(ordered, mon
     monkeypatch.setattr(ahead, "_Helper", lambda order, turn: helper)
     order()
     with pytest.raises(KeyboardInterrupt):
-        cache.AHEAD.pop("other")()
+        cache.AHEAD.pop("other-float32")()
     ahead._disown_all()
     assert disowned == ["helper"]
 
@@ -217,31 +220,5 @@ def test_the_first_epoch_has_a_helper_unless_the_product_is_there(monkeypatch, i
     monkeypatch.setattr(epoch, "compile_ahead", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(epoch, "TILE", SimpleNamespace(is_kept=lambda dtype: is_kept))
     epoch._prepare.__wrapped__(FLOAT32)
-    also = (epoch.BATCH.file_name(FLOAT32),)
-    expected = (epoch._train, epoch._kinds(FLOAT32), "compile_train", FLOAT32, get_num_threads(), also)
+    expected = ((epoch.EPOCH, epoch.BATCH, epoch.UPDATE), epoch.compile_epoch, FLOAT32, get_num_threads())
     assert calls == ([] if is_kept else [expected])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_helper_compiles_what_training_calls(data_of_each_kind, dtype):
-    data_of_each_kind(np.dtype(dtype))
-    assert set(epoch._train.signatures) <= {epoch._kinds(np.dtype(kind)) for kind in (np.float32, np.float64)}
-
-
-@pytest.fixture
-def data_of_each_kind():
-    """Train on samples and targets of every kind."""
-    import fastnn as fnn
-
-    def train(dtype):
-        x, rng = np.ones((4, 3), dtype), np.random.default_rng(0)
-        for optimizer in (fnn.SGD(), fnn.Adam()):
-            for y in (np.array([0, 1, 0, 1]), rng.random((4, 2)).astype(dtype)):
-                for samples in (x, x.astype(np.uint8)):
-                    loss = "cross_entropy" if y.ndim == 1 else "squared_error"
-                    model = fnn.Sequential(fnn.Linear(3, 2), dtype=dtype, seed=0)
-                    with fnn.use_backend("numba"):
-                        model.fit(samples, y, loss=loss, optimizer=optimizer, epochs=1, batch_size=2, verbose=0,
-                                  sample_weight=np.ones(4) if y.ndim == 1 else None)  # fmt: skip
-
-    return train

@@ -21,8 +21,8 @@ from ..gemm.product import WORKSPACE, stop_prefetching, workspace
 from ..gemm.tile import TILE
 from ..matrix_unit import level_of_unit, with_unit
 from ..simd.address import address
+from ..simd.record import keep, place_of
 from ..simd.subnormals import flushed
-from ..simd.table import keep, place_of
 from ..simd.vector import put
 from ..threading.atomics import read
 from ..threading.barrier import ABORTED, CLOCK_AT, NUMBERS, WAITED, barrier

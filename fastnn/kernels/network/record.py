@@ -13,7 +13,8 @@ from numba import types
 from ..compiler.jit import inline
 from ..gemm.product import WORKSPACE
 from ..operations import FLOAT64, N
-from ..simd.table import RecordAt, Table, Written, record_at, row_of
+from ..simd.record import RecordAt, Written, record_at
+from ..simd.table import Table, row_of
 from ..simd.vector import shift
 from .clock import Clock, clock_of
 from .layers import Input, Net
