@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .builtin import COLUMN, LIKE_FIRST, REALS
 from .compiler.jit import Shared, inline, kernel, shared
-from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry
+from .entries import ROWWISE, Entry
 from .given import CONSTANTS, array_of, entry_signature
 from .narrow_rows import BLOCK, Block, fill_a_block, log_softmax_block, logsumexp_block, softmax_block
 from .simd.address import as_writeable

@@ -11,7 +11,8 @@ import pytest
 import fastnn as fnn
 from fastnn import kernels
 from fastnn.kernels import entries
-from fastnn.kernels.entries import KINDS, LENT, quick
+from fastnn.kernels.builtin import KINDS, LENT
+from fastnn.kernels.entries import quick
 from tests.cases import LAYOUTS
 from tests.processes import run
 
@@ -197,7 +198,8 @@ def test_a_builtin_outlives_its_entry(dtype):
     code = f"""
 import gc
 import numpy as np
-from fastnn.kernels.entries import LIKE_FIRST, READ, REALS, Entry, quick
+from fastnn.kernels.builtin import LIKE_FIRST, REALS
+from fastnn.kernels.entries import READ, Entry, quick
 from fastnn.kernels.matmul import _matmul
 
 x = np.full((2, 2), 3, "{np.dtype(dtype).name}")

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...codes import ADD, INPUTS, KEPT, KIND, LINEAR, OUTPUTS, SOURCE
+from ..builtin import ANY, DOUBLES, INTEGERS, NUMBER, REALS, TABLE
 from ..compiler.jit import inline, shared
-from ..entries import ANY, BEYOND, DOUBLES, INTEGERS, NUMBER, REALS, ROWWISE, TABLE, Entry
+from ..entries import BEYOND, ROWWISE, Entry
 from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..given import GIVEN, array_of, entry_signature, float_at
 from ..matrix_unit import level_of_unit, with_unit
