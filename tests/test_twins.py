@@ -38,7 +38,7 @@ ROOMS = [
     "network",
     "*",
     "operations",
-    "entries given",
+    "entries builtin given",
     "registry gemm threading",
     "simd",
     "compiler",

@@ -1,6 +1,7 @@
-"""The losses of single rows of outputs, each with its gradient: what an epoch and the functions on arrays go by."""
+"""The losses of single rows, each with its gradient, and their mean: what an epoch and functions on arrays go by."""
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -210,3 +211,41 @@ def finish_cross_entropy(sums, differences, losses, m):
     apply(vlog, sums, sums, m)
     for i in range(m):
         put(losses, i, get(sums, i) + get(differences, i))
+
+
+class Weights(NamedTuple):
+    """Where the weights v of samples are, and how many: none where all weigh 1."""
+
+    p: Any
+    size: int
+
+
+@inline
+def total_weight(weights, m):
+    """Σ v, or m without weights."""
+    if weights.size == 0:
+        return float(m)
+    total = 0.0
+    for i in range(m):
+        total += get(weights.p, i)
+    return total
+
+
+@inline
+def share_of(weights, i, total):
+    """v_i / Σ v, 0 where that is undefined."""
+    if total == 0.0:
+        return 0.0
+    return (get(weights.p, i) if weights.size != 0 else 1.0) / total
+
+
+@inline
+def weighted_mean(losses, weights, m):
+    """Σ v_i loss_i / Σ v_i in float64."""
+    weight = total_weight(weights, m)
+    if weight == 0.0:
+        return 0.0
+    total = 0.0
+    for i in range(m):
+        total += float(get(losses, i)) * (get(weights.p, i) if weights.size != 0 else 1.0)
+    return total / weight

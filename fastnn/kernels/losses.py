@@ -6,8 +6,10 @@ A batch whose weights sum to 0 has loss 0 and gradient 0.
 import numpy as np
 from numba import types
 
-from .compiler.jit import Shared, caller, inline, kernel, shared
+from .compiler.jit import Shared, caller, kernel
+from .cross_entropy import NOTHING, mean_cross_entropy
 from .loss_rows import (
+    Weights,
     binary_column,
     binary_row,
     finish_cross_entropy,
@@ -15,37 +17,16 @@ from .loss_rows import (
     label_at,
     label_row,
     poisson_row,
+    share_of,
     squared_row,
     target_row,
-    target_score,
+    total_weight,
+    weighted_mean,
 )
-from .narrow_rows import BLOCK, Block, fill_a_block, label_block, sums_block
 from .operations import FLOAT64, INT64, N
 from .registry import Registry
 from .simd.address import as_writeable
-from .simd.vector import data, get, integer, lanes, load_part, pointer, put, reduce_add, scratch, shift, splat
-from .softmax import row_max_and_sum, settle
-from .threading.crew import share, task_signature
-from .threading.rows import ROWS_JOB, parts_of_rows, put_rows, rows_of_part, shares_of_rows
-
-
-@inline
-def total_weight(weights, m):
-    """Σ v, or m without weights."""
-    if weights.size == 0:
-        return float(m)
-    total = 0.0
-    for i in range(m):
-        total += weights[i]
-    return total
-
-
-@inline
-def share_of(weights, i, total):
-    """v_i / Σ v, 0 where that is undefined."""
-    if total == 0.0:
-        return 0.0
-    return (weights[i] if weights.size != 0 else 1.0) / total
+from .simd.vector import data, get, lanes, load_part, pointer, put, reduce_add, shift, splat
 
 
 def loss_signature(dtype):
@@ -143,95 +124,10 @@ def _poisson_deviance_rows(
         put(losses, r, poisson_row(shift(s, r * s_ld), n, y, get(shares, r), shift(d, r * d_ld)))
 
 
-# What the jobs of cross-entropies have beyond rows: the numbers of the rows, and the labels, targets and weights of the
-# samples or 0; and Σ of the weights.
-_SUMS, _LABELS, _TARGETS, _WEIGHTS, _TOTAL, _JOB = range(ROWS_JOB, ROWS_JOB + 6)
-
-
-@shared(task_signature)
-def _CROSS_ENTROPY(like, job, which, parts, thread):
-    rows = rows_of_part(like, job, which, parts)
-    sums, target_terms = _numbers_of_rows(like, job, rows)
-    labels, targets, n, i = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n, rows.first
-    block = Block(scratch(like, BLOCK), scratch(like, BLOCK), scratch(like, BLOCK))
-    while i < rows.end:
-        end, in_lanes = i + 1, False
-        if fill_a_block(like, n, i, rows.end):
-            end = i + lanes(like)
-            in_lanes = sums_block(shift(rows.s, i * n), n, block, shift(sums, i), shift(target_terms, i))
-        while i < end:
-            row = shift(rows.s, i * n)
-            if not in_lanes:
-                top, total = settle(row, n, *row_max_and_sum(row, n, row, False))
-                put(sums, i, total)
-                put(target_terms, i, top)
-            top, label = get(target_terms, i), label_at(labels, i, n) if get(job, _LABELS) != 0 else 0
-            score = get(row, max(label, 0)) if get(job, _LABELS) != 0 else target_score(row, n, shift(targets, i * n))
-            put(target_terms, i, top - score if label >= 0 else np.nan)
-            i += 1
-
-
-@shared(task_signature)
-def _CROSS_ENTROPY_BACKWARD(like, job, which, parts, thread):
-    rows = rows_of_part(like, job, which, parts)
-    sums, target_terms = _numbers_of_rows(like, job, rows)
-    labels, targets, n, i = pointer(get(job, _LABELS), job), pointer(get(job, _TARGETS), like), rows.n, rows.first
-    block = Block(scratch(like, BLOCK), scratch(like, BLOCK), scratch(like, BLOCK))
-    label_numbers, shares = scratch(like, BLOCK), scratch(like, BLOCK)
-    while i < rows.end:
-        row, d, end = shift(rows.s, i * n), shift(rows.out, i * n), i + 1
-        if get(job, _LABELS) != 0 and fill_a_block(like, n, i, rows.end):
-            end = i + lanes(like)
-            for lane in range(lanes(like)):
-                label = label_at(labels, i + lane, n)
-                put(label_numbers, lane, label if label >= 0 else np.nan)
-                put(shares, lane, _share_of_row(like, job, i + lane))
-            if label_block(row, d, n, label_numbers, shares, block, shift(sums, i), shift(target_terms, i)):
-                i = end
-        while i < end:
-            row, d = shift(rows.s, i * n), shift(rows.out, i * n)
-            if get(job, _LABELS) != 0:
-                total, rest = label_row(row, n, label_at(labels, i, n), 0.0, _share_of_row(like, job, i), d)
-            else:
-                total, rest = target_row(row, n, shift(targets, i * n), _share_of_row(like, job, i), d)
-            put(sums, i, total)
-            put(target_terms, i, rest)
-            i += 1
-
-
-@inline
-def _share_of_row(like, job, i):
-    weight = get(pointer(shift(job, _TOTAL), 0.0), 0)
-    if weight == 0.0:
-        return 0.0
-    return (get(pointer(get(job, _WEIGHTS), like), i) if get(job, _WEIGHTS) != 0 else 1.0) / weight
-
-
-@inline
-def _numbers_of_rows(like, job, rows):
-    sums = pointer(get(job, _SUMS), like)
-    return sums, shift(sums, rows.m)
-
-
-@kernel
-def _cross_entropy(scores, labels, targets, weights, out, workspace, task, crew, plan):
-    """The loss, and the gradient where the task has one; workspace is for two numbers a row."""
-    m, n = scores.shape
-    sums, job = data(workspace), scratch(pointer(0, 0), _JOB)
-    put_rows(job, data(scores), data(out), m, n)
-    put(job, _SUMS, integer(sums))
-    put(job, _LABELS, integer(data(labels)) if labels.size != 0 else 0)
-    put(job, _TARGETS, integer(data(targets)))
-    put(job, _WEIGHTS, integer(data(weights)) if weights.size != 0 else 0)
-    put(pointer(shift(job, _TOTAL), 0.0), 0, total_weight(weights, m))
-    share(crew, plan, task, job, parts_of_rows(m, plan))
-    finish_cross_entropy(sums, shift(sums, m), sums, m)
-    return weighted_mean(sums, weights, m)
-
-
 @kernel
 def _squared_error(pred, y, weights, workspace):
     m, n = pred.shape
+    weights = Weights(data(weights), weights.size)
     losses, width = data(workspace), lanes(data(pred))
     for i in range(m):
         row, target = shift(data(pred), i * n), shift(data(y), i * n)
@@ -247,7 +143,7 @@ def _squared_error(pred, y, weights, workspace):
 @kernel
 def _squared_error_backward(pred, y, weights, out, workspace):
     m, n = pred.shape
-    losses = data(workspace)
+    losses, weights = data(workspace), Weights(data(weights), weights.size)
     weight = total_weight(weights, m)
     for i in range(m):
         row, target, d = shift(data(pred), i * n), shift(data(y), i * n), shift(data(out), i * n)
@@ -255,59 +151,27 @@ def _squared_error_backward(pred, y, weights, out, workspace):
     return weighted_mean(losses, weights, m)
 
 
-@inline
-def weighted_mean(losses, weights, m):
-    """Σ v_i loss_i / Σ v_i in float64."""
-    weight = total_weight(weights, m)
-    if weight == 0.0:
-        return 0.0
-    total = 0.0
-    for i in range(m):
-        total += float(get(losses, i)) * (weights[i] if weights.size != 0 else 1.0)
-    return total / weight
-
-
-_NO_LABELS = np.empty(0, np.int64)
-_NOTHING = {np.dtype(kind): (np.empty(0, kind), np.empty((0, 0), kind)) for kind in (np.float32, np.float64)}
-
-
-def _optional(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[np.ndarray, ...]:
-    """Labels, targets and weights, the missing ones as empty arrays of one type."""
-    none, no_rows = _NOTHING[scores.dtype]
-    weights = none if sample_weight is None else as_writeable(sample_weight)
-    y = as_writeable(y)
-    return (y, no_rows, weights) if y.ndim == 1 else (_NO_LABELS, y, weights)
-
-
 def cross_entropy(scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
     """The mean of -s_y + log Σ e^s over scores (m, k); y holds labels (m,) or targets (m, k)."""
-    return _shared_cross_entropy(_CROSS_ENTROPY, scores, y, sample_weight, scores)
+    return mean_cross_entropy(scores, y, sample_weight)
 
 
 def cross_entropy_backward(
     scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray
 ) -> float:
     """out (m, k) = (P - Y) v_i / Σ v, and the loss is returned."""
-    return _shared_cross_entropy(_CROSS_ENTROPY_BACKWARD, scores, y, sample_weight, out)
-
-
-def _shared_cross_entropy(
-    task: Shared, scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray
-) -> float:
-    workspace = np.empty(2 * len(scores), scores.dtype)
-    given = as_writeable(scores), *_optional(scores, y, sample_weight), as_writeable(out)
-    return float(_cross_entropy(*given, workspace, *shares_of_rows(task, scores)))
+    return mean_cross_entropy(scores, y, sample_weight, out)
 
 
 def squared_error(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
     """The mean over samples of Σ_outputs (pred - y)², for pred and y (m, k)."""
-    weights = _NOTHING[pred.dtype][0] if sample_weight is None else as_writeable(sample_weight)
+    weights = NOTHING[pred.dtype][0] if sample_weight is None else as_writeable(sample_weight)
     return float(_squared_error(as_writeable(pred), as_writeable(y), weights, np.empty(len(pred), pred.dtype)))
 
 
 def squared_error_backward(pred: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray) -> float:
     """out (m, k) = 2 (pred - y) v_i / Σ v, and the loss is returned."""
-    weights = _NOTHING[pred.dtype][0] if sample_weight is None else as_writeable(sample_weight)
+    weights = NOTHING[pred.dtype][0] if sample_weight is None else as_writeable(sample_weight)
     workspace = np.empty(len(pred), pred.dtype)
     return float(_squared_error_backward(as_writeable(pred), as_writeable(y), weights, out, workspace))
 
@@ -316,6 +180,7 @@ def squared_error_backward(pred: np.ndarray, y: np.ndarray, sample_weight: np.nd
 def _with_gradient(address, scores, targets, weights, settings, order, shares, workspace, out):
     """The weighted mean of a loss of real targets, and its gradient; workspace is for two numbers a row."""
     m, n = scores.shape
+    weights = Weights(data(weights), weights.size)
     p, weight = data(scores), total_weight(weights, m)
     for i in range(m):
         order[i], shares[i] = i, share_of(weights, i, weight)
@@ -332,7 +197,7 @@ def with_gradient(
 ) -> float:
     """out (m, k) = the gradient of the registered loss of that name, for targets y (m, k), and the loss is returned."""
     m, dtype = len(pred), pred.dtype
-    weights = _NOTHING[dtype][0] if sample_weight is None else as_writeable(sample_weight)
+    weights = NOTHING[dtype][0] if sample_weight is None else as_writeable(sample_weight)
     work = np.empty(m, np.int64), np.empty(m), np.empty(2 * m, dtype)
     address, numbers = LOSSES[name].address(dtype), np.array(settings, np.float64)
     return float(_with_gradient(address, as_writeable(pred), as_writeable(y), weights, numbers, *work, out))

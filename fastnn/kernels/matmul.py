@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from .builtin import IN_PLACE, INTEGERS, NUMBER, REALS, TABLE
 from .compiler.jit import inline, kernel, shared
-from .entries import IN_PLACE, INTEGERS, NUMBER, READ, REALS, ROWWISE, TABLE, WRITEABLE, Entry
+from .entries import READ, ROWWISE, WRITEABLE, Entry
 from .gemm.product import Epilogue, Matrix, column_sums, product
 from .gemm.shares import shared_product, shares_of
 from .gemm.tile import BIAS, COMBINE, STORE

@@ -8,11 +8,12 @@ rows, and those of a block in which a maximum is infinite, are done one by one.
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
 from .compiler.jit import inline
 from .simd.sums import by_halves
 from .simd.transpose import block_to_lanes, lanes_to_block
-from .simd.vector import absolute, lanes, load, reduce_max, select, shift, splat, store
+from .simd.vector import absolute, lanes, lanes_of, load, reduce_max, select, shift, splat, store
 from .simd.vectormath import divide, vexp_nonpositive, vlog
 
 # Elements that hold two vectors for each lane of the widest.
@@ -25,6 +26,14 @@ class Block(NamedTuple):
     x: Any
     e: Any
     sums: Any
+
+
+_TWO_VECTORS = {np.dtype(str(kind)): 2 * lanes_of(kind) for kind in (types.float32, types.float64)}
+
+
+def are_narrow(s: np.ndarray) -> bool:
+    """Whether rows are shorter than two vectors."""
+    return 0 < s.shape[1] < _TWO_VECTORS[s.dtype]
 
 
 @inline
@@ -98,17 +107,6 @@ def logsumexp_block(s, out, n, block):
     if not are_finite(top, s):
         return False
     store(out, 0, top + vlog(total))
-    return True
-
-
-@inline
-def sums_block(s, n, block, sums, tops):
-    """Σ e^(s - max) and the maxima of a block of rows; False, and nothing is done, if one is infinite."""
-    top, total = exps_in_lanes(s, n, block)
-    if not are_finite(top, s):
-        return False
-    store(sums, 0, total)
-    store(tops, 0, top)
     return True
 
 

@@ -29,9 +29,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..codes import STRIDE
+from .builtin import LIKE_FIRST, NUMBER, REALS
 from .compiler.cpu import ISA
 from .compiler.jit import Shared, caller, inline, kernel, shared
-from .entries import LIKE_FIRST, NUMBER, REALS, ROWWISE, Entry
+from .entries import ROWWISE, Entry
 from .given import CONSTANTS, GIVEN, array_of, entry_signature, float_at, same_shape
 from .registry import Registry
 from .simd.address import as_writeable

@@ -10,9 +10,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
+from .builtin import COLUMN, LIKE_FIRST, REALS
 from .compiler.jit import Shared, inline, kernel, shared
-from .entries import COLUMN, LIKE_FIRST, REALS, ROWWISE, Entry
+from .entries import ROWWISE, Entry
 from .given import CONSTANTS, array_of, entry_signature
 from .narrow_rows import BLOCK, Block, fill_a_block, log_softmax_block, logsumexp_block, softmax_block
 from .simd.address import as_writeable
@@ -191,6 +193,20 @@ def softmax_row(s, out, n):
         return
     total = row_exp(s, largest, out, n)
     divide_row(out, total, n)
+
+
+def _kept_apart(dtype: Any) -> Any:
+    return types.void(types.intp, types.intp, types.CPointer(dtype), types.intp, types.CPointer(dtype))
+
+
+@shared(_kept_apart)
+def SOFTMAX_ROWS(rows, n, s, ld, out):
+    """Out (rows, n) = the softmax of rows that lie ``ld`` apart."""
+    for r in range(rows):
+        softmax_row(shift(s, r * ld), shift(out, r * n), n)
+
+
+softmax_rows = SOFTMAX_ROWS.caller()
 
 
 @inline

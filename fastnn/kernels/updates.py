@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
+from .builtin import IN_PLACE, NUMBER, REALS
 from .compiler.jit import Shared, caller, inline, shared
-from .entries import IN_PLACE, NUMBER, REALS, ROWWISE, WRITTEN, Entry
+from .entries import ROWWISE, WRITTEN, Entry
 from .given import CONSTANTS, GIVEN, MOST, array_of, entry_signature, float_at, meet, same_shape
 from .operations import FLOAT64, INT64, N, Settings, setting
 from .registry import Registry

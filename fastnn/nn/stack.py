@@ -111,7 +111,8 @@ class Stack:
         """Make ``params`` the parameters: every layer of ours gets views into it, and the generator if it draws."""
         self.params = params
         self.dtype = params.dtype
-        self._ready: tuple[Array, ...] | None = None  # what the quick way to the outputs takes, known after the first
+        # What the quick ways to the outputs and to their softmax take, known after the first.
+        self._ready: list[tuple[Array, ...] | None] = [None, None]
         self.gradient: Array | None = None
         for i, layer in enumerate(self.leaves):
             if isinstance(layer, BuiltIn):
@@ -136,16 +137,17 @@ class Stack:
             if softmax:
                 active().softmax(outputs, outputs)
             return outputs
-        if self._ready is not None:
-            result: Array | None = active().quick.forward(self.params, X, *self._ready, 1.0 if softmax else 0.0)
+        ready = self._ready[softmax]
+        if ready is not None:
+            result: Array | None = active().quick.forward(self.params, X, *ready)
             if result is not None:
                 return result
         x = self.features(X, check_finite=False)
         out = np.empty((len(x), self.widths[-1] or 0), self.dtype)
         if not active().forward(self.inference, self.params, x, out, softmax):
             finite("X", x, self.dtype)
-        if self._ready is None and not self.coded:
-            self._ready = active().forward_arguments(self.inference, self.dtype)
+        if ready is None and not self.coded:
+            self._ready[softmax] = active().forward_arguments(self.inference, self.dtype, softmax)
         return out
 
     def features(self, X: ArrayLike, check_finite: bool = True) -> Array:

@@ -11,7 +11,8 @@ import pytest
 import fastnn as fnn
 from fastnn import kernels
 from fastnn.kernels import entries
-from fastnn.kernels.entries import KINDS, LENT, quick
+from fastnn.kernels.builtin import KINDS, LENT
+from fastnn.kernels.entries import quick
 from tests.cases import LAYOUTS
 from tests.processes import run
 
@@ -91,6 +92,7 @@ def test_what_does_not_fit_is_left_alone(dtype):
     for slope in (-1.0, np.inf, np.nan, 1):
         assert quick.elu(x, slope) is None
     assert quick.sgd_update(kept, kept, 0.1) is None
+    assert quick.sgd_update(kept, kept.copy(), 0.1, kept) is None
     assert quick.sgd_update(kept, kept.T, 0.1) is None
     assert quick.relu_backward(x, x.T.copy()) is None
     assert quick.softmax(np.ones((3, 0), dtype)) is None
@@ -197,7 +199,8 @@ def test_a_builtin_outlives_its_entry(dtype):
     code = f"""
 import gc
 import numpy as np
-from fastnn.kernels.entries import LIKE_FIRST, READ, REALS, Entry, quick
+from fastnn.kernels.builtin import LIKE_FIRST, REALS
+from fastnn.kernels.entries import READ, Entry, quick
 from fastnn.kernels.matmul import _matmul
 
 x = np.full((2, 2), 3, "{np.dtype(dtype).name}")
@@ -241,11 +244,13 @@ def test_a_row_through_a_network(value, dtype, rng):
     x = rng.normal(size=(2, 4)).astype(dtype)
     with fnn.use_backend("numpy"):
         assert model.predict_proba(x).shape == (2, 3)
-        assert model._stack._ready is None
+        assert model._stack._ready == [None, None]
     slow = model.predict_proba(x)
-    assert model._stack._ready is not None
+    assert model._stack._ready[True] is not None
     np.testing.assert_array_equal(model.predict_proba(x), slow)
     np.testing.assert_array_equal(model.predict_proba(x.astype(np.longdouble)), slow)
+    whole = np.rint(3 * x)
+    np.testing.assert_array_equal(model.predict_proba(whole.astype(np.int64)), model.predict_proba(whole))
     model.layers[0].bias[...] += 1
     assert not np.array_equal(model.predict_proba(x), slow)
     with pytest.raises(ValueError, match="X has 3 columns, but the model has 4 inputs"):

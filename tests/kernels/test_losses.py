@@ -159,3 +159,35 @@ def test_the_mean_of_many_samples_keeps_its_digits(dtype):
     """A float32 sum loses every 1 that it adds to 2^24."""
     pred = np.array([[4096]] + [[1]] * 999, dtype)
     assert kernels.squared_error(pred, np.zeros_like(pred), None) == (2**24 + 999) / 1000
+
+
+def test_arrays_that_are_not_aligned(rng, dtype):
+    def unaligned(x):
+        return np.frombuffer(b" " + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape)
+
+    scores, v = rng.normal(size=(20, 5)).astype(dtype), weights("some", 20, rng, dtype)
+    for kind in ("labels", "soft"):
+        given = scores, targets(kind, (20, 5), rng, dtype), v
+        value, gradient = value_and_gradient(kernels, "cross_entropy", *given)
+        again = value_and_gradient(kernels, "cross_entropy", *map(unaligned, given))
+        assert again[0] == value
+        np.testing.assert_array_equal(again[1], gradient)
+        memory = bytearray(scores.nbytes + 1)
+        out = np.frombuffer(memory, np.uint8)[1:].view(dtype).reshape(scores.shape)
+        kernels.cross_entropy_backward(*given, out)
+        np.testing.assert_array_equal(out, gradient)
+
+
+def test_cross_entropy_looks_at_shapes_again(dtype):
+    scores, y = np.ones((4, 3), dtype), np.zeros(4, np.int64)
+    for answers, v, out in [
+        (y[:3], None, scores),
+        (y[:0], None, scores),
+        (scores[:3], None, scores),
+        (y, scores[:3, 0].copy(), scores),
+        (y, None, scores[:3]),
+    ]:
+        out = out.copy()
+        with pytest.raises(TypeError, match="cross_entropy got arguments that no kernel takes"):
+            kernels.cross_entropy_backward(scores, answers, v, out)
+        np.testing.assert_array_equal(out, 1)

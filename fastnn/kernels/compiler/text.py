@@ -1,7 +1,7 @@
 """Functions in LLVM's language written straight down as text: llvmlite keeps an object for each word of it.
 
-A ``Writer`` has those methods of llvmlite's builder that the tiles of products use, and takes its types, constants,
-arguments and functions. What it writes becomes the body of one of llvmlite's functions.
+A ``Writer`` has those methods of llvmlite's builder that the tiles of products and ``words`` use, and takes its
+types, constants, arguments and functions. What it writes becomes the body of one of llvmlite's functions.
 """
 
 import contextlib
@@ -219,6 +219,12 @@ class Writer:
     def ret_void(self) -> None:
         """Return."""
         self.block.lines.append("ret void")
+
+
+def declared(module: Any, function: Any) -> Any:
+    """A function of another module, which is made external, in a module that calls it."""
+    function.linkage = "external"
+    return module.globals.get(function.name) or ir.Function(module, function.function_type, function.name)
 
 
 def _compared(kind: Any) -> Any:

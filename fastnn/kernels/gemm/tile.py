@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 
 from ..compiler.cpu import ISA, LINE_BYTES
 from ..compiler.jit import finished_module, inline, shared
-from ..compiler.text import Writer
+from ..compiler.text import Writer, declared
 from ..simd.vector import (
     I32,
     I64,
@@ -95,18 +95,12 @@ def _tile(typing: Any, shape: Any, a: Any, c: Any, v: Any, panel: Any) -> Any:
             with builder.goto_block(block):
                 masked = not (whole and _has_whole(dtype.bitwidth // 8, height, width))
                 emitter = _Emitter(dtype, height, width, masked)
-                builder.call(_declared(builder.module, emitter.function(finished)), rest)
+                builder.call(declared(builder.module, emitter.function(finished)), rest)
                 builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     return _signature(dtype), emit
-
-
-def _declared(module: Any, function: Any) -> Any:
-    """A function of another module, which is made external, in a module that calls it."""
-    function.linkage = "external"
-    return module.globals.get(function.name) or ir.Function(module, function.function_type, function.name)
 
 
 def _shapes(size: int) -> list[tuple[int, int, bool]]:

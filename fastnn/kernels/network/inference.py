@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...codes import ADD, INPUTS, KEPT, KIND, LINEAR, OUTPUTS, SOURCE
+from ..builtin import ANY, DOUBLES, INTEGERS, REALS, TABLE
 from ..compiler.jit import inline, shared
-from ..entries import ANY, BEYOND, DOUBLES, INTEGERS, NUMBER, REALS, ROWWISE, TABLE, Entry
+from ..entries import BEYOND, ROWWISE, Entry
 from ..gemm.product import WORKSPACE, Matrix, workspace
-from ..given import GIVEN, array_of, entry_signature, float_at
+from ..given import GIVEN, array_of, entry_signature
 from ..matrix_unit import level_of_unit, with_unit
 from ..simd.subnormals import flushed
 from ..simd.table import Table, cell
@@ -28,7 +29,7 @@ from ..simd.vector import (
     splat,
     store,
 )
-from ..softmax import softmax_row
+from ..softmax import SOFTMAX_ROWS, softmax_rows
 from ..threading.team import GRAIN, part, run
 from .layers import (
     FLOAT32,
@@ -54,18 +55,18 @@ UNIT_ROWS = 64
 
 # Behind the numbers of the nodes: what a thread needs beyond a workspace, and the multiply-adds of a sample.
 _BEYOND, _WORK = -2, -1
-# What a share is told.
-_THREAD, _THREADS, _FINITE = range(3)
+# What a share is told, as the quick way is, of which nobody else learns whether the samples are finite: the address of
+# the softmax of rows, or 0 where none is wanted.
+_THREAD, _THREADS, _FINITE, _SOFTMAX_AT = range(4)
 # The kind of element by the place of a dtype among those of entries.
 _KINDS = FLOAT32, FLOAT64, 0, UINT8
 
 
 @shared(entry_signature)
 def _forward(given, workspace):
-    """The arguments: parameters, samples, ops, settings, numbers, and those of the quick way or of a thread's share.
+    """The arguments: parameters, samples, ops, settings, numbers, the memory of a thread's share, and what it is told.
 
-    The quick way, of a single thread with the workspace that is lent, has no memory. A share tells its thread, and how
-    many there are, and learns whether the samples are finite.
+    The quick way, of a single thread with the workspace that is lent, has no memory.
     """
     params, x, ops = array_of(given, 0, workspace), array_of(given, 1, np.uint8(0)), array_of(given, 2, 0)
     settings, numbers = array_of(given, 3, np.float64(0)), array_of(given, 4, 0)
@@ -85,9 +86,8 @@ def _forward(given, workspace):
             return 0
     finite = flushed(
         _forward_rows,
-        (net, samples, Table(out.p, out.rows, out.cols), get(float_at(given, 7), 0) != 0.0, numbers.p,
-         workspace if is_quick else memory.p, 0 if is_quick else get(told.p, _THREAD),
-         1 if is_quick else get(told.p, _THREADS)),
+        (net, samples, Table(out.p, out.rows, out.cols), get(told.p, _SOFTMAX_AT), numbers.p,
+         workspace if is_quick else memory.p, get(told.p, _THREAD), get(told.p, _THREADS)),
     )  # fmt: skip
     if is_quick:
         return 1 if finite else 0
@@ -103,7 +103,7 @@ def _fits(net, x, out):
 
 
 @inline
-def _forward_rows(net, samples, out, softmax, strides, workspace, thread, n_threads):
+def _forward_rows(net, samples, out, softmax_at, strides, workspace, thread, n_threads):
     """out = the network's output; every thread takes its own rows, CHUNK at a time. Returns whether x is finite.
 
     The nodes are in buffers behind the product's workspace, see ``_buffers``; the first product reads the samples in
@@ -132,15 +132,14 @@ def _forward_rows(net, samples, out, softmax, strides, workspace, thread, n_thre
             finite &= is_finite(shift(source.p, r * source.row), n_in)
         for i in range(n_ops):
             target, earlier = _node(i + 1, n_ops, strides, buffers), first_node
-            if i == n_ops - 1 and not softmax:
+            if i == n_ops - 1 and softmax_at == 0:
                 target = Matrix(shift(out.p, start * n_out), n_out, 1)
             if cell(net.ops, i, KIND) == ADD:
                 earlier = _node(cell(net.ops, i, SOURCE), n_ops, strides, buffers)
             forward_op(net, i, Rows(0, 0, rows, rows), source, target, earlier, kept, zeros, workspace)
             source = target
-        if softmax:  # not in place: a row that follows closely would wait for the one before to be stored
-            for r in range(rows):
-                softmax_row(shift(source.p, r * source.row), shift(out.p, (start + r) * n_out), n_out)
+        if softmax_at != 0:  # not in place: a row that follows closely would wait for the one before to be stored
+            softmax_rows(softmax_at, zeros, (rows, n_out, source.p, source.row, shift(out.p, start * n_out)))
     return finite
 
 
@@ -210,18 +209,18 @@ def _buffers(ops: np.ndarray) -> list[int]:
 
 
 _ARGUMENTS = [(REALS, ROWWISE), (ANY, 0), (INTEGERS, ROWWISE), (DOUBLES, ROWWISE), (INTEGERS, ROWWISE)]
-_ARGUMENTS += [(REALS, ROWWISE), (INTEGERS, ROWWISE), (NUMBER, 0)]
+_ARGUMENTS += [(REALS, ROWWISE), (INTEGERS, ROWWISE)]
 # The columns of a new result are those of the memory, which is empty then.
-_NOTHING = np.empty(0, np.int64)
 _FORWARD = Entry("forward", _forward, _ARGUMENTS, TABLE, table=(1, 5), works=True)
 _SHARE = Entry("forward", _forward, _ARGUMENTS, TABLE, is_quick=False)
 
 
-def forward_arguments(network: Any, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-    """What the quick way forward takes between the samples and whether to take the softmax."""
+def forward_arguments(network: Any, dtype: np.dtype, softmax: bool = False) -> tuple[np.ndarray, ...]:
+    """What the quick way forward, or to the softmax, takes behind the samples."""
     _FORWARD.prepare(dtype)
     ops, numbers, *_ = _prepared(network.ops.tobytes(), network.names, dtype, 0, "")
-    return ops, network.settings, numbers, np.empty((0, int(ops[-1, OUTPUTS])), dtype), _NOTHING
+    told = np.array([0, 1, 0, SOFTMAX_ROWS.address(dtype) if softmax else 0], np.int64)
+    return ops, network.settings, numbers, np.empty((0, int(ops[-1, OUTPUTS])), dtype), told
 
 
 def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, softmax: bool = False) -> bool:
@@ -234,11 +233,13 @@ def forward(network: Any, params: np.ndarray, x: np.ndarray, out: np.ndarray, so
     rows = 1 << (min(len(x), CHUNK).bit_length() - 1) if level else 0
     ops, numbers, beyond, work, on_unit = _prepared(network.ops.tobytes(), network.names, dtype, rows, level)
 
+    softmax_at = SOFTMAX_ROWS.address(dtype) if softmax else 0
+
     def task(thread: int, n_threads: int) -> None:
-        told = np.array([thread, n_threads, 0], np.int64)
+        told = np.array([thread, n_threads, 0, softmax_at], np.int64)
         own = workspace(dtype, beyond)
         memory = with_unit(own) if on_unit else own
-        _SHARE(params, x, ops, network.settings, numbers, memory, told, float(softmax), out)
+        _SHARE(params, x, ops, network.settings, numbers, memory, told, out)
         finite.append(bool(told[_FINITE]))
 
     run(task, len(x) * work)

@@ -48,7 +48,7 @@ def forward(network, params, x, out, softmax=False):
     return finite
 
 
-def forward_arguments(network, dtype):
+def forward_arguments(network, dtype, softmax=False):
     """What a quick way forward takes beside samples and parameters: there is none."""
     return None
 
