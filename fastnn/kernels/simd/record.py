@@ -115,7 +115,7 @@ class Written:
                 values += address(value), *(*value.shape, 1)[:2]
             else:
                 raise TypeError(
-                    f"a record has an array of {value.dtype}, but wants an aligned C-contiguous one of {expected}"
+                    f"a record has an array of {value.dtype}, but wants one of {expected}, C-contiguous and aligned"
                 )
         return np.frombuffer(layout.pack(*values), np.int64)
 
