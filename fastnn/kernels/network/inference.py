@@ -12,6 +12,7 @@ from ..entries import BEYOND, ROWWISE, Entry
 from ..gemm.product import WORKSPACE, Matrix, workspace
 from ..given import GIVEN, array_of, entry_signature
 from ..matrix_unit import level_of_unit, with_unit
+from ..simd.record import keep
 from ..simd.subnormals import flushed
 from ..simd.table import Table, cell
 from ..simd.vector import (
@@ -72,13 +73,16 @@ def _forward(given, workspace):
     settings, numbers = array_of(given, 3, np.float64(0)), array_of(given, 4, 0)
     memory, told = array_of(given, 5, workspace), array_of(given, 6, 0)
     out = array_of(given, get(given, GIVEN), workspace)
-    net = Net(Table(ops.p, ops.rows, ops.cols), Table(ops.p, 0, 0), Table(settings.p, settings.size, 1),
-              Table(params.p, params.size, 1), 0, 0)  # fmt: skip
+    # In memory, as an epoch has them: what runs an op is then the same function.
+    net = keep(
+        Net(Table(ops.p, ops.rows, ops.cols), Table(ops.p, 0, 0), Table(settings.p, settings.size, 1),
+            Table(params.p, params.size, 1), 0, 0)
+    )  # fmt: skip
     if not _fits(net, x, out):
         return 0
     size = itemsize(params.p)
     is_same = x.element == params.element and (x.cols == 1 or x.col == size) and x.row % size == 0
-    samples = Input(integer(x.p), x.row, x.col, SAME if is_same else _KINDS[x.element], 0)
+    samples = keep(Input(integer(x.p), x.row, x.col, SAME if is_same else _KINDS[x.element], 0))
     is_quick = memory.size == 0
     if is_quick:
         beyond, work = get(numbers.p, numbers.size + _BEYOND), get(numbers.p, numbers.size + _WORK)
