@@ -327,6 +327,11 @@ shutil.rmtree(c.FOLDERS[0])
         code = f"import sys; sys.argv[1:] = ['float64']\n{TRIAD}"
         assert steps(code=code, NUMBA_CACHE_DIR=caches) == ("1.5", False)
 
+    def test_loading_takes_nothing_of_what_compiles(self, caches):
+        """A good third of a first call would go into it."""
+        code = f"{TRIAD}\nassert 'numba.np.arraymath' not in sys.modules"
+        assert steps(code=code, NUMBA_CACHE_DIR=caches) == ("1.5", False)
+
     def test_a_damaged_kernel(self, caches):
         """A page of zeros in the middle of its code, which would end the process."""
         kernel = kernels_in(caches)[0]

@@ -25,6 +25,7 @@ import numpy as np
 from numba.core import config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
@@ -118,7 +119,8 @@ class Cache(NullCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function for this signature, or None."""
-        target_context.refresh()
+        # Whoever compiles takes in all that Numba and its extensions know, and imports scipy for it; code does not.
+        rtsys.initialize(target_context)
         compiled = self._load(sig, target_context)
         if compiled is None:
             _announce()

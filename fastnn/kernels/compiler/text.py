@@ -185,6 +185,11 @@ class Writer:
             return None
         return self._new(kind, text)
 
+    def opaque(self, value: Any) -> _Value:
+        """The same value, of which LLVM shall not find out how it came about."""
+        kind = self._named(value.type)
+        return self._new(value.type, f'call {kind} asm "", "=r,0"({kind} {value.get_reference()})')
+
     def phi(self, kind: Any) -> _Phi:
         """A value for each way here."""
         self._count += 1

@@ -58,6 +58,7 @@ from .tile import (
     tile,
     tile_shape,
 )
+from .turned import turn_back, turned_columns
 
 # The most steps of the inner dimension in a block, so that a row tile of A stays in the L1 cache while panels of B
 # stream by. It decides about the order of sums, so it depends neither on the CPU's caches nor on the number of rows, of
@@ -178,11 +179,27 @@ def product_at(at, m, n, k, a, b, c, epilogue, workspace):
 
 @inline
 def _block(m, n, k, a, b, c, epilogue, carried, workspace):
+    """The product with one block of B; what it has of columns behind whole panels may be formed transposed first."""
+    mode, v, v_row, alpha, beta = epilogue
+    rest = 0 if carried else turned_columns(m, n, k, a, b, mode)
+    for which in range(1 if rest == 0 else 0, 1 if n == rest else 2):
+        rows, cols, first, second, out, how = m, n - rest, a, b, c, mode
+        if which == 0:
+            last = moved(b, 0, n - rest)
+            rows, cols, first, second, how = rest, m, transposed(last), transposed(a), STORE
+            out = Matrix(shift(workspace, BLOCK), m, 1)
+        _panels(rows, cols, k, first, second, out, Epilogue(how, v, v_row, alpha, beta), carried, which == 0, workspace)
+        if which == 0:
+            turn_back(m, rest, out, moved(c, 0, n - rest), epilogue, shift(workspace, HEAD))
+
+
+@inline
+def _panels(m, n, k, a, b, c, epilogue, carried, is_turned, workspace):
     """The product with one block of B, which stays in the L2 cache while the row tiles of A pass by."""
     width = WIDE * lanes(a.p) if m == 1 and a.col == 1 and b.col == 1 else most_cols(a.p)
     panel, packed_tile, packed = pointer(workspace, 0), shift(workspace, HEAD), shift(workspace, BLOCK)
     b_p, b_row, b_step = b.p, b.row, width * b.col
-    if b.col != 1 or _is_worth_packing(m, b):
+    if b.col != 1 or (not is_turned and _is_worth_packing(m, b)):
         pack_block(k, n, b, packed, width)
         b_p, b_row, b_step = packed, width, width * k
     shared_a = m > 1 and n >= FEW_PANELS * width and (TALL or a.col != 1)

@@ -287,6 +287,8 @@ class _Emitter:
         heads = [carried(_I8P, base) for base in bases]
         sums = [carried(self.vector, self.zero) for _ in self.cells]
         pieces = [carried(_I8P, piece) for piece in ahead]
+        # Or LLVM would go from row to row by additions, each of which waits for the one before.
+        places = [builder.opaque(head) for head in heads] if len(heads) > 1 else heads
         for piece in pieces:
             self._prefetch_line(builder, piece, level=2)
         if not by_row:
@@ -298,12 +300,12 @@ class _Emitter:
         grown: list[Any] = []
         for i in range(self.height):
             # Loaded beside its use: LLVM would keep elements loaded before all products in registers, and spill.
-            element = self._element(builder, by_row, heads, bytes_apart, i)
+            element = self._element(builder, by_row, places, bytes_apart, i)
             grown += [fma_ir(builder, self.dtype, element, row[v], sums[i * self.width + v]) for v in range(self.width)]
         step = I64(self.size) if by_row else bytes_apart
         following = [
             (b_row, builder.gep(b_row, [b_stride])),
-            *((head, builder.gep(head, [step])) for head in heads),
+            *((head, builder.gep(place, [step])) for head, place in zip(heads, places, strict=True)),
             *((piece, builder.gep(piece, [ahead_step])) for piece in pieces),
             *zip(sums, grown, strict=True),
         ]
