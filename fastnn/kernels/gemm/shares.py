@@ -21,7 +21,7 @@ from .tile import PREFETCH_STEP, PREFETCHED, UNIT_AT, most_cols
     _OTHERS, _APART, _JOB,
 ) = range(22)  # fmt: skip
 # The orders are those of a job from _AT on, and behind them who makes it.
-_TASK, _CREW, _PLAN = range(_JOB - _AT, _JOB - _AT + 3)
+_TASK, _CREW, PLAN, ORDERS = range(_JOB - _AT, _JOB - _AT + 4)
 
 # Splitting an element for the matrix unit takes as long as so many multiply-adds, and every thread splits all of the
 # operand that is not shared out. For other products it reads, and maybe packs it.
@@ -82,8 +82,8 @@ def _prepared(others, which, apart, workspace):
 
 
 @inline
-def shared_product(m, n, k, a, b, c, epilogue, orders, like):
-    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix, by the orders of ``Shares``."""
+def shared_product(m, n, k, a, b, c, epilogue, orders, plan, like):
+    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix, by the orders of ``Shares`` and the plan there."""
     mode, v, v_row, alpha, beta = epilogue
     job = scratch(orders, _JOB)
     put(job, _MODE, mode)
@@ -104,7 +104,7 @@ def shared_product(m, n, k, a, b, c, epilogue, orders, like):
     put(pointer(shift(job, _BETA), like), 0, beta)
     for i in range(_AT, _JOB):
         put(job, i, get(orders, i - _AT))
-    share(get(orders, _CREW), get(orders, _PLAN), get(orders, _TASK), job, EACH)
+    share(get(orders, _CREW), plan, get(orders, _TASK), job, EACH)
 
 
 class Shares(NamedTuple):
@@ -143,9 +143,19 @@ def shares(work: int, at: int, block: int, own: np.ndarray, beyond: int) -> Shar
             _kept.shares.clear()  # or others would keep what is too small
         apart = WORKSPACE + beyond
         others = own if plan <= ALONE else _others(own.dtype, (plan // 2 - 1) * apart)
-        numbers = at, block, address(own), address(others), apart, _PRODUCT.address(own.dtype), ADDRESS, plan
-        kept = _kept.shares[at, plan] = Shares(np.array(numbers, np.int64), own, others)
+        orders = _orders(at, block, address(own), others, apart, plan)
+        kept = _kept.shares[at, plan] = Shares(orders, own, others)
     return kept
+
+
+def _orders(at: int, block: int, own: int, others: np.ndarray, apart: int, plan: int) -> np.ndarray:
+    task = _PRODUCT.address(others.dtype)
+    return np.array([at, block, own, address(others), apart, task, ADDRESS, plan], np.int64)
+
+
+def orders_for_others(at: int, block: int, own: int, others: np.ndarray, beyond: int) -> np.ndarray:
+    """The same for workspaces that whoever keeps the orders has to keep: that at an address, and those of others."""
+    return _orders(at, block, own, others, WORKSPACE + beyond, ALONE)
 
 
 def _others(dtype: np.dtype, size: int) -> np.ndarray:
