@@ -14,7 +14,7 @@ from .matrix_unit import LEAST_WORK, gains, least_use, level_of_unit, shares_of_
 from .simd.address import address, aligned_empty, strides, whole_strides
 from .simd.vector import data, get, pointer, shift
 from .threading.atomics import read
-from .threading.crew import ADDRESS, AWAY, LIMIT, STATE, WORDS
+from .threading.crew import ADDRESS, ALONE, AWAY, LIMIT, STATE, WORDS
 from .threading.team import GRAIN, WAKING_GRAIN, WAS_LIMITED, get_num_threads
 
 
@@ -110,7 +110,7 @@ def _AT_ONCE(given, workspace):
     for row in range(1, threads):
         if read(header, row * WORDS + STATE) == AWAY:
             return 0
-    plan = 2 * threads + (1 if work >= WAKING_GRAIN else 0)
+    plan = ALONE if threads == 1 else 2 * threads + (1 if work >= WAKING_GRAIN else 0)
     shared_product(
         c.rows, c.cols, a.cols, Matrix(a.p, a.row, a.col), Matrix(b.p, b.row, b.col), Matrix(c.p, c.cols, 1),
         Epilogue(BIAS if last == 3 else STORE, v.p, 0, 1.0, 0.0), shift(way, 1), plan, workspace,
