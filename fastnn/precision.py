@@ -6,9 +6,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 LEVELS = ("highest", "high", "medium")
 Level: TypeAlias = Literal["highest", "high", "medium"]
 
+# Not 0 once any other level than the most exact was asked for, as compiled code reads it that cannot know for whom.
+WAS_LESS = np.zeros(1, np.int64)
 _chosen: ContextVar[str | None] = ContextVar("fastnn_matmul_precision", default=None)
 _default: str | None = None
 
@@ -94,4 +98,6 @@ def _initial() -> str:
 def _checked(name: str, precision: Any) -> str:
     if not isinstance(precision, str) or precision not in LEVELS:
         raise ValueError(f"{name} is {precision!r}, expected one of {', '.join(map(repr, LEVELS))}")
+    if precision != LEVELS[0]:
+        WAS_LESS[0] = 1
     return precision

@@ -201,3 +201,13 @@ class Entry:
             self.call = _new_builtin(place, self._words, None)
             if self._is_quick:
                 setattr(quick, self._name, self.call)
+
+    def tell(self, dtype: Any, *constants: int) -> None:
+        """Give a function other constants for a dtype, which its next call finds."""
+        place = FUNCTIONS + OF_DTYPE * _DTYPES.index(dtype) + 1
+        self._words[place : place + len(constants)] = constants
+
+
+def lent_workspace(dtype: Any) -> int:
+    """The address of the workspace that calls are lent, or 0 where there is none."""
+    return int(_common[WORKSPACES + _DTYPES.index(dtype)])

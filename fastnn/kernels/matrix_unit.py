@@ -1,5 +1,6 @@
 """Which products go through the CPU's matrix unit; what it needs is loaded when first used."""
 
+import ctypes
 import functools
 import importlib
 import threading
@@ -13,6 +14,7 @@ from .compiler.amx import has_amx
 from .gemm.product import workspace
 from .gemm.shares import Shares, shares
 from .gemm.tile import BLOCK, STEP, UNIT_AT
+from .simd.address import aligned_empty
 
 # The fewest multiply-adds with which the unit is faster, and the fewest for each element that is split or stored: at
 # "highest", and where fewer products gain more. Measured: products of 160 x 160 with 160 x 160 (53) are a fifth faster,
@@ -20,6 +22,7 @@ from .gemm.tile import BLOCK, STEP, UNIT_AT
 LEAST_WORK, LEAST_USE = 2_000_000, {"highest": 48, "high": 36, "medium": 32}
 _FLOAT32 = np.dtype(np.float32)
 _local = threading.local()
+_memory: list[np.ndarray] = []
 
 
 def level_of_unit(dtype: np.dtype) -> str:
@@ -31,6 +34,11 @@ def gains(level: str, m: int, n: int, k: int) -> bool:
     """Whether a product (m, k) (k, n) is faster on the unit."""
     work, elements = m * n * k, m * n + m * k + n * k
     return bool(level) and work >= LEAST_WORK and k >= STEP and work >= LEAST_USE[level] * elements
+
+
+def least_use(dtype: np.dtype) -> int:
+    """The least use at "highest" with which the unit computes products of this dtype, or 0 where it never does."""
+    return LEAST_USE["highest"] if level_of_unit(dtype) else 0
 
 
 def unit_product(level: str) -> int:
@@ -48,6 +56,17 @@ def with_unit(prepared: np.ndarray) -> np.ndarray:
 def shares_of_unit(level: str, work: int) -> Shares:
     """How to share out so many multiply-adds on the unit, in whole blocks of it."""
     return shares(work, unit_product(level), BLOCK, _workspace(), _products().UNIT_MEMORY)
+
+
+def unit_orders(own: int) -> tuple[int, int, int]:
+    """The product on the unit at "highest", its blocks, and the elements beyond each workspace, for those of others.
+
+    The workspace at an address, always the same, gets memory for the unit, which stays: it may be in use.
+    """
+    if not _memory:
+        _memory.append(aligned_empty(_products().UNIT_MEMORY, _FLOAT32))
+        ctypes.c_int64.from_address(own + 8 * UNIT_AT).value = _memory[0].ctypes.data
+    return unit_product("highest"), BLOCK, _products().UNIT_MEMORY
 
 
 def _workspace() -> np.ndarray:

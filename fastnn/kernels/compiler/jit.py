@@ -306,11 +306,13 @@ def caller(signature: Callable[[Any], Any]) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             values = cgutils.unpack_tuple(builder, args[2])
             kinds = [context.get_value_type(kind) for kind in of_dtype.args]
-            pointer = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
-            builder.call(builder.inttoptr(args[0], pointer), values)
-            return context.get_dummy_value()
+            gives = of_dtype.return_type != types.void
+            result = context.get_value_type(of_dtype.return_type) if gives else ir.VoidType()
+            pointer = ir.FunctionType(result, kinds).as_pointer()
+            value = builder.call(builder.inttoptr(args[0], pointer), values)
+            return value if gives else context.get_dummy_value()
 
-        return types.void(types.intp, like, types.Tuple(of_dtype.args)), emit
+        return of_dtype.return_type(types.intp, like, types.Tuple(of_dtype.args)), emit
 
     return call
 

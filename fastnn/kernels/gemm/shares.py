@@ -11,20 +11,21 @@ from ..simd.vector import get, integer, pointer, put, scratch, shift
 from ..threading.crew import ADDRESS, ALONE, EACH, share, task_signature
 from ..threading.team import part, plan_for
 from .product import LARGEST, PRODUCT, PRODUCT_AT, TILES_AT, WORKSPACE, Epilogue, Matrix, moved, product_at, workspace
-from .tile import PREFETCH_STEP, PREFETCHED, UNIT_AT, most_cols, most_rows
+from .tile import PREFETCH_STEP, PREFETCHED, UNIT_AT, most_cols
 
-# The numbers of a job: the product; by which function, and in multiples of how many rows and columns, none for those of
-# its tiles; where the workspaces are, that of the calling thread and those of all others, and how far these are apart.
+# The numbers of a job: the product; by which function, and in multiples of how many rows and columns, none for columns
+# of its tiles; where the workspaces are, that of the calling thread and those of all others, and how far these are
+# apart.
 (
     _MODE, _M, _N, _K, _A, _A_ROW, _A_COL, _B, _B_ROW, _B_COL, _C, _C_ROW, _V, _V_ROW, _ALPHA, _BETA, _AT, _BLOCK, _OWN,
     _OTHERS, _APART, _JOB,
 ) = range(22)  # fmt: skip
 # The orders are those of a job from _AT on, and behind them who makes it.
-_TASK, _CREW, _PLAN = range(_JOB - _AT, _JOB - _AT + 3)
+_TASK, _CREW, PLAN, ORDERS = range(_JOB - _AT, _JOB - _AT + 4)
 
 # Splitting an element for the matrix unit takes as long as so many multiply-adds, and every thread splits all of the
-# operand that is not shared out. Packing for other products hardly counts.
-_SPLIT = 48
+# operand that is not shared out. For other products it reads, and maybe packs it.
+_SPLIT, _READ = 48, 8
 
 
 @shared(task_signature)
@@ -37,13 +38,14 @@ def _PRODUCT(like, job, which, parts, thread):
     memory, block = pointer(get(job, _OWN), like), get(job, _BLOCK)
     if thread > 0:
         memory = _prepared(pointer(get(job, _OTHERS), like), thread - 1, get(job, _APART), memory)
-    height, width, extra = (block, block, _SPLIT) if block > 0 else (most_rows(like), most_cols(like), 0)
-    if not _by_columns(m, n, height, width, extra, parts):
-        i, end = part(m, height, which, parts)
-        a, c, m = moved(a, i, 0), moved(c, i, 0), end - i
-    else:
+    # Rows are shared evenly, since tiles may have any number of them.
+    height, width, extra = (block, block, _SPLIT) if block > 0 else (1, most_cols(like), _READ)
+    if _by_columns(m, n, height, width, extra, parts):
         j, end = part(n, width, which, parts)
         b, c, v, n = moved(b, 0, j), moved(c, 0, j), shift(v, j), end - j
+    else:
+        i, end = part(m, height, which, parts)
+        a, c, m = moved(a, i, 0), moved(c, i, 0), end - i
     if m > 0 and n > 0:
         epilogue = Epilogue(get(job, _MODE), v, get(job, _V_ROW), alpha, beta)
         product_at(get(job, _AT), m, n, k, a, b, c, epilogue, memory)
@@ -51,8 +53,11 @@ def _PRODUCT(like, job, which, parts, thread):
 
 @inline
 def _by_columns(m, n, height, width, extra, parts):
-    """Whether to share columns: each thread packs only what it needs of B then, and all of A, ``extra`` an element."""
-    return (_largest_part(n, width, parts) + extra) * m <= (_largest_part(m, height, parts) + extra) * n
+    """Whether to share columns: each thread reads only what it needs of B then, and all of A, ``extra`` an element.
+
+    Where both are as good rows are: they end in the middle of a cache line, which two threads write to, only once.
+    """
+    return (_largest_part(n, width, parts) + extra) * m < (_largest_part(m, height, parts) + extra) * n
 
 
 @inline
@@ -77,8 +82,8 @@ def _prepared(others, which, apart, workspace):
 
 
 @inline
-def shared_product(m, n, k, a, b, c, epilogue, orders, like):
-    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix, by the orders of ``Shares``."""
+def shared_product(m, n, k, a, b, c, epilogue, orders, plan, like):
+    """C (m, n) = epilogue of A (m, k) B (k, n), all three a Matrix, by the orders of ``Shares`` and the plan there."""
     mode, v, v_row, alpha, beta = epilogue
     job = scratch(orders, _JOB)
     put(job, _MODE, mode)
@@ -99,7 +104,7 @@ def shared_product(m, n, k, a, b, c, epilogue, orders, like):
     put(pointer(shift(job, _BETA), like), 0, beta)
     for i in range(_AT, _JOB):
         put(job, i, get(orders, i - _AT))
-    share(get(orders, _CREW), get(orders, _PLAN), get(orders, _TASK), job, EACH)
+    share(get(orders, _CREW), plan, get(orders, _TASK), job, EACH)
 
 
 class Shares(NamedTuple):
@@ -138,9 +143,19 @@ def shares(work: int, at: int, block: int, own: np.ndarray, beyond: int) -> Shar
             _kept.shares.clear()  # or others would keep what is too small
         apart = WORKSPACE + beyond
         others = own if plan <= ALONE else _others(own.dtype, (plan // 2 - 1) * apart)
-        numbers = at, block, address(own), address(others), apart, _PRODUCT.address(own.dtype), ADDRESS, plan
-        kept = _kept.shares[at, plan] = Shares(np.array(numbers, np.int64), own, others)
+        orders = _orders(at, block, address(own), others, apart, plan)
+        kept = _kept.shares[at, plan] = Shares(orders, own, others)
     return kept
+
+
+def _orders(at: int, block: int, own: int, others: np.ndarray, apart: int, plan: int) -> np.ndarray:
+    task = _PRODUCT.address(others.dtype)
+    return np.array([at, block, own, address(others), apart, task, ADDRESS, plan], np.int64)
+
+
+def orders_for_others(at: int, block: int, own: int, others: np.ndarray, beyond: int) -> np.ndarray:
+    """The same for workspaces that whoever keeps the orders has to keep: that at an address, and those of others."""
+    return _orders(at, block, own, others, WORKSPACE + beyond, ALONE)
 
 
 def _others(dtype: np.dtype, size: int) -> np.ndarray:

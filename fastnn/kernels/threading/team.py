@@ -131,6 +131,8 @@ def _share(variable: str) -> int:
 
 
 _header[LIMIT] = _initial_threads() - 1
+# Not 0 once calls were limited from outside, as compiled code reads it that cannot know which ones are.
+WAS_LIMITED = np.zeros(1, np.int64)
 _limit: ContextVar[int] = ContextVar("fastnn_thread_limit", default=MOST)
 
 
@@ -146,6 +148,7 @@ def set_num_threads(n: int) -> None:
 @contextlib.contextmanager
 def limit_threads(n: int) -> Iterator[None]:
     """Let the kernels that are called from this thread, inside the block, use at most n of the threads."""
+    WAS_LIMITED[0] = 1
     token = _limit.set(n)
     try:
         yield
