@@ -106,6 +106,7 @@ def call_functions(dtype, folder):
             getattr(fnn, name)(*laid_out)
     wide = np.ones((300, 300), dtype)
     fnn.matmul(wide, wide)
+    fnn.cross_entropy(wide, np.zeros(300, int)), fnn.cross_entropy(wide[:, :1], np.zeros(300, int))
     fnn.matmul(wide, wide, out=np.empty((300, 600), dtype)[:, :300])
 
 

@@ -42,7 +42,7 @@ from .layers import (
     Net,
     Rows,
     forward_op,
-    gather_row,
+    gather,
     leading_dimension,
     multiply_adds,
 )
@@ -130,9 +130,10 @@ def _forward_rows(net, samples, out, softmax_at, strides, workspace, thread, n_t
         if in_place:
             place = pointer(samples.address + start * samples.row, zeros)
             source = Matrix(place, samples.row // itemsize(zeros), 1)
+        if not in_place:
+            place = samples.address + start * samples.row
+            gather(net, Input(place, samples.row, samples.col, samples.kind, 0), 0, rows, source)
         for r in range(rows):
-            if not in_place:
-                gather_row(samples, start + r, n_in, shift(source.p, r * source.row))
             finite &= is_finite(shift(source.p, r * source.row), n_in)
         for i in range(n_ops):
             target, earlier = _node(i + 1, n_ops, strides, buffers), first_node

@@ -10,6 +10,7 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
 from ...codes import (
     ADD,
@@ -28,7 +29,7 @@ from ...codes import (
     TRAINED,
     WEIGHT,
 )
-from ..compiler.jit import inline
+from ..compiler.jit import inline, shared
 from ..gemm.packing import copy_row
 from ..gemm.product import Epilogue, Matrix, moved, product_at
 from ..gemm.rectifier import rectify_backward
@@ -40,9 +41,9 @@ from ..simd.table import cell
 from ..simd.vector import get, integer, lanes, load, load_part, pointer, put, shift, store, store_part
 
 # Behind the columns of ops, in each process anew: where the functions of an operation lie, or the three products of a
-# linear op, and in what multiples threads share out the rows of a weight and of the batch.
+# linear op, in what multiples threads share out the rows of a weight and of the batch, and where ``GATHER`` lies.
 FORWARD_AT, BACKWARD_AT, GRADIENT_AT, SUMS_AT, BACKWARD_SUMS_AT = range(COLUMNS, COLUMNS + 5)
-UNIT_OF_WEIGHT, UNIT_OF_BATCH = range(COLUMNS + 5, COLUMNS + 7)
+UNIT_OF_WEIGHT, UNIT_OF_BATCH, GATHER_AT = range(COLUMNS + 5, COLUMNS + 8)
 
 # A multiple of this many bytes between rows puts them into one set of the L1 cache.
 COLLIDE = 4096
@@ -123,6 +124,31 @@ def gather_row(x, sample, width, out):
     else:
         for j in range(width):
             put(out, j, get(pointer(at + j * x.col, np.uint8(0)), 0))
+
+
+def _gather_signature(dtype: Any) -> Any:
+    n = types.intp
+    return types.void(n, n, n, n, n, n, n, types.CPointer(dtype), n)
+
+
+@shared(_gather_signature)
+def GATHER(address, row, col, kind, width, order, rows, out, ld):
+    """The first rows of samples as ``Input`` describes them, or those whose numbers are at ``order``, ``ld`` apart."""
+    x = Input(address, row, col, kind, 0)
+    for r in range(rows):
+        gather_row(x, get(pointer(order, 0), r) if order != 0 else r, width, shift(out, r * ld))
+
+
+_gather = GATHER.caller()
+
+
+@inline
+def gather(net, x, order, rows, out):
+    """The first rows of x, or those whose numbers are at the address ``order``, in the dtype of the network."""
+    _gather(
+        cell(net.ops, 0, GATHER_AT), out.p,
+        (x.address, x.row, x.col, x.kind, cell(net.ops, 0, INPUTS), order, rows, out.p, out.row),
+    )  # fmt: skip
 
 
 class Rows(NamedTuple):

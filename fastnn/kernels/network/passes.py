@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codes import INPUTS, OUTPUTS, SUMS
+from ...codes import OUTPUTS, SUMS
 from ..compiler.jit import inline
 from ..gemm.product import Matrix
 from ..simd.table import cell
-from ..simd.vector import get, shift
+from ..simd.vector import get, integer, shift
 from ..threading.barrier import barrier
 from ..threading.team import part
 from .clock import BACKWARD, FORWARD, GATHER, LOSS, lap
@@ -19,7 +19,7 @@ from .layers import (
     backward_op,
     first_trained,
     forward_op,
-    gather_row,
+    gather,
     linear_op,
     sum_backward,
     sum_forward,
@@ -71,7 +71,7 @@ def forward_and_back(net, samples, batch, objective, columns, memory, worker):
     """
     if columns.end > columns.start:
         own = own_samples(memory, worker)
-        _gather(net, samples, batch.start, batch.m, own)
+        gather(net, samples.x, integer(shift(samples.order.p, batch.start)), batch.m, own)
         lap(worker.clock, -1, GATHER)
         zeros = shift(memory.nodes.p, memory.zeros_at)
         out, cols = node(memory, 1, VALUES, 0), columns.end - columns.start
@@ -94,13 +94,6 @@ def own_samples(memory, worker):
 
 
 @inline
-def _gather(net, samples, start, rows, out):
-    """The samples from place ``start`` of the order on, one behind the other."""
-    for r in range(rows):
-        gather_row(samples.x, get(samples.order.p, start + r), cell(net.ops, 0, INPUTS), shift(out.p, r * out.row))
-
-
-@inline
 def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, worker):
     """Some rows of a batch forward, through the loss, and back to the gradient before every op.
 
@@ -110,7 +103,8 @@ def _rows_to_gradients(net, samples, batch, rows, objective, columns, memory, wo
     last, row, nodes, by_columns = net.ops.rows, rows.first, memory.nodes.p, columns.end > columns.start
     zeros, has_rows = shift(nodes, memory.zeros_at), rows.count > 0
     if not by_columns:
-        _gather(net, samples, batch.start + row, rows.count, node(memory, 0, VALUES, row))
+        order = integer(shift(samples.order.p, batch.start + row))
+        gather(net, samples.x, order, rows.count, node(memory, 0, VALUES, row))
         lap(worker.clock, -1, GATHER)
     for i in range(1 if by_columns else 0, last):
         around = around_op(net, memory, i, row)

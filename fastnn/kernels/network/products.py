@@ -15,7 +15,7 @@ from ..compiler.cpu import ISA
 from ..gemm.product import PRODUCT
 from ..gemm.tile import BLOCK
 from ..matrix_unit import gains, unit_product
-from .layers import BACKWARD_AT, FORWARD_AT, GRADIENT_AT, UNIT_OF_BATCH, UNIT_OF_WEIGHT, addressed
+from .layers import BACKWARD_AT, FORWARD_AT, GATHER, GATHER_AT, GRADIENT_AT, UNIT_OF_BATCH, UNIT_OF_WEIGHT, addressed
 
 
 class Products(NamedTuple):
@@ -34,7 +34,8 @@ def with_products(
     ``batch`` rows go through at a time, and ``level`` is the precision on the matrix unit, nothing for none. Rows of
     the batch, and of each weight, go to threads in multiples of a unit.
     """
-    ops = np.hstack([addressed(shape, names, dtype, training), np.zeros((len(names), 2), np.int64)])
+    ops = np.hstack([addressed(shape, names, dtype, training), np.zeros((len(names), 3), np.int64)])
+    ops[:, GATHER_AT] = GATHER.address(dtype)
     usual = PRODUCT.address(dtype)
     unit = usual_unit = ISA.rows(dtype.itemsize)
     for op in ops:
