@@ -45,14 +45,15 @@ _X86, _ARM, _ANY = ("x86_64", "amd64"), ("aarch64", "arm64"), ("",)
 
 # Tiles as Isa has them. With 32 registers that of float64 has few rows, so that twice as many steps of the inner
 # dimension fit an L1 cache of 48 KB, which is what larger products gain by; small ones of float32, in panels of three
-# vectors, would lose as much.
+# vectors, would lose as much. It is the same with 16 registers of AVX2, where fewer elements of A are loaded as well.
 _WIDE, _TWELVE, _SIX, _THREE = ((14, 2), (8, 3)), ((12, 2), (8, 3)), ((6, 2),) * 2, ((3, 3),) * 2
+_SIX_AND_FOUR = (6, 2), (4, 3)
 # The widest of each kind of machine comes first.
 TABLE = {
     isa.name: isa
     for isa in (
         Isa("avx512", _X86, "+avx512f", 512, _WIDE, lane_rows=6, lane_cols=4, cheap_masks=True, estimates=True),
-        Isa("avx2", _X86, "+avx2", 256, _SIX, lane_rows=4, lane_cols=2, cheap_masks=False),
+        Isa("avx2", _X86, "+avx2", 256, _SIX_AND_FOUR, lane_rows=4, lane_cols=2, cheap_masks=False),
         Isa("neon", _ARM, "", 128, _TWELVE, lane_rows=6, lane_cols=4, cheap_masks=False),
         Isa("sse2", _X86, "", 128, _SIX, lane_rows=4, lane_cols=2, cheap_masks=False, fuses=False),
         Isa("scalar", _ANY, "", 0, _THREE, lane_rows=3, lane_cols=3, cheap_masks=False, fuses=False),

@@ -73,8 +73,9 @@ MANY_TILES = 32
 FAR, SOME_TILES = 2048, 16
 COLLIDE, FEW_TILES = 4096, 2
 # A is packed where so many panels share it, from contiguous rows only where tiles are tall: theirs are apart by what is
-# often a power of two, and would share the few ways of a set of the L1 cache.
-FEW_PANELS = 20
+# often a power of two, and would share the few ways of a set of the L1 cache. Where columns are contiguous, each step
+# of the inner dimension has a page of its own otherwise, so fewer panels are enough.
+FEW_PANELS, FEWER_PANELS = 20, 6
 TALL = ISA.rows(4) > 6
 
 # The workspace of a product: the fields of a panel, a packed row tile of A, room to write beyond it, a packed block of
@@ -202,7 +203,8 @@ def _panels(m, n, k, a, b, c, epilogue, carried, is_turned, workspace):
     if b.col != 1 or (not is_turned and _is_worth_packing(m, b)):
         pack_block(k, n, b, packed, width)
         b_p, b_row, b_step = packed, width, width * k
-    shared_a = m > 1 and n >= FEW_PANELS * width and (TALL or a.col != 1)
+    few = FEW_PANELS if a.col == 1 else FEWER_PANELS
+    shared_a = m > 1 and n >= few * width and (TALL or a.col != 1)
     pack_a = shared_a or (a.col != 1 and a.row != 1)
     by_row = 1 if a.col == 1 and not pack_a else 0
     sums_squares = epilogue.mode == COMBINE_SQUARES
