@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from fastnn.kernels.compiler import cache
+from fastnn.kernels.compiler.jit import kernel
 from tests.processes import ROOT, finish, run, start
 from tests.test_cache_files import DAY, aged_folder, needs_modes
 
@@ -292,6 +293,21 @@ class TestStaleness:
         assert end(*(begin(code=TRIAD, NUMBA_CACHE_DIR=tmp_path, **cpu) for cpu in cpus)) == [("1.5", True)] * 2
         assert steps(code=TRIAD, NUMBA_CACHE_DIR=tmp_path, **cpus[0]) == ("1.5", False)
         assert len(fingerprints(tmp_path / "fastnn")) == 2
+
+
+def test_an_entry_point_has_no_callers_in_compiled_code():
+    """Of one that is loaded there is no code to link into them."""
+
+    @kernel
+    def inner(x):
+        return x
+
+    @kernel
+    def outer(x):
+        return inner(x)
+
+    with pytest.raises(TypeError, match="called from Python alone"):
+        outer(1.0)
 
 
 class TestFilling:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 from numba.core import config
@@ -156,11 +157,24 @@ class Cache(NullCache):
         if data.library.has_dynamic_globals or not FOLDERS:
             return
         with contextlib.suppress(OSError):
-            write(made_folder() / self.file_name(sig), dumps(data._reduce()))
+            write(made_folder() / self.file_name(sig), dumps(_without_bitcode(data)))
 
     def file_name(self, sig: Any) -> str:
         """The name of the file for a signature."""
         return f"{self._name}-{hashlib.sha256(str(sig).encode()).hexdigest()[:16]}.nbc"
+
+
+def _without_bitcode(compiled: Any) -> tuple[Any, ...]:
+    """What Numba keeps of a compiled function, but of its bitcode only the names of what it defines.
+
+    Numba keeps that to link it into callers, which entry points have none of, and to know the names; reading it takes
+    longer than reading the machine code.
+    """
+    (name, kind, (code, _)), *rest = compiled._reduce()
+    module = compiled.library._get_module_for_linking()
+    defined = [each.name for each in (*module.functions, *module.global_variables) if not each.is_declaration]
+    names = llvm.parse_assembly("".join(f'define void @"{each}"() {{ unreachable }}\n' for each in defined))
+    return (name, kind, (code, names.as_bitcode())), *rest
 
 
 @functools.cache

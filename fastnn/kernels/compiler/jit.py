@@ -282,7 +282,13 @@ def kernel(function: Callable[..., Any]) -> Any:
     dispatcher = numba.njit(nogil=True, no_cfunc_wrapper=True, pipeline_class=_Compiler, **_OPTIONS)(function)
     dispatcher._cache = Cache(function)
     dispatcher.compile = _undisturbed(dispatcher.compile)
+    dispatcher.get_call_template = _refuse_callers
     return dispatcher
+
+
+def _refuse_callers(args: Any, kws: Any) -> Any:
+    """Say that an entry point cannot be linked into compiled code, as the cache keeps machine code alone."""
+    raise TypeError("an entry point is called from Python alone: what compiled code calls is inline")
 
 
 def inline(function: Callable[..., Any], compiler: type[Compiler] = _InlineCompiler) -> Any:
