@@ -3,7 +3,6 @@
 import numpy as np
 
 from ..precision import WAS_LESS
-from ..validation import FLOAT32, FLOAT64
 from .builtin import IN_PLACE, INTEGERS, NUMBER, REALS, TABLE
 from .compiler.jit import caller, inline, kernel, shared
 from .entries import READ, ROWWISE, WRITEABLE, Entry, lent_workspace
@@ -148,7 +147,7 @@ class _Way:
             entry.tell(self._dtype, _AT_ONCE.address(self._dtype), address(known))
 
 
-_ways = {dtype: _Way(dtype) for dtype in (FLOAT32, FLOAT64)}
+_ways = {dtype: _Way(dtype) for dtype in map(np.dtype, (np.float32, np.float64))}
 
 
 @shared(entry_signature)
