@@ -310,6 +310,18 @@ def test_an_entry_point_has_no_callers_in_compiled_code():
         outer(1.0)
 
 
+def test_a_kernel_is_kept_whatever_its_names_hold(monkeypatch, tmp_path):
+    """Numba names constants after their text."""
+    monkeypatch.setattr(cache, "FOLDERS", [tmp_path])
+
+    def tell(x):
+        return hash('say "\\22" to ' + str(x)) if x < 0 else x
+
+    first, again = kernel(tell), kernel(tell)
+    assert (first(3), again(3)) == (3, 3)
+    assert sum(again.stats.cache_hits.values()) == 1
+
+
 class TestFilling:
     def test_two_processes_at_once(self, tmp_path):
         """Each fills in other signatures of one kernel first; a third process finds them all."""

@@ -10,7 +10,8 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
-from .compiler.jit import finished_module, shared
+from .compiler.jit import shared
+from .compiler.libraries import finished_module
 from .compiler.text import declared
 from .compiler.words import Word, Words
 from .given import COL, COLS, CONSTANTS, DIMENSIONS, ELEMENT, GIVEN, MEMORY, ROW, ROWS, SIZE, WORDS, P

@@ -35,7 +35,7 @@ _SUMS, _SCORES, _OUT, _LABELS, _TARGETS, _WEIGHTS, _MEAN, _ORDERS = range(8)
 
 @shared(entry_signature)
 def _mean_cross_entropy(given, like):
-    """The rows in parts, and the weighted mean; the orders: a task, and who makes it."""
+    """The rows in parts, and the weighted mean; the orders: a task, who makes it, and whether it takes narrow rows."""
     sums, scores, out = array_of(given, _SUMS, like), array_of(given, _SCORES, like), array_of(given, _OUT, like)
     labels, targets = array_of(given, _LABELS, 0), array_of(given, _TARGETS, like)
     weights, mean, orders = array_of(given, _WEIGHTS, like), array_of(given, _MEAN, 0.0).p, array_of(given, _ORDERS, 0)
@@ -43,6 +43,8 @@ def _mean_cross_entropy(given, like):
     has_answers = labels.size == m or (labels.size == 0 and targets.size == scores.size)
     if scores.ndim != 2 or sums.size != 2 * m or out.size != scores.size or not has_answers:
         return 0
+    if get(orders.p, 3) != 0 and (scores.cols == 0 or scores.cols >= 2 * lanes(like)):
+        return 0  # memory for a block is not for such rows: the array was another when the task was chosen
     if weights.size != 0 and weights.size != m:
         return 0
     put(mean, 1, total_weight(weights, m))
@@ -166,13 +168,15 @@ def mean_cross_entropy(
     scores: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, out: np.ndarray | None = None
 ) -> float:
     """The weighted mean over labels y (m,) or targets (m, k), and the gradient where there is an ``out`` for it."""
-    task = _CROSS_ENTROPY_BACKWARD
+    task, dtype = _CROSS_ENTROPY_BACKWARD, scores.dtype
     if out is None:
         task, out = _CROSS_ENTROPY_OF_NARROW if are_narrow(scores) else _CROSS_ENTROPY, scores
-    none, no_rows = NOTHING[scores.dtype]
+    none, no_rows = NOTHING[dtype]
     answers = (y, no_rows) if y.ndim == 1 else (_NO_LABELS, y)
     given = scores, out, *answers, none if sample_weight is None else sample_weight
-    sums, mean, orders = np.empty(2 * len(scores), scores.dtype), np.empty(2), _orders(*shares_of_rows(task, scores))
+    _, *shares = shares_of_rows(task, scores)
+    orders = _orders(task.address(dtype), *shares, task is _CROSS_ENTROPY_OF_NARROW)
+    sums, mean = np.empty(2 * len(scores), dtype), np.empty(2)
     if _MEAN_CROSS_ENTROPY.attempt(sums, *given, mean, orders) is None:  # as where memory is not aligned
         given = tuple(map(np.array, given))
         _MEAN_CROSS_ENTROPY(sums, *given, mean, orders)

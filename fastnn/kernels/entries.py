@@ -50,6 +50,7 @@ from .builtin import (
 )
 from .compiler.jit import Shared
 from .gemm.product import WORKSPACE, prepared_workspace
+from .given import MOST
 
 # The flags of NumPy that its array must have.
 READ, ROWWISE, WRITEABLE, WRITTEN = 0x100, 0x101, 0x400, 0x501
@@ -158,6 +159,7 @@ class Entry:
         is_quick: bool = True,
     ) -> None:
         self._name, self._function, self._works, self._constants = name, function, works, constants
+        assert len(arguments) < MOST, "there is memory for so many arguments and a result"
         what = np.ravel([*arguments, (REALS, WRITTEN)])
         self._method = ARGUMENTS + len(what)
         encoded = np.frombuffer(name.encode() + b"\0" * (8 - len(name.encode()) % 8), np.int64)

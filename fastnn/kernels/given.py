@@ -11,7 +11,7 @@ from .simd.vector import I64, integer, itemsize, pointer
 
 # What is written down of each argument, and of the result behind them: the address of the elements or the float itself;
 # elements, dimensions, rows, columns, the distances of rows and of columns in elements, and the place of the dtype in
-# _DTYPES; where the dtype may be any, the distances are bytes.
+# entries._DTYPES; where the dtype may be any, the distances are bytes.
 P, SIZE, DIMENSIONS, ROWS, COLS, ROW, COL, ELEMENT, WORDS = range(9)
 MOST = 12
 # Behind them: how many arguments there are, and the constants of the function.

@@ -2,7 +2,8 @@
 
 A row of few scores leaves much of a vector empty, and its maximum and its sum have to go through all lanes. So as many
 rows as a vector has lanes are transposed: each column is a vector then, and nothing crosses lanes. What are left of the
-rows, and those of a block in which a maximum is infinite, are done one by one.
+rows, and those of a block in which a maximum is infinite, are done one by one, or what is left has rows of zeros beside
+it.
 """
 
 from typing import Any, NamedTuple

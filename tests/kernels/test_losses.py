@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from fastnn import kernels, reference
+from fastnn.kernels import cross_entropy
 from tests.cases import SCORE_SHAPES
 from tests.judge import assert_within, eps, written
 
@@ -176,6 +177,27 @@ def test_arrays_that_are_not_aligned(rng, dtype):
         out = np.frombuffer(memory, np.uint8)[1:].view(dtype).reshape(scores.shape)
         kernels.cross_entropy_backward(*given, out)
         np.testing.assert_array_equal(out, gradient)
+
+
+def test_the_mean_looks_at_shapes_again(dtype):
+    """The task for narrow rows has memory for no others, whoever gave the array another shape since it was chosen."""
+    wide, narrow = np.ones((4, 40), dtype), np.ones((40, 4), dtype)
+    y, none = np.zeros(40, np.int64), np.empty(0, dtype)
+    expected = kernels.cross_entropy(narrow, y, None)
+    task, *shares = cross_entropy.shares_of_rows(cross_entropy._CROSS_ENTROPY_OF_NARROW, narrow)
+    orders = np.array([task, *shares, 1])
+
+    def attempt(s, answers, sums=80):
+        given = np.empty(sums, dtype), s, s, *answers, none, np.zeros(2), orders
+        done = cross_entropy._MEAN_CROSS_ENTROPY.attempt(*given)
+        return None if done is None else given[-2][0]
+
+    labels = y, np.empty((0, 0), dtype)
+    assert attempt(narrow, labels) == expected
+    assert attempt(wide, (y[:0], wide), 8) is None
+    assert attempt(np.empty((4, 0), dtype), (y[:4], none), 8) is None
+    assert attempt(narrow, labels, 79) is None
+    assert attempt(narrow.reshape(40, 2, 2), labels) is None
 
 
 def test_cross_entropy_looks_at_shapes_again(dtype):

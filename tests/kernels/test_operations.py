@@ -12,7 +12,7 @@ from numba import types
 from numba.core.bytecode import FunctionIdentity
 
 import fastnn as fnn
-from fastnn.kernels.compiler import cache, jit
+from fastnn.kernels.compiler import cache, jit, libraries
 from fastnn.kernels.network.inference import _prepared
 from fastnn.kernels.network.layers import addressed
 from fastnn.kernels.operations import OPERATIONS, Operation
@@ -75,7 +75,7 @@ def test_threads_that_need_a_function_at_once_compile_it_once(monkeypatch):
 def test_functions_of_one_name_are_two(monkeypatch):
     """As those of two users may be called in the cache's files of two processes, where each counted its functions."""
     monkeypatch.setattr(cache, "FOLDERS", [])
-    monkeypatch.setattr(jit._Library, "_optimize_final_module", lambda library: None)  # and nothing is inlined
+    monkeypatch.setattr(libraries.Library, "_optimize_final_module", lambda library: None)  # and nothing is inlined
 
     def answer_of(number):
         monkeypatch.setattr(FunctionIdentity, "_unique_ids", itertools.count(1_000_000_000))

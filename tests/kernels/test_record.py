@@ -8,7 +8,7 @@ import pytest
 from numba import types
 
 from fastnn.kernels.compiler.jit import inline, shared
-from fastnn.kernels.simd.record import Written, keep, place_of
+from fastnn.kernels.simd.record import RecordAt, Written, keep, place_of
 from fastnn.kernels.simd.table import cell
 from fastnn.kernels.simd.vector import get, put
 
@@ -88,6 +88,12 @@ def test_what_is_written_is_read(function, dtype):
     call(words.ctypes.data, row.ctypes.data, out.ctypes.data)
     assert out[:9].tolist() == [-7, -0.25, 3, 1, 0.1, -4, 2, 3, 1 << 40]
     assert out[9:].tolist() == ([2.5, 1] if function is READ_KEPT else [0, 0])
+
+
+def test_parts_of_other_types_are_refused():
+    """They would take another number of bytes, and what follows be read as addresses."""
+    with pytest.raises(TypeError, match="has a part of type bool, but its parts are int64, float64 and addresses"):
+        RecordAt(types.NamedTuple((types.intp, types.boolean), Kept))
 
 
 @pytest.mark.parametrize(

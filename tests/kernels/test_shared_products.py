@@ -8,6 +8,7 @@ from fastnn.kernels.compiler.amx import has_amx
 from fastnn.kernels.threading import team
 from fastnn.kernels.threading.crew import CREW, SHARE_AT
 from fastnn.precision import WAS_LESS
+from tests import processes
 from tests.judge import assert_product
 
 THREADS = 1, 2, 3, 5
@@ -45,6 +46,40 @@ def test_the_same_bits_at_any_number_of_threads(shape, rng, dtype):
     for results in more:
         for result, expected in zip(results, (product, linear), strict=True):
             np.testing.assert_array_equal(result, expected)
+
+
+# Prints for 2 and for 3 threads whether the quick way takes a product before and after others have, and whether that is
+# right; then the same of a child of the process, which has no helpers.
+OPENING = """
+import os
+import numpy as np
+from fastnn import kernels
+from fastnn.kernels.threading import team
+
+a, out = np.ones((200, 200)), np.empty((200, 200))
+
+def quick():
+    return kernels.quick.matmul(a, a) is not None
+
+for threads in (2, 3):
+    team.set_num_threads(threads)
+    print(quick())
+    kernels.matmul(a, a, out)
+    print(quick(), (out == 200).all(), flush=True)
+if hasattr(os, "fork"):
+    child = os.fork()
+    if child == 0:
+        is_quick = quick()
+        kernels.matmul(a, a, out)
+        os._exit(0 if not is_quick and (out == 200).all() else 1)
+    print(os.waitpid(child, 0)[1] == 0)
+"""
+
+
+def test_a_process_without_the_helpers_or_the_memory_leaves_it_to_python():
+    out, _ = processes.run(OPENING)
+    assert out.split()[:6] == ["False", "True", "True"] * 2
+    assert set(out.split()[6:]) <= {"True"}
 
 
 def test_what_holds_for_some_calls_only_is_left_to_python(rng):

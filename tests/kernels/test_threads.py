@@ -125,14 +125,16 @@ def test_the_norm_of_the_gradient(on_threads, rng, dtype):
         np.testing.assert_array_equal(result[2], one[2])
 
 
-@pytest.mark.parametrize("shape", [(64, 10), (1000, 100), (8, 32000)], ids=str)
+@pytest.mark.parametrize("shape", [(64, 10), (3001, 10), (1000, 100), (8, 32000)], ids=str)
 def test_softmax_and_cross_entropy(shape, on_threads, rng, dtype):
     s, y = rng.normal(size=shape).astype(dtype), rng.integers(0, shape[1], shape[0])
+    soft = rng.random(shape).astype(dtype)
 
     def call():
         p, gradient = np.empty_like(s), np.empty_like(s)
         kernels.softmax(s, p)
-        return kernels.cross_entropy_backward(s, y, None, gradient), p, gradient
+        means = [kernels.cross_entropy(s, of, None) for of in (y, soft)]
+        return [*means, kernels.cross_entropy_backward(s, y, None, gradient)], p, gradient
 
     one, *more = on_threads(call)
     for result in more:

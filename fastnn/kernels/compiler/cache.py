@@ -23,6 +23,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+from llvmlite import ir
 from numba.core import config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
@@ -156,7 +157,7 @@ class Cache(NullCache):
         """Keep a compiled function, unless it holds addresses of this process or the folder cannot be written."""
         if data.library.has_dynamic_globals or not FOLDERS:
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # of the disk, and of LLVM, which compiled it
             write(made_folder() / self.file_name(sig), dumps(_without_bitcode(data)))
 
     def file_name(self, sig: Any) -> str:
@@ -172,9 +173,12 @@ def _without_bitcode(compiled: Any) -> tuple[Any, ...]:
     """
     (name, kind, (code, _)), *rest = compiled._reduce()
     module = compiled.library._get_module_for_linking()
-    defined = [each.name for each in (*module.functions, *module.global_variables) if not each.is_declaration]
-    names = llvm.parse_assembly("".join(f'define void @"{each}"() {{ unreachable }}\n' for each in defined))
-    return (name, kind, (code, names.as_bitcode())), *rest
+    names, nothing = ir.Module(), ir.FunctionType(ir.VoidType(), [])
+    for each in (*module.functions, *module.global_variables):
+        if not each.is_declaration and not each.name.startswith("llvm."):
+            block = ir.Function(names, nothing, each.name).append_basic_block()
+            ir.IRBuilder(block).unreachable()
+    return (name, kind, (code, llvm.parse_assembly(str(names)).as_bitcode())), *rest
 
 
 @functools.cache

@@ -1,12 +1,11 @@
-"""The one decorator of every compiled function: flags, the named fastmath set, and code that is optimised only once."""
+"""The one decorator of every compiled function: flags, the named fastmath set, and what of Numba kernels need."""
 
 import contextlib
 import gc
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
-import llvmlite.binding as llvm
 import numba
 import numpy as np
 import numpy.ma  # Numba would, at the first call, where a signal can interrupt it
@@ -21,6 +20,7 @@ from numba.extending import _Intrinsic, intrinsic
 
 from ...loading import stop_if_unwanted, undisturbed
 from .cache import Cache
+from .libraries import FinishedLibrary, InlineLibrary, Library, LightLibrary, PartLibrary
 from .lowering import without_references
 from .turns import one_turn
 
@@ -43,106 +43,6 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=global_compiler_lock.release,
         after_in_child=global_compiler_lock.release,
     )
-
-
-class _Library(JITCodeLibrary):
-    """Code that is optimised once and as a whole.
-
-    Numba would go through each function by itself before that, and then twice through all of them, so that it finds
-    the references it need not count: kernels count none.
-    """
-
-    passes: ClassVar[dict[str, Any]] = {}  # what LLVM is told of them
-
-    def finalize(self) -> None:
-        """Link all that is called, however far down, each function once, and optimise it."""
-        libraries = dict.fromkeys(self._linking_libraries)
-        waiting = list(libraries)
-        while waiting:
-            library = waiting.pop()
-            if isinstance(library, _InlineLibrary):
-                waiting += [called for called in library._linking_libraries if called not in libraries]
-                libraries |= dict.fromkeys(library._linking_libraries)
-        self._linking_libraries = list(libraries)
-        super().finalize()
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        stop_if_unwanted()
-        ll_module.data_layout = self._codegen._data_layout
-
-    def _optimize_final_module(self) -> None:
-        passes, builder = self._codegen._module_pass_manager(**self.passes)
-        passes.run(self._final_module, builder)
-
-    def _finalize_final_module(self) -> None:
-        """Have what it calls for itself.
-
-        Machine code from files of several processes comes together in one, where the names of functions are unique no
-        longer: of two of one name, as two users' may have, the linker would give both callers the first.
-        """
-        for function in self._final_module.functions:
-            if function.linkage == llvm.Linkage.linkonce_odr:
-                function.linkage = "internal"
-        super()._finalize_final_module()
-
-
-class _FinishedLibrary(_Library):
-    """Code that calls functions which are written as the CPU should get them, and come to it when it is optimised."""
-
-    def __init__(self, codegen: Any, name: str) -> None:
-        super().__init__(codegen, name)
-        self.finished = codegen._create_empty_module(f"{name} finished")
-
-    def _optimize_final_module(self) -> None:
-        super()._optimize_final_module()
-        names = [function.name for function in self.finished.functions if not function.is_declaration]
-        self._final_module.link_in(llvm.parse_assembly(str(self.finished)))
-        for name in names:
-            self._final_module.get_function(name).linkage = "internal"
-
-
-class _LightLibrary(_Library):
-    """Code whose loops are elsewhere, in functions behind addresses: LLVM spends less time on it."""
-
-    passes: ClassVar[dict[str, Any]] = {"opt": 2, "loop_vectorize": False}
-
-
-def finished_module(context: Any) -> Any:
-    """The module for finished functions, all external, of the ``Shared`` that is being compiled."""
-    return context.active_code_library.finished
-
-
-class _PartLibrary(_Library):
-    """Code that is only linked into its callers: they optimise it, and it becomes machine code nowhere else."""
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
-        self._finalized = True
-
-    def get_pointer_to_function(self, name: str) -> int:
-        return 0
-
-    @property
-    def codegen(self) -> Any:
-        """What Numba asks to set the environment of Python objects at an address, which there is none of."""
-        return self
-
-    def set_env(self, env_name: str, env: Any) -> None:
-        pass
-
-
-class _InlineLibrary(_PartLibrary):
-    """A single function, to which what it calls is not linked, or all of it would be copied into every caller's."""
-
-    def finalize(self) -> None:
-        """Have it ready for callers, of which only those that become machine code link it."""
-        for function in self._final_module.functions:
-            if not function.is_declaration:
-                function.linkage = "linkonce_odr"
-        self._shared_module, self._finalized = self._final_module, True
 
 
 # What Numba does to closures, to its own functions in Python and to expressions of whole arrays: kernels have none.
@@ -199,7 +99,7 @@ def _remembering(context: Any) -> Any:
 class _AnyCompiler(Compiler):
     """Compiles into a library of ours."""
 
-    library: type[JITCodeLibrary] = _Library
+    library: type[JITCodeLibrary] = Library
 
     def compile_extra(self, func: Callable[..., Any]) -> Any:
         stop_if_unwanted()
@@ -226,39 +126,44 @@ class _Compiler(_AnyCompiler):
 
 
 class _FinishedCompiler(_Compiler):
-    library = _FinishedLibrary
+    library = FinishedLibrary
 
 
 class _LightCompiler(_Compiler):
-    library = _LightLibrary
+    library = LightLibrary
 
 
 class _InlineCompiler(_Compiler):
-    library = _InlineLibrary
+    library = InlineLibrary
 
 
 class UsersCompiler(_AnyCompiler):
     """Compiles a user's function, in which anything may stand, to be linked into its callers."""
 
-    library = _PartLibrary
+    library = PartLibrary
 
     def __init__(self, typing: Any, target: Any, library: Any, args: Any, result: Any, flags: Any, *rest: Any) -> None:
         flags.nrt = True  # whatever the kernel has that is just being compiled
         super().__init__(typing, target, library, args, result, flags, *rest)
 
 
+# New objects after which something was compiled, and not just loaded.
+_MANY = 50_000
+
+
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
     """Collect no garbage meanwhile: what Numba makes stays, and to look through it takes a tenth of the time.
 
-    Nor at once afterwards, for which all that is new counts as old, unless something is frozen and would be no more.
+    Nor at once after compiling, for which all that is new counts as old, unless something is frozen and would be no
+    more.
     """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if gc.get_freeze_count() == 0:
+        if gc.get_count()[0] > _MANY and gc.get_freeze_count() == 0:
             gc.freeze()
             gc.unfreeze()
         if was_enabled:

@@ -122,7 +122,7 @@ class Words(Writer):
         self.cbranch(condition.value, yes, behind)
         self.position_at_end(yes)
         yield
-        if not str(self.block.lines[-1]).startswith("ret "):
+        if not (self.block.lines and str(self.block.lines[-1]).startswith("ret ")):
             self.branch(behind)
         self.position_at_end(behind)
 

@@ -25,7 +25,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..compiler.cpu import ISA, LINE_BYTES
-from ..compiler.jit import finished_module, inline, shared
+from ..compiler.jit import inline, shared
+from ..compiler.libraries import finished_module
 from ..compiler.text import Writer, declared
 from ..simd.vector import (
     I32,

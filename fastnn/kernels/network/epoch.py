@@ -159,7 +159,7 @@ def train_epoch(
         scales=none if network.scales is None else network.scales,
         slots=slots,
         made=int(rule.step),
-        given=np.tile(settings, (n_threads, 1)),
+        given=settings[None].repeat(n_threads, 0),
         prepared=np.empty((n_threads, PER_STEP)),
         places=np.empty((n_threads, len(slots)), np.int64),
     )

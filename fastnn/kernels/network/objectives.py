@@ -18,16 +18,16 @@ class Target(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What training minimises: the address of a loss, its settings, and how losses are counted, see ``Reduction``."""
+    """What training minimises: the address of a loss, its settings, how losses are counted, see ``Reduction``."""
 
     loss: int
     settings: np.ndarray
     l2: float
     value: float
     gradient: float
-    penalty_per_batch: bool
-    mean_over_rows: bool
-    stop: bool
+    penalty_per_batch: int
+    mean_over_rows: int
+    stop: int
 
 
 class Place(NamedTuple):
@@ -50,7 +50,8 @@ def objective_of(objective: Any, dtype: np.dtype) -> Objective:
     """An objective as compiled code takes it."""
     address = LOSSES[objective.loss].address(dtype)
     settings = np.array(objective.settings, np.float64)
-    return Objective(address, settings, float(objective.l2), *objective.reduction[2:])
+    value, gradient, *marks = objective.reduction[2:]
+    return Objective(address, settings, float(objective.l2), value, gradient, *map(int, marks))
 
 
 @inline

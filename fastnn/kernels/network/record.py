@@ -5,6 +5,7 @@ forward and back, and then that which updates the parameters, ``UPDATE`` or ``UP
 it uses.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +50,7 @@ class Fixed(NamedTuple):
     worker: Any
 
 
+@functools.cache
 def no_whole(dtype: np.dtype) -> Whole:
     """Of an epoch whose updates need no gradient as a whole."""
     ints, table = np.empty(0, np.int64), np.empty((0, 0), np.int64)

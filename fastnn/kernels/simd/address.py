@@ -16,13 +16,13 @@ from numba.extending import intrinsic
 from ..compiler.cpu import LINE_BYTES
 
 # Where an array has the address of its elements: ``entries`` looks whether it is so.
-_ELEMENTS = object.__basicsize__
+HEAD = object.__basicsize__
 _word_at = ctypes.c_ssize_t.from_address
 
 
 def address(array: np.ndarray) -> int:
     """Where the first element lies."""
-    return _word_at(id(array) + _ELEMENTS).value
+    return _word_at(id(array) + HEAD).value
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:

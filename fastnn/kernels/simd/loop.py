@@ -18,7 +18,8 @@ from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from ..compiler.cpu import ISA
-from ..compiler.jit import UsersCompiler, _Compiler, _Library, inline
+from ..compiler.jit import UsersCompiler, _Compiler, inline
+from ..compiler.libraries import Library
 from .element import Element
 from .vector import I64, lanes_of, load_ir, part_mask_ir, splat_ir, store_ir
 
@@ -29,7 +30,7 @@ _MEMORY = types.Buffer, types.RawPointer, types.CPointer, types.List, types.List
 _LOOP = "fastnn.loop"
 
 
-class _OneLibrary(_Library):
+class _OneLibrary(Library):
     """Code in which a loop has no calls but of what is not compiled here, or LLVM could not make vectors of it."""
 
     def _optimize_final_module(self) -> None:

@@ -1,8 +1,9 @@
 """Records in memory, which compiled functions read part by part, and hand on as one address."""
 
+import ctypes
 import functools
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 
-from .address import address
+from .address import HEAD
 from .table import Table, kind_with_tables
 from .vector import I64
 
@@ -24,7 +25,7 @@ class RecordAt(types.Type):
     """
 
     def __init__(self, kind: Any) -> None:
-        self.kind = kind
+        self.kind, self.words = kind, _words_of(kind)
         super().__init__(f"RecordAt({kind})")
 
 
@@ -66,7 +67,11 @@ def _is_record(kind: Any) -> bool:
 
 
 def _words_of(kind: Any) -> int:
-    return sum(map(_words_of, kind.types)) if isinstance(kind, types.BaseNamedTuple) else 1
+    if isinstance(kind, types.BaseNamedTuple):
+        return sum(map(_words_of, kind.types))
+    if kind not in (types.int64, types.float64) and not isinstance(kind, (types.CPointer, RecordAt)):
+        raise TypeError(f"a record in memory has a part of type {kind}, but its parts are int64, float64 and addresses")
+    return 1
 
 
 @intrinsic
@@ -105,32 +110,48 @@ class Written:
         self._layout = functools.cache(lambda dtype: _layout_of(example(dtype)))
 
     def written(self, record: Any, dtype: np.dtype) -> np.ndarray:
-        """The record in memory, which is good as long as its arrays are; TypeError where one is of another kind."""
-        arrays, layout = self._layout(dtype)
+        """The record in memory, which is good as long as its arrays are; TypeError where one is of another kind.
+
+        Of an array without elements no shape is kept.
+        """
+        nested, dtypes, layout = self._layout(dtype)
+        parts = list(record)
+        for i in nested:
+            parts[i : i + 1] = parts[i]
         values: list[Any] = []
-        for value, expected in zip(_parts_of(record), arrays, strict=True):
+        add = values.extend
+        for value, expected in zip(parts, dtypes, strict=True):
             if expected is None:
                 values.append(value)
-            elif value.dtype == expected and value.flags.c_contiguous and value.flags.aligned and value.ndim <= 2:
-                values += address(value), *(*value.shape, 1)[:2]
-            else:
+                continue
+            if not value.size:  # there is nothing to read
+                add((0, 0, 0))
+                continue
+            fields, shape = _fields(id(value) + HEAD), value.shape
+            is_plain = fields[_DTYPE] == id(expected) or value.dtype == expected
+            if not is_plain or fields[_FLAGS] & _WANTED != _WANTED or not 1 <= len(shape) <= 2:
                 raise TypeError(
                     f"a record has an array of {value.dtype}, but wants one of {expected}, C-contiguous and aligned"
                 )
+            add((fields[_ELEMENTS], shape[0], shape[1] if len(shape) == 2 else 1))
         return np.frombuffer(layout.pack(*values), np.int64)
 
 
-def _parts_of(record: Any) -> Iterator[Any]:
-    for part in record:
-        if isinstance(part, tuple):
-            yield from _parts_of(part)
+# The words of an array that are looked at, faster than by its attributes; ``entries`` looks whether they lie there.
+_fields = (ctypes.c_ssize_t * 7).from_address
+_ELEMENTS, _DTYPE, _FLAGS = 0, 5, 6
+_WANTED = 0x101  # C-contiguous and aligned
+
+
+def _layout_of(record: Any) -> tuple[list[int], list[np.dtype | None], struct.Struct]:
+    """Which parts to replace by theirs, one after the other; of what is left the dtypes, or None; the format."""
+    parts, nested, i = list(record), [], 0
+    while i < len(parts):
+        if isinstance(parts[i], tuple):
+            nested.append(i)
+            parts[i : i + 1] = parts[i]
         else:
-            yield part
-
-
-def _layout_of(record: Any) -> tuple[list[np.dtype | None], struct.Struct]:
-    """For each part the dtype of its array, or None for a number, and how all are packed."""
-    parts = list(_parts_of(record))
-    arrays = [part.dtype if isinstance(part, np.ndarray) else None for part in parts]
+            i += 1
+    dtypes = [part.dtype if isinstance(part, np.ndarray) else None for part in parts]
     packed = ("3q" if isinstance(part, np.ndarray) else "d" if isinstance(part, float) else "q" for part in parts)
-    return arrays, struct.Struct("=" + "".join(packed))
+    return nested, dtypes, struct.Struct("=" + "".join(packed))

@@ -149,6 +149,12 @@ def set_num_threads(n: int) -> None:
 def limit_threads(n: int) -> Iterator[None]:
     """Let the kernels that are called from this thread, inside the block, use at most n of the threads."""
     WAS_LIMITED[0] = 1
+    with _limited(n):
+        yield
+
+
+@contextlib.contextmanager
+def _limited(n: int) -> Iterator[None]:
     token = _limit.set(n)
     try:
         yield
@@ -277,7 +283,7 @@ def share_out(calls: Iterable[Callable[[], None]]) -> None:
     left = deque(calls)
 
     def task(thread: int, n_threads: int) -> None:
-        with limit_threads(1):
+        with _limited(1):
             while True:
                 try:
                     call = left.popleft()
