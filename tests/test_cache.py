@@ -315,10 +315,10 @@ def test_a_kernel_is_kept_whatever_its_names_hold(monkeypatch, tmp_path):
     monkeypatch.setattr(cache, "FOLDERS", [tmp_path])
 
     def tell(x):
-        return hash('say "\\22" to ' + str(x)) if x < 0 else x
+        return len('say "\\22"') + x
 
     first, again = kernel(tell), kernel(tell)
-    assert (first(3), again(3)) == (3, 3)
+    assert (first(1), again(1)) == (10, 10)
     assert sum(again.stats.cache_hits.values()) == 1
 
 
