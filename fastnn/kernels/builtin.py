@@ -15,13 +15,8 @@ from .compiler.libraries import finished_module
 from .compiler.text import declared
 from .compiler.words import Word, Words
 from .given import COL, COLS, CONSTANTS, DIMENSIONS, ELEMENT, GIVEN, MEMORY, ROW, ROWS, SIZE, WORDS, P
+from .simd.address import DTYPE, ELEMENTS, FLAGS, KIND_OF_DTYPE, NDIM, SHAPE, STRIDES, TYPE, VALUE
 
-# The words of 8 bytes of CPython's objects, which end with their type or go on behind HEAD: floats with their value,
-# NumPy's arrays with elements, number of dimensions, shape, strides, base, dtype and flags, its dtypes with kind, byte
-# order and number in the second. All of this is what extensions in C are compiled for.
-HEAD = object.__basicsize__ // 8
-TYPE, VALUE, ELEMENTS, NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEAD + i for i in (-1, 0, 0, 1, 2, 3, 5, 6))
-KIND_OF_DTYPE = HEAD + 1
 LOW_HALF = (1 << 32) - 1
 
 # What an argument is: a Python float, or an array of the dtype of the call (that of the first), of float64, of int64,

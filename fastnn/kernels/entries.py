@@ -26,31 +26,23 @@ from .builtin import (
     ARGUMENTS,
     COMMON,
     COUNT,
-    DTYPE,
     DTYPES,
-    ELEMENTS,
     EMPTY,
     ENTRY,
-    FLAGS,
     FUNCTIONS,
-    KIND_OF_DTYPE,
     KINDS,
     KNOWN,
     LENT,
     LOW_HALF,
-    NDIM,
     NONE,
     OF_DTYPE,
     REALS,
-    SHAPE,
-    STRIDES,
-    TYPE,
-    VALUE,
     WORKSPACES,
 )
 from .compiler.jit import Shared
 from .gemm.product import WORKSPACE, prepared_workspace
 from .given import MOST
+from .simd.address import DTYPE, ELEMENTS, FLAGS, KIND_OF_DTYPE, NDIM, SHAPE, STRIDES, TYPE, VALUE
 
 # The flags of NumPy that its array must have.
 READ, ROWWISE, WRITEABLE, WRITTEN = 0x100, 0x101, 0x400, 0x501

@@ -15,14 +15,19 @@ from numba.extending import intrinsic
 
 from ..compiler.cpu import LINE_BYTES
 
-# Where an array has the address of its elements: ``entries`` looks whether it is so.
-HEAD = object.__basicsize__
+# The words of 8 bytes of CPython's objects, which end with their type or go on behind HEAD: floats with their value,
+# NumPy's arrays with elements, number of dimensions, shape, strides, base, dtype and flags, its dtypes with kind, byte
+# order and number in the second. All of this is what extensions in C are compiled for, and ``entries`` looks whether
+# it is so.
+HEAD = object.__basicsize__ // 8
+TYPE, VALUE, ELEMENTS, NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEAD + i for i in (-1, 0, 0, 1, 2, 3, 5, 6))
+KIND_OF_DTYPE = HEAD + 1
 _word_at = ctypes.c_ssize_t.from_address
 
 
 def address(array: np.ndarray) -> int:
     """Where the first element lies."""
-    return _word_at(id(array) + HEAD).value
+    return _word_at(id(array) + 8 * ELEMENTS).value
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:

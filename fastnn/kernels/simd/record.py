@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 
-from .address import HEAD
+from .address import DTYPE, ELEMENTS, FLAGS
 from .table import Table, kind_with_tables
 from .vector import I64
 
@@ -25,7 +25,8 @@ class RecordAt(types.Type):
     """
 
     def __init__(self, kind: Any) -> None:
-        self.kind, self.words = kind, _words_of(kind)
+        _words_of(kind)  # or TypeError
+        self.kind = kind
         super().__init__(f"RecordAt({kind})")
 
 
@@ -127,19 +128,18 @@ class Written:
             if not value.size:  # there is nothing to read
                 add((0, 0, 0))
                 continue
-            fields, shape = _fields(id(value) + HEAD), value.shape
-            is_plain = fields[_DTYPE] == id(expected) or value.dtype == expected
-            if not is_plain or fields[_FLAGS] & _WANTED != _WANTED or not 1 <= len(shape) <= 2:
+            fields, shape = _fields(id(value)), value.shape
+            is_plain = fields[DTYPE] == id(expected) or value.dtype == expected
+            if not is_plain or fields[FLAGS] & _WANTED != _WANTED or not 1 <= len(shape) <= 2:
                 raise TypeError(
                     f"a record has an array of {value.dtype}, but wants one of {expected}, C-contiguous and aligned"
                 )
-            add((fields[_ELEMENTS], shape[0], shape[1] if len(shape) == 2 else 1))
+            add((fields[ELEMENTS], shape[0], shape[1] if len(shape) == 2 else 1))
         return np.frombuffer(layout.pack(*values), np.int64)
 
 
-# The words of an array that are looked at, faster than by its attributes; ``entries`` looks whether they lie there.
-_fields = (ctypes.c_ssize_t * 7).from_address
-_ELEMENTS, _DTYPE, _FLAGS = 0, 5, 6
+# The words of an array, which are read faster than its attributes.
+_fields = (ctypes.c_ssize_t * (FLAGS + 1)).from_address
 _WANTED = 0x101  # C-contiguous and aligned
 
 
