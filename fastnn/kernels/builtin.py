@@ -15,9 +15,7 @@ from .compiler.libraries import finished_module
 from .compiler.text import declared
 from .compiler.words import Word, Words
 from .given import COL, COLS, CONSTANTS, DIMENSIONS, ELEMENT, GIVEN, MEMORY, ROW, ROWS, SIZE, WORDS, P
-from .simd.address import DTYPE, ELEMENTS, FLAGS, KIND_OF_DTYPE, NDIM, SHAPE, STRIDES, TYPE, VALUE
-
-LOW_HALF = (1 << 32) - 1
+from .simd.address import DTYPE, ELEMENTS, FLAGS, KIND_OF_DTYPE, LOW_HALF, NDIM, SHAPE, STRIDES, TYPE, VALUE
 
 # What an argument is: a Python float, or an array of the dtype of the call (that of the first), of float64, of int64,
 # or of float32, float64 or uint8.

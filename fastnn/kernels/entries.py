@@ -33,36 +33,42 @@ from .builtin import (
     KINDS,
     KNOWN,
     LENT,
-    LOW_HALF,
     NONE,
     OF_DTYPE,
     REALS,
     WORKSPACES,
 )
+from .compiler.fastcall import builtin, words_for
 from .compiler.jit import Shared
 from .gemm.product import WORKSPACE, prepared_workspace
 from .given import MOST
-from .simd.address import DTYPE, ELEMENTS, FLAGS, KIND_OF_DTYPE, NDIM, SHAPE, STRIDES, TYPE, VALUE
+from .simd.address import (
+    DTYPE,
+    ELEMENTS,
+    FLAGS,
+    KIND_OF_DTYPE,
+    LOW_HALF,
+    NDIM,
+    PLAIN,
+    SHAPE,
+    STRIDES,
+    TYPE,
+    VALUE,
+    word_at,
+)
 
 # The flags of NumPy that its array must have.
-READ, ROWWISE, WRITEABLE, WRITTEN = 0x100, 0x101, 0x400, 0x501
+READ, ROWWISE, WRITEABLE, WRITTEN = 0x100, PLAIN, 0x400, PLAIN | 0x400
 # Elements of the workspace beyond that of products.
 BEYOND = 1 << 20
 _DTYPES = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.uint8)
 
-# What Python knows of a function in C, a PyMethodDef: where its name and its code are, how to call it, what it does. It
-# lies behind the words of the function, which the builtin owns, so neither the end of its Entry nor the order in which
-# the garbage collector takes a cycle apart can leave a builtin without.
-METHOD, _FASTCALL = 4, 0x80
 # By name the builtin of each function, once it has been compiled for a dtype.
 quick = SimpleNamespace()
 _common = np.zeros(KINDS + KNOWN, np.int64)
 _workspaces: list[np.ndarray] = []
 
 
-_new_builtin = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
-    ("PyCFunction_NewEx", ctypes.pythonapi)
-)
 _in_capsule = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
@@ -74,24 +80,20 @@ def _fill_common() -> None:
     """Note down what compiled code cannot know by itself: where things lie in this process."""
     core = sys.modules.get("numpy._core._multiarray_umath") or sys.modules["numpy.core._multiarray_umath"]
     functions = _in_capsule(core._ARRAY_API, None)
-    _common[NONE : EMPTY + 1] = *map(id, (None, np.ndarray, float)), _word_at(functions, _PLACE_OF_EMPTY)
+    _common[NONE : EMPTY + 1] = *map(id, (None, np.ndarray, float)), word_at(functions, _PLACE_OF_EMPTY)
     _common[DTYPES:WORKSPACES] = [id(dtype) for dtype in _DTYPES[:2]]
-    _common[KINDS:] = [_word_at(id(dtype), KIND_OF_DTYPE) for dtype in _DTYPES]
-
-
-def _word_at(place: int, i: int) -> int:
-    return ctypes.c_int64.from_address(place + 8 * i).value
+    _common[KINDS:] = [word_at(id(dtype), KIND_OF_DTYPE) for dtype in _DTYPES]
 
 
 def _check_layout() -> None:
     """Raise ImportError where arrays and floats do not lie in memory as ``ENTRY`` reads them."""
     array, number = np.zeros((5, 7), np.float32)[::2, 1:], 2.5
-    place, shape, strides = id(array), *(_word_at(id(array), i) for i in (SHAPE, STRIDES))
+    place, shape, strides = id(array), *(word_at(id(array), i) for i in (SHAPE, STRIDES))
     found = (
-        _word_at(place, TYPE), _word_at(place, ELEMENTS), _word_at(place, NDIM) & LOW_HALF,
-        *(_word_at(shape, i) for i in range(2)), *(_word_at(strides, i) for i in range(2)),
-        _word_at(place, DTYPE), _word_at(place, FLAGS) & WRITTEN,
-        _word_at(id(number), TYPE), ctypes.c_double.from_address(id(number) + 8 * VALUE).value,
+        word_at(place, TYPE), word_at(place, ELEMENTS), word_at(place, NDIM) & LOW_HALF,
+        *(word_at(shape, i) for i in range(2)), *(word_at(strides, i) for i in range(2)),
+        word_at(place, DTYPE), word_at(place, FLAGS) & WRITTEN,
+        word_at(id(number), TYPE), ctypes.c_double.from_address(id(number) + 8 * VALUE).value,
     )  # fmt: skip
     expected = (
         id(np.ndarray), array.ctypes.data, 2, *array.shape, *array.strides, id(array.dtype), 0x500, id(float), number
@@ -153,12 +155,10 @@ class Entry:
         self._name, self._function, self._works, self._constants = name, function, works, constants
         assert len(arguments) < MOST, "there is memory for so many arguments and a result"
         what = np.ravel([*arguments, (REALS, WRITTEN)])
-        self._method = ARGUMENTS + len(what)
-        encoded = np.frombuffer(name.encode() + b"\0" * (8 - len(name.encode()) % 8), np.int64)
-        self._words = np.zeros(self._method + METHOD + len(encoded), np.int64)
+        self._count = ARGUMENTS + len(what)
+        self._words = words_for(name, self._count)
         self._words[COUNT:FUNCTIONS] = len(arguments), result, *table, works, most
-        self._words[ARGUMENTS : self._method] = what
-        self._words[self._method + METHOD :] = encoded
+        self._words[ARGUMENTS : self._count] = what
         self.call: Callable[..., Any] = _nothing
         self._is_quick = is_quick
         if is_quick:
@@ -189,10 +189,7 @@ class Entry:
             self._words[COMMON] = _common.ctypes.data
             self._words[place] = self._function.address(dtype)
         if self.call is _nothing:
-            method = self._words[self._method :]
-            place = method.ctypes.data
-            method[:METHOD] = place + 8 * METHOD, ENTRY.address(np.int64), _FASTCALL, 0
-            self.call = _new_builtin(place, self._words, None)
+            self.call = builtin(self._words, self._count, ENTRY.address(np.int64))
             if self._is_quick:
                 setattr(quick, self._name, self.call)
 

@@ -8,9 +8,10 @@ import pytest
 from numba import types
 
 from fastnn.kernels.compiler.jit import inline, shared
-from fastnn.kernels.simd.record import RecordAt, Written, keep, place_of
+from fastnn.kernels.simd.record import RecordAt, keep, place_of
 from fastnn.kernels.simd.table import cell
 from fastnn.kernels.simd.vector import get, put
+from fastnn.kernels.simd.written import Written
 
 
 class Inner(NamedTuple):
@@ -109,5 +110,31 @@ def test_parts_of_other_types_are_refused():
     ids=["dtype", "dtype of the second", "gaps", "Fortran order", "three dimensions", "unaligned"],
 )
 def test_other_arrays_are_refused(row, table):
-    with pytest.raises(TypeError, match=r"has an array of \w+, but wants one of \w+, C-contiguous and aligned"):
+    with pytest.raises(TypeError, match=r"a record has \[.*\], but wants \[.*\], arrays C-contiguous and aligned"):
         OUTERS.written(Outer(0, Inner(row, 0.0), table, 0), np.dtype(np.float32))
+
+
+class Lying:
+    """What says that it is an array."""
+
+    __class__ = np.ndarray
+
+
+@pytest.mark.parametrize("part", [Lying(), [1.0, 2.0], None, np.float32(1)], ids=["lying", "list", "None", "number"])
+def test_what_is_no_array_is_refused(part):
+    with pytest.raises(TypeError, match=r"a record has \[.*\], but wants"):
+        OUTERS.written(Outer(0, Inner(part, 0.0), np.zeros((2, 3), np.int64), 0), np.dtype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("first", "weight", "error"),
+    [("1", 0.0, TypeError), (1.5, 0.0, TypeError), (1 << 70, 0.0, OverflowError), (0, "1.5", TypeError)],
+)
+def test_other_numbers_are_refused(first, weight, error):
+    row, table = np.zeros(3, np.float32), np.zeros((2, 3), np.int64)
+    with pytest.raises(error):
+        OUTERS.written(Outer(first, Inner(row, weight), table, 0), np.dtype(np.float32))
+
+
+def test_a_builtin_without_arguments():
+    assert OUTERS._layout(np.dtype(np.float32)).write() is None

@@ -14,9 +14,10 @@ from numba import types
 from ..compiler.jit import inline
 from ..gemm.product import WORKSPACE
 from ..operations import FLOAT64, N
-from ..simd.record import RecordAt, Written, record_at
+from ..simd.record import RecordAt, record_at
 from ..simd.table import Table, row_of
 from ..simd.vector import shift
+from ..simd.written import Written
 from .clock import Clock, clock_of
 from .layers import Input, Net
 from .memory import Memory, Whole

@@ -22,7 +22,16 @@ from ..compiler.cpu import LINE_BYTES
 HEAD = object.__basicsize__ // 8
 TYPE, VALUE, ELEMENTS, NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEAD + i for i in (-1, 0, 0, 1, 2, 3, 5, 6))
 KIND_OF_DTYPE = HEAD + 1
+# The flags of an array that is aligned and C-contiguous.
+PLAIN = 0x101
+# Numbers of 32 bits, of which the rest of a word may be anything.
+LOW_HALF = (1 << 32) - 1
 _word_at = ctypes.c_ssize_t.from_address
+
+
+def word_at(place: int, i: int) -> int:
+    """Word i from an address on."""
+    return _word_at(place + 8 * i).value
 
 
 def address(array: np.ndarray) -> int:
