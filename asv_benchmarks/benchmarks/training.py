@@ -59,6 +59,20 @@ def epoch(backend, dtype, network, optimizer, hidden="ReLU"):
     return measured
 
 
+@benchmark("100 epochs of 20-32-2 on 1000 samples", {"backend": BACKENDS, "dtype": DTYPES})
+def time_short_epochs(backend, dtype):
+    """About a third of it is Python, between one epoch and the next."""
+    rng = use(backend)
+    x, y = rng.random((1000, 20), dtype), rng.integers(0, 2, 1000)
+
+    def fresh():
+        model = build((20, 32, 2), dtype)
+        return lambda epochs=100: model.fit(x, y, optimizer=fnn.SGD(lr=1e-3), epochs=epochs, batch_size=32, verbose=0)
+
+    np.testing.assert_allclose(fresh()(3)["loss"], on_reference(fresh(), 3)["loss"], rtol=1e-3)
+    return fresh()
+
+
 @benchmark("epoch of 50-64-10 after 50 others, by optimizer", {"backend": BACKENDS, "optimizer": tuple(OPTIMIZERS)})
 def time_after_50_epochs(backend, optimizer):
     """Units die over random labels, and the moments of their weights decay into the subnormal numbers of float32."""

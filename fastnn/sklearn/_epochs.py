@@ -107,9 +107,10 @@ class Epochs:
             )
         if sample_weight is not None and sample_weight.shape != (n,):
             raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected ({n},)")
+        self._kept: dict[Any, Any] = {}
         if self._sparse:
             self._dense = np.empty((batch_size, x.shape[1]), x.dtype)
-            self._in_turn = np.arange(batch_size, dtype=np.int64)
+            self._rooms: dict[int, Batches] = {}
 
     def run(self, order: Array, rule: OptimizerSpec) -> np.floating[Any]:
         """Train on the samples in this order, and return the loss of the epoch.
@@ -153,19 +154,30 @@ class Epochs:
         for number, start in enumerate(range(0, len(order), self._batch_size)):
             rows = order[start : start + self._batch_size]
             m = len(rows)
-            x = self._x[rows].toarray(out=self._dense[:m])
-            v = None if self._sample_weight is None else self._sample_weight[rows]
-            batches = Batches(x, targets[rows], v, self._in_turn[:m], self._batch_size)
+            batches = self._rooms[m] if m in self._rooms else self._room(m)
+            x, y, v, *_ = batches
+            self._x[rows].toarray(out=x)
+            np.take(targets, rows, axis=0, out=y, mode="clip")
+            if (weights := self._sample_weight) is not None:
+                np.take(weights, rows, out=v, mode="clip")
             loss = self._train(batches, rule._replace(step=rule.step + number))
             share = m if v is None or self._by_size else float(v.sum(dtype=np.float64))
             total, shares = total + share * loss, shares + share
         return total / shares
 
+    def _room(self, m: int) -> Batches:
+        """Memory for a batch of m samples: the same for all of them, so that what they have in common is kept."""
+        y = np.empty((m, *self._task.targets.shape[1:]), self._task.targets.dtype)
+        v = None if self._sample_weight is None else np.empty(m, self._sample_weight.dtype)
+        room = self._rooms[m] = Batches(self._dense[:m], y, v, np.arange(m, dtype=np.int64), self._batch_size)
+        return room
+
     def _train(self, batches: Batches, rule: OptimizerSpec) -> float:
         """Train for an epoch: with those of other fits where they are gathered."""
         if current() is not None:
             return self._asked((batches,), (rule,))[0]
-        loss, _ = active().train_epoch(self._network, self._params, batches, self._task.objective, rule)
+        what = self._network, self._params, batches, self._task.objective, rule
+        loss, _ = active().train_epoch(*what, kept=self._kept)
         return float(loss)
 
     def _asked(self, batches: tuple[Batches, ...], rules: tuple[OptimizerSpec, ...]) -> list[float]:

@@ -37,6 +37,8 @@ class CompiledEpoch:
         assert network is not None, "a compiled plan has a network"
         self._stack, self._network, self._params, self._seconds = stack, network, stack.params, seconds
         self._plan, self._objective, self._slots = plan, plan.objective, plan.optimizer.state()[0]
+        self._kept: dict[Any, Any] = {}  # of the epochs on
+        self._kept_x = plan.x
 
     @property
     def seed(self) -> int | None:
@@ -50,7 +52,7 @@ class CompiledEpoch:
     def planned(self, plan: "Plan") -> "CompiledEpoch":
         """Return what trains for an epoch of another plan, of which the network and the slots are the same."""
         twin = copy.copy(self)
-        twin._plan = plan
+        twin._plan, twin._kept, twin._kept_x = plan, {}, plan.x
         return twin
 
     def __call__(self, order: Array, lr: float | Array, step: int) -> tuple[float, int]:
@@ -58,7 +60,10 @@ class CompiledEpoch:
         plan = self._plan
         batches = Batches(plan.x, plan.y, plan.sample_weight, order, plan.batch_size)
         rule, network = self._rule(lr, step), self._learning()
-        loss, failed = active().train_epoch(network, self._params, batches, self._objective, rule, self._seconds)
+        if plan.x is not self._kept_x:
+            self._kept, self._kept_x = {}, plan.x
+        common = self._params, batches, self._objective, rule, self._seconds, self._kept
+        loss, failed = active().train_epoch(network, *common)
         return float(loss), int(failed)
 
     def request(
@@ -72,9 +77,13 @@ class CompiledEpoch:
 
     def _rule(self, lr: float | Array, step: int) -> OptimizerSpec:
         """How an epoch moves."""
-        return self._plan.optimizer.rule(self._slots, lr, step)._replace(accumulate=self._plan.accumulate)
+        plan = self._plan
+        rule = plan.optimizer.rule(self._slots, lr, step)
+        return rule if plan.accumulate == 1 else rule._replace(accumulate=plan.accumulate)
 
     def _learning(self) -> Network:
         """The network as its layers learn at the moment, which callbacks may have changed."""
         network = self._stack.network if self._plan.callbacks else None
-        return self._network if network is None else network._replace(seed=self._network.seed)
+        if network is not None and network.ops is not self._network.ops:
+            self._network = network._replace(seed=self._network.seed)
+        return self._network

@@ -125,9 +125,10 @@ def _train_side_by_side(
 
 def _train_alone(backend: Any, request: Request, outcome: Outcome) -> None:
     network, params, _, objective, *_ = request
+    kept: dict[Any, Any] = {}
     for batches, rule in zip(request.batches, request.rules, strict=True):
         try:
-            loss, outcome.failed = backend.train_epoch(network, params, batches, objective, rule)
+            loss, outcome.failed = backend.train_epoch(network, params, batches, objective, rule, None, kept)
         except Exception as error:
             outcome.error = error
             return

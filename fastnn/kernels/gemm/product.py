@@ -349,19 +349,19 @@ def column_sums(m, n, x, out, alpha, beta):
 _local = threading.local()
 
 
-# More bytes of a workspace are not kept.
-_KEEP = 1 << 26
+# More bytes of a workspace are not kept from call to call.
+MOST_KEPT_BYTES = 1 << 26
 
 
 def workspace(dtype: np.dtype, beyond: int = 0) -> np.ndarray:
-    """The calling thread's workspace for products, with as many elements beyond it, kept from call to call."""
+    """The calling thread's workspace for products, with as many elements beyond it, kept unless it is large."""
     try:
         kept: np.ndarray = _local.workspaces[dtype]
     except (AttributeError, KeyError):
         kept = np.empty(0, dtype)
     if kept.size < WORKSPACE + beyond:
         kept = prepared_workspace(WORKSPACE + beyond, dtype)
-        if kept.nbytes <= _KEEP:
+        if kept.nbytes <= MOST_KEPT_BYTES:
             _local.__dict__.setdefault("workspaces", {})[dtype] = kept
     return kept
 

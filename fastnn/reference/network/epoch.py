@@ -32,7 +32,7 @@ from .objectives import loss_and_gradient
 
 
 @np.errstate(all="ignore")
-def train_epoch(network, params, batches, objective, rule, clock=None):
+def train_epoch(network, params, batches, objective, rule, clock=None, kept=None):
     """Train on every batch in turn: forward, loss, backward, update in place.
 
     Parameters
@@ -50,6 +50,9 @@ def train_epoch(network, params, batches, objective, rule, clock=None):
         (the gradient at its input, through the activation that made it), update (the gradient of its weights and the
         step). The last row: gathering the batch, the loss with its gradient, the rest. With several threads it is the
         calling one whose time is taken
+    kept : dict or None
+        Empty at first; what an epoch leaves there, later ones with the same arrays, network and objective need not
+        prepare anew. None for an epoch alone
 
     Returns
     -------
