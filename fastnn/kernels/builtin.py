@@ -7,12 +7,7 @@ so it is written with ``compiler.words``: through Numba it took ten times as lon
 
 from typing import Any
 
-from numba import types
-from numba.extending import intrinsic
-
-from .compiler.jit import shared
-from .compiler.libraries import finished_module
-from .compiler.text import declared
+from .compiler.fastcall import builtin_code
 from .compiler.words import Word, Words
 from .given import COL, COLS, CONSTANTS, DIMENSIONS, ELEMENT, GIVEN, MEMORY, ROW, ROWS, SIZE, WORDS, P
 from .simd.address import DTYPE, ELEMENTS, FLAGS, KIND_OF_DTYPE, LOW_HALF, NDIM, SHAPE, STRIDES, TYPE, VALUE
@@ -190,15 +185,4 @@ def _write_entry(module: Any) -> Words:
     return code
 
 
-@intrinsic
-def _entry(typing: Any, owner: Any, arguments: Any, count: Any) -> Any:
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.call(declared(builder.module, _write_entry(finished_module(context)).function), args)
-
-    return types.intp(types.intp, types.intp, types.intp), emit
-
-
-@shared(lambda dtype: types.intp(types.intp, types.intp, types.intp), finished=True)
-def ENTRY(owner, arguments, count):
-    """What Python calls, for the builtin's array of words, where its arguments are, and how many."""
-    return _entry(owner, arguments, count)
+ENTRY = builtin_code("entry", _write_entry)

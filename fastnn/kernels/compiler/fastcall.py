@@ -1,6 +1,7 @@
 """Builtins: compiled functions that Python calls in the convention of C's extensions (METH_FASTCALL).
 
-Compiled code is handed the array of words that owns the builtin, where the arguments are, and how many.
+Compiled code is handed the array of words that owns the builtin, where the arguments are, and how many; it is written
+with ``words``.
 """
 
 import ctypes
@@ -8,6 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from .jit import Shared
+from .libraries import finished_module
+from .text import declared
+from .words import Words
 
 # What Python knows of a function in C, a PyMethodDef: where its name and its code are, how to call it, what it does. It
 # lies behind the words of the function, which the builtin owns, so neither the end of whoever made them nor the order
@@ -17,6 +25,22 @@ _METHOD, _FASTCALL = 4, 0x80
 _new_builtin = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
     ("PyCFunction_NewEx", ctypes.pythonapi)
 )
+
+
+def builtin_code(name: str, write: Callable[[Any], Words]) -> Shared:
+    """The code that ``write`` writes into a module, for builtins; its name tells it from others in the cache."""
+
+    @intrinsic
+    def run(typing: Any, owner: Any, arguments: Any, count: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.call(declared(builder.module, write(finished_module(context)).function), args)
+
+        return types.intp(types.intp, types.intp, types.intp), emit
+
+    def code(owner, arguments, count):
+        return run(owner, arguments, count)
+
+    return Shared(code, lambda dtype: types.intp(types.intp, types.intp, types.intp), finished=True, name=name)
 
 
 def words_for(name: str, count: int) -> np.ndarray:

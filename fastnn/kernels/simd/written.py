@@ -9,13 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import typeof, types
-from numba.extending import intrinsic
+from numba import typeof
 
-from ..compiler.fastcall import builtin, words_for
-from ..compiler.jit import shared
-from ..compiler.libraries import finished_module
-from ..compiler.text import declared
+from ..compiler.fastcall import builtin, builtin_code, words_for
 from ..compiler.words import Word, Words
 from .address import DTYPE, ELEMENTS, FLAGS, KIND_OF_DTYPE, LOW_HALF, NDIM, PLAIN, SHAPE, TYPE, VALUE, word_at
 from .record import place_in, record_at
@@ -160,15 +156,5 @@ def _write(module: Any) -> Words:
     return code
 
 
-@intrinsic
-def _write_words(typing: Any, owner: Any, arguments: Any, count: Any) -> Any:
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.call(declared(builder.module, _write(finished_module(context)).function), args)
-
-    return types.intp(types.intp, types.intp, types.intp), emit
-
-
-@shared(lambda dtype: types.intp(types.intp, types.intp, types.intp), finished=True)
-def WRITE(owner, arguments, count):
-    """What Python calls, for the builtin's array of words, where its arguments are, and how many."""
-    return _write_words(owner, arguments, count)
+# One code for the records of all kinds.
+WRITE = builtin_code("write", _write)
