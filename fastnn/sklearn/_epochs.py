@@ -154,7 +154,7 @@ class Epochs:
         for number, start in enumerate(range(0, len(order), self._batch_size)):
             rows = order[start : start + self._batch_size]
             m = len(rows)
-            batches = self._rooms[m] if m in self._rooms else self._room(m)
+            batches = self._room(m)
             x, y, v, *_ = batches
             self._x[rows].toarray(out=x)
             np.take(targets, rows, axis=0, out=y, mode="clip")
@@ -167,10 +167,11 @@ class Epochs:
 
     def _room(self, m: int) -> Batches:
         """Memory for a batch of m samples: the same for all of them, so that what they have in common is kept."""
-        y = np.empty((m, *self._task.targets.shape[1:]), self._task.targets.dtype)
-        v = None if self._sample_weight is None else np.empty(m, self._sample_weight.dtype)
-        room = self._rooms[m] = Batches(self._dense[:m], y, v, np.arange(m, dtype=np.int64), self._batch_size)
-        return room
+        if m not in self._rooms:
+            y = np.empty((m, *self._task.targets.shape[1:]), self._task.targets.dtype)
+            v = None if self._sample_weight is None else np.empty(m, self._sample_weight.dtype)
+            self._rooms[m] = Batches(self._dense[:m], y, v, np.arange(m, dtype=np.int64), self._batch_size)
+        return self._rooms[m]
 
     def _train(self, batches: Batches, rule: OptimizerSpec) -> float:
         """Train for an epoch: with those of other fits where they are gathered."""

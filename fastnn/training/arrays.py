@@ -95,7 +95,7 @@ class ArrayTrainer(Trainer):
             return
         for start in range(0, len(order), _CHUNK):
             part = order[start : start + _CHUNK]
-            np.add(_ascending(len(part)), start, out=part)
+            part[...] = np.arange(start, start + len(part))
 
     def check_again(self) -> None:
         """Raise ValueError if parameters or data are why numbers are not finite."""
@@ -107,14 +107,6 @@ class ArrayTrainer(Trainer):
         """Return the values of an epoch beside its loss."""
         values = training_values(self._stack, self._plan) if self._plan.metrics else {}
         return values | super().values_after()
-
-
-@functools.lru_cache(maxsize=2)
-def _ascending(n: int) -> Array:
-    """0..n-1, which all networks read."""
-    numbers = np.arange(n)
-    numbers.flags.writeable = False
-    return numbers
 
 
 def _nothing() -> None:

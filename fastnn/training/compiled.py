@@ -37,7 +37,8 @@ class CompiledEpoch:
         assert network is not None, "a compiled plan has a network"
         self._stack, self._network, self._params, self._seconds = stack, network, stack.params, seconds
         self._plan, self._objective, self._slots = plan, plan.objective, plan.optimizer.state()[0]
-        self._kept: dict[Any, Any] = {}  # of the epochs on
+        # What the epochs on these samples have in common; a stream sets the plan to others.
+        self._kept: dict[Any, Any] = {}
         self._kept_x = plan.x
 
     @property

@@ -171,16 +171,16 @@ class _Epoch:
 
     def __init__(self, what: tuple[Any, ...], batches: Any, batch_size: int, rule: Any, level: str) -> None:
         self.what = what
-        network, params, _, _, _, objective, clock, self._slots = what
+        network, params, _, _, _, objective, clock, _ = what
         dtype = self._dtype = params.dtype
         shape = network.ops.tobytes()
         products = with_products(shape, network.names, dtype, True, batch_size, level)
         self._prepared = with_unit if products.on_unit else _as_it_is
         self._plan, self._places = plan_of(shape, batch_size, dtype.itemsize, 1, products.on_unit)
         self._size = -(-self._places["size"] // LINE) * LINE
-        self._batch_size, self._params = batch_size, params
+        self._batch_size = batch_size
         self._is_whole = rule.clip_norm is not None or rule.accumulate > 1
-        self._settings, self._scales = np.array(rule.settings, np.float64), network.scales
+        self._settings = np.array(rule.settings, np.float64)
         self._parts = (
             Net(products.ops, network.spans, network.settings, params, int(network.seed), int(network.row)),
             Data(describe(batches.x, dtype), _target(batches, dtype), _NO_INTEGERS, batch_size),
@@ -195,11 +195,12 @@ class _Epoch:
 
     def _write(self, first: np.ndarray, n_threads: int, rule: Any) -> None:
         """Write everything down, for so many threads, of which the first has this workspace."""
+        network, params, *_, slots = self.what
         dtype, places, batch_size = self._dtype, self._places, self._batch_size
         nodes = first[-self._size :]
         self._zeros = nodes[places["zeros_at"] : places["losses_at"]]
         prepare, update = RULES[rule.name].addresses(dtype)
-        slots = self._slots if len(self._slots) else self._params.reshape(1, -1)
+        slots = slots if len(slots) else params.reshape(1, -1)
         self._given = self._settings[None].repeat(n_threads, 0)
         self._squares, self._sync = np.zeros(places["squares"], dtype), np.zeros(NUMBERS, np.int64)
         step = Step(
@@ -208,7 +209,7 @@ class _Epoch:
             update=update,
             settings=self._settings,
             rates=_NONE,
-            scales=_NONE if self._scales is None else self._scales,
+            scales=_NONE if network.scales is None else network.scales,
             slots=slots,
             made=0,
             given=self._given,
